@@ -1,4 +1,4 @@
-/** Debian's containerd under measurement, with crun below its runc v2 shim. */
+/** Debian's containerd, which is measured with crun and its runc v2 shim. */
 import { execFile } from "node:child_process";
 import { mkdir, writeFile } from "node:fs/promises";
 import path from "node:path";
@@ -47,15 +47,15 @@ export async function importPauseImage(
   await run("ctr", ["--address", server.socket, "-n", "k8s.io", "images", "import", archive]);
 }
 
-interface Places {
+interface Paths {
   readonly directory: string;
   readonly state: string;
   readonly socket: string;
   readonly confDir: string;
 }
 
-/** Debian's defaults but for places, crun, and what no kubelet needs. */
-function configuration({ directory, state, socket, confDir }: Places): string {
+/** Debian's defaults, with other paths, with crun, and without the plugins that no kubelet needs. */
+function configuration({ directory, state, socket, confDir }: Paths): string {
   const text = JSON.stringify;
   return `
 version = 2

@@ -20,13 +20,13 @@ export interface Started {
   readonly ms: number;
 }
 
-/** What a container can be asked for with. */
+/** Options of a container. */
 export interface ContainerOptions {
   /** Instead of a sleep. */
   readonly command?: readonly string[];
-  /** Clients may attach to its stdin. */
+  /** Clients can attach to its stdin. */
   readonly stdin?: boolean;
-  /** It may take all CPUs that its pod has. */
+  /** It may use all CPUs of its pod. */
   readonly unlimitedCpu?: boolean;
 }
 

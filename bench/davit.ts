@@ -1,14 +1,14 @@
-/** davit under measurement. */
+/** The davit that is measured. */
 import { cp, mkdir, realpath, writeFile } from "node:fs/promises";
 import path from "node:path";
 import { pluginDir, writeNetwork } from "./network.ts";
 import { Server } from "./server.ts";
 
-/** The handler whose containers run by Debian's runc v2 shim, as all of the measured containerd's do. */
+/** The handler that uses Debian's runc v2 shim, as the measured containerd does. */
 export const shimHandler = "shim";
 
-/** What tells one davit from another. */
-export interface DavitOptions {
+/** The options by which two davits differ. */
+interface DavitOptions {
   readonly name: string;
   /** The checkout whose build is measured. */
   readonly home: string;
@@ -19,9 +19,9 @@ export interface DavitOptions {
 }
 
 /**
- * A davit with files of its own, not started yet. It runs from a copy of bin/, dist/ and node: what
- * it maps is shared with no other process of the machine, the bench's own node above all, so that
- * its proportional set size is what it would be alone. And a build does not disturb it.
+ * A davit with files of its own, not started yet. It runs from a copy of bin/, dist/ and node, so that it shares no
+ * mapped file with another process, such as the bench itself, and its proportional set size is that of a davit
+ * alone on a machine. A build at the same time does not affect it either.
  */
 export async function prepareDavit(options: DavitOptions): Promise<Server> {
   const { name, home, network } = options;
@@ -54,7 +54,7 @@ export async function prepareDavit(options: DavitOptions): Promise<Server> {
     `conf_dir = ${text(confDir)}`,
     `bin_dirs = [${text(pluginDir)}]`,
     "[runtime]",
-    // Only of matter to the churn, which would have to wait the two minutes of the default at each look.
+    // For the churn: with the default each of its samples would wait for two minutes.
     "retry_hold_seconds = 5",
     'default_handler = "crun"',
     `[runtime.handlers.${shimHandler}]`,

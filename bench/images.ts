@@ -8,7 +8,7 @@ import type { Bench, Side } from "./row.ts";
 
 const pullMs = 300_000;
 
-/** Pulls the busybox image on both sides for as long as `use` takes. Its name is handed on. */
+/** Pulls the busybox image on both sides during `use`, which gets its name. */
 export async function withBusybox<T>(bench: Bench, use: (image: string) => Promise<T>): Promise<T> {
   await using registry = await openDemoRegistry();
   // Both servers speak plain HTTP to loopback.
@@ -22,13 +22,13 @@ export async function pullImage({ server }: Side, image: string): Promise<void> 
   await server.client.image.pullImage({ image: { image } }, { timeoutMs: pullMs });
 }
 
-/** Takes an image away again; its layers follow in the background. */
+/** Removes an image; its layers are deleted in the background. */
 export async function removeImage({ server }: Side, image: string): Promise<void> {
   await server.client.image.removeImage({ image: { image } });
 }
 
 /** A registry of one large image. */
-export interface LargeImage extends AsyncDisposable {
+interface LargeImage extends AsyncDisposable {
   /** As a pull names it. */
   readonly name: string;
 }
@@ -39,7 +39,7 @@ const fileBytes = 8 << 20;
 
 /**
  * Serves an image of 1 GiB: 8 layers of 16 files of 8 MiB each, gzipped. Half of each file is noise,
- * half repeats itself, so that decompression has what to do. It is pulled under any name.
+ * half repeats itself, so that decompression has work. It is served under any name.
  */
 export async function openLargeImage(): Promise<LargeImage> {
   const blobs = new Map<string, Buffer>();

@@ -1,14 +1,13 @@
 /**
- * Many calls of one unary gRPC method over one connection, as cheap for the caller as can be: the
- * request's frames are made once, and of an answer only the frame headers are read (RFC 9113,
- * section 4.1). With the usual client, client and server would share the CPU half and half, and the
- * rate would tell more of the client.
+ * Many calls of one unary gRPC method over one connection, with as little work for the client as possible: it
+ * builds the frames of the request once, and reads only the frame headers of an answer (RFC 9113, section 4.1). With
+ * an ordinary client, the rate would depend on the client more than on the server.
  */
 import { once } from "node:events";
 import { createConnection, type Socket } from "node:net";
 
-/** What is called, by how many callers, how long. */
-export interface LoadOptions {
+/** The method, the number of callers and the duration. */
+interface LoadOptions {
   readonly socket: string;
   /** `/runtime.v1.RuntimeService/Version` */
   readonly method: string;
@@ -21,8 +20,8 @@ export interface LoadOptions {
   readonly answersMayBeEmpty?: boolean;
 }
 
-/** What came of it. */
-export interface LoadResult {
+/** The result of a load test. */
+interface LoadResult {
   readonly callsPerSecond: number;
   readonly latenciesMs: readonly number[];
 }

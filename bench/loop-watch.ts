@@ -1,4 +1,4 @@
-/** davit with a look at its event loop. */
+/** Measures the event loop of a davit. */
 import { readFile, rm } from "node:fs/promises";
 import path from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";

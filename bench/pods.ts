@@ -1,4 +1,4 @@
-/** The pods of one server, as a kubelet asks for them. */
+/** The pods of one server, as a kubelet requests them. */
 import { randomUUID } from "node:crypto";
 import { mkdir } from "node:fs/promises";
 import path from "node:path";
@@ -22,11 +22,11 @@ import { timed } from "./statistics.ts";
 const memoryLimitBytes = 256n << 20n;
 const cpuPeriodUs = 100_000n;
 
-/** What a pod can be asked for with. */
+/** Options of a pod. */
 export interface PodOptions {
   /** A port of the host that leads to port 80 of the pod. */
   readonly hostPort?: number;
-  /** It may take all CPUs, so that what is measured is the server and not the limit. */
+  /** It may use all CPUs, so that the server is measured and not the limit. */
   readonly unlimitedCpu?: boolean;
 }
 
@@ -96,7 +96,7 @@ export class Pods {
     return timed(() => this.#server.client.runtime.removePodSandbox({ podSandboxId }));
   }
 
-  /** Takes the pod's cgroup away, as a kubelet does at the end. */
+  /** Removes the pod's cgroup, as a kubelet does at the end. */
   async release(pod: PreparedPod): Promise<void> {
     await removeCgroup(this.#layout, pod.cgroup);
   }

@@ -1,4 +1,4 @@
-/** What /proc says of a server's processes: which they are, their CPU time, their memory. */
+/** The processes of a server from /proc, with their CPU time and memory. */
 import { readdirSync, readFileSync } from "node:fs";
 
 // USER_HZ, which every Linux of today has at 100 (proc_pid_stat(5)).
@@ -55,7 +55,7 @@ function processes(): readonly Process[] {
 function readProcess(pid: number): Process | undefined {
   const stat = read(`/proc/${pid}/stat`);
   if (stat === "") return undefined;
-  // The name, in brackets, may hold anything: the fields are counted from behind it.
+  // The name in brackets can contain any characters: the fields are counted after it.
   const fields = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
   return {
     pid,

@@ -3,7 +3,7 @@ import { whatWasDone } from "./done.ts";
 import type { Budget, Row } from "./row.ts";
 import { type Summary, summarize } from "./statistics.ts";
 
-/** What was measured on. */
+/** The machine of the measurement. */
 export interface Setting {
   readonly date: string;
   readonly peer: string;

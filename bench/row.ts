@@ -1,4 +1,4 @@
-/** What the bench hands from those who measure to those who report. */
+/** The results that measurements pass to the report. */
 import type { Pods } from "./pods.ts";
 import type { Server } from "./server.ts";
 
@@ -12,11 +12,11 @@ export type Budget =
 export interface Row {
   readonly title: string;
   readonly unit: string;
-  /** None where there is nothing to compare with. */
+  /** Empty if there is nothing to compare with. */
   readonly peer: readonly number[];
   readonly davit: readonly number[];
   readonly budget?: Budget;
-  /** How it was measured, where the title does not say it. */
+  /** How it was measured, if the title does not say it. */
   readonly note?: string;
 }
 
@@ -26,12 +26,12 @@ export interface Side {
   readonly pods: Pods;
 }
 
-/** What every group of rows has to work with. */
+/** The servers and options of every group of rows. */
 export interface Bench {
   readonly peer: Side;
   readonly davit: Side;
   readonly rounds: number;
-  /** Says what is going on, on one line. */
+  /** Prints the progress on one line. */
   say(what: string): void;
 }
 
@@ -60,7 +60,7 @@ export class Samples<Name extends string> {
   }
 }
 
-/** Does `work` on the peer, then on davit, and so on: what the machine does meanwhile hits both. */
+/** Runs `work` on the peer and on davit in turn, so that other load on the machine affects both. */
 export async function alternate(
   bench: Bench,
   rounds: number,

@@ -1,6 +1,6 @@
 /**
- * Measures davit beside containerd and reports ratios. Started by scripts/bench.sh, which makes the
- * namespaces that this runs in and takes down whatever it leaves. A row is added in rows/.
+ * Measures davit and containerd and reports ratios. scripts/bench.sh starts it in namespaces of its own, and removes
+ * everything that it leaves. Rows are in rows/.
  */
 import { execFileSync } from "node:child_process";
 import { mkdirSync, writeFileSync } from "node:fs";
@@ -143,7 +143,7 @@ function versions(): readonly string[] {
 
 let progressPrefix = "";
 
-/** One line that is written over, or nothing where nobody watches. */
+/** One line that rewrites itself; no output without a terminal. */
 function progress(what: string): void {
   if (!process.stderr.isTTY) return;
   process.stderr.write(`\r\x1b[2K${what === "" ? "" : `${progressPrefix} ${what}`}`);

@@ -1,4 +1,4 @@
-/** A CRI server under measurement: started, asked, looked at and stopped in one way for both. */
+/** A CRI server that is measured: both servers are started, called, inspected and stopped in the same way. */
 import { type ChildProcess, spawn } from "node:child_process";
 import { existsSync, openSync } from "node:fs";
 import { readFile, rm } from "node:fs/promises";
@@ -13,7 +13,7 @@ const stopTimeoutMs = 15_000;
 export const environment = { PATH: "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin" };
 
 /** How a server is run. */
-export interface ServerOptions {
+interface ServerOptions {
   readonly name: string;
   readonly command: readonly [program: string, ...args: string[]];
   readonly socket: string;
@@ -23,7 +23,7 @@ export interface ServerOptions {
   readonly logFile: string;
 }
 
-/** One server, on the same files over all its starts. */
+/** One server, with the same files for all of its starts. */
 export class Server {
   readonly #options: ServerOptions;
   #client: CriClient;
@@ -61,7 +61,7 @@ export class Server {
   async start(env: Readonly<Record<string, string>> = {}): Promise<number> {
     const { command, logFile, socket } = this.#options;
     const [program, ...args] = command;
-    // So that the socket of an earlier run is not taken for the new one's.
+    // The socket of an earlier run must not count as that of the new one.
     await rm(socket, { force: true });
     const log = openSync(logFile, "a");
     const begin = performance.now();

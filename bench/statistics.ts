@@ -1,6 +1,6 @@
-/** Samples of one thing, measured again and again, and what a row says of them. */
+/** The statistics of repeated measurements. */
 
-/** What a row says of its samples. */
+/** The statistics of the samples of a row. */
 export interface Summary {
   readonly count: number;
   readonly p50: number;

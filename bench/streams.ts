@@ -16,13 +16,13 @@ export type Transport = "spdy" | "websocket";
 const pieceBytes = 64 * 1024;
 
 /** A container of a pod, as the streaming calls name them. */
-export interface Place {
+export interface Target {
   readonly sandboxId: string;
   readonly containerId: string;
 }
 
 /** Which streams an exec has, and what goes over them. */
-export interface ExecOptions {
+interface ExecOptions {
   readonly transport: Transport;
   readonly cmd: readonly string[];
   /** So many bytes are its stdin, and its end follows; 0: it has none. */
@@ -30,10 +30,10 @@ export interface ExecOptions {
 }
 
 /** Exec: the RPC, the connection, all of stdout, the exit status. Returns how many bytes stdout had. */
-export async function exec(side: Side, place: Place, options: ExecOptions): Promise<number> {
+export async function exec(side: Side, target: Target, options: ExecOptions): Promise<number> {
   const { transport, cmd, inputBytes = 0 } = options;
   const streams = { stdin: inputBytes > 0, stdout: true, stderr: false };
-  const { containerId } = place;
+  const { containerId } = target;
   const { runtime } = side.server.client;
   const { url } = await runtime.exec({ containerId, cmd: [...cmd], tty: false, ...streams });
   const command = await openRemoteCommand(url, { ...streams, terminal: false, transport });
@@ -51,7 +51,7 @@ export async function exec(side: Side, place: Place, options: ExecOptions): Prom
 }
 
 /** Attach to a container that answers what it is sent: from the RPC to the first byte of an answer. */
-export async function attach(side: Side, { containerId }: Place): Promise<void> {
+export async function attach(side: Side, { containerId }: Target): Promise<void> {
   const { runtime } = side.server.client;
   const streams = { stdin: true, stdout: true, stderr: false };
   const { url } = await runtime.attach({ containerId, tty: false, ...streams });
@@ -65,7 +65,7 @@ export async function attach(side: Side, { containerId }: Place): Promise<void> 
 }
 
 /** PortForward: the RPC and the connection. */
-export async function forward(side: Side, { sandboxId }: Place): Promise<PortForward> {
+export async function forward(side: Side, { sandboxId }: Target): Promise<PortForward> {
   const request = { podSandboxId: sandboxId, port: [] };
   const { url } = await side.server.client.runtime.portForward(request);
   return openPortForward(url);
@@ -81,7 +81,7 @@ export async function echo(session: PortForward, port: number): Promise<void> {
 
 /**
  * Sends so many bytes to a port; returns how many came back until the pod ended the connection. The
- * client does not end its half: containerd passes that on to nobody, and cuts the other one off.
+ * client does not end its half: containerd does not forward that, and closes the other half.
  */
 export async function exchange(
   session: PortForward,
@@ -90,7 +90,7 @@ export async function exchange(
 ): Promise<number> {
   const connection = await session.connect(port);
   const { data } = connection;
-  // A refused connection ends, and what is being sent to it waits for nobody: the answer counts.
+  // A refused connection ends without reading what is sent to it: only the answer counts.
   const sending = pipeline(pieces(inputBytes), data, { end: false }).catch(() => undefined);
   const bytes = await count(data).catch((error: unknown) => rethrow(connection, error));
   data.destroy();
@@ -110,7 +110,7 @@ async function count(stream: Readable | undefined): Promise<number> {
   return bytes;
 }
 
-/** Fails when the stream ends before a byte has come. */
+/** Fails if the stream ends before the first byte. */
 function firstByte(stream: Readable | undefined): Promise<void> {
   return new Promise((resolve, reject) => {
     stream?.once("data", () => {
@@ -122,7 +122,7 @@ function firstByte(stream: Readable | undefined): Promise<void> {
   });
 }
 
-/** All of it, and the end. */
+/** Reads the stream until its end. */
 async function send(stream: Writable | undefined, bytes: number): Promise<void> {
   assert.ok(stream !== undefined);
   await pipeline(pieces(bytes), stream);

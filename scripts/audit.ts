@@ -1,6 +1,6 @@
 /**
- * Asks the npm registry for advisories about the packages of package-lock.json. Exits with 1 when one is
- * grave enough, with 3 when the registry cannot be reached or has no advisories to give: then nothing is known.
+ * Asks the npm registry for advisories about the packages of package-lock.json. Exits with 1 if one is severe enough,
+ * and with 3 if the registry cannot be reached or has no advisories: then nothing is known.
  */
 import { spawnSync } from "node:child_process";
 import { readFileSync } from "node:fs";
@@ -10,12 +10,12 @@ const severities = ["info", "low", "moderate", "high", "critical"] as const;
 export type Severity = (typeof severities)[number];
 
 /**
- * The least severity that fails. What ships runs as root and reads what images and clients send. Development
- * packages read this repository alone, and most advisories about them are of input that never comes to them.
+ * The lowest severity that fails. Shipped packages run as root and read data of images and clients. Development
+ * packages read only this repository, and most advisories about them need other input.
  */
 export const limits = { ships: "moderate", development: "high" } as const;
 
-/** What `npm audit --json` prints; of a failure, the message and perhaps a code. */
+/** The output of `npm audit --json`; for a failure, the message and possibly a code. */
 export interface AuditReport {
   readonly auditReportVersion?: number;
   readonly vulnerabilities?: Readonly<Record<string, Vulnerability>>;
@@ -43,12 +43,12 @@ export interface Lock {
   readonly packages: Readonly<Record<string, { readonly dev?: boolean }>>;
 }
 
-export interface AuditVerdict {
+interface AuditVerdict {
   readonly code: 0 | 1 | 3;
   readonly lines: readonly string[];
 }
 
-/** Judges what npm printed. */
+/** Evaluates the output of npm. */
 export function judgeAudit(report: AuditReport, lock: Lock): AuditVerdict {
   if (report.auditReportVersion === undefined) return judgeFailure(report);
   const known = Object.values(report.vulnerabilities ?? {}).flatMap((each) =>
@@ -67,7 +67,7 @@ export function judgeAudit(report: AuditReport, lock: Lock): AuditVerdict {
   return { code: 0, lines: [`${known.length} known advisories are below the limits`] };
 }
 
-/** No code: a registry that did not answer, or answered with an HTTP status. Else npm was not asked rightly. */
+/** Without a code the registry did not answer, or answered with an HTTP status. With one npm was called wrongly. */
 function judgeFailure({ message, error }: AuditReport): AuditVerdict {
   if (error?.code === undefined && message !== undefined) {
     return { code: 3, lines: [`the registry gives no advisories: ${message}`] };

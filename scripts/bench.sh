@@ -1,12 +1,12 @@
 #!/bin/sh
-# Measures davit beside Debian's containerd, as root, and writes bench/RESULTS.md.
+# Measures davit and Debian's containerd, as root, and writes bench/RESULTS.md.
 #
 #   npm run bench                        everything, 50 rounds
 #   npm run bench -- --rounds 10         quicker
 #   npm run bench -- --only lifecycle    see: npm run bench -- --help
 #
-# Both servers run in a network, mount and pid namespace of their own. Whatever way the bench ends,
-# its processes and mounts go with the pid namespace; the directory and the cgroups go here.
+# Both servers run in a network, mount and pid namespace of their own. At every end of the bench its processes and
+# mounts disappear with the pid namespace; this script removes the directory and the cgroups.
 set -eu
 cd "$(dirname "$0")/.."
 
@@ -22,7 +22,7 @@ sh scripts/build.sh
 directory=$(mktemp -d "${DAVIT_BENCH_DIR:-/var/tmp}/davit-bench.XXXXXX")
 name=$(basename "$directory")
 cgroup=davit-bench-${name#*.}
-# containerd keeps CNI results in /var/lib/cni, and cannot be told another place.
+# containerd keeps CNI results in /var/lib/cni, which is not configurable.
 made_cni=
 if [ ! -d /var/lib/cni ]; then
   mkdir -p /var/lib/cni
@@ -37,7 +37,7 @@ clean_up() {
     wait "$child" 2>/dev/null || true
     child=
   fi
-  # What was killed needs a moment until its cgroups and mounts are free.
+  # Cgroups and mounts of killed processes are free after a moment.
   for attempt in 1 2 3 4 5 6 7 8 9 10; do
     find /sys/fs/cgroup -mindepth 1 -depth -type d -path "*/$cgroup*" -exec rmdir {} + 2>/dev/null || true
     rm -rf --one-file-system "$directory" 2>/dev/null || true

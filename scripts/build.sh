@@ -23,7 +23,7 @@ bundle() {
 }
 
 mkdir -p dist
-# One build of a checkout at a time: the names of what is not ready yet are the same in each.
+# One build of a checkout at a time: all builds use the same names for temporary files.
 exec 9<package.json
 flock 9
 # Code that was compiled is kept by the program's id, its digest, which takes the place of the zeros.

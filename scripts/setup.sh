@@ -1,6 +1,6 @@
 #!/bin/sh
 # Prepares a Debian machine for davit, as root: npm packages, Debian packages, the host's settings.
-# Quick and silent when nothing is missing; otherwise a line for each thing that it did.
+# Quick and silent if nothing is missing; otherwise it prints a line for each step.
 #
 #   scripts/setup.sh           what davit needs
 #   scripts/setup.sh --test    what its tests need as well
@@ -42,7 +42,7 @@ else
 fi
 trap 'end_watched; exit 130' INT TERM
 
-# How long a registry or mirror may take to show that it can be reached.
+# How long a registry or mirror may take for a first answer.
 reach_seconds=20
 
 # quietly TITLE COMMAND...: runs a command with its output kept aside, and shows that only if it fails.
@@ -88,14 +88,14 @@ installed() {
   [ "$(dpkg-query -W -f '${db:Status-Status}' "$1" 2>/dev/null)" = installed ]
 }
 
-# apt COMMAND...: asks no questions. Another apt may run, for instance the machine's own upgrades: waits for it.
+# apt COMMAND...: asks no questions, and waits for another apt, for example the machine's own upgrades.
 apt() {
   DEBIAN_FRONTEND=noninteractive quietly "apt-get $1" apt-get -o DPkg::Lock::Timeout=120 \
     -o Acquire::Retries=1 -o "Acquire::http::Timeout=$reach_seconds" -y "$@"
 }
 
-# apt prints Hit or Get for each list that a mirror gave, and succeeds when no mirror answers. Each
-# name that does not resolve has a time limit of its own: the whole ends when nothing came in time.
+# apt prints Hit or Get for each list that it got from a mirror, and succeeds even if no mirror answers. Each name
+# that does not resolve has its own time limit: the update is ended if it got no list in time.
 update_lists() {
   "$@" &
   update_job=$!

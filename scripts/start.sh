@@ -29,7 +29,7 @@ trap interrupted INT TERM
 tick=$(printf '\342\234\223')
 cross=$(printf '\342\234\227')
 
-# step TITLE COMMAND...: runs it with a line as those of "davit demo"; what it says comes below.
+# step TITLE COMMAND...: runs a command with a line like those of "davit demo", and its output below.
 step() {
   title=$1
   shift
@@ -48,7 +48,7 @@ step() {
   [ "$mark" = "$tick" ]
 }
 
-# What would stop the demo after the installation is told before it.
+# Problems that would stop the demo are reported before the installation.
 check_host() {
   command -v npm >/dev/null || {
     echo "npm is not installed: install Node.js 20 or newer with npm"

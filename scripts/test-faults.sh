@@ -1,9 +1,8 @@
 #!/bin/sh
-# The full walk over the crash points: at each of them the daemon is killed, the call fails, and the
-# call hangs, for every kind of pod, and each kill is repeated at every stage of the recovery. As
-# root; takes about three quarters of an hour. And the churn: 1,000 pods whose callers go away, ask twice
-# and interfere; and rows of commands: 10,000 ExecSync, and 1,000 with 10 MB of output each. A sample of all
-# is part of npm test.
+# All crash points: at each of them the daemon is killed, the call fails, and the call hangs, for every kind of pod.
+# Each kill is repeated at every stage of the recovery. Then the churn, 1,000 pods whose callers disconnect, repeat
+# calls and interfere, and repeated commands: 10,000 ExecSync, and 1,000 with 10 MB of output each. Runs as root and
+# takes about 45 minutes. npm test has a sample of it.
 #
 #   npm run test:faults              everything
 #   npm run test:faults -- kill-run  only the files with "kill-run" in their path (test/faults/)

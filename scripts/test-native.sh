@@ -1,7 +1,7 @@
 #!/bin/sh
-# The kernel tests with a native/ that AddressSanitizer and UndefinedBehaviorSanitizer watch. As root; takes some
-# minutes, so it is not a part of npm test. Any report fails the run, also one of a process whose end no test
-# looks at. Needs gcc, which brings both runtimes.
+# The kernel tests with a native/ that is built with AddressSanitizer and UndefinedBehaviorSanitizer. Runs as root and
+# takes some minutes, so it is not part of npm test. Every report fails the run, also that of a process whose exit
+# code no test checks. Needs gcc, which has both runtimes.
 #
 #   npm run test:native                         all kernel tests of src/
 #   npm run test:native -- kernel child waiter  only the files with "child" or "waiter" in their path
@@ -13,7 +13,7 @@ if [ "$(id -u)" != 0 ]; then
   exit 1
 fi
 
-# A mount namespace of its own, in which the watched build lies over the one that ships.
+# A mount namespace of its own, in which the sanitized build covers the shipped one.
 if [ -z "${DAVIT_SANITIZED_REPORTS-}" ]; then
   sh scripts/setup.sh --test
   sh scripts/build.sh

@@ -1,8 +1,7 @@
 #!/bin/sh
 # davit in virtual machines (test/vm): the suites on cgroup v2, a reset under running pods, systemd,
-# SELinux. As root;
-# qemu emulates the processor, which takes long. Needs qemu and a kernel of Debian's, and says so
-# where they are missing. Not part of npm test.
+# SELinux. Runs as root. qemu emulates the processor, which is slow. Needs qemu and Debian's kernel, and says so if
+# they are missing. Not part of npm test.
 #
 #   npm run test:vm                                  every machine
 #   npm run test:vm -- reboot                        only this one

@@ -1,6 +1,6 @@
 #!/bin/sh
-# All tests: sets the machine up, builds, runs the gate, then unit, kernel and integration tests.
-# As root, since davit's work is mounts and namespaces.
+# All tests: prepares the machine, builds, and runs the gate, then unit, kernel and integration tests. Needs root for
+# mounts and namespaces.
 #
 #   npm test                         everything
 #   npm test -- sandbox cni          only the test files with "sandbox" or "cni" in their path

@@ -3,9 +3,11 @@
  *
  * Phases: `gate` (scripts/ok.sh without the unit tests), `unit` (`*.test.ts`, no root), `kernel`
  * (`*.kernel.test.ts`) and `integration` (test/integration and the quick part of test/attacks); the
- * last two need root, and each of their files runs in namespaces of its own (support/isolate.ts).
- * `attacks` runs all of test/attacks, the slow part included, and only when it is named. A filter
- * keeps the files whose path contains it. The last line is `N passed, N failed, N skipped`.
+ * last two need root, and each of their files runs in namespaces of its own (support/isolate.ts), once
+ * for each variant that it declares (support/variants.ts). `attacks` runs all of test/attacks, the slow
+ * part included, and only when it is named. A filter keeps the runs whose name contains it:
+ * "container.test.ts" keeps all variants of that file, "container.test.ts (shim)" one of them, and "(shim)"
+ * this variant of all files. The last line is `N passed, N failed, N skipped`.
  */
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
@@ -27,6 +29,7 @@ import {
   runIsolated,
   Scratch,
 } from "./support/isolate.ts";
+import { runsOf, type TestRun } from "./support/variants.ts";
 
 const phases = ["gate", "unit", "kernel", "integration", "attacks"] as const;
 type Phase = (typeof phases)[number];
@@ -38,7 +41,7 @@ const usage = `usage: node test/run.ts [${phases.join("|")}]... [options] [FILTE
   --strict            report every change of the host during a kernel or integration file, not only
                       what belongs to the file: for a host that runs nothing else; one file at once
   --coverage          of the unit tests those alone whose coverage has a floor, with a table of it
-  --list              print the files and end
+  --list              print the files, and the variants of a file that has some, and exit
 environment:
   DAVIT_TEST_STRICT_HOST=1    as --strict; CI sets it
   DAVIT_TEST_TIMEOUT=SECONDS  as --timeout`;
@@ -83,7 +86,7 @@ if (values.help) {
   print("--coverage takes no filter: a part of the tests covers a part of the code only");
   process.exitCode = 2;
 } else if (values.list) {
-  for (const phase of chosen) for (const file of filesOf(phase)) print(file);
+  for (const phase of chosen) for (const { name } of runsIn(phase)) print(name);
 } else {
   await main();
 }
@@ -100,22 +103,26 @@ async function main(): Promise<void> {
       if (filters.length === 0) await runGate();
       continue;
     }
-    const files = filesOf(phase);
-    found += files.length;
-    if (files.length === 0) continue;
-    print(`\n${phase} tests: ${files.length} ${files.length === 1 ? "file" : "files"}`);
-    if (phase === "unit") await runUnit(files);
-    else await runFiles(phase, files);
+    const runs = runsIn(phase);
+    found += runs.length;
+    if (runs.length === 0) continue;
+    const files = new Set(runs.map(({ file }) => file)).size;
+    const variants = runs.length - files;
+    const more = variants > 0 ? `, and ${variants} in another variant` : "";
+    print(`\n${phase} tests: ${files} ${files === 1 ? "file" : "files"}${more}`);
+    if (phase === "unit") await runUnit(runs.map(({ file }) => file));
+    else await runFiles(phase, runs);
   }
   if (filters.length > 0 && found === 0) {
-    print(`no test file has "${filters.join('" or "')}" in its path; see: node test/run.ts --list`);
+    print(`no test file has "${filters.join('" or "')}" in its name; see: node test/run.ts --list`);
     total.failed += 1;
   }
   print(`\n${total.passed} passed, ${total.failed} failed, ${total.skipped} skipped`);
   process.exitCode = total.failed > 0 ? 1 : 0;
 }
 
-function filesOf(phase: Phase): readonly string[] {
+/** The test files of a phase that no filter excludes, each once for every variant. */
+function runsIn(phase: Phase): readonly TestRun[] {
   if (phase === "gate") return [];
   const all =
     phase === "attacks"
@@ -124,7 +131,8 @@ function filesOf(phase: Phase): readonly string[] {
   return all
     .sort()
     .filter((file) => phase === "attacks" || phaseOf(file) === phase)
-    .filter((file) => filters.length === 0 || filters.some((filter) => file.includes(filter)));
+    .flatMap((file) => (phase === "unit" ? [{ file, name: file, env: {} }] : runsOf(file)))
+    .filter(({ name }) => filters.length === 0 || filters.some((part) => name.includes(part)));
 }
 
 function phaseOf(file: string): Phase {
@@ -182,17 +190,19 @@ function judge(covered: readonly CoveredFile[]): void {
   add({ passed: 0, failed: problems.length, skipped: 0 });
 }
 
-async function runFiles(phase: Phase, files: readonly string[]): Promise<void> {
+async function runFiles(phase: Phase, runs: readonly TestRun[]): Promise<void> {
   if (process.getuid?.() !== 0) {
     print(`FAILED  ${phase} tests make namespaces and mounts and need root: sudo npm test`);
     total.failed += 1;
     return;
   }
-  const queue = [...files];
+  const queue = [...runs];
+  const { strict } = values;
   const worker = async (): Promise<void> => {
-    for (let file = queue.shift(); file !== undefined; file = queue.shift()) {
+    for (let next = queue.shift(); next !== undefined; next = queue.shift()) {
+      const { file, name, env } = next;
       const timeoutMs = patient(Number(values.timeout) * 1000);
-      const result = await runIsolated(path.join(repo, file), { timeoutMs, strict: values.strict });
+      const result = await runIsolated(path.join(repo, file), { timeoutMs, strict, name, env });
       process.stdout.write(result.output);
       add(result);
     }

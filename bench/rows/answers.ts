@@ -1,4 +1,4 @@
-/** Questions that kubelet asks all the time: status and list, with many sandboxes there. */
+/** Calls that the kubelet makes all the time: status and list, with many sandboxes. */
 import { create, type DescMessage, type MessageInitShape, toBinary } from "@bufbuild/protobuf";
 import {
   ListPodSandboxRequestSchema,

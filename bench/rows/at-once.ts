@@ -1,4 +1,4 @@
-/** Many pods at once, and how well the server answers others meanwhile. */
+/** Many pods at the same time, and the latency of other calls meanwhile. */
 import { setTimeout as sleep } from "node:timers/promises";
 import { prepareLog, startContainer } from "../containers.ts";
 import { withBusybox } from "../images.ts";
@@ -105,7 +105,7 @@ async function burst(side: Side, count: number, image?: string): Promise<number>
   return ms;
 }
 
-/** p99 of Version while pods start, less p99 of Version at rest. */
+/** p99 of Version while pods start, less p99 of Version on an idle server. */
 async function pingDelayMs(side: Side): Promise<number> {
   const idle = await pinged(side, () => sleep(1000));
   const busy = await pinged(side, () => burstOnly(side));

@@ -1,4 +1,4 @@
-/** What a thousand pods under all kinds of trouble leave in davit: memory, descriptors, slowness. */
+/** What davit keeps after a thousand pods with cancelled, repeated and cut calls: memory, descriptors, latency. */
 import { readdirSync } from "node:fs";
 import path from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
@@ -13,14 +13,14 @@ import { percentile } from "../statistics.ts";
 
 const podsPerRound = 20;
 const parallel = 8;
-const looks = 20;
+const sampleCount = 20;
 const calmLives = 50;
 const quietPatienceMs = 30_000;
 /** Longer than a create whose caller went away is held for its retry (davit.ts). */
 const heldPatienceMs = 30_000;
 const facts = ["inflight", "unfinishedRemovals", "pendingNetworkRemovals"];
 
-interface Look {
+interface Sample {
   readonly pods: number;
   /** Objects in use, and memory that the process keeps, after a full collection. Bytes. */
   readonly heap: number;
@@ -36,7 +36,7 @@ export const churn: RowGroup = {
 async function measure(bench: Bench, image: string): Promise<readonly Row[]> {
   const seed = chooseSeed();
   const total = bench.rounds * podsPerRound;
-  const step = Math.max(1, Math.round(total / looks));
+  const step = Math.max(1, Math.round(total / sampleCount));
   const { server } = bench.davit;
   await server.stop();
   await server.start();
@@ -54,7 +54,7 @@ async function measure(bench: Bench, image: string): Promise<readonly Row[]> {
     },
   });
   using memory = await DaemonMemory.attach(server.mainPid);
-  const seen: Look[] = [];
+  const seen: Sample[] = [];
   const quiet: number[] = [];
   for (let pods = 0; pods < total; ) {
     const count = Math.min(step, total - pods);
@@ -63,7 +63,7 @@ async function measure(bench: Bench, image: string): Promise<readonly Row[]> {
     pods += count;
     bench.say(`${pods} of ${total} pods, seed ${seed}`);
     quiet.push(await msUntilQuiet(bench, facts, quietPatienceMs));
-    // What is held for a retry is meant to be there. A look is at what nobody could ask for any more.
+    // A create that is held for a retry is not a leak: the sample waits until none is held.
     await msUntilQuiet(bench, [...facts, "heldCreates"], heldPatienceMs);
     const fds = readdirSync(path.join("/proc", String(server.mainPid), "fd")).length;
     seen.push({ pods, ...(await memory.use()), fds });
@@ -78,7 +78,7 @@ async function measure(bench: Bench, image: string): Promise<readonly Row[]> {
 }
 
 function rows(of: {
-  readonly seen: readonly Look[];
+  readonly seen: readonly Sample[];
   readonly quiet: readonly number[];
   readonly first: readonly number[];
   readonly last: readonly number[];
@@ -144,11 +144,11 @@ async function msUntilQuiet(
 }
 
 /** What a pod adds, by the line that fits best (least squares). */
-function slope(points: readonly Look[], of: "heap" | "resident" | "fds"): number {
-  const mean = (value: (look: Look) => number): number =>
-    points.reduce((sum, look) => sum + value(look), 0) / points.length;
+function slope(points: readonly Sample[], of: "heap" | "resident" | "fds"): number {
+  const mean = (value: (sample: Sample) => number): number =>
+    points.reduce((sum, sample) => sum + value(sample), 0) / points.length;
   const x = mean(({ pods }) => pods);
-  const y = mean((look) => look[of]);
-  const xy = points.reduce((sum, look) => sum + (look.pods - x) * (look[of] - y), 0);
-  return xy / points.reduce((sum, look) => sum + (look.pods - x) ** 2, 0);
+  const y = mean((sample) => sample[of]);
+  const xy = points.reduce((sum, sample) => sum + (sample.pods - x) * (sample[of] - y), 0);
+  return xy / points.reduce((sum, sample) => sum + (sample.pods - x) ** 2, 0);
 }

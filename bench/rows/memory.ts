@@ -50,7 +50,7 @@ async function measure(bench: Bench, image: string): Promise<readonly Row[]> {
   ];
 }
 
-/** Starts the server again, and looks at it with more and more pods; they are gone afterwards. */
+/** Starts the server again, and measures it with more and more pods, which it removes afterwards. */
 async function grow(
   bench: Bench,
   side: Side,

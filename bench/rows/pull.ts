@@ -1,4 +1,4 @@
-/** A large image, and what is left in memory of it and of much else. */
+/** The pull of a large image, and the memory after it and after other work. */
 import { setTimeout as sleep } from "node:timers/promises";
 import { create, toBinary } from "@bufbuild/protobuf";
 import { ListPodSandboxRequestSchema } from "../../src/gen/runtime/v1/api_pb.ts";
@@ -58,7 +58,7 @@ async function workHard(
     await callOften(side);
     await pullImage(side, large);
   }
-  bench.say(`at rest for ${restMs / 1000} s`);
+  bench.say(`idle for ${restMs / 1000} s`);
   await sleep(restMs);
   for (const side of [bench.peer, bench.davit]) {
     samples.add(side, "after", pssKib([side.server.mainPid]) / 1024);

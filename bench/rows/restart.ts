@@ -1,4 +1,4 @@
-/** A server that ends and starts again while its pods go on. */
+/** The restart of a server while its pods keep running. */
 import assert from "node:assert/strict";
 import { setTimeout as sleep } from "node:timers/promises";
 import { ContainerState } from "../../src/gen/runtime/v1/api_pb.ts";
@@ -25,7 +25,7 @@ async function measure(bench: Bench, image: string): Promise<readonly Row[]> {
   }
   await alternate(bench, Math.max(3, Math.ceil(bench.rounds / 10)), async (side) => {
     await side.server.stop();
-    // What the end leaves to do must not count for the start.
+    // Work that the end leaves must not count for the start.
     await sleep(restMs);
     samples.add(side, "ready", await untilReady(side));
     await sleep(restMs);

@@ -1,6 +1,6 @@
 /**
- * The same pods by each of davit's handlers: by conmon, and by Debian's runc v2 shim, which is
- * what containerd runs all of its pods by. The OCI runtime is the same crun everywhere.
+ * The same pods with each of davit's handlers: with conmon, and with Debian's runc v2 shim, which containerd uses for
+ * all of its pods. The OCI runtime is the same crun everywhere.
  */
 import { setTimeout as sleep } from "node:timers/promises";
 import { fillWithContainers, startContainer } from "../containers.ts";
@@ -79,7 +79,7 @@ async function life(way: Way, samples: Samples<string>, image: string): Promise<
   await sleep(restMs);
 }
 
-/** What each pod takes in all processes of the server, its shims and monitors too; MB. */
+/** The memory of each pod in all processes of the server, with its shims and monitors; MB. */
 async function memoryAPod({ side, handler }: Way, image: string): Promise<number> {
   await side.server.stop();
   await side.server.start();

@@ -1,4 +1,4 @@
-/** From the start of a server without pods to its first answer, and until it takes pods. */
+/** From the start of a server without pods to its first answer, and until it can run pods. */
 import { setTimeout as sleep } from "node:timers/promises";
 import { alternate, type RowGroup, Samples } from "../row.ts";
 import type { Server } from "../server.ts";

@@ -1,4 +1,4 @@
-/** Exec, attach and port-forward: how long until they answer, and how much goes through them. */
+/** Exec, attach and port-forward: latency and throughput. */
 import assert from "node:assert/strict";
 import { setTimeout as sleep } from "node:timers/promises";
 import { startContainer } from "../containers.ts";
@@ -8,7 +8,7 @@ import type { RunningPod } from "../pods.ts";
 import { cpuMs } from "../procfs.ts";
 import { alternate, type Bench, type Row, type RowGroup, Samples, type Side } from "../row.ts";
 import { timed } from "../statistics.ts";
-import { attach, echo, exchange, exec, forward, type Place, type Transport } from "../streams.ts";
+import { attach, echo, exchange, exec, forward, type Target, type Transport } from "../streams.ts";
 
 const restMs = 50;
 const mib = 1 << 20;
@@ -18,7 +18,7 @@ const pieces = ["bs=64k", `count=${String(bulkBytes / 65_536)}`];
 const busybox = "/bin/busybox";
 const zeroes = [busybox, "dd", "if=/dev/zero", ...pieces, "status=none"];
 const counter = [busybox, "wc", "-c"];
-/** Says so when all of the bytes have come; the end of a forwarded connection's half may not come. */
+/** Prints a text when all bytes have arrived, since the end of a forwarded half may never arrive. */
 const taker = `${busybox} dd of=/dev/null iflag=fullblock ${pieces.join(" ")} status=none; echo ok`;
 const taken = "ok\n";
 const ports = { echo: 7, taker: 9, zeroes: 19 };
@@ -36,17 +36,17 @@ export const streaming: RowGroup = {
 async function measure(bench: Bench, image: string): Promise<readonly Row[]> {
   const samples = new Samples<What>();
   const warm = new Samples<What>();
-  const places = new Map<Side, Place>();
+  const targets = new Map<Side, Target>();
   const pods: (readonly [side: Side, pod: RunningPod])[] = [];
   for (const side of [bench.peer, bench.davit]) {
     const pod = await side.pods.run(await side.pods.prepare({ unlimitedCpu: true }));
     pods.push([side, pod]);
-    places.set(side, await startServices(side, pod, image));
+    targets.set(side, await startServices(side, pod, image));
   }
-  const at = (side: Side): Place => {
-    const place = places.get(side);
-    assert.ok(place !== undefined);
-    return place;
+  const at = (side: Side): Target => {
+    const target = targets.get(side);
+    assert.ok(target !== undefined);
+    return target;
   };
   await alternate(bench, 3, (side) => latencies(side, at(side), warm));
   await alternate(bench, bench.rounds, (side) => latencies(side, at(side), samples));
@@ -58,7 +58,7 @@ async function measure(bench: Bench, image: string): Promise<readonly Row[]> {
 }
 
 /** A container that answers on its stdin and on ports of its pod. */
-async function startServices(side: Side, pod: RunningPod, image: string): Promise<Place> {
+async function startServices(side: Side, pod: RunningPod, image: string): Promise<Target> {
   const listen = (port: number, command: readonly string[]): string =>
     `${busybox} nc -ll -p ${String(port)} -e ${command.join(" ")} </dev/null >/dev/null 2>&1 &`;
   const script = [
@@ -70,21 +70,21 @@ async function startServices(side: Side, pod: RunningPod, image: string): Promis
   const command = [busybox, "sh", "-c", script.join("\n")];
   const options = { command, stdin: true, unlimitedCpu: true };
   const { containerId } = await startContainer(side, pod, image, options);
-  const place = { sandboxId: pod.id, containerId };
-  await untilListening(side, place, (session) => echo(session, ports.echo));
-  await untilListening(side, place, (session) => exchange(session, ports.taker, bulkBytes));
-  await untilListening(side, place, (session) => exchange(session, ports.zeroes, 0));
-  return place;
+  const target = { sandboxId: pod.id, containerId };
+  await untilListening(side, target, (session) => echo(session, ports.echo));
+  await untilListening(side, target, (session) => exchange(session, ports.taker, bulkBytes));
+  await untilListening(side, target, (session) => exchange(session, ports.zeroes, 0));
+  return target;
 }
 
 async function untilListening(
   side: Side,
-  place: Place,
+  target: Target,
   use: (session: PortForward) => Promise<unknown>,
 ): Promise<void> {
   const begin = performance.now();
   for (;;) {
-    const session = await forward(side, place);
+    const session = await forward(side, target);
     try {
       await use(session);
       return;
@@ -97,18 +97,18 @@ async function untilListening(
   }
 }
 
-async function latencies(side: Side, place: Place, samples: Samples<What>): Promise<void> {
+async function latencies(side: Side, target: Target, samples: Samples<What>): Promise<void> {
   const add = async (what: What, work: () => Promise<unknown>): Promise<void> => {
     samples.add(side, what, await timed(work));
     await sleep(restMs);
   };
   const cmd = [busybox, "true"];
-  await add("exec", () => exec(side, place, { transport: "spdy", cmd }));
-  await add("exec-websocket", () => exec(side, place, { transport: "websocket", cmd }));
-  await add("attach", () => attach(side, place));
+  await add("exec", () => exec(side, target, { transport: "spdy", cmd }));
+  await add("exec-websocket", () => exec(side, target, { transport: "websocket", cmd }));
+  await add("attach", () => attach(side, target));
   let session: PortForward | undefined;
   await add("forward", async () => {
-    session = await forward(side, place);
+    session = await forward(side, target);
     await echo(session, ports.echo);
   });
   const open = session;
@@ -117,7 +117,7 @@ async function latencies(side: Side, place: Place, samples: Samples<What>): Prom
   open.close();
 }
 
-async function throughput(side: Side, place: Place, samples: Samples<What>): Promise<void> {
+async function throughput(side: Side, target: Target, samples: Samples<What>): Promise<void> {
   const add = async (way: Way, expected: number, work: () => Promise<number>): Promise<void> => {
     const pids = side.server.pids();
     const cpuBefore = cpuMs(pids);
@@ -131,12 +131,12 @@ async function throughput(side: Side, place: Place, samples: Samples<What>): Pro
   };
   const answer = `${String(bulkBytes)}\n`.length;
   const out = (transport: Transport): Promise<number> =>
-    exec(side, place, { transport, cmd: zeroes });
+    exec(side, target, { transport, cmd: zeroes });
   await add("out", bulkBytes, () => out("spdy"));
   await add("out-websocket", bulkBytes, () => out("websocket"));
   const input = { transport: "spdy", cmd: counter, inputBytes: bulkBytes } as const;
-  await add("in", answer, () => exec(side, place, input));
-  const session = await forward(side, place);
+  await add("in", answer, () => exec(side, target, input));
+  const session = await forward(side, target);
   await add("forward-out", bulkBytes, () => exchange(session, ports.zeroes, 0));
   await add("forward-in", taken.length, () => exchange(session, ports.taker, bulkBytes));
   session.close();

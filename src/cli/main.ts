@@ -79,12 +79,6 @@ function isPublishCall(argv: readonly string[]): boolean {
 
 /** The process that `bin/davit` becomes. */
 async function run(argv: readonly string[]): Promise<never> {
-  // Called by a running daemon of an older version, in which the unpacker was part of this program.
-  if (argv[0] === "unpack-layer") {
-    const { runUnpacker } = await import("../unpack/main.ts");
-    const { exitNow } = await import("../linux/process/index.ts");
-    exitNow(await runUnpacker(argv.slice(1)));
-  }
   // Not a command for users: containerd's shims call it as they would call containerd.
   if (isPublishCall(argv)) process.exit(await publish(argv));
   // It is not a failure if the reader closes the pipe (davit ps | head -1).

@@ -14,7 +14,7 @@ test("allowedAnnotations() lets through what a pattern matches, and nothing with
   assert.deepEqual(keys(["io.kata?", "example.org/a"], ...all), ["io.katas", "example.org/a"]);
 });
 
-test("allowedAnnotations() takes sets, and the characters of patterns as they are", () => {
+test("allowedAnnotations() accepts sets and escaped characters", () => {
   assert.deepEqual(keys(["a[bc]d"], "abd", "acd", "aed"), ["abd", "acd"]);
   assert.deepEqual(keys(["a[^bc]d"], "abd", "aed"), ["aed"]);
   assert.deepEqual(keys(["a.b"], "a.b", "axb"), ["a.b"]);

@@ -3,7 +3,7 @@ type Part = "any" | ((char: string) => boolean);
 
 /**
  * The annotations whose keys match one of the patterns, as containerd has them: `*` is any text without
- * "/", `?` one character, `[a-z]` and `[^a-z]` one of a set, `\\` takes the next character as it is.
+ * "/", `?` one character, `[a-z]` and `[^a-z]` one of a set, `\\` takes the next character literally.
  *
  * Keys are strangers' text: the time is at most the length of a key times that of a pattern.
  */
@@ -35,28 +35,28 @@ function oneOf(set: string, isNegated: boolean): (char: string) => boolean {
   return (char) => ranges.some(([from, to]) => from <= char && char <= to) !== isNegated;
 }
 
-/** Follows all ways through the pattern at once. */
+/** Follows all paths through the pattern in parallel. */
 function isMatch(parts: readonly Part[], text: string): boolean {
-  let places = withEmpty(parts, [0]);
+  let positions = withEmpty(parts, [0]);
   for (const char of text) {
     const next: number[] = [];
-    for (const place of places) {
-      const part = parts[place];
-      if (part === "any" && char !== "/") next.push(place);
-      if (typeof part === "function" && part(char)) next.push(place + 1);
+    for (const position of positions) {
+      const part = parts[position];
+      if (part === "any" && char !== "/") next.push(position);
+      if (typeof part === "function" && part(char)) next.push(position + 1);
     }
-    places = withEmpty(parts, next);
-    if (places.size === 0) return false;
+    positions = withEmpty(parts, next);
+    if (positions.size === 0) return false;
   }
-  return places.has(parts.length);
+  return positions.has(parts.length);
 }
 
-/** The places, and those behind a `*` that takes nothing. */
-function withEmpty(parts: readonly Part[], places: readonly number[]): ReadonlySet<number> {
+/** The positions, and those after a `*` that matches nothing. */
+function withEmpty(parts: readonly Part[], positions: readonly number[]): ReadonlySet<number> {
   const all = new Set<number>();
-  for (let place of places) {
-    all.add(place);
-    while (parts[place] === "any") all.add(++place);
+  for (let position of positions) {
+    all.add(position);
+    while (parts[position] === "any") all.add(++position);
   }
   return all;
 }

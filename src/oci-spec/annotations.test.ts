@@ -3,7 +3,7 @@ import { test } from "node:test";
 import { specAnnotations } from "./annotations.ts";
 import { specInput } from "./testing/spec-input.ts";
 
-test("specAnnotations() names pod and container, whatever the request says", () => {
+test("specAnnotations() names pod and container, also against the request", () => {
   const annotations = specAnnotations(
     specInput(
       { annotations: { "example.org/of-the-request": "x" } },

@@ -2,7 +2,7 @@ import type { SpecInput } from "./input.ts";
 
 /**
  * The annotations of a spec: what the handler lets through of the request, and under containerd's
- * names what tools and containerd's shims look for (io.kubernetes.cri.*). Ours win, so that a
+ * has the keys that tools and containerd's shims read (io.kubernetes.cri.*). Ours win, so that a
  * request cannot pass a container off as another pod's.
  */
 export function specAnnotations(

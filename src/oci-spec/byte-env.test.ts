@@ -16,13 +16,13 @@ function hexOf(text: string): string | undefined {
 }
 
 describe("textOfBytes()", () => {
-  test("leaves UTF-8 as it is, U+FFFD and a byte order mark too", () => {
+  test("does not change UTF-8, including U+FFFD and a byte order mark", () => {
     for (const text of ["", "a=b\n", "äöü 🐋", "\uFEFFbom", "a\ufffdb", "\u{10ffff}"]) {
       assert.equal(textOfBytes(Buffer.from(text)), text);
     }
   });
 
-  test("keeps every byte that is not UTF-8, in its place", () => {
+  test("keeps every byte that is not UTF-8, in order", () => {
     const all: readonly (readonly number[])[] = [
       [0xff],
       [0x61, 0xff, 0xfe, 0x62],
@@ -79,7 +79,7 @@ describe("asUnicode()", () => {
     assert.deepEqual(withBytes(unicode), process);
   });
 
-  test("withBytes() leaves a command alone that only looks like it", () => {
+  test("withBytes() does not change a similar command", () => {
     for (const args of [[envProgram], [envProgram, "x"], [envProgram, "0", "sh"]]) {
       assert.deepEqual(withBytes({ ...usual, args }).args, args);
     }

@@ -1,13 +1,13 @@
 import type { OciProcess } from "../core/oci/index.ts";
 
 /**
- * Where the program lies in a container that gives its command variables of any bytes (native/env.c),
- * where such are wanted. At the top of the root, since what is mounted in it could hide any other place.
+ * Path of the program in a container whose command gets variables of any bytes (native/env.c). At the top of
+ * the root, since a mount in it could hide any other path.
  */
 export const envProgram = "/.davit-env";
 
 /**
- * Bytes as a text that has them all: what is UTF-8 as it is, any other byte as half of a surrogate
+ * Decodes any bytes to a text without loss: UTF-8 is decoded, any other byte becomes half of a surrogate
  * pair, U+DC80 to U+DCFF, which no UTF-8 gives (Python does the same, PEP 383).
  */
 export function textOfBytes(bytes: Uint8Array): string {
@@ -23,7 +23,7 @@ export function textOfBytes(bytes: Uint8Array): string {
   return Buffer.from(units.buffer, 0, 2 * count).toString("utf16le");
 }
 
-/** The code point of a character that is whole. */
+/** The code point of a complete character. */
 function codePoint(bytes: Uint8Array, at: number, length: number): number {
   const first = bytes[at] ?? 0;
   let code = length === 1 ? first : first & (0x7f >> length);
@@ -73,8 +73,8 @@ export function hasByteValues({ env }: Pick<OciProcess, "env">): boolean {
 }
 
 /**
- * The process as JSON can hold it: values that are not UTF-8 in hexadecimal digits, and the program in
- * front of the command that turns them into bytes.
+ * The process as JSON can hold it: values that are not UTF-8 in hexadecimal digits, and before the
+ * command the program that decodes them.
  */
 export function asUnicode(process: OciProcess): OciProcess {
   if (!hasByteValues(process)) return process;
@@ -89,7 +89,7 @@ export function asUnicode(process: OciProcess): OciProcess {
   return { ...process, env, args: [envProgram, String(names.length), ...names, ...process.args] };
 }
 
-/** Takes back what {@link asUnicode} did. */
+/** The inverse of {@link asUnicode}. */
 export function withBytes(process: OciProcess): OciProcess {
   const [program, count = "", ...rest] = process.args;
   if (program !== envProgram || !/^[1-9]\d*$/.test(count)) return process;

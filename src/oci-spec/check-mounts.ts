@@ -20,15 +20,15 @@ function checkContainerPath(mount: Mount): void {
   if (!path.startsWith("/") || path.includes("\0")) {
     refuse(`mounts: container_path must be absolute, got ${quoted(path)}`);
   }
-  const place = mountDestination(mount);
-  if (place === "/") refuse("mounts: container_path cannot be the root itself");
-  if (place.startsWith("/proc/") && !replaceableProcFiles.has(place)) {
+  const destination = mountDestination(mount);
+  if (destination === "/") refuse("mounts: container_path cannot be the root itself");
+  if (destination.startsWith("/proc/") && !replaceableProcFiles.has(destination)) {
     const files = [...replaceableProcFiles].join(", ");
     refuse(
       `mounts: container_path ${quoted(path)} is in the kernel's /proc, where only these can be replaced: ${files}`,
     );
   }
-  if (mount.image !== undefined && ["/proc", "/dev"].includes(place)) {
+  if (mount.image !== undefined && ["/proc", "/dev"].includes(destination)) {
     refuse(
       `mounts: an image cannot be mounted at ${quoted(path)}, the kernel's file system is there`,
     );

@@ -2,18 +2,18 @@ import type { ContainerConfig } from "../gen/runtime/v1/api_pb.ts";
 import { quoted, refuse } from "./refuse.ts";
 import type { OciDevice, OciDeviceRule } from "../core/oci/index.ts";
 
-/** A device node of the host, as it is to be in the container. */
+/** A device node of the host, for the container. */
 export type HostDevice = OciDevice;
 
 /** A device that the request asks for, at its path in the container. */
 export interface GrantedDevice {
   readonly device: HostDevice;
-  /** `r`, `w` and `m` (mknod), as the request gives it. */
+  /** `r`, `w` and `m` (mknod), as in the request. */
   readonly access: string;
 }
 
 /** Device nodes and the rules of the device cgroup. */
-export interface ContainerDevices {
+interface ContainerDevices {
   readonly devices: readonly OciDevice[];
   readonly rules: readonly OciDeviceRule[];
 }
@@ -25,7 +25,7 @@ const foreignDirectories = ["pts", "shm", "fd", "mqueue", ".lxc", ".lxd-mounts",
  * The devices of a container: those of its request, or all of the host's with all rights.
  *
  * Everything else is denied. The default devices (null, zero, full, random, urandom, tty, ptmx,
- * pts) are no part of this: the OCI runtime makes and allows them itself (runtime-spec,
+ * pts) are not included: the OCI runtime makes and allows them itself (runtime-spec,
  * config-linux.md, "Default Devices").
  */
 export function containerDevices(

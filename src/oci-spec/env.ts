@@ -2,11 +2,11 @@ import type { KeyValue } from "../gen/runtime/v1/api_pb.ts";
 import { textOfBytes } from "./byte-env.ts";
 import { quoted, refuse } from "./refuse.ts";
 
-/** PATH of a process whose image and request give none. */
+/** PATH of a process whose image and request have none. */
 export const defaultPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /** What a container's environment is put together from. */
-export interface EnvSources {
+interface EnvSources {
   readonly terminal: boolean;
   readonly hostname: string;
   /** `KEY=value` lines of the image. */
@@ -16,7 +16,7 @@ export interface EnvSources {
 
 /**
  * The environment of a container's process: our own variables (PATH, TERM with a terminal,
- * HOSTNAME), then the image's, then the request's. Each key is there once, at its first place
+ * HOSTNAME), then the image's, then the request's. Each key occurs once, at its first position
  * with its last value. A line of the image without `=` takes the variable away.
  *
  * `invalid-argument` as of {@link configEnv}.
@@ -53,7 +53,7 @@ export function configEnv(envs: readonly KeyValue[]): readonly (readonly [string
 // MAX_ARG_STRLEN, include/uapi/linux/binfmts.h: what a line may have with its NUL.
 const longestLine = 128 * 1024;
 
-/** A value that is not UTF-8 stands in the line as twice as many digits first. */
+/** A value that is not UTF-8 is written as twice as many digits first. */
 function checkRoom(key: string, value: Uint8Array): void {
   const most = Math.floor((longestLine - Buffer.byteLength(key) - 2) / 2);
   if (value.length <= most) return;

@@ -14,7 +14,7 @@ describe("containerSpec() writes the spec of its golden file", () => {
     test(name, () => {
       const text = specText(containerSpec(input));
       const file = join(directory, `${name}.json`);
-      // GOLDEN=write node --test src/oci-spec, then npm run format and a look at the difference.
+      // GOLDEN=write node --test src/oci-spec, then npm run format and a review of the difference.
       if (process.env["GOLDEN"] === "write") writeFileSync(file, text);
       assert.deepEqual(readExactly(text), readExactly(readFileSync(file, "utf8")));
     });
@@ -26,7 +26,7 @@ describe("containerSpec() writes the spec of its golden file", () => {
   });
 });
 
-/** Keeps numbers as they are written, so that a rounded one differs. */
+/** Keeps the text of numbers, so that a rounded one differs. */
 function readExactly(text: string): unknown {
   const asWritten = (
     _key: string,

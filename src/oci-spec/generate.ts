@@ -12,8 +12,8 @@ import type { OciLinux, OciProcess, OciResources, OciSpec } from "../core/oci/in
 import { containerSecurity } from "./security/security.ts";
 
 /**
- * The OCI runtime-spec of a container: the same input always gives the same spec, and nothing
- * outside of the input is looked at.
+ * The OCI runtime-spec of a container: the same input always results in the same spec, and nothing
+ * outside of the input is read.
  *
  * Errors are those of its parts: `invalid-argument` for a request that cannot be meant,
  * `failed-precondition` for one that this pod, node or OCI runtime cannot carry out.
@@ -75,9 +75,9 @@ function limits(input: SpecInput): OciResources {
 }
 
 /**
- * crun 1.21 tells systemd memory and swap together for the scope's MemorySwapMax, which on v2 is of
+ * crun 1.21 sets memory and swap together for the scope's MemorySwapMax, which on v2 is of
  * swap alone, and systemd writes that whenever it writes the scope's files again. As a file of v2's it
- * hands the value on as it is.
+ * passes the value on unchanged.
  */
 function writtenOnce(resources: OciResources, { cgroupPath, host }: SpecInput): OciResources {
   const { swap, ...memory } = resources.memory ?? {};

@@ -1,6 +1,6 @@
-// OCI runtime-specs, made of a CRI request, the image's config and the pod: pure functions that
-// import base, gen and core and do no I/O. Start with generate.ts; what the caller has to find out
-// first stands in input.ts.
+// OCI runtime-specs, generated from a CRI request, the image's config and the pod: pure functions that
+// import base, gen and core and do no I/O. Start with generate.ts; input.ts has what the
+// caller must find out first.
 export { envProgram, hasByteValues } from "./byte-env.ts";
 export { allowedAnnotations } from "./allow-list.ts";
 export type { BaseSpec } from "./handler/base-spec.ts";
@@ -14,18 +14,15 @@ export type { HostDevice, GrantedDevice } from "./devices.ts";
 export { containerSpec } from "./generate.ts";
 export type { HookDefinition } from "./handler/hooks.ts";
 export { parseHook } from "./handler/hooks.ts";
-export type { ContainerLabels, NamespacePins, SandboxFiles, SpecHost, SpecInput } from "./input.ts";
+export type { ContainerLabels, SpecHost, SpecInput } from "./input.ts";
 export { parseSpec, refuseNul, specText, startedProcess } from "./json.ts";
 export { isKernelPath } from "./kernel-paths.ts";
 export { checkPropagation, mountDestination } from "./mounts.ts";
 export type { ExecRequest } from "./process.ts";
 export { clampedOomScoreAdj, processSpec, withConsoleSize } from "./process.ts";
-export type { ResourceHost } from "./resources.ts";
-export type { LimitUpdate } from "./resource-update.ts";
 export { resourceUpdate } from "./resource-update.ts";
 export { checkResources } from "./resources.ts";
 export { parseSeccompProfile } from "./security/seccomp-profile.ts";
-export type { ProfileChoice } from "./security/security.ts";
 export { apparmorChoice, seccompChoice } from "./security/security.ts";
 export type { SelinuxDefaults } from "./security/selinux.ts";
 export {
@@ -36,9 +33,7 @@ export {
   selinuxPolicy,
 } from "./security/selinux.ts";
 export { checkSharedPid } from "./security/shared-pid.ts";
-export type { StopSignal } from "./stop-signal.ts";
 export { parseSignal, stopSignal } from "./stop-signal.ts";
 export type { DeclaredVolumes } from "./volumes.ts";
 export { declaredVolumes } from "./volumes.ts";
-export type { CheckedContainerConfig } from "./validate.ts";
 export { checkContainerConfig } from "./validate.ts";

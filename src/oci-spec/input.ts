@@ -21,11 +21,11 @@ export interface SpecInput {
   readonly sandbox: Pick<Sandbox, "id" | "config">;
   /** Paths of the pod's pinned namespaces; one is missing where the pod uses the host's. */
   readonly sandboxPins: NamespacePins;
-  /** Process that holds the pod's PID namespace, where there is one. */
+  /** Process that holds the pod's PID namespace, if any. */
   readonly sandboxPid?: number | undefined;
   /** First process of the container that `target_id` names. */
   readonly targetPid?: number | undefined;
-  /** Files of the pod that are mounted unless the request mounts something there. */
+  /** Files of the pod that are mounted unless the request has a mount at their paths. */
   readonly sandboxFiles: SandboxFiles;
   /** A config that passed checkContainerConfig(). */
   readonly config: ContainerConfig;
@@ -39,8 +39,8 @@ export interface SpecInput {
   /** The user, resolved in the mounted root (passwd(5), group(5)), with the request's groups. */
   readonly user: ContainerUser;
   /**
-   * What stands in `linux.cgroupsPath`: a path below each hierarchy's root, or
-   * `slice:cri-containerd:<id>` for a runtime that is told to use systemd.
+   * The value of `linux.cgroupsPath`: a path below each hierarchy's root, or
+   * `slice:cri-containerd:<id>` for a runtime with the systemd cgroup driver.
    */
   readonly cgroupPath: string;
   /**
@@ -49,7 +49,7 @@ export interface SpecInput {
    * (checkPropagation()), and where SELinux is on it was labelled.
    */
   readonly mountSources: readonly string[];
-  /** Volumes that the image declares and that are there: the directory of each on the host. */
+  /** Volumes that the image declares, with their directories on the host. */
   readonly volumes: readonly { readonly path: string; readonly source: string }[];
   /** What the CDI devices of the request add, with the numbers of their nodes. */
   readonly cdi?: CdiEdits | undefined;
@@ -87,7 +87,7 @@ export interface SpecInput {
 }
 
 /** Namespaces of a pod that are pinned by a bind mount. */
-export interface NamespacePins {
+interface NamespacePins {
   readonly net?: string | undefined;
   readonly ipc?: string | undefined;
   readonly uts?: string | undefined;
@@ -96,7 +96,7 @@ export interface NamespacePins {
 }
 
 /** Paths of a pod's own files; one that is missing is not mounted. */
-export interface SandboxFiles {
+interface SandboxFiles {
   readonly resolvConf?: string | undefined;
   readonly hosts?: string | undefined;
   readonly hostname?: string | undefined;
@@ -109,7 +109,7 @@ export interface SpecHost {
   readonly cgroupVersion: 1 | 2;
   /** Where the tree of v2 is mounted; undefined on v1. */
   readonly cgroupRoot?: string | undefined;
-  /** memory.memsw.limit_in_bytes (v1) or memory.swap.max (v2) is there. */
+  /** memory.memsw.limit_in_bytes (v1) or memory.swap.max (v2) exists. */
   readonly hasSwapController: boolean;
   /** Page sizes that the hugetlb controller counts, as `2MB`; empty without the controller. */
   readonly hugepageSizes: readonly string[];
@@ -122,7 +122,7 @@ export interface SpecHost {
   /** The node's hostname. */
   readonly hostname: string;
   /**
-   * Lowest oom_score_adj that the daemon may give: its own one without CAP_SYS_RESOURCE, else
+   * Lowest oom_score_adj that the daemon may set: its own one without CAP_SYS_RESOURCE, else
    * undefined (proc_pid_oom_score_adj(5)).
    */
   readonly oomScoreAdjFloor?: number | undefined;

@@ -23,7 +23,7 @@ export function refuseNul(part: OciSpec | OciProcess | OciResources): void {
   if (field !== undefined) refuse(`the OCI spec would have a NUL in ${field}`);
 }
 
-/** A spec that {@link specText} wrote, as it is in the file: see {@link startedProcess}. */
+/** A spec that {@link specText} wrote, as in the file: see {@link startedProcess}. */
 export function parseSpec(text: string): OciSpec {
   return JSON.parse(text) as OciSpec;
 }

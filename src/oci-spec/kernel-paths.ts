@@ -13,7 +13,7 @@ function isAtOrBelow(path: string, top: string): boolean {
 
 /**
  * The files of /proc that a request may mount something over: those that tools such as lxcfs
- * replace, and no others. runc allows the same ones (libcontainer, checkProcMount): whoever can
+ * replace, and no others. runc allows the same ones (libcontainer, checkProcMount): a client that can
  * hide the rest decides what the runtime writes security labels and limits to (CVE-2019-16884).
  */
 export const replaceableProcFiles: ReadonlySet<string> = new Set([

@@ -9,7 +9,7 @@ import { quoted, refuse, refuseHere } from "./refuse.ts";
 import type { OciLinux, OciMount } from "../core/oci/index.ts";
 
 /** Mounts of a container, and what they need of the propagation of its root. */
-export interface ContainerMounts {
+interface ContainerMounts {
   readonly mounts: readonly OciMount[];
   readonly rootfsPropagation?: NonNullable<OciLinux["rootfsPropagation"]>;
 }
@@ -17,8 +17,8 @@ export interface ContainerMounts {
 /**
  * What is mounted in a container, in this order: the kernel's file systems; then the request's
  * mounts, the pod's own files and the image's volumes together, those with fewer path parts first,
- * so that none hides another. A volume gives way to a file of the pod. A mount of the request takes
- * the place of ours at the same path, and of the kernel's file systems below it.
+ * so that none hides another. A file of the pod replaces a volume. A mount of the request replaces davit's
+ * at the same path, and the kernel's file systems below it.
  */
 export function containerMounts(
   input: Pick<
@@ -32,8 +32,8 @@ export function containerMounts(
   );
   const taken = new Set(requested.map((mount) => mount.destination));
   const files = sandboxMounts(input);
-  const places = new Set(files.map((mount) => mount.destination));
-  const volumes = input.volumes.filter(({ path }) => !places.has(path)).map(volumeMount);
+  const destinations = new Set(files.map((mount) => mount.destination));
+  const volumes = input.volumes.filter(({ path }) => !destinations.has(path)).map(volumeMount);
   const ours = [...files, ...volumes].filter((mount) => !taken.has(mount.destination));
   const privileged = config.linux?.securityContext?.privileged ?? false;
   const kernel = kernelMounts(privileged, hasForeignNetwork(input)).filter(
@@ -49,7 +49,7 @@ export function containerMounts(
   };
 }
 
-/** Path in the container as it is compared and mounted: absolute, without `.`, `..` and double slashes. */
+/** Path in the container for comparing and mounting: absolute, without `.`, `..` and double slashes. */
 export function mountDestination(mount: Pick<Mount, "containerPath">): string {
   const path = posix.normalize(mount.containerPath);
   return path.length > 1 && path.endsWith("/") ? path.slice(0, -1) : path;
@@ -64,7 +64,7 @@ function isHiddenBy(path: string, taken: ReadonlySet<string>): boolean {
 }
 
 /**
- * The kernel's file systems, with the options that the peers give. cgroup is of type `cgroup` on
+ * The kernel's file systems, with the options that containerd and CRI-O use. cgroup is of type `cgroup` on
  * v1 and v2: the OCI runtime mounts what the node has. Only a privileged container may write to
  * sysfs and cgroups.
  */
@@ -121,7 +121,7 @@ function sandboxMounts(
   const access = config.linux?.securityContext?.readonlyRootfs === true ? "ro" : "rw";
   const hostIpc = namespaceModes(sandbox.config).ipc === NamespaceMode.NODE;
   const none = ["nosuid", "nodev", "noexec"];
-  const places = [
+  const destinations = [
     ["/etc/hostname", files.hostname, access, none],
     ["/etc/hosts", files.hosts, access, none],
     ["/etc/resolv.conf", files.resolvConf, access, none],
@@ -129,14 +129,14 @@ function sandboxMounts(
       ? (["/dev/shm", "/dev/shm", "rw", ["nosuid", "nodev"]] as const)
       : (["/dev/shm", files.shm, "rw", none] as const),
   ] as const;
-  return places.flatMap(([destination, source, mode, flags]) =>
+  return destinations.flatMap(([destination, source, mode, flags]) =>
     source === undefined
       ? []
       : [{ destination, type: "bind", source, options: ["rbind", "rprivate", mode, ...flags] }],
   );
 }
 
-/** Writable also where the root is not: that is what an image declares it for. */
+/** Writable also where the root is not: images declare volumes for that. */
 function volumeMount({ path, source }: SpecInput["volumes"][number]): OciMount {
   return { destination: path, type: "bind", source, options: ["rbind", "rprivate", "rw"] };
 }
@@ -206,10 +206,10 @@ function checkMountFeatures(mount: Mount, runtime: RuntimeFeatures): void {
 }
 
 /**
- * Refuses a propagation that the node's mounts cannot give: BIDIRECTIONAL needs a shared mount
+ * Refuses a propagation that the node's mounts do not allow: BIDIRECTIONAL needs a shared mount
  * under the source, HOST_TO_CONTAINER a shared or a slave one. `invalid-argument`.
  *
- * @param mountPoint where the mount that holds the source lies
+ * @param mountPoint mount point of the mount with the source
  * @param optional its optional fields in /proc/self/mountinfo: `shared:N`, `master:N`
  */
 export function checkPropagation(

@@ -46,7 +46,7 @@ test("containerNamespaces() lists none that is the node's", () => {
     containerNamespaces(input(all, all, { sandboxPins: {} })).map(({ type }) => type),
     ["mount", "cgroup"],
   );
-  // The pod decides, also for a container that says nothing (the zero value is POD).
+  // The pod decides, also for a container without a mode (the zero value is POD).
   assert.deepEqual(
     containerNamespaces(input(all, {}, { sandboxPins: {} })).map(({ type }) => type),
     ["mount", "cgroup"],
@@ -129,11 +129,12 @@ test("containerNamespaces() joins the pod's user namespace, and never leaves it 
   assert.equal(pathOf(own, "user"), "/run/davit/ns/user/s1");
   assert.throws(
     () => containerNamespaces(input(options, options)),
-    (error) => isKind(error, "failed-precondition") && /user namespace is gone/.test(String(error)),
+    (error) =>
+      isKind(error, "failed-precondition") && /user namespace does not exist/.test(String(error)),
   );
 });
 
-test("checkNamespaceOptions() wants the pod's user namespace in each container", () => {
+test("checkNamespaceOptions() requires the pod's user namespace in each container", () => {
   const range = { containerId: 0, hostId: 65_536, length: 1000 };
   const users = (uid = range): object => ({
     usernsOptions: { mode: NamespaceMode.POD, uids: [uid], gids: [range] },

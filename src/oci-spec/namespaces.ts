@@ -17,7 +17,7 @@ import type { OciIdMapping, OciLinux, OciNamespace } from "../core/oci/index.ts"
  * that is not listed is the runtime's own, and the daemon runs in the host's). PID follows the
  * container's own mode. Mount is always new; cgroup is new on v2, but not for a privileged
  * container, which sees the node's whole tree. `failed-precondition` for a namespace to join that
- * is not there.
+ * does not exist.
  */
 export function containerNamespaces(
   input: Pick<
@@ -53,11 +53,12 @@ function podNamespace(
 
 function userNamespace(pod: PodSandboxConfig, pin: string | undefined): readonly OciNamespace[] {
   if (podUsers(pod) === undefined) return [];
-  if (pin === undefined) refuseHere("the pod's user namespace is gone, make a new sandbox");
+  if (pin === undefined)
+    refuseHere("the pod's user namespace does not exist any more; create a new sandbox");
   return [{ type: "user", path: pin }];
 }
 
-/** The ids of the pod's user namespace, where it has one of its own. */
+/** The ids of the pod's user namespace, if it has its own. */
 export function containerUsers(
   input: Pick<SpecInput, "sandbox">,
 ): Pick<OciLinux, "uidMappings" | "gidMappings"> {
@@ -91,7 +92,7 @@ function pidNamespace(
 }
 
 const noPodNamespace =
-  "the container wants the pod's PID namespace, but its sandbox was made without one; set pid to CONTAINER, or make the sandbox with pid POD";
+  "the container requests the pod's PID namespace, but its sandbox was made without one; set pid to CONTAINER, or make the sandbox with pid POD";
 
 function targetGone(target: string): string {
   return `container "${target}", whose PID namespace is wanted, does not run`;

@@ -50,7 +50,7 @@ test("processArgs() refuses nothing to run, and a NUL", () => {
   );
 });
 
-test("containerEnv() has each key once, at its first place, with its last value", () => {
+test("containerEnv() has each key once, at its first position, with its last value", () => {
   const keys = ["PATH", "HOSTNAME", "TERM", "A", "B", "C"];
   for (let seed = 0; seed < 300; seed++) {
     const pick = (n: number, salt: number): string[] =>
@@ -145,7 +145,7 @@ test("processSpec() is the container's process but for arguments and terminal", 
   });
 });
 
-test("processSpec() gives a terminal a TERM unless there is one", () => {
+test("processSpec() sets TERM for a terminal unless it is set", () => {
   const plain = containerProcess(specInput());
   assert.deepEqual(processSpec(plain, { args: ["sh"], terminal: true }).env, [
     ...plain.env,

@@ -42,7 +42,7 @@ function securityModules(input: SpecInput): Pick<OciProcess, "apparmorProfile" |
   };
 }
 
-/** What a command in a running container wants. */
+/** A command to run in a running container. */
 export interface ExecRequest {
   readonly args: readonly string[];
   readonly terminal: boolean;
@@ -68,8 +68,8 @@ export function processSpec(container: OciProcess, exec: ExecRequest): OciProces
 
 /**
  * Command and arguments (api.proto, ContainerConfig; the same table as Kubernetes documents for
- * pods): a command of the request stands for the image's entrypoint **and** its cmd, arguments
- * alone stand for the cmd. `invalid-argument` when nothing is left to run.
+ * pods): a command of the request replaces the image's entrypoint **and** its cmd, arguments
+ * alone replace the cmd. `invalid-argument` when nothing is left to run.
  */
 export function processArgs(
   config: Pick<ContainerConfig, "command" | "args">,
@@ -123,7 +123,7 @@ function id(what: string, value: bigint): number {
   return Number(value);
 }
 
-/** `wanted`, but not below what the daemon may give (proc_pid_oom_score_adj(5)). */
+/** `wanted`, but not below what the daemon may set (proc_pid_oom_score_adj(5)). */
 export function clampedOomScoreAdj(wanted: bigint, floor: number | undefined): number {
   return Math.max(Number(wanted), floor ?? -1000);
 }

@@ -20,7 +20,7 @@ export function enumName(values: Readonly<Record<string, unknown>>, value: numbe
   return Object.entries(values).find(([, known]) => known === value)?.[0] ?? String(value);
 }
 
-/** A text as it stands in a message. */
+/** A text in quotes, for a message. */
 export function quoted(text: string): string {
   return JSON.stringify(text);
 }

@@ -2,24 +2,24 @@ import type { LinuxContainerResources } from "../gen/runtime/v1/api_pb.ts";
 import { linuxResources, mergedResources, type ResourceHost } from "./resources.ts";
 import type { OciResources } from "../core/oci/index.ts";
 
-/** What an update of resources comes to. */
-export interface LimitUpdate {
+/** The result of an update of resources. */
+interface LimitUpdate {
   /** The resources in force afterwards. */
   readonly inForce: LinuxContainerResources;
-  /** What is to be written: the update, with what a limit of it cannot be written without. */
+  /** What is to be written: the update, with the limits that must be written together with its own. */
   readonly limits: LinuxContainerResources;
-  /** The same for an OCI runtime; without members when there is nothing to write. */
+  /** The same for an OCI runtime; empty when nothing is to be written. */
   readonly spec: OciResources;
 }
 
 /**
  * Merges an update with the resources in force. Memory and swap are written together, since the
  * kernel checks one against the other (v1) or counts them apart (v2), and quota and period, since they
- * are one file on v2: of one that it is not told crun writes the default. The OOM score is not a limit
+ * are one file on v2: crun writes the default for a missing one. The OOM score is not a limit
  * of the cgroup: a running process keeps its own.
  *
  * `invalid-argument` and `failed-precondition` as linuxResources(), for the update and for what
- * comes of it together with what was there before.
+ * results from it and the resources before.
  */
 export function resourceUpdate(
   before: LinuxContainerResources | undefined,

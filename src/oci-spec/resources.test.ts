@@ -19,7 +19,7 @@ test("linuxResources() writes nothing for what is zero or empty", () => {
   assert.deepEqual(linuxResources(resources({ oomScoreAdj: 5n }), v2), {});
 });
 
-test("linuxResources() writes CPU limits as they are given", () => {
+test("linuxResources() writes CPU limits unchanged", () => {
   const given = {
     cpuShares: 2n,
     cpuQuota: -1n,
@@ -94,9 +94,9 @@ test("checkResources() refuses what the kernel would", () => {
     [{ oomScoreAdj: 1001n }, /oom_score_adj/],
     [{ oomScoreAdj: -1001n }, /oom_score_adj/],
     [{ hugepageLimits: [{ pageSize: "2M", limit: 0n }] }, /page_size must be as 2MB/],
-    [{ unified: { "../x": "1" } }, /is no resource/],
-    [{ unified: { "cgroup.procs": "1" } }, /is no resource/],
-    [{ unified: { memory: "1" } }, /is no resource/],
+    [{ unified: { "../x": "1" } }, /is not a resource/],
+    [{ unified: { "cgroup.procs": "1" } }, /is not a resource/],
+    [{ unified: { memory: "1" } }, /is not a resource/],
   ];
   const kind: ErrorKind = "invalid-argument";
   for (const [init, why] of bad) {

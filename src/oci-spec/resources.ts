@@ -8,7 +8,7 @@ export type ResourceHost = Pick<SpecHost, "cgroupVersion" | "hasSwapController" 
 
 /**
  * The limits of a request, for a new container's spec and for an update alike. 0 and empty mean
- * "as it is" (api.proto, LinuxContainerResources), -1 takes a limit away.
+ * "unchanged" (api.proto, LinuxContainerResources), -1 removes a limit.
  *
  * - Swap is memory and swap together, as the CRI has it too; the OCI runtime converts it for
  *   memory.swap.max. A memory limit without one sets it equal to that: no swapping unless asked
@@ -71,7 +71,7 @@ function hugepages(
 
 /**
  * The resources in force after an update: what the update leaves at 0 or empty stays. Memory and
- * swap go together: a new memory limit brings its own swap limit, or none. The OOM score is that of
+ * swap go together: a new memory limit sets its own swap limit, or none. The OOM score is that of
  * the start, since a running process keeps it (api.proto, UpdateContainerResources).
  */
 export function mergedResources(
@@ -115,7 +115,7 @@ export function checkResources(resources: LinuxContainerResources, cgroupVersion
   for (const file of Object.keys(resources.unified)) {
     if (cgroupVersion === 1) refuseLimit("unified is for cgroup v2, this node has v1");
     if (!/^[a-z0-9_]+(\.[a-zA-Z0-9_]+)+$/.test(file) || file.startsWith("cgroup.")) {
-      refuseLimit(`unified: ${quoted(file)} is no resource of cgroup v2`);
+      refuseLimit(`unified: ${quoted(file)} is not a resource of cgroup v2`);
     }
   }
 }
@@ -150,7 +150,7 @@ function checkMemory(resources: LinuxContainerResources, cgroupVersion: 1 | 2): 
       `memory_swap_limit_in_bytes is memory and swap together and cannot be less than memory_limit_in_bytes ${limit}, got ${swap}`,
     );
   }
-  // memory.swap.max counts swap alone: without a memory limit there is nothing to take off.
+  // memory.swap.max counts swap alone: without a memory limit nothing is subtracted.
   if (limit === 0n && cgroupVersion === 2) {
     refuseLimit("memory_swap_limit_in_bytes needs memory_limit_in_bytes on cgroup v2");
   }

@@ -1,13 +1,13 @@
 import { Signal } from "../gen/runtime/v1/api_pb.ts";
 
 /** A signal by its number and one name for it. */
-export interface StopSignal {
+interface StopSignal {
   /** `SIGTERM`, `SIGRTMIN+3`, `SIGRTMAX-1`. */
   readonly name: string;
   readonly number: number;
 }
 
-/** What stops a container unless request or image say otherwise. */
+/** The stop signal if neither request nor image has one. */
 export const defaultStopSignal: StopSignal = { name: "SIGTERM", number: 15 };
 
 // signal(7): the numbers of x86 and ARM. Where a number has two names, the first one is ours.
@@ -56,7 +56,7 @@ const rtMax = 64;
  * The signal that stops a container: the request's, else the image's, else SIGTERM.
  *
  * An image's text that names no signal counts as none: the image cannot be asked to fix it, and
- * its containers must be stoppable. Give `onUnknown` to tell somebody.
+ * its containers must be stoppable. `onUnknown` is called for an unknown signal.
  */
 export function stopSignal(
   requested: Signal,

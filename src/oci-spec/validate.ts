@@ -21,15 +21,15 @@ import { apparmorChoice, seccompChoice } from "./security/security.ts";
 import { signalOfCri } from "./stop-signal.ts";
 
 /** A config that has passed {@link checkContainerConfig}. */
-export type CheckedContainerConfig = ContainerConfig & {
+type CheckedContainerConfig = ContainerConfig & {
   readonly metadata: ContainerMetadata;
   readonly image: ImageSpec;
 };
 
 /**
- * Refuses a container config that cannot be carried out, before anything is made of it and
- * without looking at image or node. `invalid-argument` naming field and value for what is wrong
- * in itself; `failed-precondition` for what this node cannot give; `unimplemented` for what davit
+ * Refuses a container config that cannot be carried out, before anything is created for it and
+ * without reading image or node. `invalid-argument` naming field and value for what is wrong
+ * in itself; `failed-precondition` for what this node does not support; `unimplemented` for what davit
  * does not do.
  */
 export function checkContainerConfig(
@@ -49,7 +49,7 @@ export function checkContainerConfig(
     config.stopSignal !== Signal.RUNTIME_DEFAULT &&
     signalOfCri(config.stopSignal) === undefined
   ) {
-    refuse(`stop_signal is ${config.stopSignal}, which is no signal`);
+    refuse(`stop_signal is ${config.stopSignal}, which is not a signal`);
   }
   if (config.windows !== undefined) refuse("windows is set, this node runs Linux containers");
   containerLogPath(config, sandbox);
@@ -65,7 +65,7 @@ export function checkContainerConfig(
 }
 
 /**
- * Absolute path of the container's log, or undefined when it wants none. `invalid-argument` for a
+ * Absolute path of the container's log, or undefined when it has none. `invalid-argument` for a
  * path that leaves the pod's log directory, or a pod without one.
  */
 export function containerLogPath(

@@ -7,8 +7,8 @@ import { chmodSync, copyFileSync, rmSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { after, before, describe, test } from "node:test";
 import type { PodSandboxConfig } from "../../src/gen/runtime/v1/api_pb.ts";
-import { container, exec, inPod, Node, runIn, sh } from "../integration/containers.ts";
-import { fileOf, leakless, mapped, openDirectories, pod, withPod } from "../integration/pods.ts";
+import { container, exec, inPod, Node, runIn, sh } from "../support/suites/containers.ts";
+import { fileOf, leakless, mapped, openDirectories, pod, withPod } from "../support/suites/pods.ts";
 import type { TestDaemon } from "../support/daemon.ts";
 import { asNobody } from "./nobody.ts";
 
@@ -25,7 +25,7 @@ const served = (): TestDaemon => daemon;
 before(async () => {
   node = await Node.startWithBusybox();
   daemon = node.daemon;
-  // The first pod makes the bridge, which stays.
+  // The first pod creates the bridge, which stays.
   await withPod(daemon, pod(), async () => undefined);
   openDirectories(daemon);
   canary = path.join(daemon.paths.directory, "canary");
@@ -39,7 +39,7 @@ function readBy(file: string): string {
   return stdout;
 }
 
-test("the program does read root's file where setuid counts", () => {
+test("the program reads root's file where setuid is effective", () => {
   const file = path.join(daemon.paths.directory, "program");
   copyFileSync(program, file);
   chmodSync(file, 0o4755);
@@ -78,7 +78,7 @@ for (const [what, config] of Object.entries(pods)) {
     );
 
     test(
-      "cannot be run by anybody who reaches it",
+      "cannot be run by a user that can reach it",
       prepared((sandbox) => {
         chmodSync(fileOf(daemon, sandbox, "."), 0o755);
         for (const name of names) {

@@ -1,9 +1,9 @@
-/** A registry that hardly sends anything, beside one that does: only its own pulls wait for it. */
+/** A registry that sends almost nothing delays its own pulls only, and no pull from another registry. */
 import assert from "node:assert/strict";
 import { randomBytes } from "node:crypto";
 import { after, before, describe, test } from "node:test";
-import { imageless, imageStatus, layersThere, Node } from "../integration/containers.ts";
-import { code, failsWith, until } from "../integration/pods.ts";
+import { imageless, imageStatus, layersThere, Node } from "../support/suites/containers.ts";
+import { code, failsWith, until } from "../support/suites/pods.ts";
 import type { TestDaemon } from "../support/daemon.ts";
 import { busyboxLayer, imageOf, type Layer, layerOf } from "../support/images.ts";
 import { patient } from "../support/patience.ts";
@@ -29,18 +29,18 @@ after(async () => {
   await slow[Symbol.asyncDispose]();
 });
 
-/** Lets all blobs that are held back come to their end. */
-function letGo(): void {
+/** Sends the rest of all blobs that are held back. */
+function releaseAll(): void {
   for (const release of holds.splice(0)) release();
 }
 
-/** The body of a test: at its end the slow pulls come to theirs. */
+/** The body of a test. The slow pulls finish after it. */
 function besideSlowPulls(run: () => Promise<void>): ReturnType<typeof imageless> {
   return imageless(daemon, async () => {
     try {
       await run();
     } finally {
-      letGo();
+      releaseAll();
       await Promise.allSettled(slowPulls.splice(0));
     }
   });
@@ -50,7 +50,7 @@ function bigLayer(): Layer {
   return layerOf([{ path: `big-${count++}`, body: randomBytes(layerBytes) }], "none");
 }
 
-/** Begins to pull an image of these layers whose blobs do not come to their end, and waits for that. */
+/** Starts to pull an image of these layers, and waits until all of its blobs are held back. */
 async function pullSlowly(
   layers: readonly Layer[],
   registry: string,
@@ -72,29 +72,29 @@ async function pullSlowly(
   return { image, ended };
 }
 
-/** Pulls from the registry that answers, with a deadline that only a pull that waits can miss. */
+/** Pulls from the fast registry. Only a pull that waits for the slow one misses its deadline. */
 async function pullFast(layers: readonly Layer[]): Promise<void> {
   await node.registry.push("t/fast", imageOf(layers), ["1"]);
   const call = { timeoutMs: patient(60_000) };
   await daemon().client.image.pullImage({ image: { image: name } }, call);
 }
 
-describe("a registry whose blobs do not come to their end", () => {
+describe("a registry that never finishes a blob", () => {
   test(
     "delays no pull from another registry, and none of its pulls is lost",
     besideSlowPulls(async () => {
       const layers = [bigLayer(), bigLayer(), bigLayer()];
       const { image, ended } = await pullSlowly(layers, "slow.test");
       await pullFast([busyboxLayer(), bigLayer()]);
-      assert.equal(await imageStatus(daemon(), image), undefined, "it is still on its way");
-      letGo();
+      assert.equal(await imageStatus(daemon(), image), undefined, "the pull is not finished yet");
+      releaseAll();
       await ended;
       assert.notEqual(await imageStatus(daemon(), image), undefined);
     }),
   );
 
   test(
-    "by many names of it neither, and when it is given up nothing is left",
+    "delays no other pull under ten names, and its cancelled pulls leave nothing",
     besideSlowPulls(async () => {
       const caller = new AbortController();
       for (let at = 0; at < 10; at++) {
@@ -103,7 +103,7 @@ describe("a registry whose blobs do not come to their end", () => {
       await pullFast([busyboxLayer(), bigLayer()]);
       caller.abort();
       for (const ended of slowPulls) await assert.rejects(ended, failsWith(code.canceled));
-      await until("no half layer is left", () =>
+      await until("no incomplete layer is left", () =>
         layersThere(daemon()).every((layer) => !layer.startsWith(".")),
       );
     }),
@@ -115,7 +115,7 @@ describe("a registry whose blobs do not come to their end", () => {
       const shared = bigLayer();
       const { ended } = await pullSlowly([shared], "slow.test");
       await pullFast([shared]);
-      letGo();
+      releaseAll();
       await ended;
     }),
   );

@@ -1,14 +1,15 @@
 /**
- * A container that can write in the directory of its log prepares what ReopenContainerLog comes upon there.
+ * A container that can write to the directory of its log prepares traps for ReopenContainerLog there.
  * Before: a FIFO held a thread of the daemon at each call, until all calls hung; a link had any file of the
  * node truncated.
  */
+// variants: shim
 import assert from "node:assert/strict";
 import { existsSync } from "node:fs";
 import path from "node:path";
 import { after, before, describe, test } from "node:test";
-import { Node, runIn, sh } from "../integration/containers.ts";
-import { until } from "../integration/pods.ts";
+import { Node, runIn, sh } from "../support/suites/containers.ts";
+import { until } from "../support/suites/pods.ts";
 import { logAttack, textOf } from "./log-attack.ts";
 
 let node: Node;
@@ -31,7 +32,7 @@ const obstacles = (canary: string): readonly (readonly [string, string])[] => [
 
 describe("ReopenContainerLog", () => {
   test(
-    "comes upon FIFOs and links, changes nothing through them, and holds nothing up",
+    "opens no FIFO and no link, changes nothing through them, and does not block",
     logAttack(served, async ({ pod, logs, canary, empty, container }) => {
       const { daemon } = pod;
       const text = "n=0; while :; do n=$((n+1)); echo $n; usleep 1000; done";
@@ -53,7 +54,7 @@ describe("ReopenContainerLog", () => {
           assert.ok(!existsSync(path.join(empty, "made")), `${what} as ${name}`);
         }
       }
-      await until("it goes on", () => textOf(file) !== "");
+      await until("the container writes to the new log", () => textOf(file) !== "");
       const files = Array.from({ length: rotated }, (_, n) => `${file}.${n + 1}`);
       await daemon.client.runtime.stopContainer({ containerId: id });
       const lines = [...files, file].map(textOf).join("").trimEnd().split("\n");

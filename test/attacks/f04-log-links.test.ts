@@ -1,8 +1,9 @@
 /**
- * A container that can write in the directory of another one's log, or in the one above it, prepares what is
- * there when that container starts. Before: conmon followed links, so that the output was appended to any file
- * of the node, or made one, or went to another directory; and a FIFO held StartContainer up.
+ * A container that can write to the directory of another one's log, or to its parent, prepares traps for the start
+ * of that container. Before: conmon followed links, so that it appended the output to any file of the node, created
+ * one, or wrote to another directory; and a FIFO blocked StartContainer.
  */
+// variants: shim
 import assert from "node:assert/strict";
 import { mkdirSync, mkdtempSync, readdirSync, rmSync, symlinkSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -18,8 +19,8 @@ import {
   script,
   sh,
   start,
-} from "../integration/containers.ts";
-import { bare, code, failsWith, leakless } from "../integration/pods.ts";
+} from "../support/suites/containers.ts";
+import { bare, code, failsWith, leakless } from "../support/suites/pods.ts";
 import { logAttack, textOf } from "./log-attack.ts";
 
 let node: Node;
@@ -35,7 +36,7 @@ const served = (): Node["daemon"] => node.daemon;
 
 describe("StartContainer", () => {
   test(
-    "refuses what is no regular file in the place of a log, and opens nothing of it",
+    "refuses a log path that is not a regular file, and does not open it",
     logAttack(served, async ({ pod, logs, canary, empty, container }) => {
       const { daemon } = pod;
       const attacker = await runIn(pod, container("sleep 100000", "attacker.log"));
@@ -62,7 +63,7 @@ describe("StartContainer", () => {
   );
 
   test(
-    "refuses a log whose directory a link has taken the place of, at any depth",
+    "refuses a log whose directory was replaced by a link, at any depth",
     logAttack(served, async ({ pod, above, empty, container }) => {
       const { daemon } = pod;
       const attacker = await runIn(pod, container("sleep 100000", "attacker.log"));

@@ -1,14 +1,14 @@
 /**
- * The same as f03 and f04, by a container that puts links and FIFOs in the place of every name over and over,
- * while logs are opened and reopened: it must not help to come between a look and what follows.
+ * The attacks of f03 and f04 as a race: a container replaces every name with links and FIFOs over and over while
+ * logs are opened and reopened. A change between the check and the use of a path must not help it.
  */
 import assert from "node:assert/strict";
 import { existsSync, readdirSync, renameSync } from "node:fs";
 import path from "node:path";
 import { after, before, describe, test } from "node:test";
 import { GrpcStatusError } from "../../src/wire/grpc/status.ts";
-import { createIn, Node, remove, runIn, start, stop } from "../integration/containers.ts";
-import { code, until } from "../integration/pods.ts";
+import { createIn, Node, remove, runIn, start, stop } from "../support/suites/containers.ts";
+import { code, until } from "../support/suites/pods.ts";
 import { logAttack, textOf } from "./log-attack.ts";
 
 let node: Node;
@@ -40,7 +40,7 @@ async function allowed(call: Promise<unknown>): Promise<boolean> {
   }
 }
 
-describe("names that change all the time", () => {
+describe("names that change constantly", () => {
   test(
     "neither lead a reopened log elsewhere nor end the container's logging",
     logAttack(
@@ -62,7 +62,7 @@ describe("names that change all the time", () => {
         await stop(daemon, attacker);
         if (existsSync(file)) renameSync(file, `${file}.old`);
         await reopen();
-        await until("it goes on", () => textOf(file) !== "");
+        await until("the container writes to the new log", () => textOf(file) !== "");
       },
     ),
   );

@@ -15,7 +15,7 @@ import {
   openPod,
   runIn,
   sh,
-} from "../integration/containers.ts";
+} from "../support/suites/containers.ts";
 import {
   holderOf,
   leakless,
@@ -25,7 +25,7 @@ import {
   POD,
   until,
   withPod,
-} from "../integration/pods.ts";
+} from "../support/suites/pods.ts";
 import type { TestDaemon } from "../support/daemon.ts";
 import { readProcesses } from "../support/snapshot/processes.ts";
 
@@ -39,14 +39,14 @@ const served = (): TestDaemon => daemon;
 before(async () => {
   node = await Node.startWithBusybox();
   daemon = node.daemon;
-  // The first pod makes the bridge, which stays.
+  // The first pod creates the bridge, which stays.
   await withPod(daemon, pod(), async () => undefined);
   openDirectories(daemon);
 });
 after(() => node[Symbol.asyncDispose]());
 
 test(
-  "the program that a container finds at /proc/1/exe is none of the node's files",
+  "/proc/1/exe of a container is not a file of the node",
   leakless(served, () =>
     inPod(daemon, pod({ pid: POD }), async (at) => {
       const capabilities = { addCapabilities: ["SYS_PTRACE"] };
@@ -93,7 +93,7 @@ for (const [what, config] of Object.entries({ "of a pod": pod, "with own ids": m
 }
 
 test(
-  "what waits for a command in a container is none of the node's files",
+  "the program that waits for a command in a container is not a file of the node",
   leakless(served, () =>
     inPod(
       daemon,

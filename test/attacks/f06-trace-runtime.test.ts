@@ -12,7 +12,7 @@ import {
   inPod,
   Node,
   runIn,
-} from "../integration/containers.ts";
+} from "../support/suites/containers.ts";
 import {
   code,
   failsWith,
@@ -22,7 +22,7 @@ import {
   pod,
   POD,
   withPod,
-} from "../integration/pods.ts";
+} from "../support/suites/pods.ts";
 import type { TestDaemon } from "../support/daemon.ts";
 
 const { CONTAINER, TARGET } = NamespaceMode;
@@ -46,7 +46,7 @@ describe('with ptrace_in_shared_pid = "refuse"', () => {
     node = await Node.startWithBusybox({ config: { runtime: { ptrace_in_shared_pid: "refuse" } } });
     daemon = node.daemon;
     openDirectories(daemon);
-    // The first pod makes the bridge, which stays.
+    // The first pod creates the bridge, which stays.
     await withPod(daemon, pod(), async () => undefined);
   });
   after(() => node[Symbol.asyncDispose]());
@@ -69,7 +69,7 @@ describe('with ptrace_in_shared_pid = "refuse"', () => {
   );
 
   test(
-    "nobody joins the PID namespace of a container with SYS_PTRACE",
+    "no other container joins the PID namespace of a container with SYS_PTRACE",
     leakless(served, () =>
       inPod(daemon, pod({ pid: CONTAINER }), async (at) => {
         const [targetId, harmless] = [await runIn(at, secured(tracer)), await runIn(at)];
@@ -90,7 +90,7 @@ describe('with ptrace_in_shared_pid = "refuse"', () => {
   );
 
   test(
-    "a pod in a user namespace has SYS_PTRACE, which does not count on the node",
+    "a pod in a user namespace can have SYS_PTRACE, which has no effect on the node",
     leakless(served, () =>
       inPod(daemon, mapped({ pid: POD }), async (at) => {
         await runIn(at, secured(tracer));
@@ -99,7 +99,7 @@ describe('with ptrace_in_shared_pid = "refuse"', () => {
   );
 });
 
-test("without the setting such containers are made, as by the peers", async () => {
+test("without the setting such containers are allowed, as in other runtimes", async () => {
   await using node = await Node.startWithBusybox();
   await inPod(node.daemon, pod({ pid: POD }), async (at) => {
     await runIn(at, secured(tracer));

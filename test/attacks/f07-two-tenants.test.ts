@@ -21,8 +21,8 @@ import {
   Node,
   pull,
   removeAllImages,
-} from "../integration/containers.ts";
-import { code, failsWith, launchDaemon, until } from "../integration/pods.ts";
+} from "../support/suites/containers.ts";
+import { code, failsWith, launchDaemon, until } from "../support/suites/pods.ts";
 
 const dataLoss = 15;
 const unauthenticated = 16;
@@ -33,7 +33,7 @@ const bob = { username: "bob", password: "bob-password" };
 const secret = layerOf([{ path: "secret.txt", body: randomBytes(200_000) }]);
 const privateImage = imageOf([secret]);
 const privateName = "images.test/alice/private:1";
-/** Bob knows the digests of her layer, and has none of its bytes. */
+/** Bob knows the digests of her layer, but not its content. */
 const forged = imageOf([{ ...layerOf([{ path: "bob", body: "bob" }]), diffId: secret.diffId }]);
 
 let node: Node;
@@ -73,7 +73,7 @@ async function refused(image: string, status: number, message?: RegExp): Promise
   assert.equal(await imageStatus(daemon, image), undefined);
 }
 
-/** A registry of Bob's own, under the name `evil.test`: what it answers is up to him. */
+/** A registry of Bob, with the name `evil.test`. He controls its answers. */
 async function bobsRegistry(image: TestImage, layerAnswer: Script): Promise<ScriptedRegistry> {
   const { manifest, config } = image;
   const serve = (blob: Blob): Script => {
@@ -94,7 +94,7 @@ const notThere: Script = (_, response) => void response.writeHead(404).end();
 
 describe("a layer that another tenant has pulled", () => {
   test(
-    "is not given for a config that names it beside a blob of one's own",
+    "is not given for a config that names it next to a blob of its own image",
     imageless(served, async () => {
       await refused("images.test/bob/own:forged", dataLoss, /sha256:/);
       await pullAs(alice, privateName);
@@ -145,13 +145,13 @@ describe("a layer that another tenant has pulled", () => {
   );
 
   test(
-    "is not given when it is left from a pull that was given up",
+    "is not given when it is left from a cancelled pull",
     imageless(served, async () => {
       const other = layerOf([{ path: "other", body: randomBytes(10_000) }]);
       node.registry.guard("alice/half", alice);
       await node.registry.push("alice/half", imageOf([secret, other]), ["1"]);
-      const letGo = node.registry.hold(getOf(other));
-      stack.defer(letGo);
+      const release = node.registry.hold(getOf(other));
+      stack.defer(release);
       const request = { image: { image: "images.test/alice/half:1" }, auth: alice };
       const caller = new AbortController();
       const half = daemon.client.image.pullImage(request, { signal: caller.signal });
@@ -173,27 +173,27 @@ describe("a layer that another tenant is pulling", () => {
   test(
     "is not given to a pull that would fetch the same blob",
     imageless(served, async () => {
-      const letGo = node.registry.hold(getOf(secret));
-      stack.defer(letGo);
+      const release = node.registry.hold(getOf(secret));
+      stack.defer(release);
       const asked = node.registry.count(getOf(secret));
       const hers = pullAs(alice, privateName);
       await until("her layer is asked for", () => node.registry.count(getOf(secret)) > asked);
       const his = refused("images.test/bob/own:copied", code.notFound, /BLOB_UNKNOWN/);
       const manifest = /^GET .*\/bob\/own\/blobs\/sha256/;
       await until("his config is asked for", () => node.registry.count(manifest) > 0);
-      letGo();
+      release();
       await his;
       assert.equal(await hers, privateImage.config.digest);
     }),
   );
 
   test(
-    "comes whatever happens to the pull of another tenant for the same blob",
+    "is pulled even if the pull of the same blob by another tenant fails",
     imageless(served, async () => {
       // His answer, 404, is held back, so that hers waits for his download.
       const his = new RegExp(`^GET .*/bob/own/blobs/${secret.digest}`);
-      const letGo = node.registry.hold(his, 0);
-      stack.defer(letGo);
+      const release = node.registry.hold(his, 0);
+      stack.defer(release);
       const asked = node.registry.count(his);
       const failing = refused("images.test/bob/own:copied", code.notFound, /BLOB_UNKNOWN/);
       await until("his layer is asked for", () => node.registry.count(his) > asked);
@@ -202,7 +202,7 @@ describe("a layer that another tenant is pulling", () => {
       await until("her config is there", () => {
         return node.registry.count(/^GET .*\/alice\/private\/blobs/) > configs;
       });
-      letGo();
+      release();
       await failing;
       assert.equal(await hers, privateImage.config.digest);
     }),
@@ -287,7 +287,7 @@ describe("a layer that is here", () => {
   );
 
   test(
-    "counts for everybody where the configuration says so",
+    "is shared by all tenants if the configuration says so",
     across(async () => {
       daemon.changeConfig({ images: { trust_present_layers: true } });
       await daemon.restart();

@@ -2,8 +2,8 @@
 import assert from "node:assert/strict";
 import { statfsSync } from "node:fs";
 import { after, before, test } from "node:test";
-import { container, exec, inPod, Node, runIn, sh } from "../integration/containers.ts";
-import { leakless, pod, withPod } from "../integration/pods.ts";
+import { container, exec, inPod, Node, runIn, sh } from "../support/suites/containers.ts";
+import { leakless, pod, withPod } from "../support/suites/pods.ts";
 import type { TestDaemon } from "../support/daemon.ts";
 
 const diskMiB = 64;
@@ -14,12 +14,12 @@ const served = (): TestDaemon => daemon;
 before(async () => {
   node = await Node.startWithBusybox({ diskMiB });
   daemon = node.daemon;
-  // The first pod makes the bridge, which stays.
+  // The first pod creates the bridge, which stays.
   await withPod(daemon, pod(), async () => undefined);
 });
 after(() => node[Symbol.asyncDispose]());
 
-/** Bytes that the state's file system still takes. */
+/** Free bytes of the file system of the state. */
 function room(): number {
   const { bavail, bsize } = statfsSync(daemon.paths.state);
   return bavail * bsize;
@@ -40,7 +40,7 @@ test(
         assert.ok(before - room() < 2 ** 20, `${before} bytes were free, now ${room()}`);
         await sh(daemon, bystander, "echo '# mine' >> /etc/hosts");
         await withPod(daemon, pod(), async () => undefined);
-        // Its own pod goes on, too.
+        // Its own pod keeps working, too.
         await runIn(attacker, container());
       });
     }),

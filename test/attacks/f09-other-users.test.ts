@@ -4,7 +4,7 @@ import { execFileSync } from "node:child_process";
 import { readFileSync } from "node:fs";
 import path from "node:path";
 import { after, before, describe, test } from "node:test";
-import { container, exec, inPod, Node, pull, runIn, sh } from "../integration/containers.ts";
+import { container, exec, inPod, Node, pull, runIn, sh } from "../support/suites/containers.ts";
 import {
   fileOf,
   leakless,
@@ -13,7 +13,7 @@ import {
   openDirectories,
   pod,
   withPod,
-} from "../integration/pods.ts";
+} from "../support/suites/pods.ts";
 import type { TestDaemon } from "../support/daemon.ts";
 import { busyboxLayer, imageOf, layerOf } from "../support/images.ts";
 import { readMounts } from "../support/snapshot/files.ts";
@@ -27,7 +27,7 @@ const served = (): TestDaemon => daemon;
 before(async () => {
   node = await Node.startWithBusybox();
   daemon = node.daemon;
-  // The first pod makes the bridge, which stays.
+  // The first pod creates the bridge, which stays.
   await withPod(daemon, pod(), async () => undefined);
   openDirectories(daemon);
   const setuid = layerOf([
@@ -42,7 +42,7 @@ after(() => node[Symbol.asyncDispose]());
 
 for (const [what, config] of Object.entries({ "a pod": pod, "a pod with own ids": mapped })) {
   test(
-    `nobody else reads or writes in /dev/shm of ${what}`,
+    `no other user reads or writes in /dev/shm of ${what}`,
     leakless(served, () =>
       inPod(daemon, config(), async (at) => {
         const id = await runIn(at);
@@ -71,7 +71,7 @@ function everything(): readonly string[] {
   return [...new Set(found.split("\0"))].filter((name) => name !== "");
 }
 
-/** What of these a user of the node may read or write. */
+/** Those of these files that a user of the node can read or write. */
 function openToNobody(names: readonly string[]): readonly string[] {
   const look = 'xargs -0 sh -c \'for f; do test -r "$f" -o -w "$f" && echo "$f"; done; true\' sh';
   const said = asNobody(["sh", "-c", look], names.join("\0"));
@@ -80,7 +80,7 @@ function openToNobody(names: readonly string[]): readonly string[] {
 }
 
 test(
-  "nobody else reads or writes any file that davit keeps",
+  "no other user reads or writes any file of davit",
   leakless(served, () =>
     inPod(daemon, pod(), async (one) => {
       await inPod(daemon, mapped(), async (other) => {

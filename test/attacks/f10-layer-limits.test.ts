@@ -1,11 +1,11 @@
-/** Images that would fill the disk of all others, side by side, and images beyond what is allowed. */
+/** Images that would fill the disk, pulled at the same time, and images that exceed the limits. */
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
 import { mkdirSync, statfsSync } from "node:fs";
 import { after, before, describe, test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
-import { imageless, layersThere, Node, pull, removeImage } from "../integration/containers.ts";
-import { code, failsWith, launchDaemon, until } from "../integration/pods.ts";
+import { imageless, layersThere, Node, pull, removeImage } from "../support/suites/containers.ts";
+import { code, failsWith, launchDaemon, until } from "../support/suites/pods.ts";
 import type { TestDaemon } from "../support/daemon.ts";
 import { busyboxLayer, imageOf, type Layer, layerOf } from "../support/images.ts";
 
@@ -64,7 +64,7 @@ describe("on a small disk", () => {
   }
 
   test(
-    "two bombs side by side leave a part of its bytes free, and nothing else",
+    "two bombs at the same time keep a part of the bytes free, and leave nothing",
     imageless(daemon, async () => {
       const names = [
         await nameOf("bomb-a", [zeros("a", 80 * mib)]),
@@ -129,7 +129,7 @@ describe("with limits of its own", () => {
   }
 
   test(
-    "an image that has just as much is taken, and one layer many times counts once",
+    "an image at the limit is accepted, and a repeated layer counts once",
     imageless(daemon, async () => {
       const layer = zeros("file", 3 * mib);
       const name = await nameOf("taken", [layer, layer, layer, layer, zeros("b", 1)]);

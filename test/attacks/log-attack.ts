@@ -1,4 +1,4 @@
-/** What the attacks on logs share: pods with a directory of logs in which their containers can write. */
+/** Helpers for the attacks on logs: pods whose containers can write to their log directory. */
 import assert from "node:assert/strict";
 import { mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import path from "node:path";
@@ -9,11 +9,11 @@ import {
   logLines,
   type Pod,
   script,
-} from "../integration/containers.ts";
-import { bare, leakless } from "../integration/pods.ts";
+} from "../support/suites/containers.ts";
+import { bare, leakless } from "../support/suites/pods.ts";
 
 /** Directories on the node, and a pod whose containers have the one of its logs at /lg. */
-export interface LogAttack {
+interface LogAttack {
   readonly pod: Pod;
   /** The pod's log_directory. */
   readonly logs: string;
@@ -60,7 +60,7 @@ export function logAttack(
   });
 }
 
-/** What a container wrote, the parts of a line put together. */
+/** The output of a container, with the parts of each line joined. */
 export function textOf(file: string): string {
   return logLines(file)
     .map(({ tag, text }) => `${text}${tag === "F" ? "\n" : ""}`)

@@ -1,8 +1,8 @@
-/** What attacks by another user of the node share. */
+/** Helpers for attacks by another user of the node. */
 import { spawnSync } from "node:child_process";
 
-/** What a command said and how it ended. */
-export interface NobodySaid {
+/** Output and exit code of a command. */
+interface NobodySaid {
   /** Null when a signal ended it. */
   readonly code: number | null;
   readonly stdout: string;

@@ -5,8 +5,8 @@
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { after, before, test } from "node:test";
-import { container, createIn, exec, inPod, Node, runIn, sh } from "../integration/containers.ts";
-import { bare, code, failsWith, leakless } from "../integration/pods.ts";
+import { container, createIn, exec, inPod, Node, runIn, sh } from "../support/suites/containers.ts";
+import { bare, code, failsWith, leakless } from "../support/suites/pods.ts";
 import type { TestDaemon } from "../support/daemon.ts";
 
 let node: Node;

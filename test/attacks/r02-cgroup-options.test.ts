@@ -1,12 +1,12 @@
 /**
- * R2: a privileged container, which sees the node's own tree of cgroups, takes the options of that tree away
- * by its mount of it: nsdelegate and memory_recursiveprot of cgroup v2.
+ * R2: a privileged container, which sees the node's own tree of cgroups, removes the options of that tree with its
+ * mount of it: nsdelegate and memory_recursiveprot of cgroup v2.
  */
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { after, before, describe, test } from "node:test";
-import { container, inPod, Node, runIn, sh } from "../integration/containers.ts";
-import { bare, CONTAINER, leakless, NODE, parentOf } from "../integration/pods.ts";
+import { container, inPod, Node, runIn, sh } from "../support/suites/containers.ts";
+import { bare, CONTAINER, leakless, NODE, parentOf } from "../support/suites/pods.ts";
 import type { TestDaemon } from "../support/daemon.ts";
 
 let node: Node;

@@ -1,12 +1,12 @@
 /**
- * An attack in a process of its own: peers that connect, perhaps send the begin of a protocol, and say nothing
- * more. Whoever is cut off comes back. Run as `node silent-peers.ts TARGET COUNT HEX`.
+ * An attack in a process of its own: peers that connect, may send the start of a protocol, and are silent then. A
+ * peer that is disconnected connects again. Run as `node silent-peers.ts TARGET COUNT HEX`.
  */
 import { type ChildProcess, fork } from "node:child_process";
 import { once } from "node:events";
 import { connect, type NetConnectOpts } from "node:net";
 
-/** Peers that are there until this is disposed of. */
+/** Peers that stay until disposal. */
 export class SilentPeers implements AsyncDisposable {
   readonly #child: ChildProcess;
 

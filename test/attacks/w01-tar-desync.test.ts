@@ -1,6 +1,6 @@
 /**
- * Archives that two readers take for two different things: what a scanner has seen is then not what
- * runs. Each layer must be what Go's archive/tar finds in it, or be refused.
+ * Archives that two readers parse differently, so that a scanner sees other files than those that run. Each layer must
+ * have the files that Go's archive/tar finds in it, or be refused.
  */
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
@@ -10,9 +10,9 @@ import {
   type BuiltEntry,
   paxContent,
 } from "../../src/unpack/testing/tar-builder.ts";
-import { imageless, Node } from "../integration/containers.ts";
-import { code, failsWith } from "../integration/pods.ts";
-import { assertRefused, oddLayer, pushed, saidIn } from "../integration/odd-layers.ts";
+import { imageless, Node } from "../support/suites/containers.ts";
+import { code, failsWith } from "../support/suites/pods.ts";
+import { assertRefused, oddLayer, pushed, saidIn } from "../support/suites/odd-layers.ts";
 
 let node: Node;
 before(async () => {
@@ -30,7 +30,7 @@ async function rootWith(...entries: readonly BuiltEntry[]): Promise<string> {
   return (await saidIn(node, image, script)).replaceAll("\n", " ");
 }
 
-describe("an entry as data of another", () => {
+describe("an entry inside the data of another", () => {
   test(
     "behind a file with a slash whose size PAX has",
     imageless(served, async () => {
@@ -79,7 +79,7 @@ describe("global headers", () => {
   );
 });
 
-describe("devices that the kernel would take for others", () => {
+describe("device numbers that the kernel would truncate", () => {
   for (const [what, device, message] of [
     [
       "of 33 bits, which would be 0:0",

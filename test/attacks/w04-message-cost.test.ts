@@ -1,4 +1,4 @@
-/** Messages of 16 MiB that decoding would make hundreds of megabytes of. */
+/** Messages of 16 MiB whose decoding would take hundreds of megabytes. */
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { after, before, test } from "node:test";
@@ -7,7 +7,7 @@ import {
   CreateContainerRequestSchema,
 } from "../../src/gen/runtime/v1/api_pb.ts";
 import { GrpcClient } from "../../src/wire/grpc/client.ts";
-import { code, endDaemon, failsWith, startDaemon } from "../integration/pods.ts";
+import { code, endDaemon, failsWith, startDaemon } from "../support/suites/pods.ts";
 import type { TestDaemon } from "../support/daemon.ts";
 
 const mebibyte = 1024 * 1024;
@@ -53,7 +53,7 @@ const resident = (): number => {
   return Number(/^VmHWM:\s+(\d+) kB$/m.exec(status)?.[1]) * 1024;
 };
 
-test("messages of many small things are refused, and cost little more than their bytes", async () => {
+test("messages with many small fields are refused, and cost little more than their bytes", async () => {
   const before = resident();
   using client = new GrpcClient({ path: daemon.paths.socket });
   const version = "/runtime.v1.RuntimeService/Version";

@@ -1,9 +1,9 @@
-/** Ten thousand connections to the streaming port that say nothing, and an exec that works meanwhile. */
+/** 10,000 silent connections to the streaming port, and an exec that works meanwhile. */
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
-import { closePod, Node, openPod, type Pod, runIn } from "../integration/containers.ts";
-import { bare } from "../integration/pods.ts";
-import { openExec, transports } from "../integration/streams.ts";
+import { closePod, Node, openPod, type Pod, runIn } from "../support/suites/containers.ts";
+import { bare } from "../support/suites/pods.ts";
+import { openExec, transports } from "../support/suites/streams.ts";
 import { patient } from "../support/patience.ts";
 import { SilentPeers } from "./silent-peers.ts";
 
@@ -21,7 +21,7 @@ after(async () => {
   await node[Symbol.asyncDispose]();
 });
 
-test("exec works while 10,000 connections stand that show no token", {
+test("exec works while 10,000 connections without a token are open", {
   timeout: patient(120_000),
 }, async () => {
   const streams = { containerId: id, cmd: ["true"], stdout: true };

@@ -10,8 +10,8 @@ import {
   Node,
   pull,
   runIn,
-} from "../integration/containers.ts";
-import { bare, code, failsWith, leakless, withPod } from "../integration/pods.ts";
+} from "../support/suites/containers.ts";
+import { bare, code, failsWith, leakless, withPod } from "../support/suites/pods.ts";
 import type { TestDaemon } from "../support/daemon.ts";
 import { busyboxLayer, imageOf, type Entry } from "../support/images.ts";
 

@@ -1,4 +1,4 @@
-/** Requested mounts over /proc and /dev: refused where they cannot work, in words about the mount. */
+/** Requested mounts over /proc and /dev: those that cannot work are refused, and the error names the mount. */
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
@@ -16,8 +16,8 @@ import {
   type Pod,
   runIn,
   start,
-} from "../integration/containers.ts";
-import { bare, code, failsWith, leakless, withPod } from "../integration/pods.ts";
+} from "../support/suites/containers.ts";
+import { bare, code, failsWith, leakless, withPod } from "../support/suites/pods.ts";
 import type { TestDaemon } from "../support/daemon.ts";
 
 let node: Node;
@@ -92,7 +92,7 @@ for (const handler of ["crun", "runc"]) {
       });
 
     test(
-      "the node's own, and what hides nothing, can be mounted",
+      "paths of the node, and mounts that hide nothing, are allowed",
       inside(async (pod) => {
         for (const [at, source, tty] of good) {
           const id = await runIn(pod, mounting(at, source, tty));
@@ -102,7 +102,7 @@ for (const handler of ["crun", "runc"]) {
     );
 
     test(
-      "a start that fails tells the OCI runtime's own words, also with a terminal",
+      "the error of a failed start has the OCI runtime's message, also with a terminal",
       inside(async (pod) => {
         for (const tty of [false, true]) {
           // It fails before the runtime hands the terminal over.

@@ -11,7 +11,7 @@ import {
   inPod,
   Node,
   runIn,
-} from "../integration/containers.ts";
+} from "../support/suites/containers.ts";
 import {
   bare,
   code,
@@ -21,7 +21,7 @@ import {
   pod,
   runPod,
   withPod,
-} from "../integration/pods.ts";
+} from "../support/suites/pods.ts";
 import type { TestDaemon } from "../support/daemon.ts";
 
 let node: Node;
@@ -46,7 +46,7 @@ describe("RunPodSandbox", () => {
       "an escape": "\u001b",
     })) {
       test(
-        `refuses ${what} in metadata.${field} before anything is made`,
+        `refuses ${what} in metadata.${field} before anything is created`,
         leakless(served, async () => {
           const bad = { ...metadata, [field]: `a${character}b` };
           await assert.rejects(
@@ -88,7 +88,7 @@ describe("CreateContainer", () => {
 });
 
 test(
-  "a command and its arguments may have any character but NUL",
+  "a command and its arguments can have any character except NUL",
   leakless(served, () =>
     inPod(daemon, bare(), async (within) => {
       const id = await runIn(within);

@@ -1,8 +1,8 @@
 /** An image whose config has a NUL: a container of it would get less than tools show. */
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
-import { imageless, listImages, Node, pull } from "../integration/containers.ts";
-import { failsWith } from "../integration/pods.ts";
+import { imageless, listImages, Node, pull } from "../support/suites/containers.ts";
+import { failsWith } from "../support/suites/pods.ts";
 import type { TestDaemon } from "../support/daemon.ts";
 import { busyboxLayer, imageOf, type RunConfig } from "../support/images.ts";
 

@@ -1,8 +1,8 @@
-/** More extended attributes than the file system supports: the image's fault, and no full disk. */
+/** More extended attributes than the file system supports: an error of the image, not a full disk. */
 import { after, before, test } from "node:test";
-import { imageless, Node } from "../integration/containers.ts";
-import { code, failsWith } from "../integration/pods.ts";
-import { assertRefused, oddLayer, pushed } from "../integration/odd-layers.ts";
+import { imageless, Node } from "../support/suites/containers.ts";
+import { code, failsWith } from "../support/suites/pods.ts";
+import { assertRefused, oddLayer, pushed } from "../support/suites/odd-layers.ts";
 
 let node: Node;
 before(async () => {
@@ -11,7 +11,7 @@ before(async () => {
 after(() => node[Symbol.asyncDispose]());
 
 test(
-  "an attribute of 900 KB is refused as what the image has wrong",
+  "an attribute of 900 KB is refused as an error of the image",
   imageless(
     () => node.daemon,
     async () => {

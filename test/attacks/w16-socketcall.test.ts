@@ -1,6 +1,6 @@
 /**
- * socketcall, by which a 32-bit x86 program reaches socket families that the rules of socket keep
- * away: its arguments lie in memory, where no seccomp filter can look.
+ * socketcall, with which a 32-bit x86 program reaches socket families that the rules for socket deny: its arguments
+ * are in memory, which a seccomp filter cannot read.
  */
 import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
@@ -9,8 +9,8 @@ import { tmpdir } from "node:os";
 import path from "node:path";
 import { after, before, describe, test } from "node:test";
 import { SecurityProfile_ProfileType as ProfileType } from "../../src/gen/runtime/v1/api_pb.ts";
-import { busybox, container, exec, Node, pull, runIn } from "../integration/containers.ts";
-import { bare, leakless, withPod } from "../integration/pods.ts";
+import { busybox, container, exec, Node, pull, runIn } from "../support/suites/containers.ts";
+import { bare, leakless, withPod } from "../support/suites/pods.ts";
 import type { TestDaemon } from "../support/daemon.ts";
 import { busyboxLayer, imageOf } from "../support/images.ts";
 

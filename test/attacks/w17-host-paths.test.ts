@@ -1,8 +1,8 @@
-/** What an error of a container tells goes to the pod's events: no path of the node's own directories. */
+/** The error of a container becomes an event of the pod: it must not have paths of the node's own directories. */
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
-import { container, createIn, inPod, Node, pull } from "../integration/containers.ts";
-import { bare, code, leakless } from "../integration/pods.ts";
+import { container, createIn, inPod, Node, pull } from "../support/suites/containers.ts";
+import { bare, code, leakless } from "../support/suites/pods.ts";
 import { type Entry, imageOf, layerOf } from "../support/images.ts";
 import type { TestDaemon } from "../support/daemon.ts";
 import { GrpcStatusError } from "../../src/wire/grpc/status.ts";
@@ -31,7 +31,7 @@ before(async () => {
 after(() => node[Symbol.asyncDispose]());
 
 test(
-  "an image of which no container can be made is told of without a path of the node",
+  "the error for an image that no container can be created from has no path of the node",
   leakless(served, () =>
     inPod(daemon, bare(), async (pod) => {
       for (const [name, [, , message]] of Object.entries(images)) {

@@ -1,11 +1,11 @@
-/** Connections to the CRI socket that say nothing, or greet and make no call: others are served meanwhile. */
+/** Connections to the CRI socket that are silent, or make no call after the preface: others are served meanwhile. */
 import assert from "node:assert/strict";
 import { once } from "node:events";
 import { type ClientHttp2Session, connect as connectHttp2 } from "node:http2";
 import { connect } from "node:net";
 import { after, before, test } from "node:test";
 import { CriClient } from "../../src/client/cri-client.ts";
-import { bare, endDaemon, removePod, runPod, startDaemon, until } from "../integration/pods.ts";
+import { bare, endDaemon, removePod, runPod, startDaemon, until } from "../support/suites/pods.ts";
 import type { TestDaemon } from "../support/daemon.ts";
 import { patient } from "../support/patience.ts";
 import { SilentPeers } from "./silent-peers.ts";

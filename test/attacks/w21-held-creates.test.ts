@@ -1,4 +1,4 @@
-/** Callers of RunPodSandbox that leave before the answer: what is made for nobody is bounded. */
+/** Callers of RunPodSandbox that disconnect before the answer: the number of held sandboxes is limited. */
 import assert from "node:assert/strict";
 import { readdirSync } from "node:fs";
 import path from "node:path";
@@ -14,7 +14,7 @@ import {
   runtimeFact,
   startDaemon,
   until,
-} from "../integration/pods.ts";
+} from "../support/suites/pods.ts";
 import type { TestDaemon } from "../support/daemon.ts";
 
 let daemon: TestDaemon;
@@ -55,7 +55,7 @@ async function runForNobody(count: number): Promise<void> {
   await until("no create is under way", async () => (await lengthOf("inflight")) === 0);
 }
 
-test(`of pods that nobody claims ${maxUnclaimed} are held, and the others are taken back`, async () => {
+test(`of pods that no caller claims, ${maxUnclaimed} are held and the others are removed`, async () => {
   let held = 0;
   for (let tries = 0; held < maxUnclaimed; tries++) {
     assert.ok(tries < 200, "too few creates were canceled in their midst");

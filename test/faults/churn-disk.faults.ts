@@ -1,9 +1,9 @@
-/** 300 pods with containers, under every trouble that callers can make: none of them waits for a disk. */
+/** 300 pods with containers whose calls are cancelled, repeated and cut short: none of them waits for a disk. */
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { after, test } from "node:test";
-import { churn } from "../integration/churn-run.ts";
+import { churn } from "../support/suites/churn.ts";
 import { SyncTrace, withoutStrace } from "../support/sync-trace.ts";
 
 const directory = mkdtempSync(path.join(tmpdir(), "davit-disk-"));
@@ -18,7 +18,7 @@ test("300 pods sync nothing but the database, at its checkpoints", {
   await churn(t, {
     pods: 300,
     parallel: 8,
-    lookEvery: 50,
+    sampleEvery: 50,
     entry: trace.entry,
     onBegin: () => {
       trace.begin();

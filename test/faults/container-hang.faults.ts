@@ -1,7 +1,7 @@
 /** Every stage of the containers' operations hangs, in each kind of pod, and is ended from outside. */
 import { after, test } from "node:test";
-import { nameOf, podKinds, spotsOf } from "../support/crash.ts";
-import { containerSites } from "../support/crash-containers.ts";
+import { nameOf, podKinds, spotsOf } from "../support/crash/sites.ts";
+import { containerSites } from "../support/crash/containers.ts";
 import {
   endHungCreate,
   endHungStart,
@@ -10,8 +10,8 @@ import {
   hangRemove,
   hangStart,
   hangStop,
-} from "../support/crash-hangs.ts";
-import { hangUpdate } from "../support/crash-updates.ts";
+} from "../support/crash/hangs.ts";
+import { hangUpdate } from "../support/crash/updates.ts";
 
 const sites = containerSites();
 after(() => sites[Symbol.asyncDispose]());

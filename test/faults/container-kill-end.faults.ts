@@ -1,20 +1,19 @@
 /**
- * The daemon dies at every stage of StopContainer, RemoveContainer, UpdateContainerResources and
- * ExecSync, and of the recovery
- * after it.
+ * The daemon dies at every stage of StopContainer, RemoveContainer, UpdateContainerResources and ExecSync, and of
+ * the recovery after it.
  */
 import { after, test } from "node:test";
-import { nameOf, podKinds, spotsOf } from "../support/crash.ts";
-import { killExec, killRemove, killStop } from "../support/crash-container-scenarios.ts";
-import { containerSites } from "../support/crash-containers.ts";
-import { killUpdate } from "../support/crash-updates.ts";
+import { nameOf, podKinds, spotsOf } from "../support/crash/sites.ts";
+import { killExec, killRemove, killStop } from "../support/crash/container-scenarios.ts";
+import { containerSites } from "../support/crash/containers.ts";
+import { killUpdate } from "../support/crash/updates.ts";
 
 const sites = containerSites();
 after(() => sites[Symbol.asyncDispose]());
 
 const recover = spotsOf("recover-containers");
 
-/** What is killed after the first kill: nothing, each stage of recovery, all of them in turn. */
+/** The kills after the first one: none, one at each stage of recovery, all stages in turn. */
 const repeats = [[], ...recover.map((spot) => [spot]), recover];
 
 for (const kind of podKinds) {

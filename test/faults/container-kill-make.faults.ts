@@ -1,15 +1,15 @@
 /** The daemon dies at every stage of CreateContainer and StartContainer, and of the recovery after it. */
 import { after, test } from "node:test";
-import { nameOf, podKinds, spotsOf } from "../support/crash.ts";
-import { killCreate, killStart } from "../support/crash-container-scenarios.ts";
-import { containerSites } from "../support/crash-containers.ts";
+import { nameOf, podKinds, spotsOf } from "../support/crash/sites.ts";
+import { killCreate, killStart } from "../support/crash/container-scenarios.ts";
+import { containerSites } from "../support/crash/containers.ts";
 
 const sites = containerSites();
 after(() => sites[Symbol.asyncDispose]());
 
 const recover = spotsOf("recover-containers");
 
-/** What is killed after the first kill: nothing, each stage of recovery, all of them in turn. */
+/** The kills after the first one: none, one at each stage of recovery, all stages in turn. */
 const repeats = [[], ...recover.map((spot) => [spot]), recover];
 
 for (const kind of podKinds) {

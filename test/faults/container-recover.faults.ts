@@ -1,9 +1,9 @@
-/** The daemon dies, fails or hangs at every stage of taking containers up, and dies in the next one. */
+/** The daemon dies, fails or hangs at every stage of the recovery of containers, and dies in the next recovery. */
 import { after, test } from "node:test";
-import { nameOf, podKinds, spotsOf } from "../support/crash.ts";
-import { killRecoverContainers } from "../support/crash-container-scenarios.ts";
-import { containerSites } from "../support/crash-containers.ts";
-import { hangRecover, throwRecover } from "../support/crash-scenarios.ts";
+import { nameOf, podKinds, spotsOf } from "../support/crash/sites.ts";
+import { killRecoverContainers } from "../support/crash/container-scenarios.ts";
+import { containerSites } from "../support/crash/containers.ts";
+import { hangRecover, throwRecover } from "../support/crash/pod-scenarios.ts";
 
 const sites = containerSites();
 after(() => sites[Symbol.asyncDispose]());

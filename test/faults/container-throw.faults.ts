@@ -1,16 +1,16 @@
-/** Every stage of the containers' operations fails, and hangs at the daemon's end, in each kind of pod. */
+/** Every stage of the container operations fails, and hangs while the daemon is stopped, in each kind of pod. */
 import { after, test } from "node:test";
-import { nameOf, podKinds, spotsOf } from "../support/crash.ts";
+import { nameOf, podKinds, spotsOf } from "../support/crash/sites.ts";
 import {
   throwCreate,
   throwExec,
   throwRemove,
   throwStart,
   throwStop,
-} from "../support/crash-container-scenarios.ts";
-import { containerSites } from "../support/crash-containers.ts";
-import { hangAtShutdown } from "../support/crash-hangs.ts";
-import { throwUpdate } from "../support/crash-updates.ts";
+} from "../support/crash/container-scenarios.ts";
+import { containerSites } from "../support/crash/containers.ts";
+import { hangAtShutdown } from "../support/crash/hangs.ts";
+import { throwUpdate } from "../support/crash/updates.ts";
 
 const sites = containerSites();
 after(() => sites[Symbol.asyncDispose]());
@@ -28,7 +28,7 @@ const cases = [
   ["exec-sync", "hangs at the daemon's end", hangAtShutdown],
 ] as const;
 
-/** A stage of taking back has a clock of its own, and what it takes back is over when it hangs. */
+/** A stage of the undo has its own deadline, and its operation has failed already when it hangs. */
 const endsByItself = "exec-sync/kill-command";
 
 for (const kind of podKinds) {

@@ -1,14 +1,14 @@
 /** The daemon dies, fails or hangs at every stage of PullImage and RemoveImage, and of the recovery. */
 import { after, test } from "node:test";
-import { nameOf, spotsOf } from "../support/crash.ts";
-import { containerSites } from "../support/crash-containers.ts";
-import { hangPull, hangRemoveImage } from "../support/crash-hangs.ts";
+import { nameOf, spotsOf } from "../support/crash/sites.ts";
+import { containerSites } from "../support/crash/containers.ts";
+import { hangPull, hangRemoveImage } from "../support/crash/hangs.ts";
 import {
   killPull,
   killRemoveImage,
   throwPull,
   throwRemoveImage,
-} from "../support/crash-image-scenarios.ts";
+} from "../support/crash/image-scenarios.ts";
 
 const sites = containerSites();
 after(() => sites[Symbol.asyncDispose]());

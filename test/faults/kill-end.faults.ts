@@ -1,14 +1,14 @@
 /** The daemon dies at every stage of StopPodSandbox and RemovePodSandbox, and of the recovery after it. */
 import { after, describe, test } from "node:test";
-import { CrashSites, nameOf, podKinds, spotsOf } from "../support/crash.ts";
-import { killRemove, killStop } from "../support/crash-scenarios.ts";
-import { killUpdatePod } from "../support/crash-updates.ts";
+import { CrashSites, nameOf, podKinds, spotsOf } from "../support/crash/sites.ts";
+import { killRemove, killStop } from "../support/crash/pod-scenarios.ts";
+import { killUpdatePod } from "../support/crash/updates.ts";
 
 const sites = new CrashSites();
 after(() => sites[Symbol.asyncDispose]());
 
 const recover = spotsOf("recover");
-/** What is killed after the first kill: nothing, each stage of recovery, all of them in turn. */
+/** The kills after the first one: none, one at each stage of recovery, all stages in turn. */
 const repeats = [[], ...recover.map((spot) => [spot]), recover];
 
 for (const kind of podKinds) {

@@ -1,7 +1,7 @@
-/** The daemon dies at every stage of a recovery that has everything to do, and of the one after it. */
+/** The daemon dies at every stage of a recovery with all kinds of work, and of the next recovery. */
 import { after, test } from "node:test";
-import { CrashSites, nameOf, spotsOf } from "../support/crash.ts";
-import { killRecover } from "../support/crash-scenarios.ts";
+import { CrashSites, nameOf, spotsOf } from "../support/crash/sites.ts";
+import { killRecover } from "../support/crash/pod-scenarios.ts";
 
 const sites = new CrashSites();
 after(() => sites[Symbol.asyncDispose]());

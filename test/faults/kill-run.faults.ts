@@ -1,7 +1,7 @@
 /** The daemon dies at every stage of RunPodSandbox, and again at every stage that follows from it. */
 import { after, describe, test } from "node:test";
-import { CrashSites, nameOf, podKinds, spotsOf } from "../support/crash.ts";
-import { killRun, leavesHalfBuilt, teardownSpots } from "../support/crash-scenarios.ts";
+import { CrashSites, nameOf, podKinds, spotsOf } from "../support/crash/sites.ts";
+import { killRun, leavesHalfBuilt, teardownSpots } from "../support/crash/pod-scenarios.ts";
 
 const sites = new CrashSites();
 after(() => sites[Symbol.asyncDispose]());

@@ -1,7 +1,7 @@
-/** Every stage of containers that a containerd shim runs is struck, in pods of both controllers. */
-import "../integration/by-shim.ts";
+/** The daemon dies, fails or hangs at every stage of containers of a containerd shim, in pods of both controllers. */
+import "../support/suites/by-shim.ts";
 import { after, test } from "node:test";
-import { nameOf, spotsOf } from "../support/crash.ts";
+import { nameOf, spotsOf } from "../support/crash/sites.ts";
 import {
   killCreate,
   killExec,
@@ -14,7 +14,7 @@ import {
   throwRemove,
   throwStart,
   throwStop,
-} from "../support/crash-container-scenarios.ts";
+} from "../support/crash/container-scenarios.ts";
 import {
   endHungStart,
   hangAtShutdown,
@@ -22,10 +22,10 @@ import {
   hangRemove,
   hangStart,
   hangStop,
-} from "../support/crash-hangs.ts";
-import { hangRecover, throwRecover } from "../support/crash-scenarios.ts";
-import { shimKinds, shimSites } from "../support/crash-shims.ts";
-import { hangUpdate, killUpdate, throwUpdate } from "../support/crash-updates.ts";
+} from "../support/crash/hangs.ts";
+import { hangRecover, throwRecover } from "../support/crash/pod-scenarios.ts";
+import { shimKinds, shimSites } from "../support/crash/shims.ts";
+import { hangUpdate, killUpdate, throwUpdate } from "../support/crash/updates.ts";
 
 const sites = shimSites();
 after(() => sites[Symbol.asyncDispose]());

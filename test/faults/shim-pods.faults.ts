@@ -1,7 +1,7 @@
-/** Every stage of pods whose sandboxes a sandboxer makes is struck: the daemon dies, fails, or hangs there. */
-import "../integration/by-shim.ts";
+/** The daemon dies, fails or hangs at every stage of pods whose sandboxes a sandboxer makes. */
+import "../support/suites/by-shim.ts";
 import { after, test } from "node:test";
-import { nameOf, spotsOf } from "../support/crash.ts";
+import { nameOf, spotsOf } from "../support/crash/sites.ts";
 import {
   hangEnd,
   hangRecover,
@@ -16,9 +16,9 @@ import {
   throwRemove,
   throwRun,
   throwStop,
-} from "../support/crash-scenarios.ts";
-import { shimSites } from "../support/crash-shims.ts";
-import { hangUpdatePod, killUpdatePod, throwUpdatePod } from "../support/crash-updates.ts";
+} from "../support/crash/pod-scenarios.ts";
+import { shimSites } from "../support/crash/shims.ts";
+import { hangUpdatePod, killUpdatePod, throwUpdatePod } from "../support/crash/updates.ts";
 
 const sites = shimSites();
 after(() => sites[Symbol.asyncDispose]());

@@ -1,6 +1,6 @@
 /** Every stage fails, and every stage hangs, with each kind of pod. */
 import { after, test } from "node:test";
-import { CrashSites, nameOf, podKinds, spotsOf } from "../support/crash.ts";
+import { CrashSites, nameOf, podKinds, spotsOf } from "../support/crash/sites.ts";
 import {
   hangEnd,
   hangRecover,
@@ -9,8 +9,8 @@ import {
   throwRemove,
   throwRun,
   throwStop,
-} from "../support/crash-scenarios.ts";
-import { hangUpdatePod, throwUpdatePod } from "../support/crash-updates.ts";
+} from "../support/crash/pod-scenarios.ts";
+import { hangUpdatePod, throwUpdatePod } from "../support/crash/updates.ts";
 
 const sites = new CrashSites();
 after(() => sites[Symbol.asyncDispose]());

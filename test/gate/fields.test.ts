@@ -16,7 +16,7 @@ function fieldsOf(message: DescMessage, seen = new Set<DescMessage>()): readonly
   ]);
 }
 
-/** The rows of the document: what stands under which heading in backquotes, with a text beside it. */
+/** The rows of the document, as "heading field": fields in backquotes that have a description. */
 function rowsOf(text: string): readonly string[] {
   let heading = "";
   return text.split("\n").flatMap((line) => {

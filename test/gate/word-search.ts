@@ -1,7 +1,7 @@
 /** Finds words of a list in a text, with names split into their words: the pure part of words.ts. */
 
 /** A word that is not used. */
-export interface Marker {
+interface Marker {
   /** Matched against the words of the text, in lower case; undefined where `exact` alone counts. */
   readonly words: RegExp | undefined;
   /** Matched against the text as it is written. */

@@ -1,4 +1,4 @@
-/** RunPodSandbox whose caller goes away: the retry gets the first sandbox, or it is taken back. */
+/** RunPodSandbox whose caller disconnects: a retry gets the first sandbox, or the sandbox is removed. */
 import assert from "node:assert/strict";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -8,7 +8,7 @@ import { clone } from "@bufbuild/protobuf";
 import { CriClient } from "../../src/client/cri-client.ts";
 import { type PodSandboxConfig, PodSandboxConfigSchema } from "../../src/gen/runtime/v1/api_pb.ts";
 import { bridgeConflist, type PluginCall, ScriptedPlugin } from "../support/cni.ts";
-import { idOf } from "../support/crash.ts";
+import { idOf } from "../support/crash/sites.ts";
 import type { TestDaemon } from "../support/daemon.ts";
 import {
   CONTAINER,
@@ -29,7 +29,7 @@ import {
   startDaemon,
   statusOf,
   until,
-} from "./pods.ts";
+} from "../support/suites/pods.ts";
 
 /** Long enough for the retries of a busy machine, short enough to wait for its end. */
 const holdSeconds = 6;
@@ -48,7 +48,7 @@ before(async () => {
     pluginDirs: [plugin.binDir],
     config: { cni: { max_parallel: 16 }, runtime: { retry_hold_seconds: holdSeconds } },
   });
-  // The first pod makes the bridge, which stays.
+  // The first pod creates the bridge, which stays.
   await removePod(daemon, await runPod(daemon, pod()));
 });
 afterEach(() => {
@@ -59,7 +59,7 @@ after(async () => {
   rmSync(directory, { recursive: true });
 });
 
-/** A create that is held up in the middle of its ADD, and whose caller may go away. */
+/** A create that is blocked in its ADD, and whose caller can disconnect. */
 interface Held {
   readonly config: PodSandboxConfig;
   /** The id that the sandbox has, which only the plugins know by now. */
@@ -68,7 +68,7 @@ interface Held {
   readonly caller: AbortController;
 }
 
-/** Starts creates and holds all of them up in their ADD, until `open` is called. */
+/** Starts creates and blocks all of them in their ADD until `open` is called. */
 async function beginHeldUp(
   configs: readonly PodSandboxConfig[],
   then?: Parameters<ScriptedPlugin["block"]>[1],
@@ -100,7 +100,7 @@ async function cancel({ caller, answer }: Held): Promise<void> {
   await assert.rejects(answer, failsWith(1));
 }
 
-/** Resolves when no create is under way any more. */
+/** Resolves when no create is in progress. */
 async function allFinished(): Promise<void> {
   await until("no create is under way", async () => {
     const views = await runtimeFact(daemon, "inflight");
@@ -112,7 +112,7 @@ function isThere(id: string): boolean {
   return mountAt(pinsOf(daemon, id).net) !== undefined;
 }
 
-/** Resolves when the hold time is over for a sandbox, and it was taken back. */
+/** Resolves when a sandbox was removed after its hold time. */
 async function takenBack(id: string): Promise<void> {
   await until(`${id} is taken back`, () => !isThere(id), holdSeconds * 1000 + 10_000);
   await until(`${id} is removed`, async () => {
@@ -121,7 +121,7 @@ async function takenBack(id: string): Promise<void> {
   });
 }
 
-/** The same pod attempt, asked for in another way. */
+/** The same pod attempt in a different request. */
 function otherRequest(config: PodSandboxConfig): PodSandboxConfig {
   const other = clone(PodSandboxConfigSchema, config);
   other.annotations["davit.test/other"] = "yes";
@@ -132,7 +132,7 @@ const pods = (count: number): readonly PodSandboxConfig[] =>
   Array.from({ length: count }, (_, at) => pod({ pid: at % 2 === 0 ? POD : CONTAINER }));
 
 test(
-  "of ten cancelled creates five are retried and get the first id, five are gone after the hold time",
+  "of ten cancelled creates, five are retried and get the first id, and five are removed after the hold time",
   leakless(served, async () => {
     const held = await beginHeldUp(pods(10));
     await Promise.all(held.map(cancel));
@@ -224,7 +224,7 @@ describe("a caller goes away", () => {
   );
 
   test(
-    "and so does the one who joined; a third gets the sandbox",
+    "and so does the caller that joined; a third one gets the sandbox",
     leakless(served, async () => {
       const [held] = await beginHeldUp(pods(1));
       assert.ok(held !== undefined);
@@ -258,7 +258,7 @@ describe("a caller goes away", () => {
   );
 
   test(
-    "and the create fails: it is undone, and its name free",
+    "and the create fails: it is undone, and its name is free",
     leakless(served, async () => {
       const [held] = await beginHeldUp(pods(1), {
         does: "fail",
@@ -298,7 +298,7 @@ describe("the daemon ends while a finished sandbox is held for its retry", () =>
     });
   }
 
-  test("by SIGTERM in the middle of the making: it is undone, and made again for the retry", async () => {
+  test("by SIGTERM during the creation: it is undone, and created again for the retry", async () => {
     const [held] = await beginHeldUp(pods(1));
     assert.ok(held !== undefined);
     const { id, config } = held;

@@ -1,4 +1,4 @@
-/** A finished create that nobody came back for goes with its pod: the next pod of that name is free. */
+/** A container whose create was never retried is removed with its pod, and its name is free again. */
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
@@ -14,8 +14,8 @@ import {
   type Pod,
   remove,
   requestIn,
-} from "./containers.ts";
-import { bare, leakless, pod as podOf, removePod, runtimeFact } from "./pods.ts";
+} from "../support/suites/containers.ts";
+import { bare, leakless, pod as podOf, removePod, runtimeFact } from "../support/suites/pods.ts";
 
 let node: Node;
 let daemon: TestDaemon;

@@ -1,13 +1,13 @@
-/** The end of pods, by the davit command: down by name, rm, and the time of grace. */
+/** Pods that the davit command stops and removes: down by name, rm, and the grace period. */
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { existsSync, mkdirSync, readdirSync } from "node:fs";
 import path from "node:path";
 import { after, before, test } from "node:test";
-import { Davit, podOf, program, sleeper } from "./cli-run.ts";
-import { Node } from "./containers.ts";
-import { pod as podConfig, runPod } from "./pods.ts";
+import { Davit, podOf, program, sleeper } from "../support/suites/cli.ts";
+import { Node } from "../support/suites/containers.ts";
+import { pod as podConfig, runPod } from "../support/suites/pods.ts";
 
 let node: Node;
 let davit: Davit;
@@ -33,7 +33,7 @@ test("davit down takes names, paths, ids and files, and leaves no directory", as
   assert.deepEqual(readdirSync(davit.podsDirectory), []);
 });
 
-test("davit down does nothing when one of its words is nothing", async () => {
+test("davit down does nothing when one of its arguments does not exist", async () => {
   await davit.done("run", davit.manifest(podOf("there", sleeper)));
   const { code, err } = await davit.run("down", "there", "ther");
   assert.equal(code, 3, err);
@@ -75,7 +75,7 @@ test("davit run --replace leaves no directory of a pod that had another uid", as
   await davit.done("down", "-t", "0", "one");
 });
 
-test("a time of grace that lasts is told: once in a pipe, by the second on a terminal", async () => {
+test("davit reports a grace period in progress: once to a pipe, every second on a terminal", async () => {
   const stubborn = podOf("stubborn", "trap '' TERM; while :; do sleep 0.1; done").replace(
     "terminationGracePeriodSeconds: 1",
     "terminationGracePeriodSeconds: 2",

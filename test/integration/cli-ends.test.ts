@@ -1,4 +1,4 @@
-/** How davit run ends: by Ctrl-C, by another pod's failure, by a container that ends at once. */
+/** The end of davit run: by Ctrl-C, by the failure of another pod, by a container that fails immediately. */
 import assert from "node:assert/strict";
 import type { ChildProcess } from "node:child_process";
 import { mkdtempSync, readdirSync, rmSync } from "node:fs";
@@ -6,9 +6,9 @@ import { tmpdir } from "node:os";
 import path from "node:path";
 import { after, before, test } from "node:test";
 import { ScriptedPlugin } from "../support/cni.ts";
-import { Davit, podOf, sleeper } from "./cli-run.ts";
-import { Node } from "./containers.ts";
-import { runtimeFact, until } from "./pods.ts";
+import { Davit, podOf, sleeper } from "../support/suites/cli.ts";
+import { Node } from "../support/suites/containers.ts";
+import { runtimeFact, until } from "../support/suites/pods.ts";
 
 const directory = mkdtempSync(path.join(tmpdir(), "davit-interrupt-"));
 const plugin = new ScriptedPlugin(directory);
@@ -34,8 +34,8 @@ function errOf(child: ChildProcess): () => string {
   return () => text;
 }
 
-/** With those that are not listed: being made, or held for a retry. */
-async function sandboxesOnRecord(): Promise<number> {
+/** All sandboxes, also those that are not listed: they are being created, or held for a retry. */
+async function recordedSandboxes(): Promise<number> {
   const { sandboxes } = (await runtimeFact(node.daemon, "records")) as { sandboxes: number };
   return sandboxes;
 }
@@ -48,7 +48,7 @@ test("Ctrl-C while a plugin hangs reports what the server does, waits and remove
     const said = errOf(child);
     await plugin.waitForCalls("ADD", calls + 1);
     child.kill("SIGINT");
-    await until("it says what goes on", () =>
+    await until("it says what is not finished", () =>
       /default\/slow: waiting for the server to create the pod \(network plugin scripted, /.test(
         said(),
       ),
@@ -62,7 +62,7 @@ test("Ctrl-C while a plugin hangs reports what the server does, waits and remove
   } finally {
     release();
   }
-  assert.equal(await sandboxesOnRecord(), 0);
+  assert.equal(await recordedSandboxes(), 0);
   assert.deepEqual(readdirSync(davit.podsDirectory), []);
 });
 
@@ -86,7 +86,7 @@ test("a second Ctrl-C exits immediately and says how to clean up", async () => {
   } finally {
     release();
   }
-  await until("the server has taken it away", async () => (await sandboxesOnRecord()) === 0);
+  await until("the server has removed it", async () => (await recordedSandboxes()) === 0);
   await davit.done("down", file);
   assert.deepEqual(readdirSync(davit.podsDirectory), []);
 });
@@ -113,7 +113,7 @@ test("a pod that is being created is removed when another pod of the command fai
   } finally {
     release();
   }
-  assert.equal(await sandboxesOnRecord(), 0);
+  assert.equal(await recordedSandboxes(), 0);
   assert.deepEqual(readdirSync(davit.podsDirectory), []);
 });
 

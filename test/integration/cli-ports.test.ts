@@ -1,13 +1,13 @@
-/** Host ports that davit run must not take: of other pods, and of processes. */
+/** Host ports that davit run refuses: those of other pods and of processes. */
 import assert from "node:assert/strict";
 import { once } from "node:events";
 import { readdirSync } from "node:fs";
 import { createServer } from "node:net";
 import process from "node:process";
 import { after, before, test } from "node:test";
-import { Davit, podOf, sleeper } from "./cli-run.ts";
-import { Node } from "./containers.ts";
-import { until } from "./pods.ts";
+import { Davit, podOf, sleeper } from "../support/suites/cli.ts";
+import { Node } from "../support/suites/containers.ts";
+import { until } from "../support/suites/pods.ts";
 
 let node: Node;
 let davit: Davit;
@@ -34,7 +34,7 @@ async function refused(yaml: string, ...more: string[]): Promise<string> {
   return err;
 }
 
-test("davit run refuses a host port on which a process listens, and makes nothing", async () => {
+test("davit run refuses a host port on which a process listens, and creates nothing", async () => {
   const server = createServer().listen(free, "127.0.0.1");
   await once(server, "listening");
   try {

@@ -1,4 +1,4 @@
-/** davit exec -it, attach, port-forward and cp, as a person in a terminal and as a script use them. */
+/** davit exec -it, attach, port-forward and cp in a terminal and in a script. */
 import assert from "node:assert/strict";
 import { execFileSync, spawn } from "node:child_process";
 import { once } from "node:events";
@@ -7,9 +7,9 @@ import { connect } from "node:net";
 import path from "node:path";
 import { text } from "node:stream/consumers";
 import { after, before, test } from "node:test";
-import { Davit, program } from "./cli-run.ts";
-import { inPod, Node, runIn, script, sh } from "./containers.ts";
-import { bare, until } from "./pods.ts";
+import { Davit, program } from "../support/suites/cli.ts";
+import { inPod, Node, runIn, script, sh } from "../support/suites/containers.ts";
+import { bare, until } from "../support/suites/pods.ts";
 
 let node: Node;
 let davit: Davit;
@@ -38,7 +38,7 @@ function inTerminal(words: readonly string[]) {
   return { child, seen, ended: once(child, "close") as Promise<[number]> };
 }
 
-test("davit exec -it is a terminal of the person's size, with every key and the exit code", () =>
+test("davit exec -it opens a terminal of the caller's size, and passes all keys and the exit code", () =>
   inPod(node.daemon, bare(), async (pod) => {
     const id = await runIn(pod);
     const { child, seen, ended } = inTerminal(["exec", "-it", id, "sh"]);
@@ -56,7 +56,7 @@ test("davit exec -it is a terminal of the person's size, with every key and the 
     assert.deepEqual(await away.ended, [0, null]);
   }));
 
-test("davit exec -i carries a script's streams, and -t needs no terminal of the script's", () =>
+test("davit exec -i passes the streams of a script, and -t works without a terminal", () =>
   inPod(node.daemon, bare(), async (pod) => {
     const id = await runIn(pod);
     const big = "x".repeat(3_000_000);
@@ -71,7 +71,7 @@ test("davit exec -i carries a script's streams, and -t needs no terminal of the 
     assert.match(none.err, /\/no\/such/);
   }));
 
-test("davit attach joins a container, and leaving ends nothing", () =>
+test("davit attach joins a container, and detaching ends nothing", () =>
   inPod(node.daemon, bare(), async (pod) => {
     const loop = "while read line; do echo got $line; done";
     const id = await runIn(pod, script(loop, { stdin: true, tty: true }));
@@ -114,7 +114,7 @@ test("davit port-forward reaches a port of a pod, and says why it cannot", () =>
     assert.equal((await davit.run("port-forward", pod.id, "99999")).code, 2);
   }));
 
-test("davit cp copies both ways, and says what it cannot", () =>
+test("davit cp copies in both directions, and says what it cannot copy", () =>
   inPod(node.daemon, bare(), async (pod) => {
     const id = await runIn(pod);
     const directory = path.join(node.daemon.paths.directory, "copies");

@@ -1,12 +1,12 @@
-/** The davit command as a person sees it: in a pseudo-terminal, with colours, bars and completions. */
+/** The davit command in a pseudo-terminal: colours, progress bars and completions. */
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { after, before, test } from "node:test";
 import { stripVTControlCharacters } from "node:util";
-import { Davit, program } from "./cli-run.ts";
-import { busybox, Node } from "./containers.ts";
-import { until } from "./pods.ts";
+import { Davit, program } from "../support/suites/cli.ts";
+import { busybox, Node } from "../support/suites/containers.ts";
+import { until } from "../support/suites/pods.ts";
 import { imageOf, layerOf } from "../support/images.ts";
 
 let node: Node;
@@ -76,7 +76,7 @@ test("davit breaks the cells of a table at words where the terminal is narrow", 
   assert.match(piped, /\nregistry\.k8s\.io\/e2e\/busybox +1 /, "no terminal, no width");
 });
 
-test("davit pull draws a bar for each layer, of what really came", async () => {
+test("davit pull draws a bar for each layer, with the bytes that were received", async () => {
   const big = layerOf([{ path: "big", body: Buffer.alloc(3_000_000, "x") }], "none");
   const small = layerOf([{ path: "small", body: "s" }]);
   await node.registry.push("e2e/layers", imageOf([big, small]), ["1"]);

@@ -1,11 +1,11 @@
-/** davit why and davit inflight against a real daemon: what they tell of what was done and is being done. */
+/** davit why and davit inflight against a real daemon: past operations and those in progress. */
 import assert from "node:assert/strict";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { after, before, describe, test } from "node:test";
 import { bridgeConflist, ScriptedPlugin, writeConflist } from "../support/cni.ts";
-import { Davit } from "./cli-run.ts";
+import { Davit } from "../support/suites/cli.ts";
 import {
   container,
   createIn,
@@ -16,7 +16,7 @@ import {
   runIn,
   script,
   stop,
-} from "./containers.ts";
+} from "../support/suites/containers.ts";
 import {
   launchDaemon,
   pod as podConfig,
@@ -25,7 +25,7 @@ import {
   runtimeFact,
   stopPod,
   until,
-} from "./pods.ts";
+} from "../support/suites/pods.ts";
 
 const directory = mkdtempSync(path.join(tmpdir(), "davit-why-"));
 /** Runs after bridge and portmap, and does as the tests say. */
@@ -72,7 +72,7 @@ describe("davit why", () => {
     assert.match(ended, /\n {2}stop container {2}/);
   });
 
-  test("says why a container did not start, once", async () => {
+  test("says only once why a container did not start", async () => {
     const id = await createIn(pod, container({ command: ["/no-such-program"] }));
     await assert.rejects(node.daemon.client.runtime.startContainer({ containerId: id }));
     const text = await davit.done("why", id);
@@ -81,7 +81,7 @@ describe("davit why", () => {
     assert.equal(text.split("no-such-program").length - 1, 1);
   });
 
-  test("knows the state, and says that it knows no more, after a restart", async () => {
+  test("knows the state after a restart, and says that it knows nothing else", async () => {
     await node.daemon.stop();
     await launchDaemon(node.daemon);
     const text = await davit.done("why", pod.id);
@@ -90,7 +90,7 @@ describe("davit why", () => {
   });
 });
 
-test("davit why and davit inflight name a pod that is being made, and the plugin that hangs", async () => {
+test("davit why and davit inflight name a pod that is being created, and the plugin that hangs", async () => {
   const config = podConfig();
   const { name = "", namespace = "" } = config.metadata ?? {};
   const release = plugin.block("ADD");
@@ -107,7 +107,7 @@ test("davit why and davit inflight name a pod that is being made, and the plugin
     release();
   }
   const id = await creating;
-  const goOn = plugin.block("DEL");
+  const resume = plugin.block("DEL");
   const stopping = stopPod(node.daemon, id);
   try {
     await plugin.waitForCalls("DEL");
@@ -119,13 +119,13 @@ test("davit why and davit inflight name a pod that is being made, and the plugin
       /stop-pod-sandbox +\S+ +remove-network \(scripted\) /,
     );
   } finally {
-    goOn();
+    resume();
   }
   await stopping;
   await removePod(node.daemon, id);
 });
 
-test("davit why tells of a pod that never came to be, and davit inflight of what hangs", async () => {
+test("davit why explains a pod that was never created, and davit inflight shows what hangs", async () => {
   await node.daemon.stop();
   const faults = "run-pod-sandbox/pin-namespaces=throw,run-pod-sandbox/make-files=hang";
   await launchDaemon(node.daemon, { DAVIT_FAULTS: faults });

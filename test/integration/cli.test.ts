@@ -4,9 +4,9 @@ import { execFile } from "node:child_process";
 import { existsSync, readdirSync, readFileSync, renameSync } from "node:fs";
 import { after, before, describe, test } from "node:test";
 import { promisify } from "node:util";
-import { Davit, podOf as pod, program, sleeper } from "./cli-run.ts";
-import { busybox, Node } from "./containers.ts";
-import { openDirectories, until } from "./pods.ts";
+import { Davit, podOf as pod, program, sleeper } from "../support/suites/cli.ts";
+import { busybox, Node } from "../support/suites/containers.ts";
+import { openDirectories, until } from "../support/suites/pods.ts";
 import { busyboxLayer, imageOf, layerOf } from "../support/images.ts";
 import { freePort } from "../support/registry.ts";
 
@@ -22,7 +22,7 @@ after(async () => {
   await node[Symbol.asyncDispose]();
 });
 
-/** Runs pods for as long as `use` takes. */
+/** Runs pods during `use`. */
 async function withPods(yaml: string, use: () => Promise<void>): Promise<void> {
   const file = davit.manifest(yaml);
   await davit.done("run", "--wait", file);
@@ -113,7 +113,7 @@ describe("davit run and down", () => {
     assert.deepEqual(readdirSync(davit.podsDirectory), []);
   });
 
-  test("refuse a field by file and line before anything is made, on stdin too", async () => {
+  test("refuse a field by file and line before anything is created, on stdin too", async () => {
     const yaml = `${pod("fine", "true")}\n---${pod("wrong", "true", { container: "      livenessProbe: {exec: {}, periodSeconds: 1}" })}`;
     const line = yaml.slice(0, yaml.indexOf("livenessProbe")).split("\n").length;
     const { code, err, out } = await davit.start(["run", "-"], yaml).ended;
@@ -125,7 +125,7 @@ describe("davit run and down", () => {
     assert.equal(await davit.done("pods", "-q"), "");
   });
 
-  test("take everything back when one of several pods fails, and show why", async () => {
+  test("undo everything when one of several pods fails, and show why", async () => {
     const yaml = `${pod("good", sleeper)}\n---${pod("bad", "true", {
       spec: `
   initContainers:
@@ -255,7 +255,7 @@ describe("davit's lists", () => {
 });
 
 describe("davit logs", () => {
-  test("keep streams apart, take the end, a time and timestamps", async () => {
+  test("separate the streams, and support tail, since and timestamps", async () => {
     const script = "echo a; echo b >&2; printf 'no newline'; sleep 1000";
     await withPods(pod("log", script), async () => {
       await until("all is written", async () => (await davit.done("logs", "log")).includes("no"));
@@ -292,7 +292,7 @@ describe("davit logs", () => {
 });
 
 describe("davit exec, stop, rm", () => {
-  test("exec passes bytes and exit codes on, and its own failures as 125, 127 and 124", async () => {
+  test("exec passes on bytes and exit codes, and reports its own failures as 125, 127 and 124", async () => {
     await withPods(pod("exec", sleeper), async () => {
       const run = await davit.run(
         "exec",
@@ -322,7 +322,7 @@ describe("davit exec, stop, rm", () => {
     });
   });
 
-  test("stop ends containers in their time, rm takes only what is stopped unless forced", async () => {
+  test("stop ends containers within their grace period, rm removes only stopped ones unless forced", async () => {
     const file = davit.manifest(pod("end", sleeper));
     await davit.done("run", file);
     const refused = await davit.run("rm", "end");
@@ -348,7 +348,7 @@ describe("davit exec, stop, rm", () => {
 });
 
 describe("davit pull, images, rmi", () => {
-  test("pull and remove images, refuse one in use, and clear up the unused", async () => {
+  test("pull and remove images, keep one that is in use, and prune unused ones", async () => {
     await node.registry.push(
       "e2e/other",
       imageOf([busyboxLayer(), layerOf([{ path: "x", body: "1" }])]),
@@ -384,7 +384,7 @@ describe("davit pull, images, rmi", () => {
     assert.equal((await davit.run("rmi", "registry.k8s.io/e2e/other:a")).code, 3);
   });
 
-  test("tell a registry that cannot be reached from a server that cannot", async () => {
+  test("distinguish a registry that cannot be reached from a server that cannot", async () => {
     const image = `127.0.0.1:${await freePort()}/e2e/none:1`;
     const pulled = await davit.run("pull", image);
     assert.equal(pulled.code, 6, pulled.err);
@@ -396,7 +396,7 @@ describe("davit pull, images, rmi", () => {
 });
 
 describe("davit and its server", () => {
-  test("version and info say what there is", async () => {
+  test("version and info describe the server", async () => {
     assert.match(await davit.done("version"), /^davit \S+ .*\nserver davit \S+ \(CRI v1, unix:/);
     assert.match(await davit.done("version", "-o", "json"), /"runtimeName": "davit"/);
     const { code, out } = await davit.run("info");
@@ -405,7 +405,7 @@ describe("davit and its server", () => {
     assert.match(await davit.done("info", "-o", "json"), /"pulls": \[\]/);
   });
 
-  test("without a server the exit code is 4, the message says what to do, and nothing is made", async () => {
+  test("without a server the exit code is 4, the message says what to do, and nothing is created", async () => {
     const file = davit.manifest(pod("never", "true"));
     assert.equal((await davit.run("run", "--endpoint", "/nowhere/x.sock", file)).code, 4);
     assert.equal(readdirSync(davit.podsDirectory).length, 0);
@@ -414,7 +414,7 @@ describe("davit and its server", () => {
     assert.match(err, /connect to \/nowhere\/x\.sock: no such socket; start davit/);
   });
 
-  test("a reader that has had enough is no failure", async () => {
+  test("a reader that closes the pipe early is not a failure", async () => {
     const { stdout, stderr } = await execute("sh", ["-c", `"$0" help | head -n 1`, program]);
     assert.deepEqual([/^davit runs/.test(stdout), stderr], [true, ""]);
   });

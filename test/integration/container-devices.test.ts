@@ -15,8 +15,8 @@ import {
   Node,
   runIn,
   sh,
-} from "./containers.ts";
-import { bare, code, failsWith, leakless } from "./pods.ts";
+} from "../support/suites/containers.ts";
+import { bare, code, failsWith, leakless } from "../support/suites/pods.ts";
 
 const directory = mkdtempSync(path.join(tmpdir(), "davit-devices-"));
 const [etc, run] = [path.join(directory, "etc"), path.join(directory, "run")] as const;
@@ -63,7 +63,7 @@ describe("the devices of a request", () => {
   });
 
   test(
-    "are there, also behind a link and in a directory, with the rights that were given",
+    "exist with the requested permissions, also behind a link and in a directory",
     running(
       () =>
         container({
@@ -86,7 +86,7 @@ describe("the devices of a request", () => {
   );
 
   test(
-    "are closed to what was not given",
+    "refuse access that was not requested",
     running(
       () => container({ devices: [{ hostPath: log, containerPath: "/dev/r", permissions: "r" }] }),
       async (id) => {
@@ -98,7 +98,7 @@ describe("the devices of a request", () => {
   );
 
   test(
-    "belong to the request's user where the node is set so",
+    "belong to the user of the request if the node is configured so",
     running(
       () =>
         container({
@@ -116,7 +116,7 @@ describe("the devices of a request", () => {
     ["/etc/passwd", code.invalidArgument, /no device/],
   ] as const) {
     test(
-      `that are none are refused: ${hostPath}`,
+      `that do not exist or are not devices are refused: ${hostPath}`,
       leakless(served, () =>
         inPod(daemon, bare(), async (pod) => {
           const devices = [{ hostPath, containerPath: "/dev/x", permissions: "rw" }];
@@ -177,7 +177,7 @@ describe("CDI devices", () => {
   );
 
   test(
-    "are asked for by annotations, too, and read again when their files change",
+    "can be requested by annotations, and are read again when their files change",
     leakless(served, () =>
       inPod(daemon, bare(), async (pod) => {
         write(path.join(etc, "gpu.json"), gpu);
@@ -196,7 +196,7 @@ describe("CDI devices", () => {
   );
 
   test(
-    "that are not there are refused, with those that are and files that cannot be used",
+    "that do not exist are refused; the error lists the known ones and the invalid files",
     leakless(served, () =>
       inPod(daemon, bare(), async (pod) => {
         write(path.join(etc, "gpu.json"), gpu);

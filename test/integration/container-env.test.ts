@@ -1,4 +1,5 @@
 /** Environment variables of any bytes: those of the request need not be UTF-8. */
+// variants: shim, runc
 import assert from "node:assert/strict";
 import { readFileSync, readlinkSync, writeFileSync } from "node:fs";
 import path from "node:path";
@@ -16,8 +17,17 @@ import {
   pull,
   runIn,
   sh,
-} from "./containers.ts";
-import { bare, code, failsWith, leakless, mapped, NODE, openDirectories, until } from "./pods.ts";
+} from "../support/suites/containers.ts";
+import {
+  bare,
+  code,
+  failsWith,
+  leakless,
+  mapped,
+  NODE,
+  openDirectories,
+  until,
+} from "../support/suites/pods.ts";
 
 let node: Node;
 let daemon: TestDaemon;
@@ -50,7 +60,7 @@ describe("a variable that is not UTF-8", () => {
   };
 
   test(
-    "reaches the process as it is, and what is run beside it",
+    "reaches the process unchanged, and also commands that are run in the container",
     leakless(served, () =>
       inPod(daemon, bare(), async (pod) => {
         const id = await runIn(pod, container({ envs, ...user }));
@@ -87,7 +97,7 @@ describe("a variable that is not UTF-8", () => {
   );
 
   test(
-    "lets a command fail as it does for a shell",
+    "makes a command fail in the same way as a shell does",
     leakless(served, () =>
       inPod(daemon, bare(), async (pod) => {
         for (const [command, exitCode] of [
@@ -106,7 +116,7 @@ describe("a variable that is not UTF-8", () => {
   );
 
   test(
-    "is refused where it is too long for a process, and a NUL in one is",
+    "is refused if it is too long for a process, or has a NUL",
     leakless(served, () =>
       inPod(daemon, bare(), async (pod) => {
         for (const value of [new Uint8Array(70_000).fill(0xff), Uint8Array.of(0xff, 0)]) {
@@ -120,7 +130,7 @@ describe("a variable that is not UTF-8", () => {
   );
 
   test(
-    "takes the place of what the image has there, without following it",
+    "replaces the file of the image at its path, and does not follow a link there",
     leakless(served, async () => {
       await inPod(daemon, bare(), async (pod) => {
         const id = await runIn(pod, container({ image: { image: linked }, envs }));

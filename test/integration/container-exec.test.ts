@@ -1,4 +1,5 @@
-/** ExecSync: what it answers, when, and that nothing of it stays. */
+/** ExecSync: its answers, their timing, and that it leaves nothing. */
+// variants: shim, runc, untuned
 import assert from "node:assert/strict";
 import { readdirSync, readFileSync } from "node:fs";
 import { after, before, describe, test } from "node:test";
@@ -17,8 +18,15 @@ import {
   script,
   sh,
   stop,
-} from "./containers.ts";
-import { bare, cgroupsOfProcess, code, failsWith, leakless, until } from "./pods.ts";
+} from "../support/suites/containers.ts";
+import {
+  bare,
+  cgroupsOfProcess,
+  code,
+  failsWith,
+  leakless,
+  until,
+} from "../support/suites/pods.ts";
 import { patient } from "../support/patience.ts";
 import { readProcesses } from "../support/snapshot/processes.ts";
 
@@ -73,7 +81,7 @@ function isIn(pid: number, cgroups: readonly string[]): boolean {
 
 describe("ExecSync", () => {
   test(
-    "cuts output that no answer can hold, where every client could refuse it",
+    "truncates output that is too large for an answer",
     leakless(served, async () => {
       const long = "head -c 20000000 /dev/zero; head -c 20000000 /dev/zero >&2; exit 3";
       const { stdout, stderr, exitCode } = await exec(daemon, id, ["sh", "-c", long]);
@@ -85,7 +93,7 @@ describe("ExecSync", () => {
   );
 
   test(
-    "gives stdout, stderr and exit code",
+    "returns stdout, stderr and exit code",
     leakless(served, async () => {
       const said = await exec(daemon, id, ["sh", "-c", "echo out; echo err >&2; exit 7"]);
       assert.deepEqual(said, { stdout: "out\n", stderr: "err\n", exitCode: 7 });
@@ -115,7 +123,7 @@ describe("ExecSync", () => {
   );
 
   test(
-    "passes bytes as they are, and a megabyte of them",
+    "passes any bytes unchanged, also a megabyte of them",
     leakless(served, async () => {
       const bytes = await daemon.client.runtime.execSync({
         containerId: id,
@@ -136,7 +144,7 @@ describe("ExecSync", () => {
   );
 
   test(
-    "needs a container that runs",
+    "requires a running container",
     leakless(served, () =>
       inPod(daemon, bare(), async (own) => {
         const other = await createIn(own);
@@ -196,7 +204,7 @@ describe("ExecSync with a timeout", () => {
   }
 
   test(
-    "does not touch a command that is in time, nor the container",
+    "does not affect a command that ends in time, nor the container",
     leakless(served, async () => {
       assert.equal((await exec(daemon, id, ["sleep", "0.2"], 10)).exitCode, 0);
       const pid = await pidOf(daemon, id);
@@ -221,7 +229,7 @@ describe("ExecSync with a timeout", () => {
 });
 
 test(
-  "a process in the background that holds stdout does not hold the answer",
+  "a background process that holds stdout does not delay the answer",
   leakless(served, () =>
     inPod(daemon, bare(), async (own) => {
       const other = await runIn(own, script("while :; do sleep 100000; done"));
@@ -250,7 +258,7 @@ test(
 );
 
 test(
-  "a container whose process is a script can be asked while it works",
+  "commands run in a container whose process is a busy script",
   leakless(served, () =>
     inPod(daemon, bare(), async (own) => {
       const other = await runIn(own, script("while :; do echo x >> /f; usleep 1000; done"));

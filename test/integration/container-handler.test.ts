@@ -17,8 +17,17 @@ import {
   runIn,
   sh,
   stop,
-} from "./containers.ts";
-import { bare, CONTAINER, cgroupValue, code, failsWith, leakless, NODE, parentOf } from "./pods.ts";
+} from "../support/suites/containers.ts";
+import {
+  bare,
+  CONTAINER,
+  cgroupValue,
+  code,
+  failsWith,
+  leakless,
+  NODE,
+  parentOf,
+} from "../support/suites/pods.ts";
 
 const directory = mkdtempSync(path.join(tmpdir(), "davit-handler-"));
 const baseFile = path.join(directory, "base.json");
@@ -85,7 +94,7 @@ function inBarePod(
 
 describe("base_runtime_spec", () => {
   test(
-    "gives environment, limits of the process and of the cgroup, under those of the request",
+    "gives environment and limits of process and cgroup, which the request overrides",
     inBarePod(async (pod) => {
       const id = await runIn(pod);
       // What an exec in it has, too.
@@ -95,14 +104,14 @@ describe("base_runtime_spec", () => {
       const forks = "i=0; while [ $i -lt 80 ]; do sleep 30 & i=$((i+1)); done";
       const said = await exec(daemon, id, ["sh", "-c", forks]);
       assert.match(said.stderr, /fork/i, "60 processes are the limit");
-      // Whatever becomes of the file: the container keeps what it was started with.
+      // The container keeps the spec that it was started with, even if the file changes.
       writeFileSync(baseFile, "{");
       assert.equal(await sh(daemon, id, "echo $FROM_BASE; ulimit -n"), "yes\n123");
     }),
   );
 
   test(
-    "that is no JSON fails CreateContainer, naming the file",
+    "that is not JSON fails CreateContainer, and the error names the file",
     inBarePod(async (pod) => {
       writeFileSync(baseFile, "{");
       await assert.rejects(createIn(pod), failsWith(code.failedPrecondition, /base\.json/));
@@ -112,7 +121,7 @@ describe("base_runtime_spec", () => {
 
 describe("hooks_dir", () => {
   test(
-    "runs the hooks of the containers that they are for, at their stages",
+    "runs the hooks that match a container, at their stages",
     inBarePod(async (pod) => {
       const annotations = { "^example.org/hook$": "^yes$" };
       writeFileSync(path.join(hooksDir, "a.json"), hook("createRuntime", { annotations }));
@@ -134,7 +143,7 @@ describe("hooks_dir", () => {
   );
 
   test(
-    "with a file that cannot be carried out fails CreateContainer, naming it",
+    "with an invalid file fails CreateContainer, and the error names the file",
     inBarePod(async (pod) => {
       writeFileSync(path.join(hooksDir, "a.json"), hook("precreate", { always: true }));
       await assert.rejects(
@@ -146,7 +155,7 @@ describe("hooks_dir", () => {
 });
 
 test(
-  "pod_annotations and container_annotations let through what they name",
+  "pod_annotations and container_annotations pass the annotations that they name",
   inBarePod(
     async (pod) => {
       const annotations = { "ctr.example/a": "1", "pod.example/a": "no", "other.example/a": "no" };
@@ -163,7 +172,7 @@ test(
 );
 
 test(
-  "privileged_without_host_devices keeps the host's devices away, and lets it make its own",
+  "privileged_without_host_devices hides the devices of the host, and allows the container to make its own",
   inBarePod(
     async (pod) => {
       const securityContext = { privileged: true };

@@ -1,4 +1,5 @@
 /** The log of a container: the CRI's format, both streams, partial lines, rotation. */
+// variants: shim
 import assert from "node:assert/strict";
 import { existsSync, readFileSync, renameSync, rmSync, statSync } from "node:fs";
 import path from "node:path";
@@ -18,8 +19,8 @@ import {
   sh,
   start,
   stop,
-} from "./containers.ts";
-import { bare, code, failsWith, leakless, until } from "./pods.ts";
+} from "../support/suites/containers.ts";
+import { bare, code, failsWith, leakless, until } from "../support/suites/pods.ts";
 
 let node: Node;
 let daemon: TestDaemon;
@@ -40,7 +41,7 @@ async function logged(pod: Pod, text: string, more: ContainerInit = {}): Promise
   return path.join(logs, "0.log");
 }
 
-/** The texts of a log, the parts of a line put together. */
+/** The texts of a log, with the parts of each line joined. */
 function wholeLines(file: string): readonly string[] {
   const text = logLines(file).map((line) => `${line.text}${line.tag === "F" ? "\n" : ""}`);
   return text.join("").replace(/\n$/, "").split("\n");
@@ -75,7 +76,7 @@ describe("the log", () => {
   );
 
   test(
-    "marks the parts of a long line, and loses nothing of it",
+    "marks the parts of a long line, and loses none of them",
     withLogs(async (pod) => {
       const text =
         "i=0; while [ $i -lt 3000 ]; do printf 0123456789; i=$((i+1)); done; echo; echo end";
@@ -92,7 +93,7 @@ describe("the log", () => {
   );
 
   test(
-    "has the end of an output that does not end with a newline",
+    "has the last line of an output that does not end with a newline",
     withLogs(async (pod) => {
       const lines = logLines(await logged(pod, "echo whole; printf part"));
       assert.equal(
@@ -107,7 +108,7 @@ describe("the log", () => {
   );
 
   test(
-    "is there when the container is exited, to the last of ten thousand lines",
+    "is complete when the container is exited, with all of ten thousand lines",
     withLogs(async (pod) => {
       const text = "i=0; while [ $i -lt 10000 ]; do echo $i; i=$((i+1)); done";
       const lines = wholeLines(await logged(pod, text));
@@ -119,7 +120,7 @@ describe("the log", () => {
   );
 
   test(
-    "lies in directories that are made, outlives its container, and is nobody else's to read",
+    "is in directories that davit creates, outlives its container, and no other user can read it",
     withLogs(async (pod) => {
       const id = await runIn(pod, script("echo here", { logPath: "some/where/0.log" }));
       await exited(daemon, id);
@@ -131,7 +132,7 @@ describe("the log", () => {
   );
 
   test(
-    "is not there before the start, and may have a colon in any name of its path",
+    "does not exist before the start, and can have a colon in any name of its path",
     withLogs(async (pod) => {
       const file = path.join(logs, "a:b/0:1.log");
       const id = await createIn(pod, script("echo here", { logPath: "a:b/0:1.log" }));
@@ -159,7 +160,7 @@ describe("ReopenContainerLog", () => {
   const counting = "i=0; while :; do echo $i; i=$((i+1)); usleep 2000; done";
 
   test(
-    "goes on in a new file after a rotation, and loses no line",
+    "continues in a new file after a rotation, and loses no line",
     withLogs(async (pod) => {
       const id = await runIn(pod, script(counting, { logPath: "0.log" }));
       const file = path.join(logs, "0.log");
@@ -182,7 +183,7 @@ describe("ReopenContainerLog", () => {
   );
 
   test(
-    "changes nothing where nothing was rotated",
+    "changes nothing if the log was not rotated",
     withLogs(async (pod) => {
       const id = await runIn(pod, script("echo first; sleep 100000", { logPath: "0.log" }));
       const file = path.join(logs, "0.log");
@@ -195,7 +196,7 @@ describe("ReopenContainerLog", () => {
   );
 
   test(
-    "needs a container that runs, and makes no file where it fails",
+    "requires a running container, and creates no file if it fails",
     withLogs(async (pod) => {
       const id = await createIn(pod, script(counting, { logPath: "0.log" }));
       const reopen = (): Promise<unknown> =>
@@ -214,7 +215,7 @@ describe("ReopenContainerLog", () => {
   );
 
   test(
-    "of a container without a log is no error",
+    "of a container without a log is not an error",
     leakless(served, () =>
       inPod(daemon, bare(), async (pod) => {
         const id = await runIn(pod, container());

@@ -1,4 +1,5 @@
 /** Mounts of a container: the host's directories and files in it. */
+// variants: shim
 import assert from "node:assert/strict";
 import {
   mkdirSync,
@@ -23,8 +24,8 @@ import {
   Node,
   runIn,
   sh,
-} from "./containers.ts";
-import { bare, code, failsWith, leakless, output } from "./pods.ts";
+} from "../support/suites/containers.ts";
+import { bare, code, failsWith, leakless, output } from "../support/suites/pods.ts";
 
 let node: Node;
 let daemon: TestDaemon;
@@ -53,7 +54,7 @@ describe("mounts", () => {
   const at = (name: string): string => path.join(directory, name);
 
   test(
-    "give the host's directories, writable or not",
+    "provide directories of the host, writable or read-only",
     running(
       () => {
         for (const name of ["rw", "ro"]) mkdirSync(at(name), { recursive: true });
@@ -76,7 +77,7 @@ describe("mounts", () => {
   );
 
   test(
-    "follow a link on the host, and make a directory that is missing there",
+    "follow a link on the host, and create a missing directory there",
     running(
       () => {
         mkdirSync(at("real"));
@@ -101,7 +102,7 @@ describe("mounts", () => {
   );
 
   test(
-    "are read-only themselves, and with all that is mounted below where that is asked for",
+    "are read-only, and recursively read-only if requested",
     leakless(served, async () => {
       mkdirSync(at("outer-ro/inner"), { recursive: true });
       await output("mount", "-t", "tmpfs", "tmpfs", at("outer-ro/inner"));
@@ -142,7 +143,7 @@ describe("mounts", () => {
   );
 
   test(
-    "may stand over the pod's own files, and over a directory inside another mount",
+    "can cover the files of the pod, and a directory inside another mount",
     running(
       () => {
         mkdirSync(at("outer/inner"), { recursive: true });
@@ -164,7 +165,7 @@ describe("mounts", () => {
   );
 
   test(
-    "see what the host mounts later, and show it what they mount, as their propagation says",
+    "propagate mounts from and to the host as their propagation says",
     leakless(served, async () => {
       mkdirSync(at("shared"));
       await output("mount", "-t", "tmpfs", "tmpfs", at("shared"));
@@ -204,7 +205,7 @@ describe("mounts", () => {
   );
 
   test(
-    "whose propagation the host's directory cannot give are refused",
+    "are refused if the directory of the host does not support their propagation",
     leakless(served, async () => {
       mkdirSync(at("private"));
       await output("mount", "--bind", at("private"), at("private"));

@@ -1,4 +1,5 @@
 /** What the containers of a pod share: network, IPC, PIDs, names and files. */
+// variants: shim
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
 import { NamespaceMode, type PodSandboxConfig, Protocol } from "../../src/gen/runtime/v1/api_pb.ts";
@@ -23,7 +24,7 @@ import {
   sh,
   start,
   stop,
-} from "./containers.ts";
+} from "../support/suites/containers.ts";
 import {
   bare,
   CONTAINER,
@@ -40,7 +41,7 @@ import {
   pod as podOf,
   statusOf,
   until,
-} from "./pods.ts";
+} from "../support/suites/pods.ts";
 
 let node: Node;
 let daemon: TestDaemon;
@@ -51,7 +52,7 @@ before(async () => {
   node = await Node.startWithBusybox();
   daemon = node.daemon;
   openDirectories(daemon);
-  // The first pod makes the bridge, and the first host port chains; both stay.
+  // The first pod creates the bridge, and the first host port creates chains. Both stay.
   await closePod(await openPod(daemon, podOf({}, { portMappings })));
 });
 after(() => node[Symbol.asyncDispose]());
@@ -74,7 +75,7 @@ async function fetchFrom(id: string, url: string): Promise<string> {
 
 describe("the network", () => {
   test(
-    "is one for the containers of a pod: they meet on localhost",
+    "is shared by the containers of a pod: they reach each other on localhost",
     withPod(podOf, async (pod) => {
       await runIn(pod, serving("page"));
       const client = await runIn(pod);
@@ -83,7 +84,7 @@ describe("the network", () => {
   );
 
   test(
-    "leads from pod to pod, and from a host port to the container",
+    "connects pods with each other, and a host port with the container",
     leakless(served, () =>
       inPod(daemon, podOf({}, { portMappings }), (server) =>
         inPod(daemon, podOf(), async (other) => {
@@ -176,7 +177,7 @@ describe("PIDs", () => {
   });
 
   test(
-    "in CONTAINER mode the process is 1, and alone",
+    "in CONTAINER mode the process is PID 1, and sees no other",
     withPod(bare, async (pod) => {
       const [id] = [await runIn(pod), await runIn(pod)];
       const ps = await sh(daemon, id, "ps -o pid,args");
@@ -186,7 +187,7 @@ describe("PIDs", () => {
   );
 
   test(
-    "in POD mode containers see each other, and 1 is the holder",
+    "in POD mode containers see each other, and PID 1 is the holder",
     withPod(
       () => podOf({ network: NODE, pid: POD }),
       async (pod) => {
@@ -209,7 +210,7 @@ describe("PIDs", () => {
   );
 
   test(
-    "in POD mode what a container leaves in the background ends with it, its neighbours do not",
+    "in POD mode background processes of a container end with it, other containers keep running",
     withPod(
       () => podOf({ network: NODE, pid: POD }),
       async (pod) => {
@@ -224,7 +225,7 @@ describe("PIDs", () => {
   );
 
   test(
-    "in POD mode whoever may trace the holder finds neither the node's files nor a capability",
+    "in POD mode a process that traces the holder gets neither files of the node nor a capability",
     withPod(
       () => podOf({ network: NODE, pid: POD }),
       async (pod) => {
@@ -261,7 +262,7 @@ describe("PIDs", () => {
   );
 
   test(
-    "POD mode needs a pod that was made with it",
+    "POD mode requires a pod in POD mode",
     withPod(bare, async (pod) => {
       await assert.rejects(
         createIn(pod, container(withPid(POD))),
@@ -271,7 +272,7 @@ describe("PIDs", () => {
   );
 
   test(
-    "NODE mode shows the host's, and needs a pod that has it",
+    "NODE mode shows the processes of the host, and requires a pod in NODE mode",
     leakless(served, async () => {
       await inPod(daemon, podOf({ network: NODE, ipc: NODE, pid: NODE }), async (pod) => {
         const id = await runIn(pod);

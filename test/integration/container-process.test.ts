@@ -1,4 +1,5 @@
-/** What a container's process is given, judged from the kernel's side: /proc and cgroups. */
+/** The process of a container, checked in /proc and in its cgroups. */
+// variants: shim
 import assert from "node:assert/strict";
 import { readFileSync, readlinkSync } from "node:fs";
 import { after, before, describe, test } from "node:test";
@@ -15,8 +16,15 @@ import {
   pull,
   runIn,
   sh,
-} from "./containers.ts";
-import { bare, cgroupsOfProcess, cgroupValue, code, failsWith, leakless } from "./pods.ts";
+} from "../support/suites/containers.ts";
+import {
+  bare,
+  cgroupsOfProcess,
+  cgroupValue,
+  code,
+  failsWith,
+  leakless,
+} from "../support/suites/pods.ts";
 
 let node: Node;
 let daemon: TestDaemon;
@@ -113,7 +121,7 @@ describe("the command line", () => {
   }
 
   test(
-    "must come from somewhere",
+    "is required from the image or the request",
     leakless(served, () =>
       inPod(daemon, bare(), async (pod) => {
         await assert.rejects(createIn(pod, of("none")), failsWith(code.invalidArgument, /command/));
@@ -181,14 +189,14 @@ describe("the user", () => {
       "1000 2000",
     ],
     [
-      "is a uid that nobody has, with group 0",
+      "can be a uid without a passwd entry, with group 0",
       () => container(context({ runAsUser: { value: 4242n } })),
       "4242",
       "0",
       "0",
     ],
     [
-      "is the request's over the image's",
+      "comes from the request rather than from the image",
       () => of("app", context({ runAsUser: { value: 0n } })),
       "0",
       "0",
@@ -242,7 +250,7 @@ describe("the user", () => {
 
 describe("the root", () => {
   test(
-    "can be written to, and is the container's alone",
+    "is writable, and belongs to one container",
     leakless(served, () =>
       inPod(daemon, bare(), async (pod) => {
         const [a, b] = [await runIn(pod), await runIn(pod)];
@@ -254,7 +262,7 @@ describe("the root", () => {
   );
 
   test(
-    "is read-only where that is asked for",
+    "is read-only if requested",
     running(
       () => container({ linux: { securityContext: { readonlyRootfs: true } } }),
       async (_pid, id) => {
@@ -303,7 +311,7 @@ describe("resources", () => {
   );
 
   test(
-    "oom_score_adj is given, but not below the daemon's own where that cannot be",
+    "oom_score_adj is set, but not below the daemon's own if the daemon may not lower it",
     leakless(served, () =>
       inPod(daemon, bare(), async (pod) => {
         const scoreOf = async (oomScoreAdj: bigint): Promise<number> => {

@@ -1,4 +1,5 @@
-/** Containers while no daemon is there: they go on, and what became of them is known afterwards. */
+/** Containers while no daemon runs: they keep running, and the next daemon knows how they ended. */
+// variants: shim
 import assert from "node:assert/strict";
 import { readFileSync, rmSync } from "node:fs";
 import path from "node:path";
@@ -28,8 +29,15 @@ import {
   sh,
   start,
   stop,
-} from "./containers.ts";
-import { bare, launchDaemon, leaklessAcross, output, pod as podOf, until } from "./pods.ts";
+} from "../support/suites/containers.ts";
+import {
+  bare,
+  launchDaemon,
+  leaklessAcross,
+  output,
+  pod as podOf,
+  until,
+} from "../support/suites/pods.ts";
 
 let node: Node;
 let daemon: TestDaemon;
@@ -66,7 +74,7 @@ function across(run: (pod: Pod) => Promise<void>): ReturnType<typeof leaklessAcr
 for (const how of ["stop", "kill -9"] as const) {
   describe(`a daemon that ends by ${how}`, () => {
     test(
-      "finds its containers as they were; those that run can be asked and stopped",
+      "finds its containers unchanged, and those that run can be used and stopped",
       across(async (pod) => {
         const ids = [await runIn(pod), await createIn(pod), await runIn(pod)];
         await stop(daemon, ids[2] ?? "");
@@ -76,7 +84,7 @@ for (const how of ["stop", "kill -9"] as const) {
         const [running = "", created = ""] = ids;
         const pid = await pidOf(daemon, running);
         await endDaemonBy(how);
-        assert.ok(isThere(pid), "the container goes on");
+        assert.ok(isThere(pid), "the container keeps running");
         await launchDaemon(daemon);
         assert.deepEqual(await seen(), before);
         assert.equal(await pidOf(daemon, running), pid);
@@ -90,7 +98,7 @@ for (const how of ["stop", "kill -9"] as const) {
     );
 
     test(
-      "tells of exits that came meanwhile with their codes and times",
+      "reports containers that exited meanwhile, with their exit codes and times",
       across(async (pod) => {
         const text = "while [ ! -e /go ]; do sleep 0.05; done; exit 7";
         const id = await runIn(pod, script(text));
@@ -110,7 +118,7 @@ for (const how of ["stop", "kill -9"] as const) {
     );
 
     test(
-      "lets logs go on, and reopens them afterwards",
+      "does not interrupt logs, and reopens them afterwards",
       across(async (pod) => {
         const text = "i=0; while :; do echo $i; i=$((i+1)); sleep 0.01; done";
         const id = await runIn(pod, script(text, { logPath: "0.log" }));
@@ -120,12 +128,12 @@ for (const how of ["stop", "kill -9"] as const) {
         await endDaemonBy(how);
         const then = count();
         // A shim keeps 64 KiB of the output until there is a daemon again, which writes the log then.
-        if (!byShim) await until("it goes on", () => count() > then + 10);
+        if (!byShim) await until("the log grows", () => count() > then + 10);
         await launchDaemon(daemon);
-        await until("it goes on", () => count() > then + 10);
+        await until("the log grows", () => count() > then + 10);
         await output("mv", file, `${file}.1`);
         await daemon.client.runtime.reopenContainerLog({ containerId: id });
-        await until("it goes on", () => count() > 3);
+        await until("the log grows", () => count() > 3);
         await stop(daemon, id);
         const texts = [`${file}.1`, file].flatMap((each) =>
           logLines(each).map((line) => line.text),
@@ -139,7 +147,7 @@ for (const how of ["stop", "kill -9"] as const) {
   });
 }
 
-// What becomes of a shim that is killed: shim-faults.test.ts.
+// shim-faults.test.ts has the tests for a shim that is killed.
 describe("a monitor that is killed", { skip: byShim && "conmon alone is meant" }, () => {
   /** The conmon of a container: the parent of its process. */
   function monitorOf(pid: number): number {
@@ -152,7 +160,7 @@ describe("a monitor that is killed", { skip: byShim && "conmon alone is meant" }
 
   for (const alive of [true, false]) {
     test(
-      `${alive ? "under a daemon" : "while there is none"}: its container goes on, and ends as 255, Unknown`,
+      `${alive ? "under a daemon" : "while there is none"}: its container keeps running, and ends with 255 and Unknown`,
       across(async (pod) => {
         const id = await runIn(pod);
         const pid = await pidOf(daemon, id);
@@ -175,7 +183,7 @@ describe("a monitor that is killed", { skip: byShim && "conmon alone is meant" }
 });
 
 test(
-  "a container and its monitor that were killed meanwhile have ended with 255 Unknown",
+  "a container that was killed together with its monitor has exited with 255 and Unknown",
   across(async (pod) => {
     const id = await runIn(pod);
     const pid = await pidOf(daemon, id);

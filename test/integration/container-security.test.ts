@@ -1,4 +1,5 @@
 /** What a container may do: capabilities, seccomp, masked paths, privileges. */
+// variants: shim
 import assert from "node:assert/strict";
 import { readFileSync, rmSync, writeFileSync } from "node:fs";
 import path from "node:path";
@@ -23,8 +24,8 @@ import {
   runIn,
   sh,
   start,
-} from "./containers.ts";
-import { bare, code, CONTAINER, failsWith, leakless, NODE } from "./pods.ts";
+} from "../support/suites/containers.ts";
+import { bare, code, CONTAINER, failsWith, leakless, NODE } from "../support/suites/pods.ts";
 
 let node: Node;
 let daemon: TestDaemon;
@@ -84,7 +85,7 @@ describe("capabilities", () => {
     ["ALL is the daemon's own", { addCapabilities: ["ALL"] }, daemonsOwn],
     ["can all be dropped", { dropCapabilities: ["ALL"] }, () => 0n],
     [
-      "can all be dropped but one",
+      "can all be dropped except one",
       { dropCapabilities: ["ALL"], addCapabilities: ["NET_BIND_SERVICE"] },
       () => bits(netBindService),
     ],
@@ -113,7 +114,7 @@ describe("capabilities", () => {
   );
 
   test(
-    "that are ambient are a user's, too",
+    "of a user can be ambient",
     running(
       {
         runAsUser: { value: 1000n },
@@ -145,7 +146,7 @@ describe("seccomp", () => {
   const unshare = ["unshare", "-U", "true"];
 
   test(
-    "is off where it is not asked for",
+    "is off by default",
     running({}, async (pid, id) => {
       assert.equal(statusLine(pid, "Seccomp"), "0");
       assert.equal((await exec(daemon, id, unshare)).exitCode, 0);
@@ -187,7 +188,7 @@ describe("seccomp", () => {
 });
 
 test(
-  "no_new_privs is set where it is asked for",
+  "no_new_privs is set if requested",
   running({ noNewPrivs: true }, (pid) => {
     assert.equal(statusLine(pid, "NoNewPrivs"), "1");
   }),
@@ -211,7 +212,7 @@ describe("masked and read-only paths", () => {
   );
 
   test(
-    "are none where none are asked for",
+    "are absent where the request has none",
     running({}, async (_pid, id) => {
       assert.doesNotMatch(await sh(daemon, id, "cat /proc/mounts"), /\/proc\/(keys|kcore)/);
     }),
@@ -250,7 +251,7 @@ describe("a privileged container", () => {
   }
 
   test(
-    "is refused in a pod that is not",
+    "is refused in a pod that is not privileged",
     leakless(served, () =>
       inPod(daemon, bare(), async (pod) => {
         await assert.rejects(
@@ -280,7 +281,7 @@ describe("a privileged container", () => {
   );
 
   test(
-    "stands beside one that is not, in the same pod",
+    "runs next to one that is not privileged, in the same pod",
     leakless(served, () =>
       inPod(daemon, privilegedPod(), async (pod: Pod) => {
         const id = await runIn(pod);
@@ -291,7 +292,7 @@ describe("a privileged container", () => {
 });
 
 test(
-  "an AppArmor profile that is not there is refused by name, in the new field and in the old one",
+  "an AppArmor profile that is not loaded is refused by name, in the new field and in the old one",
   leakless(served, () =>
     inPod(daemon, bare(), async (pod) => {
       const apparmor = { profileType: ProfileType.Localhost, localhostRef: "davit-no-such" };
@@ -310,7 +311,7 @@ test(
 );
 
 test(
-  "SELinux options mean nothing where runtime.selinux is off, as with the peers",
+  "SELinux options are ignored if runtime.selinux is off, as in other runtimes",
   running(
     { selinuxOptions: { user: "u", role: "r", type: "no_such_t", level: "s0:c1" } },
     async (_pid, id) => {
@@ -325,7 +326,7 @@ test(
 );
 
 test(
-  "a container that wants more memory than it may have to begin with does not start, and says why",
+  "a container that needs more memory for its start than its limit does not start, and says why",
   leakless(served, () =>
     inPod(daemon, bare(), async (pod) => {
       const resources = { memoryLimitInBytes: 4096n };

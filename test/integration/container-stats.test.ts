@@ -1,12 +1,13 @@
-/** Stats through the socket: what containers and pods use, and who is listed. */
+/** Stats through the socket: the usage of containers and pods, and which of them are listed. */
+// variants: shim, untuned
 import assert from "node:assert/strict";
 import { readdirSync, readlinkSync } from "node:fs";
 import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
 import type { ContainerStats } from "../../src/gen/runtime/v1/api_pb.ts";
 import type { TestDaemon } from "../support/daemon.ts";
-import { createIn, inPod, Node, runIn, script, sh, stop } from "./containers.ts";
-import { bare, code, failsWith, leakless, pod, stopPod } from "./pods.ts";
+import { createIn, inPod, Node, runIn, script, sh, stop } from "../support/suites/containers.ts";
+import { bare, code, failsWith, leakless, pod, stopPod } from "../support/suites/pods.ts";
 
 let node: Node;
 let daemon: TestDaemon;
@@ -15,7 +16,7 @@ const served = (): TestDaemon => daemon;
 before(async () => {
   node = await Node.startWithBusybox();
   daemon = node.daemon;
-  // The first pod with a network makes the bridge, which stays.
+  // The first pod with a network creates the bridge, which stays.
   await inPod(daemon, pod(), () => Promise.resolve());
 });
 after(() => node[Symbol.asyncDispose]());
@@ -47,7 +48,7 @@ function value(number: { readonly value: bigint } | undefined): bigint {
 
 describe("ContainerStats", () => {
   test(
-    "tell what a running container uses, and of others what they take on the disk",
+    "report the usage of a running container, and the disk usage of all others",
     leakless(served, () =>
       inPod(daemon, bare(), async (pod) => {
         const limited = { linux: { resources: { memoryLimitInBytes: 64n << 20n } } };
@@ -83,7 +84,7 @@ describe("ContainerStats", () => {
   );
 
   test(
-    "of pods have cgroup, network and containers, and only ready pods have any",
+    "of pods have cgroup, network and containers, for ready pods only",
     leakless(served, () =>
       inPod(daemon, pod(), async (its) => {
         const id = await runIn(its);

@@ -1,4 +1,5 @@
-/** What lists and statuses tell of containers. */
+/** Lists and statuses of containers. */
+// variants: shim
 import assert from "node:assert/strict";
 import { existsSync, rmSync } from "node:fs";
 import path from "node:path";
@@ -23,8 +24,8 @@ import {
   RUNNING,
   runIn,
   stop,
-} from "./containers.ts";
-import { bare, cgroupsOfProcess, leakless } from "./pods.ts";
+} from "../support/suites/containers.ts";
+import { bare, cgroupsOfProcess, leakless } from "../support/suites/pods.ts";
 
 let node: Node;
 let daemon: TestDaemon;
@@ -38,7 +39,7 @@ after(() => node[Symbol.asyncDispose]());
 
 describe("ContainerStatus", () => {
   test(
-    "shows what was asked for and what became of it",
+    "shows the requested configuration and the current state",
     leakless(served, () =>
       inPod(
         daemon,
@@ -87,7 +88,7 @@ describe("ContainerStatus", () => {
   );
 
   test(
-    "has an absolute log path also where nothing is logged, and SIGTERM where none says otherwise",
+    "has an absolute log path even without a log, and SIGTERM by default",
     leakless(served, () =>
       inPod(daemon, bare(), async (pod) => {
         const status = await containerStatus(daemon, await runIn(pod));
@@ -99,7 +100,7 @@ describe("ContainerStatus", () => {
   );
 
   test(
-    "gives containerd's keys in its verbose answer alone",
+    "has containerd's keys only in its verbose answer",
     leakless(served, () =>
       inPod(daemon, bare(), async (pod) => {
         const id = await runIn(pod);
@@ -135,7 +136,7 @@ describe("ContainerStatus", () => {
   );
 
   test(
-    "comes with the pod's: containers_statuses of the same moment",
+    "is part of the pod's status: containers_statuses of the same moment",
     leakless(served, () =>
       inPod(daemon, bare(), async (pod) => {
         const ids = [await runIn(pod), await createIn(pod)];

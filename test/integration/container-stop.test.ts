@@ -1,4 +1,5 @@
-/** StopContainer's grace, ends from outside, and creates whose caller goes away. */
+/** StopContainer and its grace period, kills from outside, and creates whose caller disconnects. */
+// variants: shim
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
 import { Signal } from "../../src/gen/runtime/v1/api_pb.ts";
@@ -24,8 +25,17 @@ import {
   script,
   start,
   stop,
-} from "./containers.ts";
-import { bare, code, failsWith, freeze, leakless, parentOf, stopPod, until } from "./pods.ts";
+} from "../support/suites/containers.ts";
+import {
+  bare,
+  code,
+  failsWith,
+  freeze,
+  leakless,
+  parentOf,
+  stopPod,
+  until,
+} from "../support/suites/pods.ts";
 
 const usr1Image = "registry.k8s.io/t/signal:1";
 
@@ -63,7 +73,7 @@ async function timed(run: Promise<unknown>): Promise<number> {
 
 describe("StopContainer", () => {
   test(
-    "lets a process end by itself at TERM",
+    "lets a process exit on SIGTERM",
     leakless(served, () =>
       inPod(daemon, bare(), async (pod) => {
         const id = await runTrapping(pod, "TERM", "exit 5");
@@ -75,7 +85,7 @@ describe("StopContainer", () => {
   );
 
   test(
-    "lets a container that somebody froze go on, so that it can end by itself",
+    "thaws a container that was frozen, so that it can end by itself",
     leakless(served, () =>
       inPod(daemon, bare(), async (pod) => {
         const id = await runTrapping(pod, "TERM", "exit 5");
@@ -87,7 +97,7 @@ describe("StopContainer", () => {
   );
 
   test(
-    "kills a container that somebody froze, and so does the stop of its pod",
+    "kills a frozen container, and so does the stop of its pod",
     leakless(served, async () => {
       await inPod(daemon, bare(), async (pod) => {
         const ids = [await runIn(pod), await runIn(pod)] as const;
@@ -101,7 +111,7 @@ describe("StopContainer", () => {
   );
 
   test(
-    "kills what ignores TERM when the grace period is over",
+    "kills a process that ignores SIGTERM when the grace period is over",
     leakless(served, () =>
       inPod(daemon, bare(), async (pod) => {
         const id = await runTrapping(pod, "TERM", ":");
@@ -113,7 +123,7 @@ describe("StopContainer", () => {
   );
 
   test(
-    "with a shorter grace shortens a stop under way; both answer",
+    "with a shorter grace period shortens a stop in progress; both calls answer",
     leakless(served, () =>
       inPod(daemon, bare(), async (pod) => {
         const id = await runTrapping(pod, "TERM", ":");
@@ -127,7 +137,7 @@ describe("StopContainer", () => {
   );
 
   test(
-    "with 0 kills at once, also while a longer stop is under way",
+    "with grace period 0 kills immediately, also during a longer stop",
     leakless(served, () =>
       inPod(daemon, bare(), async (pod) => {
         const id = await runTrapping(pod, "TERM", ":");
@@ -139,7 +149,7 @@ describe("StopContainer", () => {
   );
 
   test(
-    "goes on when its caller goes away",
+    "continues when its caller disconnects",
     leakless(served, () =>
       inPod(daemon, bare(), async (pod) => {
         const id = await runTrapping(pod, "TERM", ":");
@@ -153,7 +163,7 @@ describe("StopContainer", () => {
   );
 
   test(
-    "sends the image's stop signal, the request's before that",
+    "sends the stop signal of the request, or else that of the image",
     leakless(served, () =>
       inPod(daemon, bare(), async (pod) => {
         const changes = { image: { image: usr1Image } };
@@ -171,7 +181,7 @@ describe("StopContainer", () => {
   );
 
   test(
-    "may come again, for every state, and for a container that is gone",
+    "is idempotent in every state, and for a container that does not exist",
     leakless(served, () =>
       inPod(daemon, bare(), async (pod) => {
         const id = await createIn(pod);
@@ -210,7 +220,7 @@ describe("StopContainer", () => {
 });
 
 test(
-  "a container that is killed from outside is seen to have ended",
+  "a container that is killed from outside is exited",
   leakless(served, () =>
     inPod(daemon, bare(), async (pod) => {
       const id = await runIn(pod);
@@ -232,7 +242,7 @@ async function idOfRetry(retry: Promise<{ readonly containerId: string }>): Prom
 }
 
 test(
-  "creates whose caller went away are joined by their retries: one container each",
+  "a retry joins the create of a caller that disconnected: there is one container for each",
   leakless(served, () =>
     inPod(daemon, bare(), async (pod) => {
       const requests = Array.from({ length: 20 }, () => requestIn(pod, container()));

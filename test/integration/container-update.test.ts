@@ -1,4 +1,4 @@
-/** UpdateContainerResources: what the container's cgroup, its status and its next start have of it. */
+/** UpdateContainerResources: its effect on the cgroup, the status and the next start of the container. */
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
 import type { MessageInitShape } from "@bufbuild/protobuf";
@@ -21,8 +21,16 @@ import {
   sh,
   start,
   stop,
-} from "./containers.ts";
-import { bare, cgroupValue, code, failsWith, launchDaemon, leakless, parentOf } from "./pods.ts";
+} from "../support/suites/containers.ts";
+import {
+  bare,
+  cgroupValue,
+  code,
+  failsWith,
+  launchDaemon,
+  leakless,
+  parentOf,
+} from "../support/suites/pods.ts";
 
 let node: Node;
 let daemon: TestDaemon;
@@ -79,7 +87,7 @@ function inBarePod(run: (pod: Pod) => Promise<void>): ReturnType<typeof leakless
 
 describe("UpdateContainerResources of a running container", () => {
   test(
-    "is in its cgroup and in its status at once; what it does not name stays",
+    "is in the cgroup and the status immediately, and keeps what it does not name",
     inBarePod(async (pod) => {
       const id = await runIn(pod, limited());
       await update(id.slice(0, 40), { cpuShares: 512n, memoryLimitInBytes: 96n * mib });
@@ -130,7 +138,7 @@ describe("UpdateContainerResources of a running container", () => {
   );
 
   test(
-    "is refused as a whole: limits that cannot be meant, and CPUs that nobody has",
+    "is refused as a whole if a limit is invalid or a CPU does not exist",
     inBarePod(async (pod) => {
       const id = await runIn(pod, limited());
       const before = inForce(pod, id);
@@ -182,7 +190,7 @@ describe("UpdateContainerResources of a running container", () => {
     }),
   );
 
-  test("is kept over a restart", async () => {
+  test("survives a restart", async () => {
     await inPod(daemon, bare(), async (pod) => {
       const id = await runIn(pod, limited());
       await update(id, { cpuShares: 512n });
@@ -197,7 +205,7 @@ describe("UpdateContainerResources of a running container", () => {
   });
 
   test(
-    "that come at once are carried out one after the other",
+    "at the same time are applied one after the other",
     inBarePod(async (pod) => {
       const id = await runIn(pod, limited());
       const sizes = [40n, 48n, 56n, 72n, 88n].map((size) => size * mib);
@@ -209,7 +217,7 @@ describe("UpdateContainerResources of a running container", () => {
 });
 
 test(
-  "UpdateContainerResources of a created container holds from its start on",
+  "UpdateContainerResources of a created container applies from its start",
   inBarePod(async (pod) => {
     const id = await createIn(pod, limited());
     await update(id, { memoryLimitInBytes: 80n * mib, cpuQuota: 20_000n });
@@ -223,7 +231,7 @@ test(
 );
 
 test(
-  "UpdateContainerResources of one that has ended, or is not there, is refused",
+  "UpdateContainerResources of a container that has exited or does not exist is refused",
   inBarePod(async (pod) => {
     const id = await runIn(pod, limited());
     await stop(daemon, id);

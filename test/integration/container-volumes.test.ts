@@ -1,4 +1,4 @@
-/** Volumes that come from images: those that a mount names, and those that the container's own declares. */
+/** Volumes from images: image mounts, and volumes that the image of the container declares. */
 import assert from "node:assert/strict";
 import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -23,8 +23,8 @@ import {
   removeImage,
   runIn,
   sh,
-} from "./containers.ts";
-import { bare, code, failsWith, leakless, until } from "./pods.ts";
+} from "../support/suites/containers.ts";
+import { bare, code, failsWith, leakless, until } from "../support/suites/pods.ts";
 
 let node: Node;
 let daemon: TestDaemon;
@@ -114,7 +114,7 @@ describe("an image volume", () => {
   );
 
   test(
-    "stands in the status with the image that it is",
+    "is in the status, with its image",
     inRunning(
       () => container({ mounts: [imageMount("/model"), imageMount("/b", { imageSubPath: "up" })] }),
       async (id) => {
@@ -130,7 +130,7 @@ describe("an image volume", () => {
   );
 
   test(
-    "keeps its layers when the image is removed, until its container goes",
+    "keeps its layers after the image is removed, until its container is removed",
     leakless(served, async () => {
       await pull(daemon, "registry.k8s.io/e2e/single:1");
       await inPod(daemon, bare(), async (pod) => {
@@ -194,7 +194,7 @@ describe("a volume that the image declares", () => {
   const image = { image: declaring };
 
   test(
-    "begins with what the image has there, is writable, and goes with its container",
+    "starts with the content of the image, is writable, and is removed with its container",
     inRunning(
       () => {
         mkdirSync(path.join(directory, "taken"), { recursive: true });
@@ -221,7 +221,7 @@ describe("a volume that the image declares", () => {
   );
 
   test(
-    "is the container's own user's where the image says so",
+    "belongs to the user of the container if the image says so",
     inRunning(
       () => container({ image, linux: { securityContext: { runAsUser: { value: 1000n } } } }),
       async (id) => {
@@ -230,7 +230,7 @@ describe("a volume that the image declares", () => {
     ),
   );
 
-  test("stays away by images.volumes = ignore", async () => {
+  test("is not created with images.volumes = ignore", async () => {
     await using own = await Node.start({ images: { volumes: "ignore" } });
     const run = { Env: ["PATH=/bin"], Volumes: { "/data": {} } };
     await own.registry.push("e2e/busybox", imageOf([busyboxLayer()], run), ["1"]);

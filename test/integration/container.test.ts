@@ -1,4 +1,5 @@
-/** A container's life through the socket: states, times, exit codes, lists and statuses. */
+/** The lifecycle of a container through the socket: states, times, exit codes, lists and statuses. */
+// variants: shim, untuned
 import assert from "node:assert/strict";
 import { existsSync, readFileSync } from "node:fs";
 import { after, before, describe, test } from "node:test";
@@ -21,8 +22,16 @@ import {
   script,
   start,
   stop,
-} from "./containers.ts";
-import { bare, code, failsWith, leakless, removePod, runPod, stopPod } from "./pods.ts";
+} from "../support/suites/containers.ts";
+import {
+  bare,
+  code,
+  failsWith,
+  leakless,
+  removePod,
+  runPod,
+  stopPod,
+} from "../support/suites/pods.ts";
 
 let node: Node;
 let daemon: TestDaemon;
@@ -38,7 +47,7 @@ const now = (): bigint => BigInt(Date.now()) * 1_000_000n;
 
 describe("a container's life", () => {
   test(
-    "goes through created, running and exited, each with its time",
+    "goes through created, running and exited, each with its timestamp",
     leakless(served, () =>
       inPod(daemon, bare(), async (pod) => {
         const begin = now() - 1_000_000n;
@@ -86,7 +95,7 @@ describe("a container's life", () => {
   }
 
   test(
-    "starts once; not from exited, not in a pod that was stopped",
+    "starts once, not after it has exited and not in a stopped pod",
     leakless(served, async () => {
       const config = bare();
       const pod = { daemon, config, id: await runPod(daemon, config) };
@@ -104,7 +113,7 @@ describe("a container's life", () => {
   );
 
   test(
-    "is found by the beginning of its id; missing, empty and ambiguous ids are told apart",
+    "is found by a prefix of its id; missing, empty and ambiguous ids have different errors",
     leakless(served, () =>
       inPod(daemon, bare(), async (pod) => {
         const ids: string[] = [];
@@ -178,7 +187,7 @@ describe("the end of a process", () => {
   }
 
   test(
-    "for want of memory is OOMKilled, 137",
+    "because of its memory limit is OOMKilled, 137",
     leakless(served, () =>
       inPod(daemon, bare(), async (pod) => {
         const limit = 16n << 20n;
@@ -192,7 +201,7 @@ describe("the end of a process", () => {
   );
 
   test(
-    "takes what the process left in the background with it",
+    "ends the background processes that it left",
     leakless(served, () =>
       inPod(daemon, bare({}), async (pod) => {
         const id = await runIn(pod, script("setsid sleep 100000 & read -t 0.2 x; exit 3"));
@@ -229,7 +238,7 @@ describe("the end of a process", () => {
 
 describe("CreateContainer", () => {
   test(
-    "refuses what cannot be carried out, and leaves nothing",
+    "refuses an invalid request, and leaves nothing",
     leakless(served, () =>
       inPod(daemon, bare(), async (pod) => {
         const create = (config: Parameters<typeof createIn>[1]): Promise<string> =>
@@ -260,7 +269,7 @@ describe("CreateContainer", () => {
   );
 
   test(
-    "refuses a name that is taken, naming the container; another attempt is another name",
+    "refuses a name that is in use, and names the container; another attempt is another name",
     leakless(served, () =>
       inPod(daemon, bare(), async (pod) => {
         const config = container();

@@ -1,11 +1,11 @@
 /**
- * The daemon dies, fails or hangs at every stage of its containers' operations, with one kind of pod
- * and one repeated kill each. All combinations are walked by `npm run test:faults`.
+ * The daemon dies, fails or hangs at every stage of container operations, each with one kind of pod and one repeated
+ * kill. `npm run test:faults` runs all combinations.
  */
 import assert from "node:assert/strict";
 import { after, describe, test } from "node:test";
 import { crashPoints } from "../../src/core/operation/index.ts";
-import { nameOf, type PodKind, podKinds, type Spot, spotsOf, turn } from "../support/crash.ts";
+import { atStages, nameOf, type PodKind, podKinds, spotsOf, turn } from "../support/crash/sites.ts";
 import {
   killCreate,
   killExec,
@@ -18,8 +18,8 @@ import {
   throwRemove,
   throwStart,
   throwStop,
-} from "../support/crash-container-scenarios.ts";
-import { containerSites } from "../support/crash-containers.ts";
+} from "../support/crash/container-scenarios.ts";
+import { containerSites } from "../support/crash/containers.ts";
 import {
   endHungCreate,
   endHungStart,
@@ -27,9 +27,9 @@ import {
   hangExec,
   hangRemove,
   hangStop,
-} from "../support/crash-hangs.ts";
-import { hangRecover, throwRecover } from "../support/crash-scenarios.ts";
-import { hangUpdate, killUpdate, throwUpdate } from "../support/crash-updates.ts";
+} from "../support/crash/hangs.ts";
+import { hangRecover, throwRecover } from "../support/crash/pod-scenarios.ts";
+import { hangUpdate, killUpdate, throwUpdate } from "../support/crash/updates.ts";
 
 const sites = containerSites();
 after(() => sites[Symbol.asyncDispose]());
@@ -44,7 +44,7 @@ const recover = spotsOf("recover-containers");
 
 const kindAt = (at: number): PodKind => turn(podKinds, at);
 
-test("every crash point of the containers' operations is struck here", () => {
+test("every crash point of the containers' operations is tested here", () => {
   const all = [create, start, stop, remove, update, exec, recover].flat();
   const struck = new Set(all.map(({ point }) => point));
   const ours = crashPoints.filter((point) =>
@@ -91,36 +91,34 @@ describe("a failure at every stage", () => {
 });
 
 describe("a stage that hangs", () => {
-  const at = (spots: readonly Spot[], ...stages: readonly string[]): readonly Spot[] =>
-    spots.filter(({ point }) => stages.some((stage) => point.endsWith(`/${stage}`)));
-  for (const spot of at(create, "mount-root")) {
+  for (const spot of atStages(create, "mount-root")) {
     test(`${nameOf(spot)}, and its pod is stopped`, () =>
       sites.run((site) => endHungCreate(site, spot, "with a holder", "StopPodSandbox")));
   }
-  for (const spot of at(start, "create-process")) {
+  for (const spot of atStages(start, "create-process")) {
     for (const by of ["StopContainer", "RemoveContainer", "StopPodSandbox"] as const) {
       test(`${nameOf(spot)}, and then ${by}`, () =>
         sites.run((site) => endHungStart(site, spot, "with a holder", by)));
     }
   }
-  for (const spot of at(start, "finish-record")) {
+  for (const spot of atStages(start, "finish-record")) {
     test(`${nameOf(spot)}, and the daemon is stopped`, () =>
       sites.run((site) => hangAtShutdown(site, spot, "without a holder")));
   }
-  for (const spot of at(stop, "wait-for-end")) {
+  for (const spot of atStages(stop, "wait-for-end")) {
     test(nameOf(spot), () => sites.run((site) => hangStop(site, spot, "with a holder")));
   }
-  for (const spot of at(remove, "unmount-root")) {
+  for (const spot of atStages(remove, "unmount-root")) {
     test(nameOf(spot), () => sites.run((site) => hangRemove(site, spot, "with a holder")));
   }
-  for (const spot of at(update, "write-record")) {
+  for (const spot of atStages(update, "write-record")) {
     test(`${nameOf(spot)}, and then StopContainer`, () =>
       sites.run((site) => hangUpdate(site, spot, "with a holder")));
   }
-  for (const spot of at(exec, "start-process", "kill-command")) {
+  for (const spot of atStages(exec, "start-process", "kill-command")) {
     test(nameOf(spot), () => sites.run((site) => hangExec(site, spot, "with a holder")));
   }
-  for (const spot of at(recover, "reattach")) {
+  for (const spot of atStages(recover, "reattach")) {
     test(nameOf(spot), () => sites.run((site) => hangRecover(site, spot, "with a holder")));
   }
 });

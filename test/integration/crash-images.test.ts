@@ -1,19 +1,18 @@
 /**
- * The daemon dies, fails or hangs at every stage of its images' operations. All combinations are
- * walked by `npm run test:faults`.
+ * The daemon dies, fails or hangs at every stage of image operations. `npm run test:faults` runs all combinations.
  */
 import assert from "node:assert/strict";
 import { after, describe, test } from "node:test";
 import { crashPoints } from "../../src/core/operation/index.ts";
-import { nameOf, spotsOf, turn } from "../support/crash.ts";
+import { nameOf, spotsOf, turn } from "../support/crash/sites.ts";
 import {
   killPull,
   killRemoveImage,
   throwPull,
   throwRemoveImage,
-} from "../support/crash-image-scenarios.ts";
-import { containerSites } from "../support/crash-containers.ts";
-import { hangPull, hangRemoveImage } from "../support/crash-hangs.ts";
+} from "../support/crash/image-scenarios.ts";
+import { containerSites } from "../support/crash/containers.ts";
+import { hangPull, hangRemoveImage } from "../support/crash/hangs.ts";
 
 const sites = containerSites();
 after(() => sites[Symbol.asyncDispose]());
@@ -23,7 +22,7 @@ const remove = spotsOf("remove-image");
 const recover = spotsOf("recover-containers");
 const kind = "without a holder";
 
-test("every crash point of the images' operations is struck here", () => {
+test("every crash point of the images' operations is tested here", () => {
   const struck = new Set([...pull, ...remove].map(({ point }) => point));
   const ours = crashPoints.filter((point) => /^(pull-.*|remove-image)\//.test(point));
   assert.deepEqual([...struck].toSorted(), [...ours].toSorted());

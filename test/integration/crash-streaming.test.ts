@@ -1,10 +1,10 @@
-/** The daemon dies or fails at every stage of what carries a client's streams. */
+/** The daemon dies or fails at every stage of streaming operations. */
 import assert from "node:assert/strict";
 import { after, describe, test } from "node:test";
 import { crashPoints } from "../../src/core/operation/index.ts";
-import { nameOf, type PodKind, podKinds, spotsOf, turn } from "../support/crash.ts";
-import { containerSites } from "../support/crash-containers.ts";
-import { killStream, strikeForward, throwStream } from "../support/crash-streams.ts";
+import { nameOf, type PodKind, podKinds, spotsOf, turn } from "../support/crash/sites.ts";
+import { containerSites } from "../support/crash/containers.ts";
+import { killStream, strikeForward, throwStream } from "../support/crash/streams.ts";
 
 const sites = containerSites();
 after(() => sites[Symbol.asyncDispose]());
@@ -14,7 +14,7 @@ const forwards = spotsOf("port-forward");
 const recover = spotsOf("recover-containers");
 const kindAt = (at: number): PodKind => turn(podKinds, at);
 
-test("every crash point of streaming is struck here", () => {
+test("every crash point of streaming is tested here", () => {
   const struck = new Set([...streams, ...forwards].map(({ point }) => point));
   const ours = crashPoints.filter((point) => /^(exec|attach|port-forward)\//.test(point));
   assert.deepEqual([...struck].toSorted(), [...ours].toSorted());

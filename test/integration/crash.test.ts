@@ -1,6 +1,6 @@
 /**
- * The daemon dies, fails or hangs at every stage of its operations, with one kind of pod and one
- * repeated kill each. All combinations are walked by `npm run test:faults`.
+ * The daemon dies, fails or hangs at every stage of pod operations, each with one kind of pod and one repeated kill.
+ * `npm run test:faults` runs all combinations.
  */
 import assert from "node:assert/strict";
 import { after, describe, test } from "node:test";
@@ -13,7 +13,7 @@ import {
   type Spot,
   spotsOf,
   turn,
-} from "../support/crash.ts";
+} from "../support/crash/sites.ts";
 import {
   hangEnd,
   hangRecover,
@@ -28,8 +28,8 @@ import {
   throwRemove,
   throwRun,
   throwStop,
-} from "../support/crash-scenarios.ts";
-import { hangUpdatePod, killUpdatePod, throwUpdatePod } from "../support/crash-updates.ts";
+} from "../support/crash/pod-scenarios.ts";
+import { hangUpdatePod, killUpdatePod, throwUpdatePod } from "../support/crash/updates.ts";
 
 const sites = new CrashSites();
 after(() => sites[Symbol.asyncDispose]());
@@ -42,7 +42,7 @@ const recover = spotsOf("recover");
 
 const kindAt = (at: number): PodKind => turn(podKinds, at);
 
-test("every crash point of the sandboxes' operations is struck here", () => {
+test("every crash point of the sandboxes' operations is tested here", () => {
   const all = [run, stop, remove, update, recover].flat();
   const struck = new Set(all.map(({ point }) => point));
   const ours = pointsOf("podsandbox").filter((point) =>

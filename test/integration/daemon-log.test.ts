@@ -1,4 +1,4 @@
-/** The daemon's own log: what it says of a pod's life, found by the pod's name and by its ids. */
+/** The daemon's log: the lines about a pod, which its name and its ids select. */
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
 import type { LogLine, TestDaemon } from "../support/daemon.ts";
@@ -16,7 +16,7 @@ import {
   script,
   start,
   stop,
-} from "./containers.ts";
+} from "../support/suites/containers.ts";
 import {
   bare,
   code,
@@ -31,7 +31,7 @@ import {
   removePod,
   stopPod,
   until,
-} from "./pods.ts";
+} from "../support/suites/pods.ts";
 
 let node: Node;
 const served = (): TestDaemon => node.daemon;
@@ -64,7 +64,7 @@ const nameOf = ({ config }: Pod): string =>
 
 describe("the log of the daemon", () => {
   test(
-    "tells a pod's life in nine lines, by its name and by its id",
+    "describes the life of a pod in nine lines, with its name and its id",
     leakless(served, async () => {
       const { daemon } = node;
       const subject = await openPod(daemon, bare());
@@ -77,7 +77,7 @@ describe("the log of the daemon", () => {
         cmd: ["sh", "-c", "echo hello"],
         stdout: true,
       });
-      // A probe: not in the log of a node that is well.
+      // A probe, which is not in the log of a healthy node.
       await exec(daemon, id, ["true"]);
       await stop(daemon, id);
       await stopPod(daemon, subject.id);
@@ -123,7 +123,7 @@ describe("the log of the daemon", () => {
   );
 
   test(
-    "says how containers ended: by themselves, out of memory, and not started at all",
+    "says how containers ended: with an exit code, out of memory, or without a start",
     leakless(served, async () => {
       const { daemon } = node;
       const subject = await openPod(daemon, bare());

@@ -1,4 +1,4 @@
-/** A disk that is full or cannot be written: what ends can end, what is new is refused in clear words. */
+/** A disk that is full or read-only: pods and containers can end, and new ones are refused with a clear error. */
 import assert from "node:assert/strict";
 import { closeSync, openSync, readdirSync, rmSync, statfsSync, statSync, writeSync } from "node:fs";
 import path from "node:path";
@@ -25,7 +25,7 @@ import {
   script,
   start,
   stop,
-} from "./containers.ts";
+} from "../support/suites/containers.ts";
 import {
   code,
   failsWith,
@@ -44,7 +44,7 @@ import {
   stopPod,
   takenAddresses,
   until,
-} from "./pods.ts";
+} from "../support/suites/pods.ts";
 
 let node: Node;
 let daemon: TestDaemon;
@@ -102,7 +102,7 @@ async function busyPod(): Promise<{
 
 describe("a full disk", () => {
   test(
-    "is no reason not to end: exits are seen, Stop and Remove work, and it is written when there is room",
+    "does not prevent ends: exits are seen, Stop and Remove work, and records are written when there is space",
     leaklessAcross(served, async () => {
       const { pod, ids } = await busyPod();
       const other = await openPod(daemon, podOf());
@@ -157,7 +157,7 @@ describe("a full disk", () => {
           await launchDaemon(daemon);
           if (how === "stop") {
             // SQLite needs room to open a database that was closed in order.
-            await daemon.waitForLine(/records can only be read.*disk is full; free space/, from);
+            await daemon.waitForLine(/database is read-only.*disk is full; free space/, from);
             assert.equal(await runtimeFact(daemon, "recordsCanBeWritten"), false);
           }
           assert.equal((await exited(daemon, ids[0], 5000)).exitCode, 7);
@@ -182,7 +182,7 @@ describe("a full disk", () => {
   }
 
   test(
-    "gets room by the removal of an image",
+    "gets space by the removal of an image",
     leaklessAcross(served, async () => {
       const layers = path.join(daemon.paths.root, "layers");
       const used = (): number => statfsSync(layers).bavail;
@@ -190,7 +190,7 @@ describe("a full disk", () => {
         using _full = fullDisk();
         await removeImage(daemon, busybox);
         assert.deepEqual(await listImages(daemon), []);
-        await until("its layer gives way", () => used() > 100);
+        await until("its layer is removed", () => used() > 100);
         await untilRecorded();
       }
       await daemon.stop();
@@ -201,7 +201,7 @@ describe("a full disk", () => {
   );
 
   test(
-    "fails a start with a word that says so, and the container can be removed",
+    "fails a start with an error that says so, and the container can be removed",
     leaklessAcross(served, async () => {
       const pod = await openPod(daemon, podOf());
       const id = await createIn(pod);
@@ -235,7 +235,7 @@ describe("a full disk", () => {
         assert.equal((await containerStatus(daemon, id)).state, RUNNING);
       }
       const then = size();
-      await until("it goes on", () => size() > then);
+      await until("the log grows", () => size() > then);
       await stop(daemon, id, 10);
       assert.equal((await containerStatus(daemon, id)).exitCode, 5);
       await closePod(pod);
@@ -268,7 +268,7 @@ describe("a disk that has become read-only", () => {
       const from = other.lines.length;
       await launchDaemon(other);
       await other.waitForLine(/the disk of root .* is read-only; .*mount it read-write/, from);
-      await other.waitForLine(/records can only be read/, from);
+      await other.waitForLine(/database is read-only/, from);
       assert.equal((await exited(other, ids[0])).exitCode, 7);
       await assert.rejects(
         runPod(other, podOf()),

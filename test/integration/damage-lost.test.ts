@@ -32,7 +32,7 @@ import {
   RUNNING,
   runIn,
   stop,
-} from "./containers.ts";
+} from "../support/suites/containers.ts";
 import {
   cgroupsThere,
   code,
@@ -50,7 +50,7 @@ import {
   stopPod,
   takenAddresses,
   until,
-} from "./pods.ts";
+} from "../support/suites/pods.ts";
 
 let node: Node;
 let daemon: TestDaemon;
@@ -76,14 +76,14 @@ async function living(): Promise<Living> {
   return { pod, id, pids: [await holderOf(daemon, pod.id), await pidOf(daemon, id)] };
 }
 
-/** Takes a directory away with all that is mounted in it, as an eager administrator would. */
+/** Removes a directory with everything that is mounted in it, as an administrator could do. */
 async function deleteDirectory(directory: string): Promise<void> {
   const mounts = readMounts().filter(({ target }) => `${target}/`.startsWith(`${directory}/`));
   for (const { target } of mounts.toReversed()) await output("umount", "--lazy", target);
   rmSync(directory, { recursive: true });
 }
 
-/** Waits until nothing of a pod is left that no record tells of. */
+/** Waits until nothing is left of a pod that has no record. */
 async function untilSwept({ pod, pids }: Living): Promise<void> {
   await until("its processes have ended", () => !pids.some(isThere));
   const { root, state } = daemon.paths;
@@ -99,7 +99,7 @@ async function untilSwept({ pod, pids }: Living): Promise<void> {
 const untilAddressFree = (): Promise<boolean> =>
   until("its address is free", async () => (await takenAddresses(daemon)).length === 0);
 
-/** Nothing is on record: the node is as good as new. */
+/** Checks that the node has no records, and works like a new one. */
 async function checkUsable(): Promise<void> {
   assert.deepEqual(await listIds(daemon), []);
   await pull(daemon, busybox);
@@ -151,7 +151,7 @@ test(
   }),
 );
 
-test("without the root directory what ran is ended, since nobody knows it any more", async () => {
+test("without the root directory everything that ran is ended, since no record is left", async () => {
   const it = await living();
   await daemon.stop();
   await deleteDirectory(daemon.paths.root);
@@ -197,7 +197,7 @@ describe("a database that is damaged while no daemon runs", () => {
     });
   }
 
-  test("whose log was deleted: what it does not tell of is ended", async () => {
+  test("whose log was deleted: what is not in its records is ended", async () => {
     const it = await living();
     await daemon.kill9();
     for (const suffix of ["-wal", "-shm"]) rmSync(file(suffix), { force: true });

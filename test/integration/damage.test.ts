@@ -1,4 +1,4 @@
-/** What somebody broke by hand: states are true soon, Stop and Remove work and leave nothing, other pods go on. */
+/** Damage by hand: states become true soon, Stop and Remove work and leave nothing, other pods keep running. */
 import assert from "node:assert/strict";
 import { existsSync, rmSync, rmdirSync, writeFileSync } from "node:fs";
 import path from "node:path";
@@ -22,7 +22,7 @@ import {
   script,
   start,
   stop,
-} from "./containers.ts";
+} from "../support/suites/containers.ts";
 import {
   cgroupDirectories,
   cgroupsOfProcess,
@@ -38,7 +38,7 @@ import {
   statusOf,
   stopPod,
   until,
-} from "./pods.ts";
+} from "../support/suites/pods.ts";
 
 let node: Node;
 let daemon: TestDaemon;
@@ -54,7 +54,7 @@ after(() => node[Symbol.asyncDispose]());
 const parentOf = (pid: number): number =>
   readProcesses().find((each) => each.pid === pid)?.ppid ?? 0;
 
-/** The body of a test with a pod to damage, beside one that must notice nothing. */
+/** The body of a test with a pod to damage, and another one that must not be affected. */
 function beside(
   modes: Parameters<typeof podOf>[0],
   run: (pod: Pod) => Promise<void>,
@@ -75,7 +75,7 @@ function beside(
   });
 }
 
-/** Damages under a daemon that serves, or while there is none. */
+/** Applies the damage while the daemon runs, or while it is stopped. */
 async function damage(when: "served" | "not served", break_: () => unknown): Promise<void> {
   if (when === "not served") await daemon.kill9();
   await break_();
@@ -101,7 +101,7 @@ for (const when of whens) {
     );
 
     test(
-      "a container without its monitor takes its processes along when it ends: 255, Unknown",
+      "a container without its monitor ends with all of its processes: 255, Unknown",
       beside({ pid: NODE }, async (pod) => {
         const id = await runIn(pod, script("sleep 100001 & exec sleep 100002"));
         const pid = await pidOf(daemon, id);
@@ -142,7 +142,7 @@ for (const when of whens) {
     );
 
     test(
-      "a container whose root was unmounted goes on and can be removed; one that was not started fails",
+      "a container whose root was unmounted keeps running and can be removed; one that was not started fails",
       beside({}, async (pod) => {
         const ids = [await runIn(pod), await createIn(pod)] as const;
         const pid = await pidOf(daemon, ids[0]);
@@ -161,7 +161,7 @@ for (const when of whens) {
     );
 
     test(
-      "a container whose bundle was deleted goes on, and can be stopped and removed",
+      "a container whose bundle was deleted keeps running, and can be stopped and removed",
       beside({}, async (pod) => {
         const ids = [await runIn(pod), await runIn(pod, script("sleep 0.5; exit 3"))] as const;
         const pids = [await pidOf(daemon, ids[0]), await pidOf(daemon, ids[1])] as const;

@@ -56,7 +56,7 @@ after(async () => {
   await registry[Symbol.asyncDispose]();
 });
 
-/** Types a command on the fresh machine; what it prints, or a failure with that. */
+/** Runs a command on the fresh machine and returns its output. Fails with the output if the command fails. */
 async function type(command: string): Promise<string> {
   const args = ["-t", String(machine.pid), "-m", "sh", "-euc", `cd /opt/davit\n${command}`];
   // Not spawnSync: a part of the registry runs in this process.
@@ -96,7 +96,7 @@ function blocks(file: string, info: string): readonly string[] {
   const fence = new RegExp(`^\`\`\`${info}\\n([^]*?)^\`\`\`$`, "gm");
   const found = [...text.matchAll(fence)].map(([, body = ""]) => body);
   assert.ok(found.length > 0, `${file} has no block "${info}"`);
-  // A finding of this machine, where the tests run, is no failure of the document.
+  // A finding about the machine that runs the tests is not a failure of the document.
   return found.map((body) => body.replace(/^davit doctor[^#\n]*/gm, "$& || test $? -eq 1 "));
 }
 
@@ -127,7 +127,7 @@ test("README.md: install, then its recording and that of docs/tour.md", async ()
   }
 });
 
-test("docs/operations.md: from the installation to taking all away", async () => {
+test("docs/operations.md: from installation to removal", async () => {
   for (const block of blocks("docs/operations.md", "sh run")) {
     if (/rm -rf .*\/run\/davit/.test(block)) await stopDaemon();
     await type(block);

@@ -1,4 +1,4 @@
-/** `davit doctor` on the real machine: what can be brought about in namespaces of the test's own. */
+/** `davit doctor` on the real machine: all problems that a test can cause in its own namespaces. */
 import assert from "node:assert/strict";
 import { execFile, spawn, spawnSync } from "node:child_process";
 import { once } from "node:events";
@@ -32,7 +32,7 @@ import {
   openDatabase,
   parentOf,
   runPod,
-} from "./pods.ts";
+} from "../support/suites/pods.ts";
 
 const repo = path.resolve(import.meta.dirname, "../..");
 const forward = "/proc/sys/net/ipv4/ip_forward";
@@ -104,7 +104,7 @@ function assertFinds({ ids, findings }: Outcome, ...wanted: readonly string[]): 
   for (const id of wanted) assert.ok(ids.includes(id), `no ${id} in ${JSON.stringify(findings)}`);
 }
 
-/** A socket file that nobody serves, as a killed daemon leaves it. */
+/** A socket file without a server, as a killed daemon leaves it. */
 async function leaveSocket(file: string): Promise<void> {
   const script = `require("net").createServer().listen(${JSON.stringify(file)}, () => process.kill(process.pid, 9))`;
   const child = spawn(process.execPath, ["-e", script], { stdio: "ignore" });
@@ -140,7 +140,7 @@ function configure(changes: ConfigTable): void {
 }
 
 describe("davit doctor", () => {
-  test("tries the network as a pod would be attached, and leaves nothing", async () => {
+  test("tests the network by attaching a trial pod, and leaves nothing", async () => {
     const outcome = await doctor("configuration programs disk network");
     assertFinds(outcome, "network.configuration", "network.trial", "network.iptables");
     assertFinds(outcome, "configuration.fine", "programs.addon", "programs.monitor", "disk.fine");
@@ -169,7 +169,7 @@ describe("davit doctor", () => {
     );
   });
 
-  test("turns ip_forward on when it is asked to", async () => {
+  test("turns ip_forward on if requested", async () => {
     writeFileSync(forward, "0");
     // The bridge plugin turns it on by itself; a trial must not.
     assertFinds(await doctor("network"), "network.forwarding-later");
@@ -185,7 +185,7 @@ describe("davit doctor", () => {
     assert.equal(readFileSync(forward, "utf8"), "1\n");
   });
 
-  test("sees what the plugins need of the kernel and of iptables", async () => {
+  test("finds what the plugins need from the kernel and from iptables", async () => {
     const bridge = "/proc/sys/net/bridge/bridge-nf-call-iptables";
     if (existsSync(bridge)) writeFileSync(bridge, "0");
     const programs = path.join(daemon.paths.directory, "programs");
@@ -230,10 +230,10 @@ describe("davit doctor", () => {
     const result = { cniVersion: "1.0.0", ips: [{ address: "10.9.0.2/24" }] };
     plugin.on("ADD", { does: "succeed", result });
     assertFinds(await doctor("network"), "network.trial");
-    plugin.on("DEL", { does: "fail", error: { code: 100, msg: "cannot let go" } });
+    plugin.on("DEL", { does: "fail", error: { code: 100, msg: "cannot release" } });
     const failed = await doctor("network");
     assertFinds(failed, "network.del-failed");
-    assert.equal(failed.code, 0, "a warning is no error");
+    assert.equal(failed.code, 0, "a warning is not an error");
     plugin.on("ADD", { does: "succeed", result: { cniVersion: "1.0.0" } });
     assertFinds(await doctor("network"), "network.no-address");
     plugin.on("ADD", { does: "fail", error: { code: 100, msg: "the bridge is broken" } });
@@ -256,7 +256,7 @@ describe("davit doctor", () => {
     assert.equal(plugin.calls("DEL").length, 1);
   });
 
-  test("frees what a plugin forgets", async () => {
+  test("releases the addresses that a plugin forgets", async () => {
     conflist([
       {
         type: "scripted",
@@ -278,7 +278,7 @@ describe("davit doctor", () => {
     assert.deepEqual(readdirSync(directory), []);
   });
 
-  test("takes the trial down when it is interrupted", async () => {
+  test("removes the trial when it is interrupted", async () => {
     conflist([{ type: "scripted" }]);
     const release = plugin.block("ADD");
     const child = spawn(davit, command("network"), { stdio: "ignore" });
@@ -317,13 +317,13 @@ describe("davit doctor on disks", () => {
     assertFinds(await mounted(`overlay -o ${layers} o`), "disk.overlay-refused");
   });
 
-  test("sees a state directory with little room", async () => {
+  test("finds a state directory with little free space", async () => {
     const { state } = daemon.paths;
     const script = `mount -t tmpfs -o size=90m t ${state}; fallocate -l 60m ${state}/file`;
     assertFinds(await doctorAfter(script, "disk"), "disk.space-low");
   });
 
-  test("makes directories that are missing, when it is asked to", async () => {
+  test("creates missing directories if requested", async () => {
     rmSync(daemon.paths.root, { recursive: true });
     assertFinds(await doctor("disk"), "disk.directory-missing");
     const fixed = await doctor("disk", "--fix");
@@ -335,14 +335,14 @@ describe("davit doctor on disks", () => {
 });
 
 describe("davit doctor on the kernel's mounts", () => {
-  test("sees cgroups that are not mounted, or read-only", async () => {
+  test("finds cgroups that are not mounted, or read-only", async () => {
     assertFinds(await doctorAfter("umount -R /sys/fs/cgroup", "cgroups"), "cgroups.none");
     const readOnly = `for m in $(grep -o ' /sys/fs/cgroup[^ ]* cgroup' /proc/mounts | cut -d' ' -f2); do
       mount -o remount,bind,ro $m; done`;
     assertFinds(await doctorAfter(readOnly, "cgroups"), "cgroups.read-only");
   });
 
-  test("sees what cgroup v2 alone, and what v1 with a gap, does not offer", async () => {
+  test("finds what only cgroup v2, and what an incomplete v1, does not offer", async () => {
     const alone = "umount -R /sys/fs/cgroup; mount -t cgroup2 cgroup2 /sys/fs/cgroup";
     const found = await doctorAfter(alone, "cgroups");
     const isV2 = existsSync("/sys/fs/cgroup/cgroup.controllers");
@@ -377,7 +377,7 @@ describe("davit doctor on the kernel's mounts", () => {
     assertFinds(await doctorAfter([modules, ...binds].join("\n"), "kernel"), ...Object.keys(files));
   });
 
-  test("sees how mounts propagate, and /sys read-only", async () => {
+  test("finds how mounts propagate, and a read-only /sys", async () => {
     assertFinds(await doctorAfter("mount --make-rprivate /", "mounts"), "mounts.root-not-shared");
     const shared = await doctorAfter("mount --make-shared /", "mounts");
     assert.equal(shared.ids.includes("mounts.root-not-shared"), false);
@@ -396,7 +396,7 @@ describe("davit doctor on capabilities", () => {
   const without = (...flags: readonly string[]): Promise<Outcome> =>
     outcomeOf("setpriv", [...flags, davit, ...command("capabilities")]);
 
-  test("sees what was taken from root", async () => {
+  test("finds capabilities that root does not have", async () => {
     const [network, resource, boot, noNew] = await Promise.all([
       without("--bounding-set", "-net_admin"),
       without("--bounding-set", "-sys_resource"),
@@ -411,7 +411,7 @@ describe("davit doctor on capabilities", () => {
 });
 
 describe("davit doctor on programs", () => {
-  test("sees programs that are missing, broken or old", async () => {
+  test("finds programs that are missing, broken or old", async () => {
     const script = (name: string, text: string): string => {
       const file = path.join(daemon.paths.directory, name);
       writeFileSync(file, `#!/bin/sh\n${text}\n`, { mode: 0o755 });
@@ -445,7 +445,7 @@ describe("davit doctor on programs", () => {
     assertFinds(await doctor("programs"), "programs.monitor-old", "programs.runtime-no-seccomp");
   });
 
-  test("sees an addon that is not there", async () => {
+  test("finds a missing addon", async () => {
     const alone = path.join(daemon.paths.directory, "davit.cjs");
     copyFileSync(path.join(repo, "dist/davit.cjs"), alone);
     const outcome = await outcomeOf(process.execPath, [alone, ...command("programs")]);
@@ -455,7 +455,7 @@ describe("davit doctor on programs", () => {
 });
 
 describe("davit doctor on sockets and the daemon", () => {
-  test("removes a stale socket when it is asked to, and no other", async () => {
+  test("removes a stale socket if requested, and no other", async () => {
     const { socket } = daemon.paths;
     assertFinds(await doctor("sockets"), "sockets.absent");
     await leaveSocket(socket);
@@ -468,7 +468,7 @@ describe("davit doctor on sockets and the daemon", () => {
     assert.ok(existsSync(socket));
   });
 
-  test("sees a server that does not answer", async () => {
+  test("finds a server that does not answer", async () => {
     const server = createServer(() => undefined);
     await listen(server, daemon.paths.socket);
     chmodSync(daemon.paths.socket, 0o666);
@@ -483,7 +483,7 @@ describe("davit doctor on sockets and the daemon", () => {
     rmSync("/run/containerd", { recursive: true });
   });
 
-  test("sees kubelet and crictl that are set to another runtime", async () => {
+  test("finds a kubelet and a crictl that are configured for another runtime", async () => {
     const { directory } = daemon.paths;
     for (const name of ["upper", "work"]) mkdirSync(path.join(directory, name));
     const script = `mount -t overlay -o lowerdir=/etc,upperdir=${directory}/upper,workdir=${directory}/work o /etc
@@ -496,7 +496,7 @@ describe("davit doctor on sockets and the daemon", () => {
     assertFinds(outcome, "cgroups.kubelet-driver");
   });
 
-  test("tells what a daemon that runs says of itself, and what one that is gone leaves", async () => {
+  test("reports what a running daemon says about itself, and what a dead one has left", async () => {
     await launchDaemon(daemon);
     const running = await doctor("sockets daemon leftovers configuration");
     assertFinds(running, "sockets.davit", "daemon.fine", "leftovers.fine");
@@ -526,7 +526,7 @@ describe("davit doctor on sockets and the daemon", () => {
     assert.equal(outcome.code, 1);
   });
 
-  test("tells of records that were set aside, and of networks that are still to be removed", async () => {
+  test("reports records that were set aside, and networks that are still to be removed", async () => {
     await launchDaemon(daemon);
     const config = bare();
     const broken = await runPod(daemon, config);
@@ -538,20 +538,20 @@ describe("davit doctor on sockets and the daemon", () => {
     conflist([{ type: "scripted" }]);
     const result = { cniVersion: "1.0.0", ips: [{ address: "10.9.0.2/24" }] };
     plugin.on("ADD", { does: "succeed", result });
-    plugin.on("DEL", { does: "fail", error: { code: 100, msg: "cannot let go" } });
+    plugin.on("DEL", { does: "fail", error: { code: 100, msg: "cannot release" } });
     await launchDaemon(daemon);
     const podSandboxId = await runPod(daemon, podConfig());
-    await assert.rejects(daemon.client.runtime.stopPodSandbox({ podSandboxId }), /cannot let go/);
+    await assert.rejects(daemon.client.runtime.stopPodSandbox({ podSandboxId }), /cannot release/);
     const outcome = await doctor("daemon");
     assertFinds(outcome, "daemon.records-set-aside", "daemon.network-removals-pending");
-    assert.match(JSON.stringify(outcome.findings), /cannot let go/);
+    assert.match(JSON.stringify(outcome.findings), /cannot release/);
     plugin.on("DEL", { does: "succeed" });
     await daemon.client.runtime.stopPodSandbox({ podSandboxId });
     // Of the other pod nothing is left but its cgroup, which nobody knows any more.
     for (const directory of cgroupsThere(parentOf(config))) rmdirSync(directory);
   });
 
-  test("sees what is older than this boot, and what is newer than the clock", async () => {
+  test("finds files that are older than this boot, or newer than the clock", async () => {
     const lock = path.join(daemon.paths.state, "davit.lock");
     const database = path.join(daemon.paths.root, "davit.db");
     for (const file of [lock, database]) writeFileSync(file, "");
@@ -572,7 +572,7 @@ describe("davit doctor on sockets and the daemon", () => {
 });
 
 describe("davit doctor on the configuration and registries", () => {
-  test("names each problem of the file, and goes on with the defaults", async () => {
+  test("names each problem of the file, and continues with the defaults", async () => {
     writeFileSync(daemon.paths.config, 'roott = "/x"\n[cni]\nmax_parallel = 0\n');
     const outcome = await doctor("configuration");
     assert.deepEqual(outcome.ids, ["configuration.invalid", "configuration.invalid"]);
@@ -590,7 +590,7 @@ describe("davit doctor on the configuration and registries", () => {
     assertFinds(await doctor("configuration"), "configuration.invalid");
   });
 
-  test("asks the registries that it is told to, and none else", async () => {
+  test("checks the requested registries, and no other", async () => {
     const certs = path.join(daemon.paths.directory, "certs.d");
     configure({ images: { registry_config_path: certs } });
     const write = (name: string, text: string): void => {
@@ -625,7 +625,7 @@ describe("davit doctor on the configuration and registries", () => {
     for (const server of [mute, well, ill]) server.close();
   });
 
-  test("ends although a file that it reads never answers", async () => {
+  test("ends even if the read of a file never returns", async () => {
     const fifo = path.join(daemon.paths.state, "davit.lock");
     assert.equal(spawnSync("mkfifo", [fifo]).status, 0);
     const outcome = await doctor("sockets clock");

@@ -1,4 +1,4 @@
-/** A daemon that has begun to serve and still waits for its OCI runtime to say what it can do. */
+/** A daemon that serves, and still waits for the features of its OCI runtime. */
 import assert from "node:assert/strict";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -6,8 +6,15 @@ import path from "node:path";
 import { after, before, test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { TestDaemon } from "../support/daemon.ts";
-import { container, createIn, exec, inPod, Node, start } from "./containers.ts";
-import { launchDaemon, leaklessAcross, mapped, openDirectories, pod, withPod } from "./pods.ts";
+import { container, createIn, exec, inPod, Node, start } from "../support/suites/containers.ts";
+import {
+  launchDaemon,
+  leaklessAcross,
+  mapped,
+  openDirectories,
+  pod,
+  withPod,
+} from "../support/suites/pods.ts";
 
 const directory = mkdtempSync(path.join(tmpdir(), "davit-features-"));
 const gate = path.join(directory, "gate");
@@ -30,7 +37,7 @@ exec crun "$@"
     config: { runtime: { handlers: { crun: { path: runtime } } } },
   });
   daemon = node.daemon;
-  // The first pod makes the bridge.
+  // The first pod creates the bridge.
   await withPod(daemon, pod(), async () => undefined);
   openDirectories(daemon);
 });
@@ -39,7 +46,7 @@ after(async () => {
   rmSync(directory, { recursive: true });
 });
 
-/** What is asked for while the runtime is silent; then it speaks. */
+/** Starts a request while the runtime is silent, and then lets the runtime answer. */
 async function whileSilent<T>(ask: () => Promise<T>): Promise<T> {
   await daemon.kill9();
   rmSync(gate);
@@ -53,7 +60,7 @@ async function whileSilent<T>(ask: () => Promise<T>): Promise<T> {
   return answer;
 }
 
-test("Status waits for what the runtime can do", async () => {
+test("Status waits for the features of the runtime", async () => {
   const status = await whileSilent(() => daemon.client.runtime.status({}));
   const [handler] = status.runtimeHandlers;
   assert.deepEqual(
@@ -64,12 +71,12 @@ test("Status waits for what the runtime can do", async () => {
 });
 
 test(
-  "a pod in a user namespace is made as soon as the runtime is known to map ids",
+  "a pod in a user namespace is created as soon as the runtime is known to map ids",
   leaklessAcross(served, () => whileSilent(() => withPod(daemon, mapped(), async () => undefined))),
 );
 
 test(
-  "a recursive read-only mount is made as soon as the runtime is known to do it",
+  "a recursive read-only mount is created as soon as the runtime is known to support it",
   leaklessAcross(served, () =>
     inPod(daemon, pod(), async (made) => {
       const mount = {

@@ -1,9 +1,16 @@
-/** Layers that stand on others, or are stored in other ways than most: what a container sees of them. */
+/** Layers that refer to lower layers, or have an unusual format, and what a container sees of them. */
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
-import { oddLayer, pushed, saidIn } from "./odd-layers.ts";
-import { code, failsWith, launchDaemon } from "./pods.ts";
-import { imageless, layersThere, listImages, Node, pull, removeAllImages } from "./containers.ts";
+import { oddLayer, pushed, saidIn } from "../support/suites/odd-layers.ts";
+import { code, failsWith, launchDaemon } from "../support/suites/pods.ts";
+import {
+  imageless,
+  layersThere,
+  listImages,
+  Node,
+  pull,
+  removeAllImages,
+} from "../support/suites/containers.ts";
 
 let node: Node;
 before(async () => {
@@ -35,7 +42,7 @@ describe("a hard link to a file of a lower layer", () => {
   );
 
   test(
-    "is writable for the container, and the layers stay as they are",
+    "is writable for the container, and the layers do not change",
     imageless(served, async () => {
       const image = await pushed(node, lower, linking);
       const script = "echo changed > /opt/link; cat /opt/link";
@@ -60,7 +67,7 @@ describe("a hard link to a file of a lower layer", () => {
     }),
   );
 
-  test("is there after a restart, and goes with its image", async () => {
+  test("exists after a restart, and is removed with its image", async () => {
     try {
       const image = await pushed(node, lower, linking);
       await pull(node.daemon, image);
@@ -75,9 +82,9 @@ describe("a hard link to a file of a lower layer", () => {
   });
 });
 
-describe("directories that no entry describes", () => {
+describe("directories without an entry", () => {
   test(
-    "are as the lower layers have them",
+    "have the attributes of the lower layers",
     imageless(served, async () => {
       const image = await pushed(node, oddLayer({ name: "tmp/file" }, { name: "home/app/file" }));
       const said = await saidIn(node, image, "stat -c '%a %u' /tmp /home/app");
@@ -86,7 +93,7 @@ describe("directories that no entry describes", () => {
   );
 
   test(
-    "are made where a symbolic link of the layer leads",
+    "are created at the target of a symbolic link of the layer",
     imageless(served, async () => {
       const layer = oddLayer(
         { name: "abslink", type: "2", linkName: "/var/x" },

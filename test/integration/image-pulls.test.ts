@@ -1,4 +1,4 @@
-/** Pulls that do not go as usual: asked for twice, given up, broken off by a crash, served wrong. */
+/** Unusual pulls: concurrent, cancelled, interrupted by a crash, or with wrong data from the registry. */
 import assert from "node:assert/strict";
 import { existsSync, readdirSync } from "node:fs";
 import path from "node:path";
@@ -20,8 +20,8 @@ import {
   removeAllImages,
   sh,
   start,
-} from "./containers.ts";
-import { bare, code, failsWith, launchDaemon, until } from "./pods.ts";
+} from "../support/suites/containers.ts";
+import { bare, code, failsWith, launchDaemon, until } from "../support/suites/pods.ts";
 
 const base = busyboxLayer();
 // Its bytes do not compress: half of it is far more than any buffer on the way.
@@ -31,7 +31,7 @@ const name = "registry.k8s.io/t/big:1";
 
 let node: Node;
 let daemon: TestDaemon;
-let letGo: () => void = () => undefined;
+let release: () => void = () => undefined;
 const served = (): TestDaemon => daemon;
 
 before(async () => {
@@ -40,15 +40,15 @@ before(async () => {
   await node.registry.push("t/big", image, ["1", "same"]);
 });
 afterEach(() => {
-  letGo();
+  release();
 });
 after(() => node[Symbol.asyncDispose]());
 
 const getOf = ({ digest }: Layer): RegExp => new RegExp(`^GET .*/blobs/${digest}`);
 
-/** Holds the big layer up in its middle. */
+/** Stops the transfer of the big layer in its middle. */
 function holdBig(): void {
-  letGo = node.registry.hold(getOf(big), 2 << 20);
+  release = node.registry.hold(getOf(big), 2 << 20);
 }
 
 /** Resolves when the daemon has asked for the big layer once more than it had. */
@@ -61,15 +61,15 @@ function halfMade(): readonly string[] {
   return layersThere(daemon).filter((layer) => layer.startsWith("."));
 }
 
-describe("the same pull at once", () => {
+describe("concurrent pulls of one image", () => {
   test(
-    "runs once for all who ask",
+    "runs once for all clients",
     imageless(served, async () => {
       const [bases, bigs] = [node.registry.count(getOf(base)), node.registry.count(getOf(big))];
       holdBig();
       const pulls = Array.from({ length: 5 }, () => pull(daemon, name));
       await untilAsked(bigs);
-      letGo();
+      release();
       const ids = await Promise.all(pulls);
       assert.deepEqual(new Set(ids), new Set([image.config.digest]));
       assert.equal(node.registry.count(getOf(base)) - bases, 1);
@@ -84,7 +84,7 @@ describe("the same pull at once", () => {
       holdBig();
       const pulls = [pull(daemon, name), pull(daemon, "registry.k8s.io/t/big:same")];
       await untilAsked(bigs);
-      letGo();
+      release();
       await Promise.all(pulls);
       assert.equal(node.registry.count(getOf(big)) - bigs, 1);
       assert.equal((await imageStatus(daemon, image.config.digest))?.repoTags.length, 2);
@@ -92,7 +92,7 @@ describe("the same pull at once", () => {
   );
 
   test(
-    "goes on for the last one who waits when the others go away",
+    "continues for the last client that waits when the others disconnect",
     imageless(served, async () => {
       const bigs = node.registry.count(getOf(big));
       holdBig();
@@ -105,14 +105,14 @@ describe("the same pull at once", () => {
       await untilAsked(bigs);
       for (const caller of callers) caller.abort();
       await Promise.all(ends);
-      letGo();
+      release();
       assert.equal(await third, image.config.digest);
       assert.equal(node.registry.count(getOf(big)) - bigs, 1);
     }),
   );
 });
 
-describe("a pull that is given up", () => {
+describe("a cancelled pull", () => {
   test(
     "after a millisecond answers DeadlineExceeded and leaves nothing",
     imageless(served, async () => {
@@ -124,7 +124,7 @@ describe("a pull that is given up", () => {
   );
 
   test(
-    "in the middle of a layer leaves no part of that, and does not end the next pull",
+    "in the middle of a layer leaves no part of it, and does not end the next pull",
     imageless(served, async () => {
       const bigs = node.registry.count(getOf(big));
       holdBig();
@@ -135,7 +135,7 @@ describe("a pull that is given up", () => {
       await ended;
       await until("no half layer is left", () => halfMade().length === 0);
       assert.equal(await imageStatus(daemon, name), undefined);
-      letGo();
+      release();
       await pull(daemon, name);
       assert.equal((await imageStatus(daemon, name))?.id, image.config.digest);
     }),
@@ -195,7 +195,7 @@ describe("a daemon that is killed", () => {
       await until("the layer is begun", () => halfMade().length > 0);
       await daemon.kill9();
       await failed;
-      letGo();
+      release();
       await launchDaemon(daemon);
       assert.deepEqual(await listImages(daemon), []);
       await until("what was begun is swept", () => halfMade().length === 0);

@@ -1,4 +1,4 @@
-/** Images through the socket: pulled from a real registry, listed, asked for and removed. */
+/** Images through the socket: pull from a real registry, list, status and removal. */
 import assert from "node:assert/strict";
 import { writeFileSync } from "node:fs";
 import path from "node:path";
@@ -29,8 +29,8 @@ import {
   removeImage,
   runIn,
   sh,
-} from "./containers.ts";
-import { bare, code, failsWith, until } from "./pods.ts";
+} from "../support/suites/containers.ts";
+import { bare, code, failsWith, until } from "../support/suites/pods.ts";
 
 const base = busyboxLayer("gzip", [
   { path: "kept", body: "kept\n" },
@@ -103,7 +103,7 @@ describe("PullImage", () => {
   );
 
   test(
-    "counts the size of manifest, config and layers as they are in the registry",
+    "reports the size of manifest, config and layers as they are in the registry",
     imageless(served, async () => {
       await pull(daemon, "registry.k8s.io/t/layered:1");
       const blobs = [layered.manifest, layered.config, base, second];
@@ -115,7 +115,7 @@ describe("PullImage", () => {
   );
 
   test(
-    "fetches a layer that two images share once, and a known image not at all",
+    "fetches a layer of two images once, and a known image not at all",
     imageless(served, async () => {
       const begin = node.registry.requests.length;
       await pull(daemon, "registry.k8s.io/t/plain:1");
@@ -180,7 +180,7 @@ describe("PullImage", () => {
   );
 
   test(
-    "says RegistryUnavailable when nobody answers",
+    "says RegistryUnavailable if no server answers",
     imageless(served, async () => {
       const port = await freePort();
       const image = `127.0.0.1:${port}/t/plain:1`;
@@ -188,13 +188,13 @@ describe("PullImage", () => {
     }),
   );
 
-  test("refuses a name that no image can have", async () => {
+  test("refuses an invalid name", async () => {
     for (const image of ["", "lower/UPPER", "a b", "x@sha256:12"]) {
       await assert.rejects(pull(daemon, image), failsWith(code.invalidArgument));
     }
   });
 
-  test("tells where a hosts.toml is wrong", async () => {
+  test("says where a hosts.toml is wrong", async () => {
     node.registry.mirror("broken.test");
     const file = path.join(node.registry.certsDir, "broken.test", "hosts.toml");
     writeFileSync(file, 'serve = "typo"\n');
@@ -227,14 +227,14 @@ describe("ImageStatus", () => {
     }),
   );
 
-  test("answers without an image, and without an error, for one that is not here", async () => {
+  test("returns no image and no error for an image that does not exist", async () => {
     const missing = ["t/absent", `sha256:${"1".repeat(64)}`, `t/x@sha256:${"1".repeat(64)}`, "abc"];
     for (const name of missing) assert.equal(await imageStatus(daemon, name), undefined);
     await assert.rejects(imageStatus(daemon, ""), failsWith(code.invalidArgument));
   });
 
   test(
-    "gives chain id and config of the image only in its verbose answer",
+    "has chain id and config of the image only in its verbose answer",
     imageless(served, async () => {
       await pull(daemon, "registry.k8s.io/t/plain:1");
       const image = { image: "registry.k8s.io/t/plain:1" };
@@ -273,7 +273,7 @@ describe("ImageStatus", () => {
 
 describe("ListImages and StreamImages", () => {
   test(
-    "give every image once, with all its tags, and by a filter the one that it names",
+    "return every image once with all tags, and with a filter only the image that it names",
     imageless(served, async () => {
       const names = ["t/plain:1", "t/plain:2", "t/layered:1"].map((n) => `registry.k8s.io/${n}`);
       for (const name of names) await pull(daemon, name);
@@ -307,7 +307,7 @@ describe("ListImages and StreamImages", () => {
 
 describe("RemoveImage", () => {
   test(
-    "takes all names of the image at once, and its layers; again is no error",
+    "removes all names of the image at once, and its layers; a second call is not an error",
     imageless(served, async () => {
       await pull(daemon, "registry.k8s.io/t/plain:1");
       await pull(daemon, "images.test/t/plain:2");
@@ -322,7 +322,7 @@ describe("RemoveImage", () => {
   );
 
   test(
-    "takes the prefix of an id with its algorithm",
+    "accepts the prefix of an id with its algorithm",
     imageless(served, async () => {
       await pull(daemon, "registry.k8s.io/t/plain:1");
       await removeImage(daemon, idOf(plain).slice(0, "sha256:".length + 12));
@@ -342,7 +342,7 @@ describe("RemoveImage", () => {
   );
 
   test(
-    "of an image in use lets its container go on; the layers go with the container",
+    "of an image in use keeps its container running; the layers are removed with the container",
     imageless(served, async () => {
       await pull(daemon, "registry.k8s.io/t/layered:1");
       await inPod(daemon, bare(), async (pod) => {

@@ -1,4 +1,4 @@
-/** Many pods, one after another and at once: no errors, nothing left, no growth, no waiting for a disk. */
+/** Many pods, in sequence and at the same time: no errors, no leaks, no growth, and no wait for a disk. */
 import assert from "node:assert/strict";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -8,7 +8,14 @@ import type { PodSandboxConfig } from "../../src/gen/runtime/v1/api_pb.ts";
 import type { TestDaemon } from "../support/daemon.ts";
 import { DaemonMemory } from "../support/daemon-memory.ts";
 import { SyncTrace, withoutStrace } from "../support/sync-trace.ts";
-import { containerStatus, Node, remove, RUNNING, runIn, stop } from "./containers.ts";
+import {
+  containerStatus,
+  Node,
+  remove,
+  RUNNING,
+  runIn,
+  stop,
+} from "../support/suites/containers.ts";
 import {
   bare,
   CONTAINER,
@@ -23,7 +30,7 @@ import {
   runPod,
   statusOf,
   stopPod,
-} from "./pods.ts";
+} from "../support/suites/pods.ts";
 
 const lives = 200;
 const atOnce = 50;
@@ -129,7 +136,7 @@ async function liveAtOnce(count: number): Promise<void> {
 
 describe(`${lives} pods, one after another, every fourth with a container`, () => {
   test(
-    "leave nothing and take no memory",
+    "leave nothing and use no memory",
     leakless(served, async () => {
       const first = await memory.use();
       for (let at = 0; at < lives; at++) await liveOnce(kindOfPod(at), at % 4 === 0);

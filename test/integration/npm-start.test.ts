@@ -1,4 +1,4 @@
-/** `npm start` on hosts that are not as one would wish: routes everywhere, a taken port, no network. */
+/** `npm start` on difficult hosts: routes to all subnets, a port in use, no network. */
 import assert from "node:assert/strict";
 import { execFileSync, spawn } from "node:child_process";
 import { once } from "node:events";
@@ -8,8 +8,8 @@ import { tmpdir } from "node:os";
 import path from "node:path";
 import { text } from "node:stream/consumers";
 import { after, before, describe, test } from "node:test";
-import { program } from "./cli-run.ts";
-import { until } from "./pods.ts";
+import { program } from "../support/suites/cli.ts";
+import { until } from "../support/suites/pods.ts";
 
 const repo = path.resolve(import.meta.dirname, "../..");
 
@@ -50,7 +50,7 @@ describe("the demo beside a route to 10.0.0.0/8", () => {
     execFileSync("umount", ["/var/lib"]);
   });
 
-  test("chooses another range, runs its pod, and takes all of it down", async () => {
+  test("chooses another range, runs its pod, and removes everything", async () => {
     const { code, out } = await run(program, ["demo", "--once", "examples/hello.yaml"]);
     assert.equal(code, 0, out);
     assert.match(out, /Choose a network .*172\.28\.0\.0\/24 on davit-demo0/);
@@ -60,7 +60,7 @@ describe("the demo beside a route to 10.0.0.0/8", () => {
   });
 });
 
-describe("the demo, when nobody sees it any more", () => {
+describe("the demo, after its output was closed", () => {
   before(() => {
     execFileSync("mount", ["-t", "tmpfs", "tmpfs", "/var/lib"]);
   });
@@ -75,7 +75,7 @@ describe("the demo, when nobody sees it any more", () => {
     ],
     ["the reader of its output is gone", [program, "demo", "examples/hello.yaml"]],
   ] as const) {
-    test(`takes all of it down when ${what}`, async () => {
+    test(`removes everything when ${what}`, async () => {
       const [file, ...args] = command;
       const child = spawn(file, args, { cwd: repo, stdio: ["pipe", "pipe", "ignore"] });
       const gone = once(child, "exit");
@@ -98,7 +98,7 @@ describe("the demo, when nobody sees it any more", () => {
 });
 
 describe("npm start", () => {
-  test("names a taken port before it installs anything", async () => {
+  test("names a port in use before it installs anything", async () => {
     await using server = createServer();
     await new Promise<void>((resolve) => server.listen(8077, "127.0.0.1", resolve));
     const { code, out } = await run("sh", ["scripts/start.sh", "--once"]);
@@ -134,7 +134,7 @@ describe("setup without a network", () => {
     assert.ok(!existsSync(path.join(directory, "node_modules/.package-lock.json")));
   };
 
-  test("says at once that the registry cannot be reached", async () => {
+  test("says immediately that the registry cannot be reached", async () => {
     givesUp(await setUp(), /registry cannot be reached.*: E[A-Z]+/);
   });
 

@@ -1,4 +1,4 @@
-/** Records that are damaged, lost or of another time, and calls that come before they are read. */
+/** Records that are damaged, lost or of another version, and calls that arrive before they are read. */
 import assert from "node:assert/strict";
 import { existsSync, readdirSync, readFileSync, rmdirSync, writeFileSync } from "node:fs";
 import path from "node:path";
@@ -35,7 +35,7 @@ import {
   takenAddresses,
   until,
   withPod,
-} from "./pods.ts";
+} from "../support/suites/pods.ts";
 import { patient } from "../support/patience.ts";
 
 let daemon: TestDaemon;
@@ -56,7 +56,7 @@ const kinds = {
 } as const;
 
 describe("damaged records", () => {
-  test("one that cannot be read is set aside and told of; the others live", async () => {
+  test("one that cannot be read is set aside and reported; the others are restored", async () => {
     const config = pod({ pid: POD });
     const broken = await runPod(daemon, config);
     const id = await runPod(daemon, pod({ pid: POD }));
@@ -169,7 +169,7 @@ describe("damaged records", () => {
     });
   });
 
-  test("a database of a newer davit is refused in clear words, and left as it is", async () => {
+  test("a database of a newer davit is refused with a clear error, and not changed", async () => {
     const id = await runPod(daemon, pod({ network: NODE }));
     await daemon.stop();
     const setSchema = (schema: number): void => {
@@ -212,8 +212,8 @@ describe("damaged records", () => {
   }
 });
 
-describe("until recovery is through", () => {
-  test("every RPC but Version is Unavailable, and says why", async () => {
+describe("before recovery is complete", () => {
+  test("every RPC except Version is Unavailable, and says why", async () => {
     const id = await runPod(daemon, pod({ network: NODE }));
     await daemon.stop();
     const from = daemon.lines.length;

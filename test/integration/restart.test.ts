@@ -1,4 +1,4 @@
-/** What a daemon finds when it starts again: pods that went on, pods that died, a reboot. */
+/** What a daemon finds when it starts again: pods that kept running, pods that died, a reboot. */
 import assert from "node:assert/strict";
 import { existsSync } from "node:fs";
 import { after, before, describe, test } from "node:test";
@@ -34,7 +34,7 @@ import {
   takenAddresses,
   until,
   withPod,
-} from "./pods.ts";
+} from "../support/suites/pods.ts";
 
 let daemon: TestDaemon;
 const served = (): TestDaemon => daemon;
@@ -74,7 +74,7 @@ async function removeAll(): Promise<void> {
 describe("after a restart", () => {
   for (const how of ["stop", "kill -9"] as const) {
     test(
-      `by ${how} every pod is what it was, and is still looked after`,
+      `by ${how} every pod is unchanged, and still watched`,
       leaklessAcross(served, async () => {
         const ids: string[] = [];
         for (const modes of Object.values(kinds)) ids.push(await runPod(daemon, pod(modes)));
@@ -140,7 +140,7 @@ describe("after a restart", () => {
   );
 
   test(
-    "a pod whose network namespace went meanwhile is NOTREADY without an address",
+    "a pod whose network namespace was removed meanwhile is NOTREADY without an address",
     leaklessAcross(served, async () => {
       const id = await runPod(daemon, pod());
       await daemon.stop();
@@ -156,7 +156,7 @@ describe("after a restart", () => {
   );
 
   test(
-    "a name that is taken stays taken",
+    "a name in use stays in use",
     leaklessAcross(served, async () => {
       const config = pod({ network: NODE });
       const id = await runPod(daemon, config);
@@ -234,7 +234,7 @@ describe("after a reboot", () => {
     }),
   );
 
-  test("the network is removed with an empty CNI_NETNS, by the configuration of then", async () => {
+  test("the network is removed with an empty CNI_NETNS, by the configuration of the pod's start", async () => {
     await using own = await startWithScripted();
     const { plugin, other } = own;
     const id = await runPod(other, pod({ pid: POD }));

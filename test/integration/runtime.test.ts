@@ -1,4 +1,4 @@
-/** The runtime's own RPCs, and the daemon as its clients and its neighbours meet it. */
+/** The RPCs about the runtime, and the daemon's socket, files and locks. */
 import assert from "node:assert/strict";
 import { existsSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import path from "node:path";
@@ -17,7 +17,7 @@ import {
   startDaemon,
   statusOf,
   withPod,
-} from "./pods.ts";
+} from "../support/suites/pods.ts";
 import { patient } from "../support/patience.ts";
 
 let daemon: TestDaemon;
@@ -28,7 +28,7 @@ before(async () => {
 });
 after(() => endDaemon(daemon));
 
-test("a strict umask of whoever starts the daemon does not close the directories of containers", async () => {
+test("a strict umask of the daemon does not make the directories of containers inaccessible", async () => {
   const before = process.umask(0o077);
   try {
     await using strict = await startDaemon();
@@ -54,7 +54,7 @@ describe("Version", () => {
     assert.equal(answer.runtimeVersion, manifest.version);
   });
 
-  test("is told to grpc-js, too", async () => {
+  test("answers grpc-js, too", async () => {
     using client = new GrpcJsClient(daemon.paths.socket);
     const answer = await client.unary(RuntimeService.method.version, {});
     assert.equal(answer.runtimeName, "davit");
@@ -88,7 +88,7 @@ describe("Status", () => {
     assert.equal(answer.features?.supplementalGroupsPolicy, true);
   });
 
-  test("tells what an operator looks for when it is verbose, each a JSON text", async () => {
+  test("has the facts for an operator if it is verbose, each as JSON", async () => {
     const { info } = await daemon.client.runtime.status({ verbose: true });
     for (const key of ["config", "node", "cniconfig", "lastCNILoadStatus"]) {
       assert.ok(info[key] !== undefined, `verbose Status has no "${key}"`);
@@ -115,7 +115,7 @@ describe("Status", () => {
 });
 
 describe("RuntimeConfig and UpdateRuntimeConfig", () => {
-  test("tell the cgroup driver, and take what kubelet sends", async () => {
+  test("return the cgroup driver, and accept what the kubelet sends", async () => {
     const { linux } = await daemon.client.runtime.runtimeConfig({});
     assert.equal(linux?.cgroupDriver, CgroupDriver.CGROUPFS);
     await daemon.client.runtime.updateRuntimeConfig({});
@@ -125,7 +125,7 @@ describe("RuntimeConfig and UpdateRuntimeConfig", () => {
   });
 });
 
-describe("RPCs that are not there yet", () => {
+describe("RPCs that are not implemented", () => {
   const missing = new Set([
     "checkpointContainer",
     "getContainerEvents",
@@ -165,7 +165,7 @@ describe("RPCs that are not there yet", () => {
 });
 
 describe("the daemon", () => {
-  test("serves a socket for its owner and group alone", () => {
+  test("serves a socket for its owner and group only", () => {
     assert.equal(statSync(daemon.paths.socket).mode & 0o7777, 0o660);
   });
 
@@ -176,7 +176,7 @@ describe("the daemon", () => {
 
   for (const shared of ["root", "state"] as const) {
     test(
-      `refuses to start beside another one on the same ${shared}, in clear words`,
+      `refuses to start if another one uses the same ${shared}, with a clear error`,
       leakless(served, async () => {
         await using second = TestDaemon.prepare();
         second.writeConfig({ [shared]: daemon.paths[shared] });
@@ -207,7 +207,7 @@ describe("the daemon", () => {
     }),
   );
 
-  test("replaces a socket that nobody serves any more", async () => {
+  test("replaces a socket that no process serves any more", async () => {
     await daemon.kill9();
     assert.ok(existsSync(daemon.paths.socket));
     await launchDaemon(daemon);
@@ -215,7 +215,7 @@ describe("the daemon", () => {
     await daemon.client.runtime.version({});
   });
 
-  test("does not replace a file that is no socket", async () => {
+  test("does not replace a file that is not a socket", async () => {
     await using other = TestDaemon.prepare();
     const file = path.join(other.paths.directory, "precious");
     writeFileSync(file, "keep me");
@@ -234,7 +234,7 @@ describe("the daemon", () => {
     assert.match(other.tail(5), /this host does not run systemd.*set it to \W*cgroupfs/);
   });
 
-  test("takes its socket away when it ends, and does not wait for idle clients", async () => {
+  test("removes its socket when it ends, and does not wait for idle clients", async () => {
     const id = await runPod(daemon, bare());
     const begin = performance.now();
     assert.deepEqual(await daemon.stop(), { code: 0, signal: null });

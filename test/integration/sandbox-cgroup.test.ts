@@ -1,4 +1,4 @@
-/** The cgroups of pods: whose they are, and who writes them. */
+/** The cgroups of pods: which of them davit creates, changes and removes. */
 import assert from "node:assert/strict";
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
@@ -34,7 +34,7 @@ import {
   runPod,
   startDaemon,
   stopPod,
-} from "./pods.ts";
+} from "../support/suites/pods.ts";
 
 let daemon: TestDaemon;
 const served = (): TestDaemon => daemon;
@@ -62,7 +62,7 @@ function podIn(cgroupParent: string, resources?: Resources, modes = {}): PodSand
   return config;
 }
 
-/** What kubelet does before it asks for a sandbox. */
+/** The steps of the kubelet before it requests a sandbox. */
 function makeCgroup(cgroup: string): Disposable {
   for (const directory of cgroupDirectories(cgroup)) {
     mkdirSync(directory);
@@ -93,7 +93,7 @@ async function memoryUser(cgroup: string): Promise<ChildProcess> {
 
 describe("cgroup_parent", () => {
   test(
-    "that exists is entered, and neither written nor removed",
+    "that exists is used, and neither changed nor removed",
     leakless(served, async () => {
       const cgroup = `/${testMark}-kubelet`;
       using _made = makeCgroup(cgroup);
@@ -118,7 +118,7 @@ describe("cgroup_parent", () => {
   );
 
   test(
-    "that is missing is made with its limits in every hierarchy, and removed",
+    "that is missing is created with its limits in every hierarchy, and removed",
     leakless(served, async () => {
       const cgroup = `/${testMark}-missing/of/davit`;
       const config = podIn(cgroup, { memoryLimitInBytes: 64n * mib });
@@ -132,7 +132,7 @@ describe("cgroup_parent", () => {
   );
 
   test(
-    "that is missing below one that exists is removed, and the one above stays",
+    "that is missing below an existing one is removed, and its parent stays",
     leakless(served, async () => {
       using _made = makeCgroup(`/${testMark}-above`);
       const cgroup = `/${testMark}-above/missing`;
@@ -187,7 +187,7 @@ describe("cgroup_parent", () => {
     }),
   );
 
-  test("that is empty belongs to this daemon alone: another one leaves it in peace", async () => {
+  test("that is empty belongs to this daemon: another one does not touch it", async () => {
     const id = await runPod(daemon, podIn("", undefined, { pid: POD }));
     const holder = await holderOf(daemon, id);
     {
@@ -202,7 +202,7 @@ describe("cgroup_parent", () => {
 
 describe("UpdatePodSandboxResources", () => {
   test(
-    "writes the pod's cgroup where it is davit's own",
+    "writes the cgroup of the pod if davit created it",
     leakless(served, async () => {
       const config = bare();
       const cgroup = config.linux?.cgroupParent ?? "";
@@ -218,7 +218,7 @@ describe("UpdatePodSandboxResources", () => {
     }),
   );
 
-  test("is kept, byte for byte, over a restart", async () => {
+  test("survives a restart byte for byte", async () => {
     const id = await runPod(daemon, bare());
     const request = create(UpdatePodSandboxResourcesRequestSchema, {
       podSandboxId: id,
@@ -264,7 +264,7 @@ describe("UpdatePodSandboxResources", () => {
   );
 
   test(
-    "refuses a pod that is not there and one that does not run, and changes nothing when it fails",
+    "refuses a pod that does not exist or does not run, and changes nothing when it fails",
     leakless(served, async () => {
       const update = (podSandboxId: string, resources: Resources) =>
         daemon.client.runtime.updatePodSandboxResources({ podSandboxId, resources });

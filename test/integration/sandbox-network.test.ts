@@ -1,4 +1,4 @@
-/** The pod network through the socket: real plugins, plugins that misbehave, and none at all. */
+/** The pod network through the socket: with real plugins, with plugins that fail, and without a configuration. */
 import assert from "node:assert/strict";
 import { existsSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -30,7 +30,7 @@ import {
   takenAddresses,
   until,
   withPod,
-} from "./pods.ts";
+} from "../support/suites/pods.ts";
 import { patient } from "../support/patience.ts";
 
 interface Condition {
@@ -103,7 +103,7 @@ describe("bridge and portmap", () => {
   );
 
   test(
-    "are not asked for a pod on the host's network",
+    "are not called for a pod on the host's network",
     leakless(served, () =>
       withPod(daemon, pod({ network: NODE }), async (id) => {
         const { network } = await statusOf(daemon, id);
@@ -132,7 +132,7 @@ describe("without a network configuration", () => {
   after(() => endDaemon(daemon));
 
   test(
-    "the node says why it is not ready, and a pod fails in clear words and leaves nothing",
+    "the node says why it is not ready, and a pod fails with a clear error and leaves nothing",
     leakless(served, async () => {
       const condition = await networkReady(daemon);
       assert.equal(condition.status, false);
@@ -160,7 +160,7 @@ describe("without a network configuration", () => {
     await until("the network is gone", async () => !(await networkReady(daemon)).status);
   });
 
-  test("a conflist that names a plugin which is not there says so", async () => {
+  test("the error for a conflist with a missing plugin names the plugin", async () => {
     const conflist: Conflist = { cniVersion: "1.0.0", name: "odd", plugins: [{ type: "no-such" }] };
     writeConflist(daemon.paths.confDir, "10-odd.conflist", conflist);
     const said = await until("the reason names it", async () => {
@@ -213,7 +213,7 @@ describe("a plugin that misbehaves", () => {
   }
 
   test(
-    "fails ADD: the pod fails with its words, leaves nothing, and its name is free",
+    "fails ADD: the pod fails with its message, leaves nothing, and its name is free",
     leakless(served, async () => {
       plugin.on("ADD", {
         does: "fail",
@@ -227,7 +227,7 @@ describe("a plugin that misbehaves", () => {
   );
 
   test(
-    "says nothing sensible to ADD",
+    "answers ADD with invalid output",
     leakless(served, async () => {
       plugin.on("ADD", { does: "print", stdout: "rubbish", exitCode: 0 });
       await failThenRun(pod(), code.internal, /scripted/);
@@ -262,7 +262,7 @@ describe("a plugin that misbehaves", () => {
   );
 
   test(
-    "hangs in DEL: Stop fails in time, and works when the plugin does again",
+    "hangs in DEL: Stop fails in time, and succeeds when the plugin works again",
     leakless(served, async () => {
       const id = await runPod(daemon, pod());
       plugin.on("DEL", { does: "hang" });
@@ -277,7 +277,7 @@ describe("a plugin that misbehaves", () => {
   );
 
   test(
-    "fails DEL: two Stops tell of it, the third leaves it to the queue, which gets it done",
+    "fails DEL: two Stops fail, the third succeeds and leaves the removal to the queue",
     leakless(served, async () => {
       const config = pod();
       const id = await runPod(daemon, config);
@@ -288,23 +288,23 @@ describe("a plugin that misbehaves", () => {
           failsWith(code.unavailable, /switch is rebooting/),
         );
         assert.equal((await statusOf(daemon, id)).state, NOTREADY);
-        const [owed] = await pending();
-        assert.equal(owed?.sandboxId, id);
-        assert.equal(owed.tries, count);
+        const [removal] = await pending();
+        assert.equal(removal?.sandboxId, id);
+        assert.equal(removal.tries, count);
       }
       await stopPod(daemon, id);
       assert.equal(existsSync(pinsOf(daemon, id).net), false);
       await removePod(daemon, id);
-      const [owed, ...others] = await pending();
+      const [removal, ...others] = await pending();
       assert.deepEqual(others, []);
-      assert.equal(owed?.sandboxId, id);
-      assert.match(owed.lastError, /switch is rebooting/);
-      assert.equal(new Date(owed.since).toISOString(), owed.since);
+      assert.equal(removal?.sandboxId, id);
+      assert.match(removal.lastError, /switch is rebooting/);
+      assert.equal(new Date(removal.since).toISOString(), removal.since);
 
       plugin.on("DEL", { does: "succeed" });
       const calls = plugin.calls("DEL").length;
       await until("the queue is empty", async () => (await pending()).length === 0);
-      // The namespace went with the Stop: the specification wants an empty CNI_NETNS then.
+      // The namespace went with the Stop: the specification requires an empty CNI_NETNS then.
       const [call] = plugin.calls("DEL").slice(calls);
       assert.equal(call?.env["CNI_NETNS"], "");
       assert.equal(call.env["CNI_CONTAINERID"], id);

@@ -1,4 +1,4 @@
-/** What RunPodSandbox refuses: with which code, in which words, and that nothing comes of it. */
+/** Requests that RunPodSandbox refuses: the code, the message, and that nothing is left. */
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
 import type { MessageInitShape } from "@bufbuild/protobuf";
@@ -24,7 +24,7 @@ import {
   pod,
   startDaemon,
   withPod,
-} from "./pods.ts";
+} from "../support/suites/pods.ts";
 
 let daemon: TestDaemon;
 const served = (): TestDaemon => daemon;
@@ -43,7 +43,7 @@ after(() => endDaemon(daemon));
 
 type Request = MessageInitShape<typeof RunPodSandboxRequestSchema>;
 
-/** A request that would do, changed in one place. */
+/** A valid request with one change. */
 function broken(change: (config: PodSandboxConfig) => void): Request {
   const config = pod();
   change(config);
@@ -188,7 +188,7 @@ describe("RunPodSandbox answers InvalidArgument to", () => {
   }
 
   test(
-    "all of these, and nothing comes of it",
+    "all of these, and nothing is left",
     leakless(served, async () => {
       for (const [request] of Object.values(refused)) {
         const run = daemon.client.runtime.runPodSandbox(request);
@@ -199,7 +199,7 @@ describe("RunPodSandbox answers InvalidArgument to", () => {
   );
 
   test(
-    "bytes that are no request",
+    "bytes that are not a request",
     leakless(served, async () => {
       using client = new GrpcClient({ path: daemon.paths.socket });
       const method = `/${RuntimeService.typeName}/RunPodSandbox`;
@@ -212,7 +212,7 @@ describe("RunPodSandbox answers InvalidArgument to", () => {
 
 describe("RunPodSandbox refuses", () => {
   test(
-    "a handler that is not in the configuration, and tells which are",
+    "a handler that is not configured, and lists the configured ones",
     leakless(served, async () => {
       const run = daemon.client.runtime.runPodSandbox({ config: pod(), runtimeHandler: "gvisor" });
       await assert.rejects(run, failsWith(code.invalidArgument, /"gvisor".*crun, kata, runc/));
@@ -221,7 +221,7 @@ describe("RunPodSandbox refuses", () => {
   );
 
   test(
-    "a handler whose controller is not there",
+    "a handler whose controller does not exist",
     leakless(served, async () => {
       const run = daemon.client.runtime.runPodSandbox({ config: pod(), runtimeHandler: "kata" });
       await assert.rejects(
@@ -233,7 +233,7 @@ describe("RunPodSandbox refuses", () => {
   );
 
   test(
-    "a sysctl that the kernel refuses, and undoes all that it had made",
+    "a sysctl that the kernel refuses, and undoes everything",
     leakless(served, async () => {
       const request = withSysctl("net.ipv4.no_such_thing");
       await assert.rejects(

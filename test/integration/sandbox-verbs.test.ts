@@ -1,4 +1,4 @@
-/** Stop, Remove, List and what ids and names are good for, through the socket. */
+/** Stop, Remove and List of pods, and the use of ids and names, through the socket. */
 import assert from "node:assert/strict";
 import { existsSync } from "node:fs";
 import { after, before, describe, test } from "node:test";
@@ -22,21 +22,21 @@ import {
   statusOf,
   stopPod,
   withPod,
-} from "./pods.ts";
+} from "../support/suites/pods.ts";
 
 let daemon: TestDaemon;
 const served = (): TestDaemon => daemon;
 
 before(async () => {
   daemon = await startDaemon();
-  // The first pod makes the bridge, which stays.
+  // The first pod creates the bridge, which stays.
   await withPod(daemon, pod(), async () => undefined);
 });
 after(() => endDaemon(daemon));
 
 describe("StopPodSandbox and RemovePodSandbox", () => {
   test(
-    "do nothing the second time, and nothing for an id that is not there",
+    "do nothing the second time, and nothing for an id that does not exist",
     leakless(served, async () => {
       const id = await runPod(daemon, pod({ pid: POD }));
       for (let time = 0; time < 2; time++) {
@@ -54,7 +54,7 @@ describe("StopPodSandbox and RemovePodSandbox", () => {
   );
 
   test(
-    "share the work when they come at the same time",
+    "share the work of calls at the same time",
     leakless(served, async () => {
       const id = await runPod(daemon, pod({ pid: POD }));
       await Promise.all([
@@ -80,7 +80,7 @@ describe("StopPodSandbox and RemovePodSandbox", () => {
 
 describe("ids", () => {
   test(
-    "may be shortened as long as one sandbox alone begins so",
+    "can be shortened to a prefix that only one sandbox has",
     leakless(served, async () => {
       const ids: string[] = [];
       // Ids are hexadecimal: of 17 two begin with the same digit.
@@ -111,7 +111,7 @@ describe("ids", () => {
 
 describe("ListPodSandbox and StreamPodSandboxes", () => {
   test(
-    "pass what the filter asks for, and tell the same",
+    "return what the filter selects, and agree with each other",
     leakless(served, async () => {
       const labelled = (labels: Record<string, string>) => bare({ labels });
       const red = await runPod(daemon, labelled({ colour: "red", size: "s" }));
@@ -152,7 +152,7 @@ describe("ListPodSandbox and StreamPodSandboxes", () => {
   );
 
   test(
-    "hand back metadata, labels, annotations and handler as they came",
+    "return metadata, labels, annotations and handler unchanged",
     leakless(served, async () => {
       const config = bare({
         metadata: { name: "näme", uid: "uid/1", namespace: "ns", attempt: 4_294_967_295 },

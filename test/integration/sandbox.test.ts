@@ -1,4 +1,4 @@
-/** A pod sandbox's whole life through the socket, judged from the kernel's side. */
+/** The lifecycle of a pod sandbox through the socket, checked with the state of the kernel. */
 import assert from "node:assert/strict";
 import { existsSync, readFileSync, rmSync, statfsSync, statSync, writeFileSync } from "node:fs";
 import { hostname } from "node:os";
@@ -41,7 +41,7 @@ import {
   stopPod,
   until,
   withPod,
-} from "./pods.ts";
+} from "../support/suites/pods.ts";
 
 let daemon: TestDaemon;
 const served = (): TestDaemon => daemon;
@@ -49,7 +49,7 @@ const served = (): TestDaemon => daemon;
 before(async () => {
   daemon = await startDaemon();
   openDirectories(daemon);
-  // The first pod makes the bridge, which stays.
+  // The first pod creates the bridge, which stays.
   await withPod(daemon, pod(), async () => undefined);
 });
 after(() => endDaemon(daemon));
@@ -63,7 +63,7 @@ describe("RunPodSandbox", () => {
       for (const pid of [POD, CONTAINER, NODE] as const) {
         const name = [network, pid, ipc].map((mode) => modeNames[mode]).join(", ");
         test(
-          `makes the namespaces that are asked for: network, pid, ipc ${name}`,
+          `creates the requested namespaces: network, pid, ipc ${name}`,
           leakless(served, () => checkLife({ network, pid, ipc })),
         );
       }
@@ -97,7 +97,7 @@ describe("RunPodSandbox", () => {
   );
 
   test(
-    "sets the hostname inside, and nobody else's",
+    "sets the hostname of the pod, and no other",
     leakless(served, () =>
       withPod(daemon, pod({}, { hostname: "inside-1" }), async (id) => {
         assert.equal((await inside(daemon, id, ["uts"], "hostname")).trim(), "inside-1");
@@ -108,7 +108,7 @@ describe("RunPodSandbox", () => {
   );
 
   test(
-    "keeps the final dot of the FQDN that kubelet makes without a cluster domain",
+    "keeps the final dot of the FQDN that a kubelet without a cluster domain sends",
     leakless(served, () =>
       withPod(daemon, pod({}, { hostname: "pod.subdomain.ns.svc." }), async (id) => {
         const name = "pod.subdomain.ns.svc.";
@@ -181,7 +181,7 @@ describe("RunPodSandbox", () => {
   );
 
   test(
-    "copies the host's resolv.conf and hosts where nothing else is said",
+    "copies the host's resolv.conf and hosts by default",
     leakless(served, () =>
       withPod(daemon, pod(), async (id) => {
         for (const name of ["resolv.conf", "hosts"]) {
@@ -203,7 +203,7 @@ describe("RunPodSandbox", () => {
   );
 
   test(
-    "keeps the files of a pod on a tmpfs that has room for little more",
+    "keeps the files of a pod on a tmpfs with little free space",
     leakless(served, () =>
       withPod(daemon, pod(), async (id) => {
         const directory = fileOf(daemon, id, "");
@@ -234,7 +234,7 @@ describe("RunPodSandbox", () => {
   );
 
   test(
-    "mounts a /dev/shm of 64 MiB that anybody in the pod may write to",
+    "mounts a /dev/shm of 64 MiB that every user in the pod can write to",
     leakless(served, () =>
       withPod(daemon, pod(), async (id) => {
         const shm = fileOf(daemon, id, "shm");
@@ -247,7 +247,7 @@ describe("RunPodSandbox", () => {
   );
 
   test(
-    "holds a pod-wide PID namespace by a process that is its init and reaps",
+    "keeps a pod-wide PID namespace with a holder that is its init and reaps",
     leakless(served, async () => {
       const config = pod({ pid: POD });
       await withPod(daemon, config, async (id) => {
@@ -301,7 +301,7 @@ describe("RunPodSandbox", () => {
   );
 
   test(
-    "refuses a name that a sandbox has, naming its id; another attempt is another name",
+    "refuses a name in use, and names the id of its sandbox; another attempt is another name",
     leakless(served, async () => {
       const config = bare();
       const id = await runPod(daemon, config);
@@ -311,7 +311,7 @@ describe("RunPodSandbox", () => {
       const second = await runPod(daemon, retried);
       assert.deepEqual(await listIds(daemon), [id, second]);
       await removePod(daemon, id);
-      // The name is free again, whatever became of the other attempt.
+      // The name is free again, even if the other attempt failed.
       const third = await runPod(daemon, config);
       assert.notEqual(third, id);
       for (const each of [second, third]) await removePod(daemon, each);

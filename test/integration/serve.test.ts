@@ -1,4 +1,4 @@
-/** The life of `davit serve` as its operator sees it: the configuration, SIGHUP, terminals, the socket's group. */
+/** `davit serve` for its operator: the configuration, SIGHUP, terminals, the group of the socket. */
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
 import { once } from "node:events";
@@ -7,7 +7,7 @@ import { tmpdir } from "node:os";
 import path from "node:path";
 import { after, before, describe, test } from "node:test";
 import { TestDaemon } from "../support/daemon.ts";
-import { Davit, program } from "./cli-run.ts";
+import { Davit, program } from "../support/suites/cli.ts";
 import {
   bare,
   endDaemon,
@@ -19,7 +19,7 @@ import {
   startDaemon,
   statusOf,
   until,
-} from "./pods.ts";
+} from "../support/suites/pods.ts";
 
 describe("SIGHUP", () => {
   let daemon: TestDaemon;
@@ -40,7 +40,7 @@ describe("SIGHUP", () => {
     return log.level;
   };
 
-  test("has a daemon read the level of its log again, and pods go on", async () => {
+  test("makes a daemon read the level of its log again, and pods keep running", async () => {
     const pod = await runPod(daemon, bare());
     const { pid } = daemon;
     assert.equal(await level(), "info");
@@ -50,7 +50,7 @@ describe("SIGHUP", () => {
     const waits = await daemon.waitForLine(/"these settings are used after a restart of davit/);
     assert.deepEqual(waits.fields["keys"], ["cni.max_parallel"]);
     assert.equal(await level(), "debug");
-    // A call that only debug tells of.
+    // A call that is logged at the level debug only.
     const from = daemon.lines.length;
     await daemon.client.runtime.version({});
     await daemon.waitForLine(/"level":"debug","message":"Version"/, from);
@@ -59,7 +59,7 @@ describe("SIGHUP", () => {
     await removePod(daemon, pod);
   });
 
-  test("changes nothing where the configuration is wrong, and says what is", async () => {
+  test("changes nothing if the configuration is wrong, and says what is wrong", async () => {
     daemon.changeConfig({ log: { level: "loud" } });
     const said = await reload(/invalid configuration, keeping the previous one: /);
     assert.match(said, /davit\.toml:\d+: \\"log\.level\\" is \\"loud\\"/);
@@ -74,7 +74,7 @@ describe("davit serve in a terminal", () => {
   });
   after(() => endDaemon(daemon));
 
-  test("lives on at SIGHUP, and ends when the terminal is closed", async () => {
+  test("ignores SIGHUP, and ends when the terminal is closed", async () => {
     const { config, state } = daemon.paths;
     const terminal = spawn("script", ["-qec", `${program} serve --config ${config}`, "/dev/null"], {
       stdio: ["pipe", "pipe", "inherit"],
@@ -117,14 +117,14 @@ describe("server.group", () => {
   });
   after(() => endDaemon(daemon));
 
-  test("lets the group use the socket, and nobody else but root", async () => {
+  test("lets the group use the socket, and no other user except root", async () => {
     const { gid: group, mode, uid } = statSync(daemon.paths.socket);
     assert.deepEqual([uid, group, mode & 0o777], [0, gid, 0o660]);
     assert.equal(await connectAs(65_534, gid), "connected");
     assert.equal(await connectAs(65_534, 65_534), "EACCES");
   });
 
-  test("is told by doctor", async () => {
+  test("is reported by doctor", async () => {
     const davit = new Davit(daemon);
     const { out } = await davit.run("doctor", "--config", daemon.paths.config, "--only", "sockets");
     assert.match(out, /is writable by group "4242" +sockets\.open-to-group/);

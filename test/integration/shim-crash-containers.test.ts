@@ -1,10 +1,17 @@
 /**
- * The daemon dies, fails or hangs at the stages of containers that a containerd shim runs, in pods of
- * both controllers. All is walked by `npm run test:faults`.
+ * The daemon dies, fails or hangs at stages of containers that a containerd shim runs, in pods of both controllers.
+ * `npm run test:faults` covers all stages.
  */
-import "./by-shim.ts";
+import "../support/suites/by-shim.ts";
 import { after, describe, test } from "node:test";
-import { nameOf, type PodKind, type Spot, spotsOf, turn } from "../support/crash.ts";
+import {
+  atStages,
+  nameOf,
+  type PodKind,
+  type Spot,
+  spotsOf,
+  turn,
+} from "../support/crash/sites.ts";
 import {
   killExec,
   killRecoverContainers,
@@ -13,9 +20,9 @@ import {
   killStop,
   throwExec,
   throwStart,
-} from "../support/crash-container-scenarios.ts";
-import { endHungStart, hangExec } from "../support/crash-hangs.ts";
-import { shimKinds, shimSites } from "../support/crash-shims.ts";
+} from "../support/crash/container-scenarios.ts";
+import { endHungStart, hangExec } from "../support/crash/hangs.ts";
+import { shimKinds, shimSites } from "../support/crash/shims.ts";
 
 const sites = shimSites();
 after(() => sites[Symbol.asyncDispose]());
@@ -23,9 +30,9 @@ after(() => sites[Symbol.asyncDispose]());
 const recover = spotsOf("recover-containers");
 const kindAt = (at: number): PodKind => turn(shimKinds, at);
 
-/** The stages of an operation at which a shim is at work. */
+/** The spots of an operation at which a shim works. */
 const at = (operation: string, ...stages: readonly string[]): readonly Spot[] =>
-  spotsOf(operation).filter(({ point }) => stages.some((stage) => point.endsWith(`/${stage}`)));
+  atStages(spotsOf(operation), ...stages);
 
 const start = at(
   "start-container",

@@ -1,4 +1,4 @@
-/** Shims that are killed, hang, or return garbage: the end of their pods is reported correctly, and others continue. */
+/** Shims that are killed, hang, or send invalid answers: their pods end with a true status, others keep running. */
 import assert from "node:assert/strict";
 import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { createServer, type Server } from "node:net";
@@ -6,7 +6,7 @@ import { tmpdir } from "node:os";
 import path from "node:path";
 import { after, before, describe, test } from "node:test";
 
-import "./by-shim.ts";
+import "../support/suites/by-shim.ts";
 import type { TestDaemon } from "../support/daemon.ts";
 import { isThere, readProcesses } from "../support/snapshot/processes.ts";
 import {
@@ -27,8 +27,16 @@ import {
   script,
   start,
   stop,
-} from "./containers.ts";
-import { bare, code, failsWith, launchDaemon, leakless, leaklessAcross, until } from "./pods.ts";
+} from "../support/suites/containers.ts";
+import {
+  bare,
+  code,
+  failsWith,
+  launchDaemon,
+  leakless,
+  leaklessAcross,
+  until,
+} from "../support/suites/pods.ts";
 
 let node: Node;
 let daemon: TestDaemon;
@@ -89,7 +97,7 @@ test(
 
 describe("a shim that is killed", () => {
   test(
-    "ends its containers, and no others; the pod can continue with a new one",
+    "ends its containers, and no others; the pod can run a new one",
     leakless(served, () =>
       inPod(daemon, bare(), async (pod) => {
         const ids = [await runIn(pod), await runIn(pod)];
@@ -129,7 +137,7 @@ describe("a shim that is killed", () => {
 });
 
 test(
-  "a daemon that dies when a shim has forgotten a container, and before the end is on record, loses nothing",
+  "a daemon that dies after a shim has deleted a container and before the exit is recorded loses nothing",
   leaklessAcross(served, async () => {
     const pod = await openPod(daemon, bare());
     const id = await runIn(pod, script("while [ ! -e /go ]; do sleep 0.05; done; exit 7"));
@@ -156,7 +164,7 @@ test(
 
 describe("a shim that hangs", () => {
   test(
-    "delays no other pod, and neither the stop nor the removal of its containers",
+    "delays no other call, and neither the stop nor the removal of its containers",
     leakless(served, () =>
       inPod(daemon, bare(), async (pod) => {
         const id = await runIn(pod);
@@ -176,7 +184,7 @@ describe("a shim that hangs", () => {
   );
 
   test(
-    "during a restart: its container keeps its state, and continues when the shim does",
+    "during a restart: its container has its recorded state, and continues when the shim does",
     leaklessAcross(served, async () => {
       const pods = [await openPod(daemon, bare()), await openPod(daemon, bare())] as const;
       const id = await runIn(pods[0], script("trap 'exit 9' TERM; while :; do sleep 0.05; done"));
@@ -195,9 +203,9 @@ describe("a shim that hangs", () => {
   );
 });
 
-describe("a shim that hangs when its pod is to have another container", () => {
+describe("a shim that hangs when its pod gets another container", () => {
   test(
-    "gets no second shim, and ends with the pod",
+    "is not replaced by another shim, and ends with the pod",
     leaklessAcross(served, async () => {
       const pod = await openPod(daemon, bare());
       const shim = shimOf(await pidOf(daemon, await runIn(pod)));
@@ -249,7 +257,7 @@ describe("a shim's start that fails", () => {
   }
 
   test(
-    "answers with garbage",
+    "sends an invalid answer",
     leakless(served, async () => {
       const socket = path.join(scripted, "s");
       const server: Server = createServer((peer) => {
@@ -287,7 +295,7 @@ describe("a shim's start that fails", () => {
 });
 
 test(
-  "a handler that is not there, and options that its shim does not know, are refused by name",
+  "a handler that does not exist, and options that its shim does not know, are refused by name",
   leakless(served, async () => {
     const run = (runtimeHandler: string) =>
       daemon.client.runtime.runPodSandbox({ config: bare(), runtimeHandler });

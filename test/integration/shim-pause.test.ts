@@ -1,4 +1,4 @@
-/** Pause, resume and checkpoint of a shim's task API, by versions 2 and 3, and the stop of what is paused. */
+/** Pause, resume and checkpoint in versions 2 and 3 of a shim's task API, and the stop of a paused container. */
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import path from "node:path";
@@ -20,8 +20,16 @@ import {
   runIn,
   script,
   stop,
-} from "./containers.ts";
-import { bare, isFrozen, leakless, parentOf, removePod, runPod, until } from "./pods.ts";
+} from "../support/suites/containers.ts";
+import {
+  bare,
+  isFrozen,
+  leakless,
+  parentOf,
+  removePod,
+  runPod,
+  until,
+} from "../support/suites/pods.ts";
 
 let node: Node;
 let daemon: TestDaemon;

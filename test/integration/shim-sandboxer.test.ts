@@ -1,4 +1,4 @@
-/** The shim controller: pods whose sandboxes a sandboxer makes, and every way in which that can fail. */
+/** The shim controller: pods whose sandboxes a sandboxer makes, and all of their failures. */
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
 import { existsSync, readFileSync, rmSync } from "node:fs";
@@ -35,7 +35,7 @@ import {
   script,
   sh,
   start,
-} from "./containers.ts";
+} from "../support/suites/containers.ts";
 import {
   bare,
   cgroupDirectories,
@@ -56,7 +56,7 @@ import {
   statusOf,
   stopPod,
   until,
-} from "./pods.ts";
+} from "../support/suites/pods.ts";
 
 let node: Node;
 let daemon: TestDaemon;
@@ -119,7 +119,7 @@ function sandboxerOf(id: string): number {
 }
 
 test(
-  "a command that starts after its caller gave it up is ended",
+  "a command that starts after its caller cancelled it is ended",
   leakless(served, () =>
     inSandbox(bare(), async (pod) => {
       const id = await runIn(pod);
@@ -137,7 +137,7 @@ test(
 );
 
 test(
-  "a pod lives its life, with a network and containers, and leaves nothing",
+  "a pod runs with a network and containers, and leaves nothing",
   leakless(served, () =>
     inSandbox(podOf(), async (pod) => {
       const status = await statusOf(daemon, pod.id);
@@ -202,7 +202,7 @@ function metrics(value: MessageInitShape<typeof MetricsSchema>, typeUrl: string)
 
 describe("the platform of a sandbox", () => {
   test(
-    "is shown among its facts, also after a restart of the daemon",
+    "is in its verbose status, also after a restart of the daemon",
     leaklessAcross(served, () =>
       inSandbox(bare(), async ({ id }) => {
         const platformInfo = { os: "linux", architecture: "amd64" };
@@ -233,7 +233,7 @@ describe("the platform of a sandbox", () => {
   ];
   for (const [what, answers] of quiet) {
     test(
-      `that is ${what} is taken for the host's`,
+      `that is ${what} counts as the host's`,
       leakless(served, async () => {
         setAnswers(answers);
         const id = await runPod(daemon, bare(), "sandboxer");
@@ -259,7 +259,7 @@ describe("PodSandboxStats of a sandboxer that", () => {
   };
 
   test(
-    "reports are its own, and the cgroup's where it is silent",
+    "reports are its own, and those of the cgroup for missing values",
     leakless(served, () =>
       inSandbox(bare(), async ({ id }) => {
         const memory = { usage: 9_000_000_000_000n, inactiveFile: 1_000_000_000_000n };
@@ -283,7 +283,7 @@ describe("PodSandboxStats of a sandboxer that", () => {
   const useless: readonly (readonly [what: string, answers: SandboxerScript])[] = [
     ["answers with an empty message", { SandboxMetrics: { does: "empty" } }],
     ["does not know the call", { SandboxMetrics: { does: "fail", kind: "unimplemented" } }],
-    ["answers with garbage", { SandboxMetrics: { does: "say", hex: "ffffff" } }],
+    ["sends an invalid answer", { SandboxMetrics: { does: "say", hex: "ffffff" } }],
     ["reports by an unknown type", metrics({ cpu: { usageUsec: 5n } }, "example.org/Usage")],
     ["hangs", { SandboxMetrics: { does: "hang" } }],
   ];
@@ -348,7 +348,7 @@ describe("a sandbox", () => {
   );
 
   test(
-    "is not ready when its shim is killed; its containers have ended then",
+    "is not ready when its shim is killed, and its containers are exited",
     leakless(served, () =>
       inSandbox(bare(), async (pod) => {
         const id = await runIn(pod);
@@ -368,7 +368,7 @@ describe("a sandbox", () => {
   for (const method of ["StopSandbox", "ShutdownSandbox"]) {
     for (const fault of ["hang", "die"] as const) {
       test(
-        `whose sandboxer ${fault}s at ${method} goes all the same`,
+        `whose sandboxer ${fault}s at ${method} is removed nevertheless`,
         leakless(served, () =>
           inSandbox(bare(), async ({ id }) => {
             const { pid } = await infoOf(daemon, id);
@@ -413,7 +413,7 @@ describe("a sandbox", () => {
   );
 
   test(
-    "whose sandboxer hangs during a restart keeps its state, and delays no other",
+    "whose sandboxer hangs during a restart keeps its recorded state, and delays no other call",
     leaklessAcross(served, () =>
       inSandbox(bare(), (stuck) =>
         inSandbox(bare(), async (other) => {
@@ -439,7 +439,7 @@ describe("a sandbox", () => {
   );
 
   test(
-    "whose sandboxer hangs for good is stopped and removed, with all that it started",
+    "whose sandboxer hangs forever is stopped and removed, with everything that it started",
     leakless(served, () =>
       inSandbox(bare(), async ({ id }) => {
         const shim = sandboxerOf(id);
@@ -486,7 +486,7 @@ describe("a sandbox", () => {
   }
 
   test(
-    "leaves alone what is in a cgroup that another pod is in, too",
+    "does not touch a cgroup that another pod uses, too",
     leakless(served, async () => {
       const config = bare();
       const [directory = ""] = cgroupDirectories(parentOf(config));

@@ -1,6 +1,6 @@
 /**
- * PodSandboxStatus where its model goes wrong, and sandboxes whose controller dies, hangs or is not
- * there: each with its real cause.
+ * PodSandboxStatus in the cases in which containerd has bugs, and sandboxes whose controller dies, hangs or does not
+ * exist: each with its real cause.
  */
 import assert from "node:assert/strict";
 import { existsSync } from "node:fs";
@@ -29,7 +29,7 @@ import {
   withPod,
   runtimeFact,
   until,
-} from "./pods.ts";
+} from "../support/suites/pods.ts";
 import {
   shimHandler,
   zeroTime,
@@ -44,7 +44,7 @@ import {
   checkKept,
   unmountByHand,
   untilNotReady,
-} from "./two-daemons.ts";
+} from "../support/suites/two-daemons.ts";
 import { patient } from "../support/patience.ts";
 
 serveBoth();
@@ -52,7 +52,7 @@ serveBoth();
 describe("bugs of the model that are not copied", () => {
   for (const createdAtNs of [zeroTime, "0", "-1"]) {
     test(
-      `bug 1: a creation time of ${createdAtNs} is none`,
+      `bug 1: a creation time of ${createdAtNs} is invalid`,
       scripted(
         { status: { does: "answer", state: "SANDBOX_NOTREADY", createdAtNs } },
         async (id, begun) => {
@@ -64,7 +64,7 @@ describe("bugs of the model that are not copied", () => {
     );
 
     test(
-      `bug 1: a creation time of ${createdAtNs} at the start is none, in lists too`,
+      `bug 1: a creation time of ${createdAtNs} at the start is invalid, in lists too`,
       leakless(ofShim, async () => {
         writeScript(script, { startedAtNs: createdAtNs });
         try {
@@ -90,7 +90,7 @@ describe("bugs of the model that are not copied", () => {
   }
 
   test(
-    "bug 2: a sandboxer that answers for one it does not know, with nothing, means NOTREADY",
+    "bug 2: an empty answer of a sandboxer for an unknown sandbox means NOTREADY",
     scripted(
       { status: { does: "answer", state: "", createdAtNs: zeroTime } },
       async (id, begun) => {
@@ -102,7 +102,7 @@ describe("bugs of the model that are not copied", () => {
   );
 
   test(
-    "bug 3: a connection that is dropped means NOTREADY, no error",
+    "bug 3: a dropped connection means NOTREADY, not an error",
     scripted({ status: { does: "drop" } }, async (id, begun) => {
       const status = await statusOf(shim, id);
       assert.equal(status.state, NOTREADY);
@@ -112,7 +112,7 @@ describe("bugs of the model that are not copied", () => {
   );
 
   test(
-    "bug 4: looking at a closed namespace deletes nothing",
+    "bug 4: a status with a closed namespace deletes nothing",
     leakless(ofPlain, () =>
       withPod(plain, pod(), async (id) => {
         const { net } = pinsOf(plain, id);
@@ -159,7 +159,7 @@ describe("bugs of the model that are not copied", () => {
   });
 
   test(
-    "bug 7: timestamp and container statuses come together, later each time",
+    "bug 7: timestamp and container statuses are of the same moment, later each time",
     leakless(ofPlain, () =>
       withPod(plain, bare(), async (podSandboxId) => {
         let last = 0n;
@@ -194,7 +194,7 @@ describe("the sandbox's death", () => {
   );
 
   for (const does of ["hang", "drop", "not-found"] as const) {
-    test(`a sandboxer that answers a restart with "${does}" delays nobody, and its pod waits for its word`, async () => {
+    test(`a sandboxer that answers a restart with "${does}" delays no other call, and its pod keeps its state until it answers`, async () => {
       const silent = await runPod(shim, pod(), "kata");
       const other = await runPod(shim, pod({ pid: POD }));
       const begun = await statusOf(shim, silent);
@@ -210,9 +210,9 @@ describe("the sandbox's death", () => {
         writeScript(script, {});
       }
       assert.deepEqual(await statusOf(shim, silent), begun);
-      await until("it is taken up after all", async () => {
-        const owed = (await runtimeFact(shim, "unfinishedRemovals")) as string[];
-        return owed.length === 0;
+      await until("it is restored after all", async () => {
+        const unfinished = (await runtimeFact(shim, "unfinishedRemovals")) as string[];
+        return unfinished.length === 0;
       });
       for (const id of [silent, other]) await removePod(shim, id);
     });
@@ -234,7 +234,7 @@ describe("the sandbox's death", () => {
   );
 
   test(
-    "a sandboxer that refuses new resources leaves the old ones on record",
+    "after a sandboxer refuses new resources, the old ones are still recorded",
     scripted({ update: { does: "fail", message: "no hotplug" } }, async (podSandboxId) => {
       const update = shim.client.runtime.updatePodSandboxResources({
         podSandboxId,
@@ -247,7 +247,7 @@ describe("the sandbox's death", () => {
     }),
   );
 
-  test("a pod of a controller that this daemon does not have stays as it was known last", async () => {
+  test("a pod of a controller that this daemon does not have keeps its last known state", async () => {
     const id = await runPod(shim, pod(), "kata");
     await shim.stop();
     const keptBy = (controller: string): void => {

@@ -1,6 +1,6 @@
 /**
- * PodSandboxStatus, branch by branch of the program that its meaning comes from
- * (containerd's sandbox_status.go): each with its real cause, and what davit makes of it.
+ * PodSandboxStatus in each branch of containerd's sandbox_status.go, which defines its meaning: each with its real
+ * cause, and davit's answer.
  */
 import assert from "node:assert/strict";
 import { existsSync, symlinkSync, unlinkSync } from "node:fs";
@@ -30,7 +30,7 @@ import {
   takenAddresses,
   until,
   withPod,
-} from "./pods.ts";
+} from "../support/suites/pods.ts";
 import {
   infoKeys,
   plainConfig,
@@ -42,14 +42,14 @@ import {
   checkKept,
   unmountByHand,
   untilNotReady,
-} from "./two-daemons.ts";
+} from "../support/suites/two-daemons.ts";
 import { patient } from "../support/patience.ts";
 
 serveBoth();
 
 describe("PodSandboxStatus", () => {
   test(
-    "branch 1: a missing sandbox is NotFound; an empty or ambiguous id InvalidArgument; a prefix does",
+    "branch 1: a missing sandbox is NotFound, an empty or ambiguous id InvalidArgument, a unique prefix is accepted",
     leakless(ofPlain, async () => {
       await assert.rejects(statusOf(plain, "f".repeat(64)), failsWith(code.notFound, /"f{64}"/));
       await assert.rejects(statusOf(plain, ""), failsWith(code.invalidArgument, /empty/));
@@ -64,7 +64,7 @@ describe("PodSandboxStatus", () => {
   );
 
   test(
-    "branch 2: a pod on the host's network has no address, and no namespace to look at",
+    "branch 2: a pod on the host's network has no address and no network namespace",
     leakless(ofPlain, () =>
       withPod(plain, pod({ network: NODE, pid: POD }), async (id) => {
         const status = await statusOf(plain, id);
@@ -77,7 +77,7 @@ describe("PodSandboxStatus", () => {
   );
 
   test(
-    "branch 3: a namespace that cannot be looked at fails nothing: it is closed",
+    "branch 3: a namespace that cannot be inspected is reported as closed, without an error",
     leakless(ofPlain, () =>
       withPod(plain, pod(), async (id) => {
         const { net } = pinsOf(plain, id);
@@ -125,7 +125,7 @@ describe("PodSandboxStatus", () => {
   );
 
   test(
-    "branch 4: of a pod whose sandboxer says that it runs, the address alone is gone",
+    "branch 4: a pod whose sandboxer says that it runs loses only its address",
     scripted({}, async (id, begun) => {
       assert.match(begun.network?.ip ?? "", /^10\.92\./);
       await unmountByHand(shim, path.join(shim.paths.state, "test-controller", id));
@@ -138,7 +138,7 @@ describe("PodSandboxStatus", () => {
   );
 
   test(
-    "branch 5: the addresses are those of the day it was made, whatever became of them",
+    "branch 5: the addresses are those of its creation, even if they have changed",
     leakless(ofPlain, () =>
       withPod(plain, pod(), async (id) => {
         const begun = await statusOf(plain, id);
@@ -171,7 +171,7 @@ describe("PodSandboxStatus", () => {
   });
 
   test(
-    "branch 7: a sandboxer that does not know it means NOTREADY, with everything else told",
+    "branch 7: a sandboxer that does not know the sandbox means NOTREADY, with all other fields",
     scripted({ status: { does: "not-found" } }, async (id, begun) => {
       const status = await statusOf(shim, id);
       assert.equal(status.state, NOTREADY);
@@ -184,7 +184,7 @@ describe("PodSandboxStatus", () => {
   );
 
   test(
-    "branch 8: another failure of the sandboxer leaves what was known last",
+    "branch 8: another failure of the sandboxer keeps the last known status",
     scripted({ status: { does: "fail", message: "out of cheese" } }, async (id, begun) => {
       const from = shim.lines.length;
       checkKept(await statusOf(shim, id), begun);
@@ -197,7 +197,7 @@ describe("PodSandboxStatus", () => {
   );
 
   test(
-    "branch 8: a sandboxer that hangs does not hang the call: what was known last is told within 3 s",
+    "branch 8: a sandboxer that hangs does not block the call: it returns the last known status within 3 s",
     scripted({ status: { does: "hang" } }, async (id, begun) => {
       const begin = performance.now();
       const status = await statusOf(shim, id);
@@ -315,7 +315,7 @@ describe("PodSandboxStatus", () => {
   );
 
   test(
-    "branch 13: who and what it is comes from what was asked for, timestamp and containers from now",
+    "branch 13: metadata is that of the request, timestamp and containers are current",
     leakless(ofPlain, async () => {
       const config = bare({ labels: { a: "b" }, annotations: { c: "d" } });
       await withPod(
@@ -339,7 +339,7 @@ describe("PodSandboxStatus", () => {
   );
 
   test(
-    "branch 14: info comes only when asked for: one JSON text with containerd's keys",
+    "branch 14: info is returned only if requested: one JSON text with containerd's keys",
     leakless(ofPlain, async () => {
       const config = pod({ pid: POD });
       await withPod(plain, config, async (id) => {

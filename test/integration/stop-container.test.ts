@@ -1,4 +1,4 @@
-/** StopContainer against containers and monitors that would rather not end. */
+/** StopContainer of containers and monitors that do not end easily. */
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import path from "node:path";
@@ -19,7 +19,7 @@ import {
   script,
   sh,
   stop,
-} from "./containers.ts";
+} from "../support/suites/containers.ts";
 import {
   bare,
   cgroupDirectories,
@@ -31,7 +31,7 @@ import {
   pod,
   stopPod,
   until,
-} from "./pods.ts";
+} from "../support/suites/pods.ts";
 
 let node: Node;
 let daemon: TestDaemon;
@@ -107,7 +107,7 @@ describe("StopContainer", () => {
   );
 
   test(
-    "with the longest grace there is takes a shorter one as the new one",
+    "with the longest possible grace period accepts a shorter one later",
     leakless(served, () =>
       inPod(daemon, bare(), async (pod) => {
         const id = await runDeaf(pod);
@@ -132,7 +132,7 @@ describe("StopContainer", () => {
   );
 
   test(
-    "takes a negative grace for none",
+    "treats a negative grace period as 0",
     leakless(served, () =>
       inPod(daemon, bare(), async (pod) => {
         const id = await runDeaf(pod);
@@ -143,9 +143,9 @@ describe("StopContainer", () => {
   );
 });
 
-describe("the first process's end", () => {
+describe("the end of the first process", () => {
   test(
-    "is the end of all that it left in the container, also where PIDs are the host's",
+    "ends all processes that it left in the container, also with the PIDs of the host",
     leakless(served, () =>
       inPod(daemon, pod({ pid: NODE, network: NODE }), async (inside) => {
         const text =
@@ -169,7 +169,7 @@ describe("the first process's end", () => {
 
 describe("a conmon", () => {
   test(
-    "that was stopped is told to go on: the stop ends, with the true exit code",
+    "that was suspended with SIGSTOP gets SIGCONT: the stop ends, with the true exit code",
     leakless(served, () =>
       inPod(daemon, bare(), async (pod) => {
         const id = await runIn(
@@ -189,7 +189,7 @@ describe("a conmon", () => {
   );
 
   test(
-    "that is dead keeps no stop from ending: how the process ended is unknown then",
+    "that is dead does not block a stop: the exit code is unknown then",
     leakless(served, () =>
       inPod(daemon, bare(), async (pod) => {
         const id = await runIn(pod);
@@ -203,7 +203,7 @@ describe("a conmon", () => {
   );
 
   test(
-    "that was stopped does not keep StopPodSandbox from ending all containers",
+    "that was suspended does not keep StopPodSandbox from ending all containers",
     leakless(served, () =>
       inPod(daemon, bare(), async (pod) => {
         const ids = [await runIn(pod), await runIn(pod)];

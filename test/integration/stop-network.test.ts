@@ -1,4 +1,4 @@
-/** The end of pod networks: plugins that will not, and addresses whose records were lost. */
+/** The removal of pod networks: plugins that fail, and addresses whose records were lost. */
 import assert from "node:assert/strict";
 import { mkdirSync, mkdtempSync, readdirSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -27,7 +27,7 @@ import {
   takenAddresses,
   until,
   withPod,
-} from "./pods.ts";
+} from "../support/suites/pods.ts";
 
 async function pending(daemon: TestDaemon): Promise<readonly { readonly sandboxId: string }[]> {
   return (await runtimeFact(daemon, "pendingNetworkRemovals")) as { readonly sandboxId: string }[];
@@ -41,7 +41,7 @@ function findable(changes: Parameters<typeof pod>[1] = {}): PodSandboxConfig {
 }
 
 const nothingPends = (daemon: TestDaemon): Promise<unknown> =>
-  until("no removal is owed", async () => (await pending(daemon)).length === 0);
+  until("no removal is pending", async () => (await pending(daemon)).length === 0);
 
 describe("a database that is lost", () => {
   let daemon: TestDaemon;
@@ -58,7 +58,7 @@ describe("a database that is lost", () => {
     }
   }
 
-  test("costs no address, of living pods or of stopped ones, and touches nobody else's", async () => {
+  test("leaks no address of running or stopped pods, and releases no address of another runtime", async () => {
     const portMappings = [{ containerPort: 80, hostPort: 18_085 }];
     const ids = [
       await runPod(daemon, findable({ portMappings })),
@@ -89,7 +89,7 @@ describe("a database that is lost", () => {
     assert.deepEqual(notes(), []);
   });
 
-  test("and a removal that is not done yet goes on after a further restart", async () => {
+  test("does not lose a pending network removal, not even after another restart", async () => {
     const id = await runPod(daemon, findable());
     const plugins = path.join(daemon.paths.directory, "no-plugins");
     mkdirSync(plugins);
@@ -97,8 +97,8 @@ describe("a database that is lost", () => {
     loseDatabase();
     daemon.writeConfig({ cni: { bin_dirs: [plugins] } });
     await launchDaemon(daemon);
-    const owed = await until("it is owed", async () => (await pending(daemon))[0]);
-    assert.equal(owed.sandboxId, id);
+    const removal = await until("the removal is pending", async () => (await pending(daemon))[0]);
+    assert.equal(removal.sandboxId, id);
     await daemon.kill9();
     daemon.writeConfig({});
     await launchDaemon(daemon);
@@ -149,7 +149,7 @@ describe("a plugin at the end of a pod", () => {
   }
 
   test(
-    "that hangs with a child of its own is killed with it; the queue takes over",
+    "that hangs with a child process is killed with it, and the queue takes over",
     leakless(served, async () => {
       const id = await runPod(daemon, pod());
       plugin.on("DEL", { does: "hang", withGrandchild: true });
@@ -196,7 +196,7 @@ describe("a plugin at the end of a pod", () => {
   }
 
   test(
-    "that prints rubbish and succeeds has succeeded",
+    "that prints invalid output and exits with 0 has succeeded",
     leakless(served, async () => {
       const id = await runPod(daemon, pod());
       plugin.on("DEL", { does: "print", stdout: "rubbish", exitCode: 0 });
@@ -206,7 +206,7 @@ describe("a plugin at the end of a pod", () => {
   );
 
   test(
-    "that is not there any more is named; the queue waits for it",
+    "that no longer exists is named, and the queue waits for it",
     leakless(served, async () => {
       const id = await runPod(daemon, pod());
       const file = path.join(plugin.binDir, plugin.type);
@@ -218,7 +218,7 @@ describe("a plugin at the end of a pod", () => {
   );
 
   test(
-    "is called as the pod's conflist had it, though that was changed or deleted meanwhile",
+    "is called with the pod's conflist, even if that was changed or deleted meanwhile",
     leakless(served, async () => {
       const { confDir } = daemon.paths;
       for (const change of ["changed", "deleted"]) {
@@ -245,7 +245,7 @@ describe("a plugin at the end of a pod", () => {
   );
 
   test(
-    "gets no namespace when that is gone",
+    "gets no namespace if it no longer exists",
     leakless(served, async () => {
       const id = await runPod(daemon, pod());
       await output("umount", pinsOf(daemon, id).net);
@@ -271,7 +271,7 @@ describe("a plugin at the end of a pod", () => {
     const valid = (call: PluginCall | undefined): unknown =>
       call?.config["cni.dev/valid-attachments"];
 
-    test("is told at the start which pods there are", async () => {
+    test("gets the list of pods at the start", async () => {
       await withPod(daemon, pod(), async (id) => {
         await daemon.kill9();
         await launchDaemon(daemon);
@@ -281,7 +281,7 @@ describe("a plugin at the end of a pod", () => {
       });
     });
 
-    test("is not told before what is owed has been removed", async () => {
+    test("is not sent before the pending networks have been removed", async () => {
       await withPod(daemon, pod(), async (alive) => {
         const id = await runPod(daemon, pod());
         plugin.on("DEL", { does: "fail", error: { code: 11, msg: "not now" } });
@@ -299,7 +299,7 @@ describe("a plugin at the end of a pod", () => {
       });
     });
 
-    test("is told nothing when the record of a pod cannot be read", async () => {
+    test("gets no list if the record of a pod cannot be read", async () => {
       await withPod(daemon, pod(), async () => {
         const lost = await runPod(daemon, findable());
         await daemon.kill9();

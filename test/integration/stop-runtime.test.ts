@@ -17,8 +17,16 @@ import {
   runIn,
   start,
   stop,
-} from "./containers.ts";
-import { bare, code, failsWith, leakless, runtimeFact, stopPod, until } from "./pods.ts";
+} from "../support/suites/containers.ts";
+import {
+  bare,
+  code,
+  failsWith,
+  leakless,
+  runtimeFact,
+  stopPod,
+  until,
+} from "../support/suites/pods.ts";
 
 let node: Node;
 let daemon: TestDaemon;
@@ -76,7 +84,7 @@ describe("while StartContainer hangs", () => {
   }
 
   test(
-    "RemoveContainer and StopPodSandbox do not wait for it, whether its caller is there or not",
+    "RemoveContainer and StopPodSandbox do not wait for it, even if its caller has disconnected",
     leakless(served, () =>
       inPod(daemon, bare(), async (pod) => {
         const [removed, stopped] = [await createIn(pod), await createIn(pod)];
@@ -101,7 +109,7 @@ describe("while StartContainer hangs", () => {
 
 for (const does of ["hang", "fail"] as const) {
   test(
-    `an OCI runtime whose delete ${does}s keeps neither Stop nor Remove, and leaves nothing`,
+    `an OCI runtime whose delete ${does}s blocks neither Stop nor Remove, and leaves nothing`,
     leakless(served, () =>
       inPod(daemon, bare(), async (pod) => {
         const id = await runIn(pod);

@@ -19,7 +19,7 @@ import {
   runIn,
   script,
   stop,
-} from "./containers.ts";
+} from "../support/suites/containers.ts";
 import {
   bare,
   code,
@@ -35,9 +35,9 @@ import {
   stopPod,
   until,
   withPod,
-} from "./pods.ts";
+} from "../support/suites/pods.ts";
 
-interface FailedEnd {
+interface FailedTeardown {
   readonly subject: string;
   readonly tries: number;
   readonly lastError: string;
@@ -51,8 +51,8 @@ let node: Node;
 let daemon: TestDaemon;
 const served = (): TestDaemon => daemon;
 
-async function failedEnds(): Promise<readonly FailedEnd[]> {
-  return (await runtimeFact(daemon, "failedEnds")) as readonly FailedEnd[];
+async function failedTeardowns(): Promise<readonly FailedTeardown[]> {
+  return (await runtimeFact(daemon, "failedEnds")) as readonly FailedTeardown[];
 }
 
 /** Runs a container that has a process waiting for the disk. */
@@ -94,7 +94,9 @@ async function stopAndRemove(): Promise<void> {
   assert.equal((await containerStatus(daemon, other)).state, EXITED);
   assert.equal((await statusOf(daemon, stuck.id)).state, NOTREADY);
   await assert.rejects(removePod(daemon, stuck.id), failsWith(code.deadlineExceeded, named));
-  const failures = (await failedEnds()).filter(({ subject }) => [id, stuck.id].includes(subject));
+  const failures = (await failedTeardowns()).filter(({ subject }) =>
+    [id, stuck.id].includes(subject),
+  );
   assert.equal(failures.length, 2);
   for (const { tries, lastError } of failures) {
     assert.ok(tries >= 2);
@@ -125,14 +127,14 @@ async function outliveFirstProcess(): Promise<void> {
   assert.equal((await exited(daemon, id)).exitCode, 3);
   await stop(daemon, id);
   await assert.rejects(remove(daemon, id), failsWith(code.deadlineExceeded, named));
-  assert.ok((await failedEnds()).some(({ subject }) => subject === id));
+  assert.ok((await failedTeardowns()).some(({ subject }) => subject === id));
   await disk.release();
   await remove(daemon, id);
   await closePod(stuck);
 }
 
 /** Creates that look at volumes there say which, and take no more threads than they may. */
-async function lookAtVolumes(): Promise<void> {
+async function checkVolumes(): Promise<void> {
   await using disk = await StuckDisk.mount();
   const stuck = await openPod(daemon, bare());
   // More than the pool has threads.
@@ -172,10 +174,10 @@ describe("a process that hangs in the kernel", { skip: noStuckDisk }, () => {
 
   // At once: most of the time is the patience of kills that fail.
   test(
-    "is named by what it keeps from ending, delays nothing else, and leaves nothing when it goes on",
+    "is named in the errors of what waits for it, delays nothing else, and leaves nothing when it continues",
     leakless(served, async () => {
-      await Promise.all([stopAndRemove(), outliveFirstProcess(), lookAtVolumes()]);
-      assert.deepEqual(await failedEnds(), []);
+      await Promise.all([stopAndRemove(), outliveFirstProcess(), checkVolumes()]);
+      assert.deepEqual(await failedTeardowns(), []);
     }),
   );
 });

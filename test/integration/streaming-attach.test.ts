@@ -1,4 +1,5 @@
-/** Attach by a client's streams: several at once, leaving, stdin that is used once, terminals. */
+/** Attach: several clients, disconnects, stdin_once, terminals. */
+// variants: shim
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
 import type { TestDaemon } from "../support/daemon.ts";
@@ -11,9 +12,9 @@ import {
   RUNNING,
   runIn,
   script,
-} from "./containers.ts";
-import { bare, code, failsWith, leakless } from "./pods.ts";
-import { openAttach, transports } from "./streams.ts";
+} from "../support/suites/containers.ts";
+import { bare, code, failsWith, leakless } from "../support/suites/pods.ts";
+import { openAttach, transports } from "../support/suites/streams.ts";
 
 let node: Node;
 let daemon: TestDaemon;
@@ -33,7 +34,7 @@ const parrot = "echo first; while read line; do echo $line; echo e$line >&2; don
 for (const transport of transports) {
   describe(`Attach over ${transport}`, () => {
     test(
-      "joins several clients, which leave without ending anything",
+      "connects several clients, which disconnect without ending anything",
       leakless(served, () =>
         inPod(daemon, bare(), async (pod) => {
           const id = await runIn(pod, script(parrot, { stdin: true }));
@@ -54,7 +55,7 @@ for (const transport of transports) {
     );
 
     test(
-      "ends a stdin that is used once with its client's",
+      "closes a stdin with stdin_once when its client closes it",
       leakless(served, () =>
         inPod(daemon, bare(), async (pod) => {
           const config = { stdin: true, stdinOnce: true };
@@ -93,7 +94,7 @@ for (const transport of transports) {
 }
 
 test(
-  "Attach refuses what cannot be, before it hands out an address",
+  "Attach refuses an invalid request before it returns an address",
   leakless(served, () =>
     inPod(daemon, bare(), async (pod) => {
       const id = await runIn(pod);

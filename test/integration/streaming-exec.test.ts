@@ -1,4 +1,5 @@
-/** Exec by a client's streams: what is carried, how it ends, and that nothing of it stays. */
+/** Exec: its streams, its end, and that it leaves nothing. */
+// variants: shim, runc
 import assert from "node:assert/strict";
 import { readdirSync, readFileSync } from "node:fs";
 import { after, before, describe, test } from "node:test";
@@ -16,9 +17,9 @@ import {
   script,
   sh,
   stop,
-} from "./containers.ts";
-import { bare, code, failsWith, leakless, until } from "./pods.ts";
-import { openExec, transports } from "./streams.ts";
+} from "../support/suites/containers.ts";
+import { bare, code, failsWith, leakless, until } from "../support/suites/pods.ts";
+import { openExec, transports } from "../support/suites/streams.ts";
 
 let node: Node;
 let daemon: TestDaemon;
@@ -85,7 +86,7 @@ for (const transport of transports) {
     );
 
     test(
-      "says what is typed into a terminal, and its exit code",
+      "echoes what is typed into a terminal, and returns the exit code",
       leakless(served, async () => {
         const client = await openExec(daemon, id, ["/bin/sh"], { transport, terminal: true });
         client.type("echo a$((1+1))b; exit 5\n");
@@ -95,7 +96,7 @@ for (const transport of transports) {
     );
 
     test(
-      "tells why a command cannot be run",
+      "says why a command cannot be run",
       leakless(served, async () => {
         for (const terminal of [false, true]) {
           const client = await openExec(daemon, id, ["/no/such"], { transport, terminal });
@@ -105,7 +106,7 @@ for (const transport of transports) {
     );
 
     test(
-      "cuts nothing of 200 MB, and the daemon's memory stays flat",
+      "passes 200 MB completely, and the daemon's memory stays flat",
       leakless(served, async () => {
         const rss = (): number =>
           Number(/VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${daemon.pid}/status`, "utf8"))?.[1]);
@@ -154,7 +155,7 @@ for (const transport of transports) {
 }
 
 test(
-  "Exec refuses what cannot be, before it hands out an address",
+  "Exec refuses an invalid request before it returns an address",
   leakless(served, async () => {
     const exec = (changes: object): Promise<unknown> =>
       daemon.client.runtime.exec({ containerId: id, cmd: ["true"], stdout: true, ...changes });
@@ -172,7 +173,7 @@ test(
 );
 
 test(
-  "a container that stopped before its client came is told as that",
+  "the error says that a container stopped before its client connected",
   leakless(served, () =>
     inPod(daemon, bare(), async (own) => {
       const other = await runIn(own);

@@ -6,10 +6,10 @@ import type { Duplex } from "node:stream";
 import { text } from "node:stream/consumers";
 import { after, before, describe, test } from "node:test";
 import type { TestDaemon } from "../support/daemon.ts";
-import { inPod, Node, runIn, script, sh } from "./containers.ts";
-import { bare, code, failsWith, leakless, until } from "./pods.ts";
+import { inPod, Node, runIn, script, sh } from "../support/suites/containers.ts";
+import { bare, code, failsWith, leakless, until } from "../support/suites/pods.ts";
 import { podConfig } from "../support/pod.ts";
-import { openForward, transports } from "./streams.ts";
+import { openForward, transports } from "../support/suites/streams.ts";
 
 let node: Node;
 let daemon: TestDaemon;
@@ -96,7 +96,7 @@ for (const transport of transports) {
 }
 
 test(
-  "PortForward needs a sandbox that is ready, and ports that are some",
+  "PortForward requires a ready sandbox, and valid ports",
   leakless(served, () =>
     inPod(daemon, bare(), async (pod) => {
       const ask = (podSandboxId: string, port: readonly number[] = []): Promise<unknown> =>

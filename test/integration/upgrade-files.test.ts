@@ -1,6 +1,6 @@
 /**
- * Pods of a davit that kept a pod's files in a directory of the state itself, which every user of the node
- * could enter: the next davit takes them up, closes them, and removes them.
+ * Pods of an older davit, which kept a pod's files in a directory of the state that every user of the node could
+ * enter: the next davit restores the pods, restricts access to the files, and removes them.
  */
 import assert from "node:assert/strict";
 import { chmodSync, chownSync, mkdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
@@ -8,7 +8,16 @@ import path from "node:path";
 import { after, before, test } from "node:test";
 import type { PodSandboxConfig } from "../../src/gen/runtime/v1/api_pb.ts";
 import type { TestDaemon } from "../support/daemon.ts";
-import { closePod, createIn, Node, openPod, type Pod, runIn, sh, start } from "./containers.ts";
+import {
+  closePod,
+  createIn,
+  Node,
+  openPod,
+  type Pod,
+  runIn,
+  sh,
+  start,
+} from "../support/suites/containers.ts";
 import {
   bare,
   fileOf,
@@ -25,7 +34,7 @@ import {
   stopPod,
   userRange,
   withPod,
-} from "./pods.ts";
+} from "../support/suites/pods.ts";
 
 let node: Node;
 let daemon: TestDaemon;
@@ -35,7 +44,7 @@ before(async () => {
   node = await Node.startWithBusybox();
   daemon = node.daemon;
   openDirectories(daemon);
-  // The first pod makes the bridge, which stays.
+  // The first pod creates the bridge, which stays.
   await withPod(daemon, pod(), async () => undefined);
 });
 after(() => node[Symbol.asyncDispose]());
@@ -70,7 +79,7 @@ const pods: Readonly<Record<string, readonly [config: () => PodSandboxConfig, gr
 
 for (const [what, [config, group]] of Object.entries(pods)) {
   test(
-    `${what} goes on, is closed to other users, and leaves nothing`,
+    `${what} keeps running, is closed to other users, and leaves nothing`,
     leaklessAcross(served, async () => {
       const at = await openPod(daemon, config());
       const running = await runIn(at);

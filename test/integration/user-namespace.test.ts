@@ -1,4 +1,4 @@
-/** Pods in a user namespace of their own: who their processes and files are, inside and on the node. */
+/** Pods in a user namespace of their own: the ids of processes and files, inside and on the node. */
 import assert from "node:assert/strict";
 import {
   chmodSync,
@@ -34,7 +34,7 @@ import {
   script,
   sh,
   exited,
-} from "./containers.ts";
+} from "../support/suites/containers.ts";
 import {
   CONTAINER,
   code,
@@ -59,7 +59,7 @@ import {
   runPod,
   statusOf,
   withPod,
-} from "./pods.ts";
+} from "../support/suites/pods.ts";
 
 const { hostId: first, length } = range;
 const image = "registry.k8s.io/e2e/owners:1";
@@ -99,7 +99,7 @@ before(async () => {
   await pull(daemon, declaring);
   await node.registry.push("e2e/nothing", imageOf([], {}), ["1"]);
   await pull(daemon, nothing);
-  // The first pod makes the bridge.
+  // The first pod creates the bridge.
   await withPod(daemon, pod(), async () => undefined);
   openDirectories(daemon);
   chmodSync(directory, 0o755);
@@ -133,7 +133,7 @@ const idsOf = (pid: number): readonly string[] =>
 
 describe("a pod in a user namespace", () => {
   test(
-    "is root inside, and nobody special on the node",
+    "is root inside, and an ordinary user on the node",
     running(owners, async (id) => {
       assert.equal(await sh(daemon, id, "id -u; id -g"), "0\n0");
       const map = await sh(daemon, id, "cat /proc/self/uid_map /proc/self/gid_map | tr -s ' '");
@@ -185,7 +185,7 @@ describe("a pod in a user namespace", () => {
   );
 
   test(
-    "runs as the user that is asked for",
+    "runs as the requested user",
     running(
       () => container({ linux: { securityContext: { runAsUser: { value: 1000n } } } }),
       async (id) => {
@@ -236,7 +236,7 @@ describe("a pod in a user namespace", () => {
   );
 
   test(
-    "writes the sysctls that it asks for",
+    "writes the requested sysctls",
     leakless(served, () => {
       const config = mapped();
       assert.ok(config.linux !== undefined);
@@ -312,7 +312,7 @@ describe("volumes of images in such a pod", () => {
 
 describe("a user namespace and a shared PID namespace", () => {
   test(
-    "see the holder, which nobody in the pod can trace",
+    "show the holder, which no process in the pod can trace",
     leakless(served, () =>
       inPod(daemon, mapped({ pid: POD }), async (pod) => {
         const addCapabilities = ["SYS_PTRACE"];
@@ -376,7 +376,7 @@ describe("a user namespace on the node's network", () => {
 
 describe("status", () => {
   test(
-    "tells the ids of a pod, and where its user namespace is",
+    "has the ids of a pod, and the path of its user namespace",
     leakless(served, () =>
       withPod(daemon, mapped(), async (id) => {
         const { linux } = await statusOf(daemon, id);
@@ -471,7 +471,7 @@ describe("refusals", () => {
 
 describe("the daemon's end", () => {
   test(
-    "leaves such a pod as it is, and the next one takes it up",
+    "does not affect such a pod, and the next daemon restores it",
     leaklessAcross(served, () =>
       inPod(daemon, mapped({ pid: POD }), async (pod) => {
         const id = await runIn(pod, script("trap 'exit 7' TERM; while :; do sleep 0.1; done"));

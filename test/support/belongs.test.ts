@@ -52,7 +52,7 @@ describe("ownsTemporary()", () => {
 });
 
 describe("belongsToFile()", () => {
-  test("counts whatever appeared, and what is gone but for mounts", () => {
+  test("counts everything that appeared, and everything except mounts that disappeared", () => {
     assert.ok(belongsToFile(more("mount", "/no/such/place (tmpfs x)")));
     assert.ok(belongsToFile(more("link", "veth0 (veth)")));
     assert.ok(belongsToFile(gone("link", "veth0 (veth)")));

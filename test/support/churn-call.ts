@@ -1,6 +1,6 @@
 /**
- * One call of a kubelet that has bad days: with a short deadline, cancelled, sent twice, or crossed
- * by somebody else's stop or removal; and what it may be answered with.
+ * One call of a troubled kubelet: with a short deadline, cancelled, sent twice, or at the same time as a stop or
+ * removal by another client; and the answers that it may get.
  */
 import { setTimeout as sleep } from "node:timers/promises";
 import type { CallOptions } from "../../src/client/cri-client.ts";
@@ -8,8 +8,8 @@ import { type ErrorKind, kindOf, messageOf } from "../../src/base/errors.ts";
 import type { Random } from "./random.ts";
 
 /**
- * The errors that a kubelet fixes by asking again, and why it does. `internal` and `unknown` are
- * not among them: they say that something is broken, and kubelet can only repeat itself.
+ * The errors that a kubelet handles with a retry, and why. `internal` and `unknown` are not among them: they say
+ * that something is broken, and a retry does not help.
  */
 export const retryable = {
   canceled: "the caller went away itself",
@@ -26,18 +26,18 @@ type Retryable = keyof typeof retryable;
 const ownFault = ["canceled", "deadline-exceeded"] as const;
 const crossed = ["failed-precondition", "not-found", "aborted"] as const;
 
-/** What each method may fail with here: a kubelet sends the same bytes for the same attempt. */
+/** The errors that each method may return. A kubelet sends the same bytes for the same attempt. */
 const allowed = {
   runPodSandbox: [...ownFault, "unavailable", "already-exists"],
   createContainer: [...ownFault, ...crossed, "unavailable", "already-exists"],
   startContainer: [...ownFault, ...crossed],
   execSync: [...ownFault, ...crossed],
-  // Idempotent: what is gone or stopped already is a success.
+  // Idempotent: success for an object that is removed or stopped already.
   stopContainer: ownFault,
   removeContainer: ownFault,
   stopPodSandbox: ownFault,
   removePodSandbox: ownFault,
-  // Never too early and never in the wrong state, but perhaps too late.
+  // The call is never too early and never in the wrong state, but it can be too late.
   containerStatus: ["not-found"],
   podSandboxStatus: ["not-found"],
   listPodSandbox: [],
@@ -50,16 +50,16 @@ const allowed = {
 /** The methods that churn calls. */
 export type Method = keyof typeof allowed;
 
-/** What is done to one call. */
+/** The trouble of one call. */
 export interface Trouble {
   readonly deadlineMs?: number;
-  /** The client goes away after this time. */
+  /** The client disconnects after this time. */
   readonly cancelAfterMs?: number;
   /** The same bytes are sent again after this time, without trouble of their own. */
   readonly againAfterMs?: number;
 }
 
-/** Half of all calls are left alone. */
+/** Half of all calls have no trouble. */
 export function chooseTrouble(random: Random): Trouble {
   const deadlineMs = (): number => random.spread(50, 5_000);
   const cancelAfterMs = (): number => random.spread(1, 400);
@@ -72,7 +72,7 @@ export function chooseTrouble(random: Random): Trouble {
   return { cancelAfterMs: cancelAfterMs(), againAfterMs: againAfterMs() };
 }
 
-/** How many calls ended how, and what must not have happened. */
+/** Counts the results of calls, and collects violations. */
 export class Ledger {
   readonly violations: string[] = [];
   readonly #outcomes = new Map<string, number>();
@@ -101,10 +101,10 @@ export class Ledger {
   }
 }
 
-/** Longer than any call here takes, also on a busy machine: kubelet's own patience. */
+/** Longer than any call takes, also on a busy machine: the timeout of the kubelet. */
 const calmMs = 120_000;
 
-/** Makes calls for one pod of the churn, and judges their ends. */
+/** Makes calls for one pod of the churn, and checks their results. */
 export class Caller {
   readonly #ledger: Ledger;
   readonly #who: string;
@@ -119,8 +119,8 @@ export class Caller {
   }
 
   /**
-   * Makes a call, once or twice, with this trouble. undefined when no answer came, for whatever
-   * reason a kubelet can live with; any other reason is noted as a violation.
+   * Makes a call, once or twice, with this trouble. Returns undefined if it failed with an error that a kubelet
+   * handles. Any other error is recorded as a violation.
    */
   async call<T>(
     method: Method,

@@ -1,7 +1,7 @@
 /**
- * Pods that come and go while everything gets in their way, each looked after as a kubelet does:
- * look what there is, do the next step, whatever became of the last one. What comes when follows
- * from a seed, as far as the machine's own timing lets it.
+ * Pods that are created and removed while calls are cancelled, repeated and cut short. Each pod is handled as a
+ * kubelet does it: list what exists, then do the next step, even if the last one failed. A seed decides the
+ * order of events, as far as the timing of the machine allows.
  */
 import { mkdirSync } from "node:fs";
 import path from "node:path";
@@ -17,8 +17,8 @@ import {
 import { Caller, chooseTrouble, Ledger, type Method, type Trouble } from "./churn-call.ts";
 import type { Random } from "./random.ts";
 
-/** What is churned, and with what. */
-export interface ChurnOptions {
+/** The server, the image and the pods of a churn. */
+interface ChurnOptions {
   readonly client: CriClient;
   readonly random: Random;
   /** An image with busybox in it, which the node has. */
@@ -27,7 +27,7 @@ export interface ChurnOptions {
   readonly podConfig: (random: Random, at: number) => PodSandboxConfig;
 }
 
-// A kubelet would go on forever; here it must be through by then.
+// A kubelet would try forever. Here every pod must reach its goal within so many attempts.
 const maxSyncs = 200;
 const observeEveryMs = 40;
 
@@ -41,7 +41,7 @@ export class Churn {
     this.#options = options;
   }
 
-  /** Lets so many pods live, some at a time, and looks at everything meanwhile. */
+  /** Runs and removes so many pods, some at the same time, and lists and reads everything meanwhile. */
   async lives(count: number, parallel: number): Promise<void> {
     const end = this.#begun + count;
     const over = new AbortController();
@@ -52,7 +52,7 @@ export class Churn {
         try {
           await new Life(this.#options, this.ledger, at).live();
         } catch (error) {
-          // One life must not end the others in their midst.
+          // The failure of one pod must not stop the others.
           this.ledger.violate(`pod ${at}: ${String(error)}`);
         }
       }
@@ -161,7 +161,7 @@ class Life {
     return answer?.items ?? [];
   }
 
-  /** The pod's ready sandbox. Where there is none, it asks for one, and looks again later. */
+  /** The pod's ready sandbox. If there is none, requests one and returns undefined: the next sync checks again. */
   async #sandbox(): Promise<string | undefined> {
     const items = await this.#sandboxes();
     const [ready, ...more] = items.filter(({ state }) => state === PodSandboxState.SANDBOX_READY);
@@ -193,7 +193,7 @@ class Life {
         await this.#use(latest.id);
         return true;
       case ContainerState.CONTAINER_EXITED:
-        if (await this.#endedWell(latest.id)) return true;
+        if (await this.#endedAsExpected(latest.id)) return true;
         break;
       case ContainerState.CONTAINER_CREATED:
         if (!this.#random.chance(0.8)) break;
@@ -213,8 +213,8 @@ class Life {
     return false;
   }
 
-  /** Whether the end of a container is the one that it was made for. */
-  async #endedWell(containerId: string): Promise<boolean> {
+  /** Whether a container ended in the way that its program ends. */
+  async #endedAsExpected(containerId: string): Promise<boolean> {
     const answer = await this.#caller.call("containerStatus", (options) =>
       this.#client.runtime.containerStatus({ containerId }, options),
     );
@@ -268,7 +268,7 @@ class Life {
     await crossing;
   }
 
-  /** Stops or removes the pod or the container in the middle of what goes on. */
+  /** Stops or removes the pod or the container while other operations on it run. */
   async #cross(podSandboxId: string, containerId: string | undefined): Promise<void> {
     const afterMs = this.#random.between(0, 80);
     const method = this.#random.pick(["stop", "remove"]);

@@ -72,7 +72,7 @@ describe("ScriptedPlugin", () => {
     assert.equal((await call(plugin, "ADD")).signal, "SIGKILL");
   });
 
-  test("hangs until it is killed, and waits until it is let go", async () => {
+  test("hangs until it is killed, and waits until it is released", async () => {
     const plugin = newPlugin();
     plugin.on("DEL", { does: "hang" });
     const hanging = begin(plugin, "DEL");

@@ -1,4 +1,4 @@
-/** CNI for tests: the conflist that the budgets are measured with, and a plugin that obeys. */
+/** CNI for tests: the conflist that benchmarks use, too, and a scripted plugin. */
 import { mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
@@ -14,7 +14,7 @@ export interface Conflist {
 /** The bridge of `bridgeConflist`. The plugin makes it with the first pod and never removes it. */
 export const testBridge = "dvt0";
 
-export interface BridgeOptions {
+interface BridgeOptions {
   /** Where host-local keeps its addresses: a directory of the test's own. */
   readonly ipamDir: string;
   /** One range each; a second one of the other family makes the network dual stack. */
@@ -53,16 +53,16 @@ export function bridgeConflist(options: BridgeOptions): Conflist {
   };
 }
 
-/** Puts a conflist into `confDir` by rename, as one event for whoever watches the directory. */
+/** Writes a conflist into `confDir` by rename, as one event for a watcher of the directory. */
 export function writeConflist(confDir: string, file: string, conflist: Conflist): void {
   mkdirSync(confDir, { recursive: true });
-  // A name that no runtime takes for a configuration.
+  // A name that no runtime reads as a configuration.
   const temporary = path.join(confDir, `.${file}.tmp`);
   writeFileSync(temporary, `${JSON.stringify(conflist, null, 2)}\n`);
   renameSync(temporary, path.join(confDir, file));
 }
 
-/** One call of a scripted plugin, as it saw it. */
+/** One call of a scripted plugin, as it received it. */
 export interface PluginCall {
   /** ADD, DEL, CHECK, VERSION, STATUS or GC. */
   readonly command: string;
@@ -84,21 +84,21 @@ export type PluginBehaviour =
       readonly stderr?: string;
       readonly exitCode: number;
     }
-  /** Is killed by a signal, with nothing said. */
+  /** Kills itself with a signal, without output. */
   | { readonly does: "die" }
   /** Never returns; `withGrandchild` leaves a child that holds its stdout. */
   | { readonly does: "hang"; readonly withGrandchild?: boolean }
   /** Returns only when `file` of its directory is gone: see `ScriptedPlugin.block`. */
   | { readonly does: "wait"; readonly file: string; readonly then?: PluginBehaviour };
 
-/** What each command does; one that is not named succeeds. */
+/** What each command does. A command that is not named succeeds. */
 export type PluginScript = Readonly<Partial<Record<string, PluginBehaviour>>>;
 
-/** A plugin in a directory of the test's own, which records its calls and does as it was told. */
+/** A plugin in a directory of the test. It records its calls and follows a script. */
 export class ScriptedPlugin {
-  /** To be the first of the runtime's plugin directories. */
+  /** The directory to configure as the runtime's first plugin directory. */
   readonly binDir: string;
-  /** What a conflist calls it. */
+  /** Its type in a conflist. */
   readonly type: string;
   readonly #directory: string;
   #script: PluginScript = {};
@@ -117,7 +117,7 @@ export class ScriptedPlugin {
     writeFileSync(path.join(this.binDir, type), script, { mode: 0o755 });
   }
 
-  /** From now on `command` does this. Calls that are under way go on as they began. */
+  /** Sets what `command` does from now on. Calls that have begun keep their behaviour. */
   on(command: string, behaviour: PluginBehaviour): void {
     this.#script = { ...this.#script, [command]: behaviour };
     const file = path.join(this.#directory, "script.json");
@@ -125,7 +125,7 @@ export class ScriptedPlugin {
     renameSync(`${file}.tmp`, file);
   }
 
-  /** Lets calls of `command` begin and not end until the returned function is called. */
+  /** Blocks calls of `command` from now on until the returned function is called. */
   block(command: string, then?: PluginBehaviour): () => void {
     this.#gates += 1;
     const file = `gate-${this.#gates}`;
@@ -137,7 +137,7 @@ export class ScriptedPlugin {
     };
   }
 
-  /** The calls until now, oldest first; of one command if it is named. */
+  /** The calls so far, oldest first; only those of `command` if it is given. */
   calls(command?: string): readonly PluginCall[] {
     const directory = path.join(this.#directory, "calls");
     return readdirSync(directory)

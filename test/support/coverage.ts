@@ -10,19 +10,19 @@ import type { TestEvent } from "node:test/reporters";
 
 type Summary = Extract<TestEvent, { type: "test:coverage" }>["data"]["summary"];
 
-/** What the report holds of one file. */
+/** The coverage of one file in the report. */
 export type CoveredFile = Pick<
   Summary["files"][number],
   "path" | "totalLineCount" | "coveredLineCount" | "totalBranchCount" | "coveredBranchCount"
 >;
 
 /** Percentages. */
-export interface Coverage {
+interface Coverage {
   readonly lines: number;
   readonly branches: number;
 }
 
-export interface CoverageVerdict {
+interface CoverageVerdict {
   /** A row for each directory: its files, lines and branches. */
   readonly table: string;
   /** A row for each directory with a floor. */
@@ -35,14 +35,14 @@ const repo = path.resolve(import.meta.dirname, "../..");
 const floorFile = "scripts/coverage-floor.json";
 
 /** The floors, by directory. */
-export const floors = JSON.parse(readFileSync(path.join(repo, floorFile), "utf8")) as Readonly<
+const floors = JSON.parse(readFileSync(path.join(repo, floorFile), "utf8")) as Readonly<
   Record<string, Coverage>
 >;
 
 /** The directories that have a floor. */
 export const measured: readonly string[] = Object.keys(floors);
 
-/** True for a test file whose run is measured: those of the measured directories, and the one that loads all modules. */
+/** True for a test file whose run is measured: in a measured directory, or the one that loads all modules. */
 export function isMeasured(file: string): boolean {
   return file === "test/gate/loads.test.ts" || measured.some((each) => file.startsWith(`${each}/`));
 }
@@ -57,7 +57,7 @@ export function coverageOptions(): readonly string[] {
   ];
 }
 
-/** Holds the report's files against the floors. A floor without any file is below it. */
+/** Compares the report's files with the floors. A directory without any file is below its floor. */
 export function judgeCoverage(
   files: readonly CoveredFile[],
   limits: Readonly<Record<string, Coverage>> = floors,
@@ -105,7 +105,7 @@ function sum(files: readonly CoveredFile[]): Coverage {
   };
 }
 
-/** Rounded down, so that what is printed as the floor has reached it. */
+/** Rounded down, so that a value that is printed as the floor has reached it. */
 function percent(share: number): string {
   return `${(Math.floor(share * 10) / 10).toFixed(1)} %`;
 }

@@ -1,6 +1,6 @@
 /**
- * The daemon's memory from outside: what it holds after a full collection, by the inspector
- * that SIGUSR1 opens in any Node (on 127.0.0.1:9229, so only in a network namespace of one's own).
+ * Measures the daemon's memory from outside after a full garbage collection, through the inspector that SIGUSR1
+ * opens in Node (on 127.0.0.1:9229, so use it only in a network namespace of your own).
  */
 import { once } from "node:events";
 import { readFileSync } from "node:fs";
@@ -14,14 +14,14 @@ interface Answer {
   readonly error?: { readonly message: string };
 }
 
-/** What a process holds. Bytes. */
-export interface MemoryUse {
+/** The memory of a process. Bytes. */
+interface MemoryUse {
   /**
    * Objects that are in use, and buffers outside of the heap. Without compiled code, which V8 adds
    * and drops as it likes: some 100 KiB in the first few hundred pods.
    */
   readonly heap: number;
-  /** Memory of its own that the process keeps, used or not (RssAnon, proc_pid_status(5)). */
+  /** Anonymous memory of the process, used or not (RssAnon, proc_pid_status(5)). */
   readonly resident: number;
 }
 
@@ -50,7 +50,7 @@ export class DaemonMemory implements Disposable {
   }
 
   async use(): Promise<MemoryUse> {
-    // Twice: finalizers of the first collection let go of what the second one takes.
+    // Twice: finalizers of the first collection release objects that the second one frees.
     await this.#call("HeapProfiler.collectGarbage");
     await this.#call("HeapProfiler.collectGarbage");
     const { result } = await this.#call("Runtime.evaluate", {
@@ -81,7 +81,7 @@ export class DaemonMemory implements Disposable {
   }
 }
 
-/** Runs in the daemon, so it uses nothing from here. */
+/** Runs in the daemon, so it uses nothing of this module. */
 function usedByObjects(): number {
   const { getHeapSpaceStatistics } = process.getBuiltinModule("node:v8");
   return getHeapSpaceStatistics()
@@ -96,7 +96,7 @@ async function inspectorUrl(): Promise<string> {
       const [target] = targets;
       if (target !== undefined) return target.webSocketDebuggerUrl;
     } catch (error) {
-      // The signal is on its way, the inspector opens on a thread of its own.
+      // The inspector opens on a thread of its own, some time after the signal.
       if (tries === 100) throw error;
     }
     await sleep(50);

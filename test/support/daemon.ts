@@ -1,4 +1,4 @@
-/** A real daemon for integration tests: its own root, state, socket and network, in one directory. */
+/** A real daemon for integration tests, with root, state, socket and network in one directory. */
 import { type ChildProcess, execFileSync, spawn, spawnSync } from "node:child_process";
 import { existsSync, globSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -20,32 +20,32 @@ export interface ConfigTable {
 }
 
 export interface DaemonOptions {
-  /** Laid over the test's configuration, table by table. */
+  /** Merged into the test's configuration, table by table. */
   readonly config?: ConfigTable;
   /** The ranges of the bridge network; not used with `conflist`. */
   readonly subnets?: readonly string[];
-  /** Another network than bridge and portmap; null for a directory without any. */
+  /** A network other than bridge and portmap; null for none. */
   readonly conflist?: Conflist | null;
-  /** Looked at for plugins before /usr/lib/cni: `ScriptedPlugin.binDir`. */
+  /** A plugin directory that is searched before /usr/lib/cni: `ScriptedPlugin.binDir`. */
   readonly pluginDirs?: readonly string[];
   /** Added to the environment: crash points, an injected boot id. */
   readonly env?: Readonly<Record<string, string>>;
   /**
    * The program and its first arguments, before `serve --config FILE`; a .ts file is run by this
-   * node. The default is what DAVIT_TEST_ENTRY names, else bin/davit, which wants a build.
+   * node. The default is what DAVIT_TEST_ENTRY names, else bin/davit, which needs a build.
    */
   readonly entry?: readonly string[];
-  /** Root lies on a tmpfs of this many MiB, at `<directory>/disk`; and so does the state. */
+  /** Root and state are on a tmpfs of this many MiB, at `<directory>/disk`. */
   readonly diskMiB?: number;
-  /** With `diskMiB`: the state lies elsewhere. */
+  /** With `diskMiB`: the state is not on that tmpfs. */
   readonly stateElsewhere?: boolean;
   /** How long the first answer may take; 20000. */
   readonly readyTimeoutMs?: number;
 }
 
-/** Where the daemon keeps its things. */
-export interface DaemonPaths {
-  /** All others lie in it. */
+/** The paths of the daemon. */
+interface DaemonPaths {
+  /** All other paths are below it. */
   readonly directory: string;
   readonly root: string;
   readonly state: string;
@@ -70,7 +70,7 @@ export interface LogLine {
 /** A daemon that a test starts, kills and starts again on the same files. */
 export class TestDaemon implements AsyncDisposable {
   readonly paths: DaemonPaths;
-  /** All that it wrote to stderr, over restarts. */
+  /** Everything that it wrote to stderr, across restarts. */
   readonly lines: LogLine[] = [];
   readonly client: CriClient;
   readonly #options: DaemonOptions;
@@ -115,7 +115,7 @@ export class TestDaemon implements AsyncDisposable {
     }
   }
 
-  /** Only writes the files: for a daemon whose start is the test. Go on with `launch`. */
+  /** Only writes the files: for a daemon whose start is the test. `launch` starts it. */
   static prepare(options: DaemonOptions = {}): TestDaemon {
     const daemon = new TestDaemon(options);
     const { paths } = daemon;
@@ -130,7 +130,7 @@ export class TestDaemon implements AsyncDisposable {
     return daemon;
   }
 
-  /** Writes the configuration again, for the next start. */
+  /** Writes another configuration for the next start. */
   writeConfig(changes: ConfigTable): void {
     const { root, state, socket, confDir, config } = this.paths;
     const own: ConfigTable = {
@@ -143,7 +143,7 @@ export class TestDaemon implements AsyncDisposable {
     writeFileSync(config, stringify(merge(own, changes)));
   }
 
-  /** Writes the configuration that it was prepared with again, with changes, for the next start. */
+  /** Writes its original configuration with changes, for the next start. */
   changeConfig(changes: ConfigTable): void {
     this.writeConfig(merge(this.#options.config ?? {}, changes));
   }
@@ -179,11 +179,11 @@ export class TestDaemon implements AsyncDisposable {
         resolve({ code, signal });
       });
     });
-    // A start that nobody waits for must not end the test process by itself.
+    // A failed start that is not awaited must not end the test process.
     this.#exited.catch(() => undefined);
   }
 
-  /** Resolves when Version is answered; fails, with the end of the log, when that cannot be. */
+  /** Resolves when Version is answered. Fails with the end of the log if the daemon ends, or is too slow. */
   async ready(): Promise<void> {
     const timeoutMs = patient(this.#options.readyTimeoutMs ?? 20_000);
     const deadline = Date.now() + timeoutMs;
@@ -205,13 +205,13 @@ export class TestDaemon implements AsyncDisposable {
     }
   }
 
-  /** Ends it as a power cut for the process would; resolves when it is gone. */
+  /** Kills it with SIGKILL; resolves when it has ended. */
   async kill9(): Promise<void> {
     this.#child?.kill("SIGKILL");
     await this.#exited;
   }
 
-  /** Ends it by SIGTERM. Takes it for broken, and fails, when that lasts longer than 15 s. */
+  /** Ends it with SIGTERM. Fails if that takes longer than 15 s. */
   async stop(): Promise<Exit> {
     const child = this.#child;
     if (child === undefined) return this.#exited;
@@ -252,8 +252,8 @@ export class TestDaemon implements AsyncDisposable {
   }
 
   /**
-   * For withLeakCheck around work with this daemon: its descriptors, rows, files and IPAM. What the
-   * plugins keep by design is allowed; disposal removes the bridge.
+   * Options of withLeakCheck for work with this daemon: its descriptors, rows, files and IPAM. Objects that the
+   * plugins keep by design are allowed; disposal removes the bridge.
    */
   leakOptions(): LeakCheckOptions {
     const { root, state, ipamDir } = this.paths;
@@ -262,7 +262,7 @@ export class TestDaemon implements AsyncDisposable {
       database: () => globSync(path.join(root, "**/*.{db,sqlite}"))[0],
       roots: [root, state],
       cniDirs: [ipamDir],
-      // SQLite's own files come and go with connections and checkpoints.
+      // SQLite creates and removes its own files with connections and checkpoints.
       ignoreFiles: [/-(wal|shm|journal)$/],
       allow: {
         ...portmapKeeps,
@@ -273,13 +273,13 @@ export class TestDaemon implements AsyncDisposable {
     };
   }
 
-  /** Ends the daemon, unmounts what is left in its directory, removes that and the test bridge. */
+  /** Ends the daemon, unmounts everything in its directory, and removes the directory and the test bridge. */
   async [Symbol.asyncDispose](): Promise<void> {
     try {
       await this.stop();
     } finally {
       this.client.close();
-      // It leaves pods running, by design: what a failed test left must not fail the next one.
+      // The daemon leaves pods running by design: those of a failed test must not fail the next one.
       for (const { target } of readMounts().toReversed()) {
         if (target.startsWith(`${this.paths.directory}/`)) spawnSync("umount", ["--lazy", target]);
       }

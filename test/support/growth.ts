@@ -1,9 +1,9 @@
-/** What a daemon holds while the same thing is done again and again, and what each time adds to it. */
+/** Memory and descriptors of a daemon while an operation is repeated, and how much each repetition adds. */
 import type { DaemonMemory } from "./daemon-memory.ts";
 import { descriptorNames } from "./snapshot/processes.ts";
 
-/** What the daemon holds after so many times, at rest. */
-export interface Look {
+/** What an idle daemon holds after so many repetitions. */
+export interface Sample {
   readonly times: number;
   /** Bytes. */
   readonly heap: number;
@@ -12,19 +12,23 @@ export interface Look {
   readonly fds: number;
 }
 
-export async function lookAt(pid: number, memory: DaemonMemory, times: number): Promise<Look> {
+export async function takeSample(
+  pid: number,
+  memory: DaemonMemory,
+  times: number,
+): Promise<Sample> {
   const fds = countDescriptors(pid);
   return { times, ...(await memory.use()), fds };
 }
 
-/** The descriptors of a daemon but for those of its database: the first checkpoint opens some, and keeps them. */
+/** The descriptors of a daemon, except those of its database: the first checkpoint opens some and keeps them. */
 export function countDescriptors(pid: number): number {
   return descriptorNames(pid).filter((name) => !/\/davit\.db(-wal)?$/.test(name)).length;
 }
 
-/** What one time adds, by the line that fits the later half of these looks best (least squares). */
-export function growth(looks: readonly Look[]): Omit<Look, "times"> {
-  const later = looks.slice(Math.floor(looks.length / 2));
+/** What one repetition adds: the slope of a line through the later half of the samples (least squares). */
+export function growth(samples: readonly Sample[]): Omit<Sample, "times"> {
+  const later = samples.slice(Math.floor(samples.length / 2));
   return {
     heap: slope(later, "heap"),
     resident: slope(later, "resident"),
@@ -32,10 +36,13 @@ export function growth(looks: readonly Look[]): Omit<Look, "times"> {
   };
 }
 
-function slope(looks: readonly Look[], of: "heap" | "resident" | "fds"): number {
-  const meanX = looks.reduce((sum, { times }) => sum + times, 0) / looks.length;
-  const meanY = looks.reduce((sum, look) => sum + look[of], 0) / looks.length;
-  const xy = looks.reduce((sum, look) => sum + (look.times - meanX) * (look[of] - meanY), 0);
-  const xx = looks.reduce((sum, { times }) => sum + (times - meanX) ** 2, 0);
+function slope(samples: readonly Sample[], of: "heap" | "resident" | "fds"): number {
+  const meanX = samples.reduce((sum, { times }) => sum + times, 0) / samples.length;
+  const meanY = samples.reduce((sum, sample) => sum + sample[of], 0) / samples.length;
+  const xy = samples.reduce(
+    (sum, sample) => sum + (sample.times - meanX) * (sample[of] - meanY),
+    0,
+  );
+  const xx = samples.reduce((sum, { times }) => sum + (times - meanX) ** 2, 0);
   return xy / xx;
 }

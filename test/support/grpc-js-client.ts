@@ -1,4 +1,4 @@
-/** CRI calls through grpc-js: a second opinion on the wire, since our own client shares our bugs. */
+/** CRI calls through grpc-js: an independent client, since davit's own client can share bugs with its server. */
 import {
   create,
   type DescMessage,
@@ -36,12 +36,12 @@ export class GrpcJsClient implements Disposable {
 
   /** @param options grpc-js channel options: message limits, keep-alive. */
   constructor(socket: string, options: ClientOptions = {}) {
-    // Calls of one test never ride on another's connection.
+    // Calls of one test never use another's connection.
     const own = { "grpc.use_local_subchannel_pool": 1, ...options };
     this.#client = new Client(`unix://${socket}`, credentials.createInsecure(), own);
   }
 
-  /** Calls `RuntimeService.method.version` and its like. */
+  /** Calls a unary method, such as `RuntimeService.method.version`. */
   unary<I extends DescMessage, O extends DescMessage>(
     method: Unary<I, O>,
     request: MessageInitShape<I>,
@@ -65,7 +65,7 @@ export class GrpcJsClient implements Disposable {
     });
   }
 
-  /** Calls a method with many answers; leaving the loop cancels the call. */
+  /** Calls a streaming method; leaving the loop cancels the call. */
   async *serverStream<I extends DescMessage, O extends DescMessage>(
     method: ServerStreaming<I, O>,
     request: MessageInitShape<I>,

@@ -1,6 +1,6 @@
 /**
- * Images made by the tests themselves, of the machine's busybox-static: nothing is pulled from
- * anywhere. Blobs in memory; `TestRegistry.push` brings them to a registry.
+ * Images that the tests build from the machine's busybox-static: nothing is pulled from the internet. The blobs are
+ * in memory; `TestRegistry.push` pushes them to a registry.
  */
 import { createHash } from "node:crypto";
 import { readFileSync } from "node:fs";
@@ -45,7 +45,7 @@ export interface RunConfig {
   readonly Labels?: Readonly<Record<string, string>>;
 }
 
-/** An image: its manifest, and the blobs that must be there before it. */
+/** An image: its manifest, and the blobs that must be pushed before it. */
 export interface TestImage {
   readonly manifest: Blob;
   readonly config: Blob;
@@ -61,7 +61,7 @@ export function layerOf(entries: readonly Entry[], compression: Compression = "g
   return layerOfTar(Buffer.concat([...entries.map(tarEntry), Buffer.alloc(1024)]), compression);
 }
 
-/** A layer of an archive, whatever is in it. */
+/** A layer with the given archive, which need not be valid. */
 export function layerOfTar(tar: Buffer, compression: Compression = "gzip"): Layer {
   const bytes =
     compression === "gzip"
@@ -144,8 +144,8 @@ export function busyboxLayer(
   );
 }
 
-/** How a manifest or an index names a blob. */
-export function descriptorOf(blob: Blob): {
+/** The descriptor of a blob in a manifest or an index. */
+function descriptorOf(blob: Blob): {
   readonly mediaType: string;
   readonly digest: string;
   readonly size: number;

@@ -1,6 +1,6 @@
 /**
- * Runs one test file inside the namespaces that `enter.sh` readied, and looks there, before and
- * after, for what the file left: processes, mounts, links, rules, files in TMPDIR.
+ * Runs one test file inside the namespaces that `enter.sh` prepared, and compares before and after to find what
+ * the file left there: processes, mounts, links, rules, files in TMPDIR.
  * Called by `isolate.ts`; the exit code is that of `node --test`, or `leftSomething` when only something was left.
  */
 import { spawn } from "node:child_process";

@@ -200,7 +200,7 @@ describe("containers of somebody else, while a file runs", () => {
     return ended;
   }
 
-  test("are no finding on a shared host", async () => {
+  test("are not findings on a shared host", async () => {
     const result = await runBesideStrangers(false);
     assert.equal(result.failed, 0, result.output);
     assert.equal(result.passed, 1);

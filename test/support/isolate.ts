@@ -1,4 +1,4 @@
-/** Runs one test file in namespaces of its own, and judges from outside that nothing stayed. */
+/** Runs one test file in namespaces of its own, and checks from outside that nothing is left. */
 import { type ChildProcess, spawn } from "node:child_process";
 import { randomUUID } from "node:crypto";
 import { mkdtempSync, readFileSync, rmdirSync, rmSync } from "node:fs";
@@ -14,15 +14,19 @@ import {
 } from "./leaks.ts";
 import type { Report } from "./reporter.ts";
 
-export interface IsolateOptions {
+interface IsolateOptions {
   readonly timeoutMs: number;
   /** True where every change of the host counts, and not only what belongs to the file: belongs.ts. */
   readonly strict: boolean;
-  /** How long an end that is still going on may take before it counts as a leak; 2000. */
+  /** How long a process or an unmount may take to end before it counts as a leak; 2000. */
   readonly settleMs?: number;
+  /** What the output calls this run; the path of the file by default. */
+  readonly name?: string;
+  /** Variables that the file gets besides those of the runner. */
+  readonly env?: NodeJS.ProcessEnv;
 }
 
-/** How one file ended. `output` is what a person should read of it. */
+/** The result of one file. `output` is for people. */
 export interface FileResult {
   readonly passed: number;
   readonly failed: number;
@@ -33,7 +37,7 @@ export interface FileResult {
 /** The exit code of `in-namespace.ts` when all tests passed and something was left. */
 export const leftSomething = 3;
 
-// What runs and what it uses, so that an interrupted run takes them with it.
+// What runs and what it uses, so that an interrupted run removes them.
 const running = new Set<ChildProcess>();
 const scratches = new Set<Scratch>();
 
@@ -43,7 +47,7 @@ export function killRunning(): void {
   for (const scratch of scratches) scratch[Symbol.dispose]();
 }
 
-/** A TMPDIR for tests, and beside it the file that the reporter writes. */
+/** A TMPDIR for tests, and next to it the file that the reporter writes. */
 export class Scratch implements Disposable {
   readonly directory: string;
   readonly report: string;
@@ -76,12 +80,14 @@ export async function runIsolated(file: string, options: IsolateOptions): Promis
   const check = outerCheck(id, cgroup, scratch.directory, options);
   const before = await takeSnapshot(check);
   const begin = Date.now();
+  const name = options.name ?? path.relative(process.cwd(), file);
 
   const child = spawn("unshare", unshareArgs(file), {
     stdio: ["ignore", "pipe", "pipe"],
     detached: true,
     env: {
       ...process.env,
+      ...options.env,
       // Else node takes this for a test that runs itself again, and silently runs nothing.
       NODE_TEST_CONTEXT: undefined,
       TMPDIR: scratch.directory,
@@ -90,6 +96,7 @@ export async function runIsolated(file: string, options: IsolateOptions): Promis
       DAVIT_TEST_CGROUP: cgroup,
       DAVIT_TEST_STRICT_HOST: options.strict ? "1" : undefined,
       DAVIT_TEST_REPORT: scratch.report,
+      DAVIT_TEST_NAME: name,
       DAVIT_TEST_SETTLE_MS: String(options.settleMs ?? 2000),
     },
   });
@@ -100,7 +107,6 @@ export async function runIsolated(file: string, options: IsolateOptions): Promis
   if (leaks.length > 0) problems.push(`left behind on the host:\n${describeLeaks(leaks)}`);
   removeCgroups(leaks, cgroup);
 
-  const name = path.relative(process.cwd(), file);
   const time = ((Date.now() - begin) / 1000).toFixed(1);
   const verdict = problems.map((text) => `FAILED  ${name}  ${time} s: ${text}\n`);
   return {
@@ -124,14 +130,14 @@ function judge(ended: End, report: Report, { timeoutMs }: IsolateOptions): reado
   return ran === 0 ? ["ran no test"] : [];
 }
 
-/** Takes the cgroups of a file that was killed off the machine: nobody else knows their names. */
+/** Removes the cgroups of a file that was killed: nothing else knows their names. */
 function removeCgroups(leaks: readonly Difference[], mark: string): void {
   const left = leaks.filter(({ kind, name }) => kind === "cgroup" && name.includes(`/${mark}`));
   for (const { name } of left.sort((a, b) => b.name.length - a.name.length)) {
     try {
       rmdirSync(name);
     } catch {
-      // Reported already; one that cannot be removed is no second finding.
+      // It is reported already; a cgroup that cannot be removed is not a second finding.
     }
   }
 }
@@ -200,7 +206,7 @@ function kill(child: ChildProcess): void {
   }
 }
 
-/** The counts that the reporter wrote; zeros where it never got to it. */
+/** The counts that the reporter wrote, or zeros if it wrote none. */
 export function readReport(file: string): Report {
   try {
     return JSON.parse(readFileSync(file, "utf8")) as Report;

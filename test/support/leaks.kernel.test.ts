@@ -279,7 +279,7 @@ describe("diffSnapshots()", () => {
     closeSync(first);
     closeSync(second);
     assert.equal(describeLeaks(diffSnapshots(before, between)), "+ fd /dev/zero (2 times)");
-    assert.deepEqual(diffSnapshots(between, before), [], "a closed descriptor is no leak");
+    assert.deepEqual(diffSnapshots(between, before), [], "a closed descriptor is not a leak");
 
     ip("route", "add", "10.95.0.0/24", "dev", "lo");
     const withRoute = await takeSnapshot(options);

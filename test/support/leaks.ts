@@ -1,10 +1,10 @@
 /**
- * The leak harness: what processes, kernel and disk held before, what they hold after, and the
- * difference by name.
+ * The leak check: compares snapshots of processes, kernel objects and files before and after, and names the
+ * differences.
  *
  * Suites wrap their work in `withLeakCheck`; the runner (test/run.ts) does the same around every
  * file, inside the file's namespaces and outside them. Tests only, so it reads /proc and calls
- * ip(8), iptables-save(8) and nft(8) by itself: product code must not be its own witness.
+ * ip(8), iptables-save(8) and nft(8) directly: the code under test must not check itself.
  */
 import type { TestContext } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
@@ -35,12 +35,12 @@ import {
 
 export type { Difference, LeakKind, Snapshot, SnapshotOptions } from "./snapshot/shape.ts";
 
-/** Differences that are no leak: a whole kind, or the names of a kind that match. */
+/** Differences that are not leaks: a whole kind, or the names of a kind that match. */
 export type Allowed = Partial<Readonly<Record<LeakKind, true | readonly RegExp[]>>>;
 
 /**
- * The chains that CNI's portmap makes at its first host port and keeps, emptied of pods: DEL removes
- * only the pod's own chain and the rule that leads to it.
+ * The chains that CNI's portmap creates at its first host port and keeps without pods: DEL removes only the pod's
+ * own chain and the rule that jumps to it.
  */
 export const portmapKeeps = {
   iptables: [
@@ -59,7 +59,7 @@ export const portmapKeeps = {
 
 export interface LeakCheckOptions extends SnapshotOptions {
   readonly allow?: Allowed;
-  /** How long an end that is still going on may take; the default is 2000. See `patient`. */
+  /** How long processes and unmounts may take to end; the default is 2000. See `patient`. */
   readonly settleMs?: number;
   /** Which differences count; the default is `belongsToFile`, and all of them on a strict host. */
   readonly counts?: (difference: Difference) => boolean;
@@ -67,7 +67,7 @@ export interface LeakCheckOptions extends SnapshotOptions {
 
 /** Takes a snapshot of everything that `options` asks for, in the namespaces of this process. */
 export async function takeSnapshot(options: SnapshotOptions = {}): Promise<Snapshot> {
-  // Before the tools of networkNames() start, which would be seen as processes of ours.
+  // Before networkNames() starts its tools, which would count as processes of the test.
   const processes = processNames(options.processes ?? defaultProcesses());
   const mounts = readMounts();
   const { cgroups = ownsCgroup, temporary = ownsTemporary } = options;
@@ -106,8 +106,8 @@ function defaultProcesses(): "namespace" | "own" {
 }
 
 /**
- * What differs, less what is allowed. Processes and descriptors that ended are no difference;
- * anything else that is gone is one, since somebody removed what was not theirs.
+ * The differences that are not allowed. A process or descriptor that ended is not a difference. Any other object
+ * that is gone is one: the test removed something that it did not make.
  */
 export function diffSnapshots(
   before: Snapshot,
@@ -133,7 +133,7 @@ function diffCounts(before: Counts, after: Counts): readonly (readonly [string, 
 
 /**
  * The differences to `before` that are still there when `settleMs` is over: a process that is
- * about to end and an unmount in progress are no leaks. Returns at once when nothing differs.
+ * about to end and an unmount in progress are not leaks. Returns at once when nothing differs.
  */
 export async function findLeaks(
   before: Snapshot,
@@ -160,8 +160,8 @@ export function describeLeaks(leaks: readonly Difference[]): string {
 }
 
 /**
- * Runs `fn` and fails if it left anything, or took anything away, naming each thing. An error of
- * `fn` itself comes first: what it left behind is then only a diagnostic line of the test.
+ * Runs `fn`. Fails if it left or removed anything, and names each object. An error of `fn` itself takes
+ * precedence: leaks are then only a diagnostic of the test.
  */
 export async function withLeakCheck<T>(
   t: Pick<TestContext, "diagnostic">,

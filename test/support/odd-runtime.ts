@@ -2,10 +2,10 @@
 import { existsSync, mkdirSync, rmSync, writeFileSync } from "node:fs";
 import path from "node:path";
 
-/** What can be told to misbehave: verbs of the OCI runtime, or conmon itself. */
+/** What can fail or hang: verbs of the OCI runtime, or conmon itself. */
 export type OddVerb = "create" | "start" | "delete" | "conmon";
 
-/** Scripts that stand in for crun and conmon, and do as they were told. */
+/** Scripts that replace crun and conmon, and fail or hang on demand. */
 export class OddRuntime {
   /** For `runtime.handlers.NAME.path`. */
   readonly runtimePath: string;
@@ -18,7 +18,7 @@ export class OddRuntime {
     mkdirSync(directory, { recursive: true });
     this.runtimePath = path.join(directory, "odd-crun");
     this.monitorPath = path.join(directory, "odd-conmon");
-    // A hanging one has a child that hangs, too: who ends it must end both.
+    // A verb that hangs has a child that hangs, too: both must be ended.
     const behave = `
 case "$(cat "${directory}/$verb" 2>/dev/null)" in
   hang) touch "${directory}/$verb.called"; sleep 100000; exit 1 ;;
@@ -33,13 +33,13 @@ for word; do case $word in create|start|delete) verb=$word; break ;; esac; done`
     write(this.monitorPath, `verb=conmon${behave}\nexec conmon "$@"`);
   }
 
-  /** From now on the verb does this. */
+  /** Sets what the verb does from now on. */
   on(verb: OddVerb, does: "hang" | "fail" | "work"): void {
     rmSync(path.join(this.#directory, `${verb}.called`), { force: true });
     writeFileSync(path.join(this.#directory, verb), does);
   }
 
-  /** Whether the verb has misbehaved since it was told to. */
+  /** Whether the verb has failed or hung since its behaviour was set. */
   called(verb: OddVerb): boolean {
     return existsSync(path.join(this.#directory, `${verb}.called`));
   }

@@ -1,16 +1,16 @@
-/** How long tests wait: deadlines are for an idle machine of usual speed; some are busy, some emulated. */
+/** Timeouts of tests. They are meant for an idle machine, and are longer on a busy or emulated one. */
 import { readFileSync } from "node:fs";
 import { availableParallelism } from "node:os";
 
 const given = Number(process.env["DAVIT_TEST_PATIENCE"] ?? 1);
 if (!(given >= 1)) throw new Error("DAVIT_TEST_PATIENCE must be a number from 1 upward");
 
-/** More than this would not tell "at once" from "when a time limit of 10 s was over" any more. */
+/** With a larger factor, "immediately" could not be distinguished from "after a time limit of 10 s". */
 const mostForLoad = 4;
 
 /**
- * A deadline in milliseconds, times DAVIT_TEST_PATIENCE, or times how many runnable threads wait for
- * each CPU where that is more. For deadlines only: what is awaited ends a wait as soon as it is there.
+ * A deadline in milliseconds, multiplied by DAVIT_TEST_PATIENCE or by the number of runnable threads for each CPU,
+ * whichever is more. It makes no test slower: a wait ends as soon as its condition is true.
  */
 export function patient(ms: number): number {
   const load = readFileSync("/proc/loadavg", "latin1");

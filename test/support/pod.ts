@@ -1,4 +1,4 @@
-/** Pods for tests: the smallest request that a kubelet could send, with names of its own. */
+/** Pods for tests: the smallest request that a kubelet could send, with unique names. */
 import { randomUUID } from "node:crypto";
 import { create, type MessageInitShape } from "@bufbuild/protobuf";
 import {

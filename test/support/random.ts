@@ -1,4 +1,4 @@
-/** Random numbers that a seed repeats: a failed run can be made again. */
+/** Random numbers from a seed, so that a failed run can be repeated. */
 
 /** A generator of pseudo-random numbers (mulberry32: 32 bits of state). Not for secrets. */
 export class Random {
@@ -10,7 +10,7 @@ export class Random {
     this.#state = this.#seed;
   }
 
-  /** A generator of its own for part `index`: what others draw meanwhile does not change it. */
+  /** An independent generator for part `index`. */
   fork(index: number): Random {
     return new Random(Math.imul(this.#seed ^ Math.imul(index + 1, 0x9e3779b1), 0x85ebca6b));
   }
@@ -34,7 +34,7 @@ export class Random {
     return low + Math.floor(this.next() * (high - low + 1));
   }
 
-  /** Between two positive numbers so that each order of magnitude is as likely as any other. */
+  /** Between two positive numbers, with equal probability for each order of magnitude. */
   spread(low: number, high: number): number {
     return Math.round(low * (high / low) ** this.next());
   }
@@ -44,7 +44,7 @@ export class Random {
   }
 }
 
-/** The seed that DAVIT_TEST_SEED gives, else one of the clock. Print it. */
+/** The seed in DAVIT_TEST_SEED, or else one from the clock. The caller prints it. */
 export function chooseSeed(): number {
   const given = process.env["DAVIT_TEST_SEED"];
   return given === undefined ? Date.now() >>> 0 : Number(given) >>> 0;

@@ -1,6 +1,6 @@
 /**
- * A real registry for tests (Debian's docker-registry) on 127.0.0.1, and in front of it a proxy
- * that counts what is asked for, holds answers back and fails on demand.
+ * A real registry for tests (Debian's docker-registry) on 127.0.0.1, behind a proxy that counts requests, delays
+ * answers and fails on demand.
  */
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
@@ -19,14 +19,14 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { type Blob, digestOf, type TestImage } from "./images.ts";
 import { patient } from "./patience.ts";
 
-/** The names under which images are pulled: the daemon is told to look for them in the registry. */
-export const registryNames = ["registry.k8s.io", "docker.io", "images.test"] as const;
+/** The registry names of pulled images: the daemon's configuration maps them to the registry. */
+const registryNames = ["registry.k8s.io", "docker.io", "images.test"] as const;
 
-/** A registry with its own storage; everything of it goes at disposal. */
+/** A registry with its own storage, which disposal removes. */
 export class TestRegistry implements AsyncDisposable {
-  /** For `[images] registry_config_path`: all of `registryNames` lead to this registry. */
+  /** For `[images] registry_config_path`: all of `registryNames` resolve to this registry. */
   readonly certsDir: string;
-  /** `GET /v2/NAME/blobs/DIGEST` and the like, as the daemon asked, in that order. */
+  /** All requests of the daemon in order, for example `GET /v2/NAME/blobs/DIGEST`. */
   readonly requests: string[] = [];
   readonly #directory: string;
   readonly #process: ChildProcess;
@@ -37,7 +37,7 @@ export class TestRegistry implements AsyncDisposable {
     | undefined;
 
   #corrupt: RegExp | undefined;
-  /** By repository: the Authorization that is wanted. */
+  /** By repository: the Authorization header that is required. */
   readonly #guards = new Map<string, string>();
 
   private constructor(directory: string, child: ChildProcess, port: number) {
@@ -74,7 +74,7 @@ export class TestRegistry implements AsyncDisposable {
     return `127.0.0.1:${(this.#front.address() as AddressInfo).port}`;
   }
 
-  /** Lets images of `name` be looked for here, or at another URL. */
+  /** Makes the daemon pull images of registry `name` from here, or from another URL. */
   mirror(name: string, url = `http://${this.address}`): void {
     mkdirSync(path.join(this.certsDir, name), { recursive: true });
     const lines = [
@@ -87,7 +87,7 @@ export class TestRegistry implements AsyncDisposable {
     writeFileSync(path.join(this.certsDir, name, "hosts.toml"), lines.join("\n"));
   }
 
-  /** Brings an image there under tags. `index`: what the tags name instead of its manifest. */
+  /** Pushes an image with tags. The tags name `index`, if given, instead of the manifest. */
   async push(
     repository: string,
     image: TestImage,
@@ -99,19 +99,19 @@ export class TestRegistry implements AsyncDisposable {
     for (const tag of tags) await this.#pushManifest(repository, index ?? image.manifest, tag);
   }
 
-  /** Lets only this user have what is in a repository, by Basic authentication. */
+  /** Allows only this user to read a repository, with Basic authentication. */
   guard(repository: string, { username, password }: { username: string; password: string }): void {
     const pair = Buffer.from(`${username}:${password}`).toString("base64");
     this.#guards.set(repository, `Basic ${pair}`);
   }
 
-  /** Takes a blob out of a repository; the manifests that name it stay. */
+  /** Deletes a blob from a repository; the manifests that name it stay. */
   async removeBlob(repository: string, { digest }: Blob): Promise<void> {
     const { status } = await this.#call("DELETE", `/v2/${repository}/blobs/${digest}`);
     if (status !== 202) throw new Error(`remove ${digest} from ${repository}: ${status}`);
   }
 
-  /** How often the daemon has asked for what matches, e.g. `GET .../blobs/sha256:...`. */
+  /** The number of requests of the daemon that match, for example `GET .../blobs/sha256:...`. */
   count(match: RegExp): number {
     return this.requests.filter((line) => match.test(line)).length;
   }
@@ -130,7 +130,7 @@ export class TestRegistry implements AsyncDisposable {
     };
   }
 
-  /** Changes a byte of answers to GETs that match, until told otherwise. */
+  /** Corrupts a byte in all answers to GETs that match; undefined ends that. */
   corrupt(match: RegExp | undefined): void {
     this.#corrupt = match;
   }
@@ -240,7 +240,7 @@ function configText(storage: string, port: number): string {
   ].join("\n");
 }
 
-/** A port of 127.0.0.1 that nobody listens on now. */
+/** A free port of 127.0.0.1. */
 export async function freePort(): Promise<number> {
   const server = createTcpServer().listen(0, "127.0.0.1");
   await once(server, "listening");

@@ -1,7 +1,8 @@
 /**
  * The reporter that `test/run.ts` gives to `node --test`: one line a file, failures in full, and
  * the counts as JSON in the file that DAVIT_TEST_REPORT names (rewritten at every event, so that it
- * tells which test was running when a file had to be killed).
+ * tells which test was running when a file had to be killed). DAVIT_TEST_NAME is the name of the only
+ * file of the run, for the line of that file; without it the line has the path.
  */
 import { writeFileSync } from "node:fs";
 import path from "node:path";
@@ -41,6 +42,7 @@ interface NodeTestError extends Error {
 type Result = Extract<TestEvent, { type: "test:pass" | "test:fail" }>["data"];
 
 const reportFile = process.env["DAVIT_TEST_REPORT"];
+const runName = process.env["DAVIT_TEST_NAME"];
 const cwd = process.cwd();
 
 /** Turns the events of `node --test` into the lines that a person reads. */
@@ -59,7 +61,7 @@ export default async function* reporter(source: AsyncIterable<TestEvent>): Async
     if (event.type === "test:stdout" || event.type === "test:stderr") {
       fileOf(files, event.data.file).output.push(event.data.message);
     }
-    // How node tells of an error thrown after the test that caused it had ended.
+    // This is how node reports an error that was thrown after the end of its test.
     if (event.type === "test:diagnostic" && event.data.file !== undefined) {
       fileOf(files, event.data.file).output.push(`${event.data.message}\n`);
     }
@@ -69,14 +71,14 @@ export default async function* reporter(source: AsyncIterable<TestEvent>): Async
       fileOf(files, event.data.file).ms = event.data.duration_ms;
     }
   }
-  // Not at a file's own summary: a file that dies after its last test is told about later still.
+  // Not at a file's own summary: the death of a file after its last test is reported later.
   fold(files);
   for (const [name, file] of files) yield describeFile(name, file);
 }
 
 /**
- * Where one file was run, what it imports is a part of it: a suite that runs again under other conditions
- * reports its tests by the file that they stand in.
+ * Adds the tests of imported files to the file that ran, if only one did: node reports a test under the file
+ * that calls test(), which can be a shared suite.
  */
 function fold(files: Map<string, FileReport>): void {
   const [run, ...others] = [...files.values()].filter(({ ms }) => ms !== undefined);
@@ -158,7 +160,8 @@ function describeFile(name: string, file: FileReport): string {
   if (file.failed > 0) counts.push(`${file.failed} failed`);
   if (file.skips.length > 0) counts.push(`${file.skips.length} skipped`);
   const head = file.failed > 0 ? "FAILED " : "ok     ";
-  const lines = [`${head} ${path.relative(cwd, name)}  ${counts.join(", ")}  ${seconds(file.ms)}`];
+  const shown = runName ?? path.relative(cwd, name);
+  const lines = [`${head} ${shown}  ${counts.join(", ")}  ${seconds(file.ms)}`];
   for (const skip of file.skips) lines.push(`        skipped ${skip}`);
   for (const failure of file.failures) lines.push(indent(`failed: ${failure}`));
   if (file.failures.length > 0 && file.output.length > 0) {

@@ -1,7 +1,6 @@
 /**
- * A sandboxer: a shim that serves containerd's sandbox API in full, and misbehaves on demand. Its
- * sandbox is a process with namespaces of its own; tasks it has done by containerd's runc shim with
- * crun, whose task API it passes through.
+ * A sandboxer: a shim that serves all of containerd's sandbox API, and fails on demand. Its sandbox is a process
+ * with namespaces of its own. It forwards the task API to containerd's runc shim, which uses crun.
  *
  * As a program it is what runtime_type names: `sandboxer.ts SCRIPT -namespace ... start`. SCRIPT is a
  * JSON file that is read at every call, so that a test changes it while the sandboxer runs.
@@ -29,9 +28,9 @@ import {
 } from "../../src/wire/ttrpc/index.ts";
 
 /**
- * How a call goes wrong: `late` answers after a while, `empty` with an empty message; `say` with
- * the bytes; `leave` does what it should and leaves a daemon (leftBy()) in the cgroup of that file, or
- * in its own where that is ""; `held` does what it should once the script does not say so any more, and then leaves a note (heldEnd()).
+ * How a call fails: `late` answers after a while, `empty` with an empty message, `say` with the given bytes.
+ * `leave` succeeds and leaves a daemon (leftBy()) in the cgroup of that file, or in its own cgroup if that is "".
+ * `held` succeeds when the script no longer has this fault, and then writes a note (heldEnd()).
  */
 export type Fault =
   | { readonly does: "hang" | "die" | "empty" | "late" | "held" }
@@ -39,24 +38,24 @@ export type Fault =
   | { readonly does: "say"; readonly hex: string }
   | { readonly does: "leave"; readonly procs: string };
 
-/** What calls do, by the method's name; one that is not named works as it should. */
+/** What calls do, by the method's name. A method that is not named succeeds. */
 export type SandboxerScript = Readonly<Record<string, Fault>>;
 
-/** Replaces the script in one step: a call sees the old one or the new one. */
+/** Replaces the script atomically: a call reads the old one or the new one. */
 export function writeSandboxerScript(file: string, script: SandboxerScript): void {
   writeFileSync(`${file}.tmp`, JSON.stringify(script));
   renameSync(`${file}.tmp`, file);
 }
 
-/** What came of a call of the method that was held: "done", or why it failed. Undefined before its end. */
+/** The result of a held call of the method: "done", or why it failed. Undefined before its end. */
 export function heldEnd(file: string, method: string): string | undefined {
   const note = `${file}.${method}`;
   return existsSync(note) ? readFileSync(note, "utf8") : undefined;
 }
 
 /**
- * Makes a directory with a sandboxer: `program` is for runtime_type, `file` holds its script, which is empty.
- * Whoever makes it removes it by removeSandboxer().
+ * Makes a directory with a sandboxer: `program` is for runtime_type, `file` is its script, which is empty.
+ * The caller removes it with removeSandboxer().
  */
 export function makeSandboxer(): {
   readonly directory: string;
@@ -73,7 +72,7 @@ export function makeSandboxer(): {
   return { directory, program, file };
 }
 
-/** Where a sandboxer keeps the pid of the runc shim, in its bundle. */
+/** The file in a bundle that has the pid of the runc shim. */
 const innerFile = "inner.pid";
 
 interface Call {
@@ -85,7 +84,7 @@ interface Call {
 async function main(argv: readonly string[]): Promise<void> {
   const [script = "", ...words] = argv;
   const id = words[words.indexOf("-id") + 1] ?? "";
-  // Short, since a socket's path must be; and another one for each sandbox.
+  // A socket's path must be short. Each sandbox has its own.
   const name = createHash("sha256").update(id).digest("hex").slice(0, 12);
   const call = { script, id, socket: path.join(path.dirname(script), `${name}.s`) };
   const verb = words.at(-1);
@@ -94,7 +93,7 @@ async function main(argv: readonly string[]): Promise<void> {
   else if (verb === "delete") deleteTask(words);
 }
 
-/** Starts the server, which outlives this, and says where it is. */
+/** Starts the server, which outlives this process, and prints its address. */
 async function start({ script, id, socket }: Call): Promise<void> {
   const self = path.join(import.meta.dirname, "sandboxer.ts");
   const child = spawn(process.execPath, [self, script, "-id", id, "serve"], {
@@ -107,7 +106,7 @@ async function start({ script, id, socket }: Call): Promise<void> {
   process.stdout.write(JSON.stringify(answer));
 }
 
-/** What is left of a sandbox whose sandboxer is dead: the runc shim; of a task: what that one left. */
+/** Ends what a dead sandboxer left: the runc shim of a sandbox, or what the shim left of a task. */
 function deleteTask(words: readonly string[]): void {
   if (existsSync(innerFile)) {
     const pid = Number(readFileSync(innerFile, "utf8"));
@@ -144,7 +143,7 @@ async function serve({ script, id, socket }: Call): Promise<void> {
   await server.listen(socket, { mode: 0o600 });
 }
 
-/** The shim that has the tasks; named after the script, so that it is nobody else's. */
+/** The runc shim that runs the tasks. Its name comes from the script, so that no other test uses it. */
 async function startRuncShim(script: string, id: string): Promise<TtrpcClient> {
   const words = ["-namespace", "k8s.io", "-address", script, "-publish-binary", "true"];
   const address = execFileSync("containerd-shim-runc-v2", [...words, "-id", id, "start"], {
@@ -233,13 +232,13 @@ class TestSandbox {
     return { pid: this.#pid, createdAt: this.#createdAt };
   }
 
-  /** unshare(1) ends after its child, which so is gone when it is. */
+  /** unshare(1) ends after its child: when it has ended, the child has, too. */
   #kill(): void {
     if (this.#ready) process.kill(this.#pid, "SIGKILL");
     else this.#child?.kill("SIGKILL");
   }
 
-  /** What the pod's config has of them, as files and values in turn; its hostname is one, too. */
+  /** The sysctls of the pod's config, as files and values in turn. The hostname is one of them. */
   #sysctls(): readonly string[] {
     const { hostname, linux } = this.#config ?? { hostname: "" };
     const all = Object.entries(linux?.sysctls ?? {});
@@ -249,13 +248,13 @@ class TestSandbox {
 }
 
 /**
- * What a sandbox's process does: it writes the sysctls that it is given, says so, and stays. It is no
- * "sleep", since containers that share its PID namespace look for theirs.
+ * The program of a sandbox's process: it writes its sysctls, prints that it is ready, and waits. It does not run
+ * "sleep", because containers that share its PID namespace search for a process of that name.
  */
 const asSandbox =
   'while [ $# -gt 0 ]; do printf %s "$2" >"$1"; shift 2; done; echo ready; exec tail -f /dev/null';
 
-/** The whole task service, done by the shim behind it. */
+/** The task service, which forwards all calls to the runc shim. */
 function passThrough(
   tasks: TtrpcClient,
   script: string,
@@ -271,7 +270,7 @@ function passThrough(
     {
       kind: "unary",
       handle: async (request) => {
-        // To its caller this is the shim.
+        // For its caller this sandboxer is the shim.
         if (name === "Connect") return ownPid();
         let payload = request;
         if (name === "Create") {
@@ -291,7 +290,7 @@ function ownPid(): Uint8Array {
   return toBinary(output, create(output, { shimPid: process.pid }));
 }
 
-/** The method as the script has it now. */
+/** The current script of the method. */
 function scripted(script: string, name: string, handler: TtrpcHandler): TtrpcHandler {
   if (handler.kind !== "unary") return handler;
   const method = name.slice(name.indexOf("/") + 1);
@@ -338,18 +337,18 @@ function scripted(script: string, name: string, handler: TtrpcHandler): TtrpcHan
   };
 }
 
-/** A daemon as virtual machines and file servers are: its parents are gone, it has a session of its own. */
+/** A daemon like a virtual machine or a file server: an orphan with a session of its own. */
 function leave(script: string, procs: string): void {
   const enter = procs === "" ? "" : `echo $$ >"${procs}";`;
   const note = `${script}.left`;
   const text = `${enter} echo $$ >"${note}.tmp"; mv "${note}.tmp" "${note}"; exec tail -f /dev/null`;
-  // In a cgroup it is to be found by that alone.
+  // If it is in a cgroup, only the cgroup identifies it.
   const bare = procs === "" ? [] : ["env", "-i", "PATH=/usr/bin:/bin"];
   const words = [...bare, "setsid", "-f", "sh", "-c", text];
   execFileSync(words[0] ?? "", words.slice(1), { stdio: "ignore" });
 }
 
-/** The pid of the daemon that a call left; undefined before. */
+/** The pid of the daemon that a call left; undefined before the call. */
 export function leftBy(file: string): number | undefined {
   const note = `${file}.left`;
   return existsSync(note) ? Number(readFileSync(note, "utf8")) : undefined;
@@ -360,7 +359,7 @@ if (import.meta.main) {
   if (process.argv.at(-1) !== "serve") process.exit(0);
 }
 
-/** Removes what a sandboxer that was killed left beside its script. */
+/** Removes the files that a killed sandboxer left next to its script. */
 export function removeSandboxer(directory: string): void {
   rmSync(directory, { recursive: true, force: true });
 }

@@ -1,11 +1,11 @@
 /**
- * A CNI plugin that does what a test says: the program behind `ScriptedPlugin` of cni.ts.
+ * A CNI plugin that follows a script: the program of `ScriptedPlugin` in cni.ts.
  *
  *   scripted-plugin.ts DIRECTORY
  *
- * Each call is recorded as DIRECTORY/calls/TIME-PID.json; DIRECTORY/script.json says what each command
- * does. Without a word on it a command succeeds: ADD hands on `prevResult` or makes up an address,
- * VERSION names all versions, the rest prints nothing.
+ * Each call is recorded as DIRECTORY/calls/TIME-PID.json; DIRECTORY/script.json says what each command does. A
+ * command that it does not name succeeds: ADD prints `prevResult` or an invented address, VERSION prints all
+ * versions, the others print nothing.
  */
 import { spawn } from "node:child_process";
 import { existsSync, readFileSync, renameSync, writeFileSync } from "node:fs";
@@ -20,7 +20,7 @@ const command = process.env["CNI_COMMAND"] ?? "";
 record();
 await behave(readScript()[command] ?? { does: "succeed" });
 
-/** Whole or not at all: a reader never sees half of a call. */
+/** Writes a call atomically: a reader never sees a part of it. */
 function record(): void {
   const cniEnv = Object.entries(process.env).filter(([name]) => name.startsWith("CNI_"));
   const env = Object.fromEntries(cniEnv.map(([name, value]) => [name, value ?? ""]));
@@ -62,7 +62,7 @@ async function behave(behaviour: PluginBehaviour): Promise<void> {
       await sleep(1_000_000);
       return;
     case "wait":
-      // Goes on as told by the script of then.
+      // Then the script that is current at that time decides.
       while (existsSync(path.join(directory, behaviour.file))) await sleep(10);
       return behave(behaviour.then ?? { does: "succeed" });
   }

@@ -1,6 +1,6 @@
 /**
- * Somebody else's containers, for the tests of the leak check: what other runtimes, and other runs of
- * these tests, make on the host and take away while a test file runs.
+ * Containers that do not belong to a test file, for the tests of the leak check: other runtimes, and other runs
+ * of these tests, create and remove such objects on the host while a test file runs.
  */
 import { execFileSync } from "node:child_process";
 import { existsSync, mkdirSync, mkdtempSync, rmdirSync, rmSync, writeFileSync } from "node:fs";
@@ -12,7 +12,7 @@ import type { LeakKind } from "./snapshot/shape.ts";
 const sh = (script: string): string =>
   execFileSync("sh", ["-c", script], { stdio: "pipe" }).toString();
 
-/** One container with all that it has on the host; disposal removes what is left of it. */
+/** One container with all of its objects on the host; disposal removes those that are left. */
 export class Stranger implements Disposable {
   static #count = 0;
   readonly #number = ++Stranger.#count;
@@ -40,7 +40,7 @@ export class Stranger implements Disposable {
     "ipc",
   ];
 
-  /** Its mounts will lie in a directory of their own in `disks`. */
+  /** Its mounts are in a directory of their own in `disks`. */
   constructor(disks = tmpdir()) {
     this.#disk = mkdtempSync(path.join(disks, "stranger-"));
     this.#root = path.join(this.#disk, "rootfs");
@@ -63,7 +63,7 @@ export class Stranger implements Disposable {
     this.#queue = /\d+$/.exec(sh("ipcmk --queue").trim())?.[0] ?? "";
   }
 
-  /** Removes all of it, as a runtime does: the directories that it mounted on, too. */
+  /** Removes everything, as a runtime does: its mount points, too. */
   [Symbol.dispose](): void {
     for (const mounted of [this.#root, this.#namespace]) {
       if (existsSync(mounted)) sh(`umount ${mounted}`);
@@ -79,7 +79,7 @@ export class Stranger implements Disposable {
   }
 }
 
-/** The mount point of cgroup v2, or of the pids controller where the host has v1. */
+/** The mount point of cgroup v2, or of the pids controller on a host with v1. */
 export function anyHierarchy(): string {
   const type = sh("stat -fc %T /sys/fs/cgroup").trim();
   return type === "cgroup2fs" ? "/sys/fs/cgroup" : "/sys/fs/cgroup/pids";

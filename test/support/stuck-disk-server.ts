@@ -3,9 +3,9 @@
  *
  *   node stuck-disk-server.ts DIRECTORY
  *
- * Whoever asks for `hang` in it waits in the kernel, and once the request has been read here not even
- * SIGKILL ends that (request_wait_answer, fs/fuse/dev.c). When this process ends, the kernel aborts
- * the connection and everybody goes on: a test that is killed leaves nobody stuck.
+ * A process that looks up `hang` in it waits in the kernel. Once the request has been read here, not even SIGKILL
+ * ends the wait (request_wait_answer, fs/fuse/dev.c). When this process ends, the kernel aborts the connection
+ * and all waiting processes continue: a test that is killed leaves no process stuck.
  */
 import { spawnSync } from "node:child_process";
 import { openSync, readSync, writeSync } from "node:fs";

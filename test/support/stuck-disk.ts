@@ -1,14 +1,14 @@
-/** A disk that hangs, to make processes for that not even SIGKILL ends. */
+/** A disk that hangs, for processes that not even SIGKILL ends. */
 import { type ChildProcess, spawn, spawnSync } from "node:child_process";
 import { existsSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { createInterface } from "node:readline";
 
-/** Why no disk can be made to hang on this machine; undefined where it can: for `skip`. */
+/** Why a test with a disk that hangs is skipped on this machine; undefined if it can run. */
 export const noStuckDisk = existsSync("/dev/fuse") ? undefined : "this machine has no /dev/fuse";
 
-/** A mounted file system on which whoever looks for the file `hang` waits until `release`. */
+/** A mounted file system. A process that looks up the file `hang` in it waits until `release`. */
 export class StuckDisk implements AsyncDisposable {
   readonly directory: string;
   readonly #server: ChildProcess;
@@ -50,7 +50,7 @@ export class StuckDisk implements AsyncDisposable {
     return this.#hanging;
   }
 
-  /** Fails all that wait; they go on. */
+  /** Fails all waiting lookups, so that their processes continue. */
   async release(): Promise<void> {
     this.#server.kill("SIGKILL");
     await this.#exited;

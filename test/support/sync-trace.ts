@@ -1,4 +1,4 @@
-/** What a daemon and all that it starts say to the disk: the calls that wait for it, seen by strace. */
+/** A trace of the calls of a daemon and its children that wait for the disk, recorded with strace. */
 import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
 import { readdirSync, readFileSync } from "node:fs";
@@ -6,7 +6,7 @@ import path from "node:path";
 
 const syncCalls = ["fsync", "fdatasync", "sync", "syncfs", "sync_file_range", "msync"];
 
-/** For the `skip` of a test: false where strace is installed. */
+/** For the `skip` of a test: false if strace is installed. */
 export const withoutStrace =
   spawnSync("strace", ["--version"]).status === 0 ? false : "strace is not installed";
 
@@ -38,14 +38,14 @@ export class SyncTrace {
     return ["strace", ...flags, "-o", this.#file, own];
   }
 
-  /** Leaves out what came before: a pull makes its layers durable. */
+  /** Ignores earlier calls: a pull makes its layers durable. */
   begin(): void {
     this.#from = this.#calls().length;
   }
 
   /**
-   * Fails when anything but a checkpoint of the database waited for the disk, or when there was no
-   * checkpoint, since the trace would have seen nothing at all then. The daemon must run.
+   * Fails if a call other than a checkpoint of the database waited for the disk. Also fails if there was no
+   * checkpoint, because the trace has recorded nothing then. The daemon must run.
    */
   assertOnlyCheckpoints(daemonPid: number): void {
     const calls = this.#calls().slice(this.#from);

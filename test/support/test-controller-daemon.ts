@@ -1,6 +1,6 @@
 /**
- * The daemon, from its sources, with the test's controller in it: what `davit serve` would be with
- * a driver of shims. The script's file is named by DAVIT_TEST_CONTROLLER.
+ * The daemon, from its sources, with the test's controller: `davit serve` with a driver of shims.
+ * DAVIT_TEST_CONTROLLER is the file of the script.
  *
  *   test-controller-daemon.ts serve --config FILE
  */

@@ -1,6 +1,6 @@
 /**
- * A sandbox controller that does what a test says: what a shim that dies, hangs or talks nonsense
- * looks like to the daemon. It stands behind the name "shim", as the driver of such shims would.
+ * A sandbox controller that follows a script: the daemon sees a shim that dies, hangs or sends invalid answers.
+ * It has the name "shim", as the driver of such shims has.
  *
  * The script is a JSON file that is read at every call, so that a test changes it while the daemon
  * runs; test-controller-daemon.ts puts the controller into a daemon.
@@ -28,42 +28,42 @@ import {
   unpinNamespace,
 } from "../../src/linux/namespace/index.ts";
 
-/** How a call of a sandboxer goes wrong. */
-export type ControllerFault =
+/** How a call of a sandboxer fails. */
+type ControllerFault =
   | { readonly does: "not-found" }
-  /** Never answers, and does not look at its signal either. */
+  /** Never answers, and ignores its abort signal. */
   | { readonly does: "hang" }
   /** The connection is closed in the middle of the call. */
   | { readonly does: "drop" }
   | { readonly does: "fail"; readonly message: string };
 
-/** What status() answers with. */
-export interface ScriptedStatus {
+/** The answer of status(). */
+interface ScriptedStatus {
   readonly does: "answer";
   readonly state: string;
   readonly pid?: number;
-  /** Digits; absent when the sandboxer says nothing of it. */
+  /** Digits; absent if the sandboxer does not set it. */
   readonly createdAtNs?: string;
   readonly info?: Readonly<Record<string, unknown>>;
 }
 
-/** What each call does; one that is not named works as it should. */
+/** What each call does. A call that is not named succeeds. */
 export interface ControllerScript {
   readonly status?: ScriptedStatus | ControllerFault;
-  /** What start() says of the creation time; digits. */
+  /** The creation time that start() returns; digits. */
   readonly startedAtNs?: string;
   readonly load?: ControllerFault;
   readonly update?: ControllerFault;
   readonly stop?: ControllerFault;
 }
 
-/** Replaces the script in one step: a call sees the old one or the new one. */
+/** Replaces the script atomically: a call reads the old one or the new one. */
 export function writeScript(file: string, script: ControllerScript): void {
   writeFileSync(`${file}.tmp`, JSON.stringify(script));
   renameSync(`${file}.tmp`, file);
 }
 
-/** The controller. Its sandboxes are a pinned network namespace each, and no process. */
+/** The controller. Each of its sandboxes is a pinned network namespace without a process. */
 export class TestController implements SandboxController {
   readonly name = "shim";
   readonly #script: string;
@@ -171,7 +171,7 @@ export class TestController implements SandboxController {
     return path.join(this.#directory, id);
   }
 
-  /** A network namespace that goes is no end of a sandbox here: such a sandboxer has a VM. */
+  /** Here a sandbox outlives its network namespace: such a sandboxer has a VM. */
   #watch(netnsPath: string): void {
     this.#namespaces.add(netnsPath, () => undefined);
   }

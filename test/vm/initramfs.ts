@@ -3,7 +3,7 @@ import { readFileSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { type Kernel, loadOrder } from "./kernel.ts";
 
-/** What the machine itself needs, then what pods and their networks do. */
+/** The modules that the machine needs, then those of pods and their networks. */
 const wanted = [
   ...[
     "crc32c_generic",

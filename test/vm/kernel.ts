@@ -1,6 +1,6 @@
 /**
- * What the virtual machine has that the host has not: Debian's kernel and the parser of AppArmor's
- * profiles, unpacked in a directory and never installed.
+ * Programs that only the virtual machine has: Debian's kernel and the parser of AppArmor's profiles. They are
+ * unpacked in a directory and never installed.
  */
 import { execFileSync } from "node:child_process";
 import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync } from "node:fs";
@@ -14,7 +14,7 @@ export interface Kernel {
 }
 
 /** A module as it is loaded: its name, and what `init_module(2)` takes. */
-export interface KernelModule {
+interface KernelModule {
   readonly name: string;
   readonly content: Buffer;
 }
@@ -23,8 +23,8 @@ export interface KernelModule {
 const metaPackage = "linux-image-amd64";
 
 /**
- * The newest kernel in `cache`, downloaded and unpacked there when there is none. Undefined where it
- * cannot be had: no apt-get, or no archive that answers.
+ * The newest kernel in `cache`, downloaded and unpacked there if it has none. Undefined if that is not possible:
+ * there is no apt-get, or no archive answers.
  */
 export function findKernel(cache: string): Kernel | undefined {
   const directory = path.join(cache, "kernel");
@@ -56,7 +56,7 @@ function downloadKernel(directory: string): boolean {
   }
 }
 
-/** Downloads Debian's package and unpacks it as `directory`; false where it cannot be had. */
+/** Downloads Debian's package and unpacks it as `directory`; false if it is not available. */
 export function unpack(name: string, directory: string): boolean {
   const fresh = `${directory}.new`;
   rmSync(fresh, { recursive: true, force: true });
@@ -82,8 +82,8 @@ function run(command: string, args: readonly string[], cwd?: string): string {
 }
 
 /**
- * The modules that were asked for with those that they depend on, in an order in which they can be
- * loaded. What is built into the kernel is left out; throws for a name that the kernel has not.
+ * The requested modules and their dependencies, in an order in which they can be loaded, without those that are
+ * built into the kernel. Throws for a name that the kernel does not have.
  */
 export function loadOrder(kernel: Kernel, names: readonly string[]): readonly KernelModule[] {
   const builtin = new Set(
@@ -115,7 +115,7 @@ function moduleName(file: string): string {
     .replaceAll("-", "_");
 }
 
-/** Without its compression, which busybox' insmod does not undo. */
+/** The uncompressed module: busybox' insmod does not decompress. */
 function readModule(file: string): Buffer {
   if (!file.endsWith(".xz")) return readFileSync(file);
   return execFileSync("xz", ["-dc", file], { maxBuffer: 64 << 20 });

@@ -1,13 +1,13 @@
-/** A virtual machine: qemu, by software emulation, with the host's root as its own. */
+/** A virtual machine: qemu with software emulation, and the host's root as its root. */
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
 import { createWriteStream } from "node:fs";
 import type { Kernel } from "./kernel.ts";
 
-export interface MachineOptions {
+interface MachineOptions {
   readonly kernel: Kernel;
   readonly initramfs: string;
-  /** Where the kernel's messages go, and what the job says. */
+  /** The files for the kernel's messages and for the output of the job. */
   readonly consoleLog: string;
   readonly outputLog: string;
   /** Words of the kernel's command line that init.sh and main.sh understand. */
@@ -16,13 +16,13 @@ export interface MachineOptions {
   readonly disk?: string;
   /** The machine is killed then. */
   readonly timeoutMs: number;
-  /** Called with each part of what the job says, as it says it. */
+  /** Called with each part of the job's output. */
   readonly onOutput?: (part: string) => void;
 }
 
 /** How a machine's run ended. */
 export interface MachineEnd {
-  /** The job's exit code; undefined when it did not come to tell it. */
+  /** The job's exit code; undefined if the machine ended before the job did. */
   readonly code: number | undefined;
   readonly timedOut: boolean;
   readonly output: string;
@@ -39,7 +39,7 @@ export function killMachines(): void {
 /** Boots a machine and resolves when it has turned itself off, was reset, or is killed at the deadline. */
 export async function runMachine(options: MachineOptions): Promise<MachineEnd> {
   const log = createWriteStream(options.outputLog);
-  // A machine takes every processor that it gets, and nobody waits for it.
+  // A machine uses all processors, so it gets a lower priority.
   const command = ["-n", "10", "qemu-system-x86_64", ...qemuArgs(options)];
   const machine = spawn("nice", command, { stdio: ["ignore", "pipe", "inherit"] });
   running.add(machine);

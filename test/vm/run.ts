@@ -1,8 +1,8 @@
 /**
  * davit in virtual machines: `node test/vm/run.ts [MACHINE...] [--tests WORD,WORD...]`.
  *
- * qemu emulates the processor, so no host needs to lend one; the guest's root is the host's, read-only,
- * under a tmpfs. The last line is `N passed, N failed, N skipped`. See CONTRIBUTING.md.
+ * qemu emulates the processor, so the host needs no KVM. The guest's root is the host's, read-only below a tmpfs.
+ * The last line is `N passed, N failed, N skipped`. See CONTRIBUTING.md.
  */
 import { execFileSync, spawnSync } from "node:child_process";
 import { mkdirSync, rmSync, truncateSync, writeFileSync } from "node:fs";
@@ -13,7 +13,7 @@ import { findKernel, hasApparmor, type Kernel } from "./kernel.ts";
 import { killMachines, type MachineEnd, runMachine } from "./machine.ts";
 import { findPolicy } from "./selinux.ts";
 
-/** A machine's life: what it is started with, and how often. */
+/** A machine: its job, options and number of boots. */
 interface Machine {
   /** The guest's script, `guest/<job>.sh`. */
   readonly job: string;
@@ -24,7 +24,7 @@ interface Machine {
   readonly words?: readonly string[];
 }
 
-/** What the suites are run of: the words of test/run.ts. */
+/** The tests of the machine "suites": arguments of test/run.ts. */
 const suites = [
   ...["kernel", "integration"],
   ...["linux/cgroup", "drivers/stats", "drivers/oci"],
@@ -60,7 +60,7 @@ const machines: readonly Machine[] = [
         "fstab=no",
         "systemd.show_status=error",
       ],
-      // It looks through all libraries where /usr is newer than a file that nobody here writes.
+      // It scans all libraries if /usr is newer than a file that nothing here writes.
       ...["systemd.mask=ldconfig.service", "apparmor=1", "security=apparmor"],
     ],
   },
@@ -108,7 +108,7 @@ async function main(): Promise<void> {
   process.exitCode = total.failed > 0 ? 1 : 0;
 }
 
-/** The kernel to boot, or why there cannot be a machine. */
+/** The kernel to boot, or the reason that no machine can run. */
 function prepare(withSelinux: boolean): Kernel | string {
   if (spawnSync("qemu-system-x86_64", ["--version"]).status !== 0) {
     return "qemu is missing: run scripts/setup.sh --vm";
@@ -158,7 +158,7 @@ function makeDisk(file: string): string {
   return file;
 }
 
-/** Adds up what the job told; a machine that told nothing has failed. */
+/** Adds the counts that the job printed. A machine without counts has failed. */
 function judge(job: string, { code, timedOut, output }: MachineEnd): void {
   const lines = output.matchAll(/^(\d+) passed, (\d+) failed, (\d+) skipped$/gm);
   let failed = 0;

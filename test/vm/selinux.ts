@@ -14,12 +14,12 @@ import { unpack } from "./kernel.ts";
 
 /** The newest format that Linux 6.12 reads (POLICYDB_VERSION_MAX of its security/selinux). */
 const policyVersion = "33";
-/** What the machine adds to the policy. */
+/** The additions of the machine to the policy. */
 const ownModule = path.join(import.meta.dirname, "guest/selinux.cil");
 
 /**
- * The directory with `policy`, which init.sh loads, and `etc/selinux`, compiled in `cache` where it is not
- * there yet. Undefined where Debian's packages cannot be had.
+ * The directory with `policy`, which init.sh loads, and `etc/selinux`, compiled in `cache` if that has none yet.
+ * Undefined if Debian's packages are not available.
  */
 export function findPolicy(cache: string): string | undefined {
   const packages = ["selinux-policy-default", "policycoreutils", "secilc"];

@@ -4,7 +4,7 @@ import type { Sandbox, SandboxEnvironment } from "../sandbox/index.ts";
 import type { Container, ContainerUser } from "./container.ts";
 import type { ContainerLimits } from "./runtime.ts";
 
-/** Looks into a mounted root without ever being led out of it. */
+/** Reads files of a mounted root; symbolic links in it never lead out of it. */
 export interface RootFiles {
   /**
    * The user that a container runs as: from numbers, or by name from the root's own passwd and
@@ -17,13 +17,13 @@ export interface RootFiles {
       readonly user: string;
       /** Groups on top of those that the user has. */
       readonly supplementalGroups: readonly bigint[];
-      /** False to leave out the groups that the image's group file gives the user. */
+      /** False to leave out the groups that the user has in the image's group file. */
       readonly mergeImageGroups: boolean;
     },
   ): Promise<ContainerUser>;
 }
 
-/** What a container's spec is made of, as it is on record and in memory. */
+/** What a container's spec is made of, from its record and from memory. */
 export interface SpecSubject {
   readonly container: Container;
   readonly sandbox: Sandbox;
@@ -34,24 +34,24 @@ export interface SpecSubject {
   readonly imageVolumes: readonly string[];
   /** Directories of `container.volumes`, in its order. */
   readonly volumes: readonly string[];
-  /** Reads the spec that it was started with, for a command in it; undefined when there is none. */
+  /** Reads the spec that the container was started with, for a command in it; undefined when there is none. */
   readonly startedSpec?: () => Promise<OciSpec | undefined>;
   /** First process of the container that `target_id` names, where one is named. */
   readonly targetPid: number | undefined;
 }
 
-/** What an update of a container's resources comes to. */
+/** The result of an update of a container's resources. */
 export interface ResourceUpdate {
   /** The resources in force afterwards. */
   readonly inForce: LinuxContainerResources;
-  /** What is to be written to a container that runs; undefined when the update names nothing. */
+  /** What to write to a running container; undefined when the update changes nothing. */
   readonly limits: ContainerLimits | undefined;
 }
 
-/** Makes OCI runtime specs from what is on record and from what the host is now. */
+/** Makes OCI runtime specs from records and from the current state of the host. */
 export interface ContainerSpecs {
   /**
-   * Refuses a request that cannot be carried out, before anything is made of it.
+   * Refuses a request that cannot be carried out, before anything is created.
    * `invalid-argument` names field and value. `find` gives the config of the container that an id names.
    */
   check(
@@ -59,7 +59,7 @@ export interface ContainerSpecs {
     sandbox: Sandbox,
     find: (id: string) => Container["config"],
   ): CheckedConfig;
-  /** SELinux label of the files that a container uses; undefined where they keep their own. */
+  /** SELinux label of the files that a container uses; undefined where they keep their labels. */
   mountLabel(config: Container["config"], sandbox: Sandbox): string | undefined;
   /**
    * The runtime spec. Missing host directories that a mount or the log needs are created, as by
@@ -67,8 +67,8 @@ export interface ContainerSpecs {
    */
   build(subject: SpecSubject): Promise<OciSpec>;
   /**
-   * An update of resources, merged with those in force. `invalid-argument` for limits that cannot be
-   * meant, `failed-precondition` for those that this host cannot keep. Touches nothing.
+   * An update of resources, merged with those in force. `invalid-argument` for invalid
+   * limits, `failed-precondition` for those that this host does not support. Changes nothing.
    */
   update(before: Container["resources"], update: LinuxContainerResources): ResourceUpdate;
   /** The process of an exec in the container (runtime-spec, config.md, process). */
@@ -78,7 +78,7 @@ export interface ContainerSpecs {
   ): Promise<OciProcess>;
 }
 
-/** A config whose indispensable parts are there. */
+/** A config that has its required parts. */
 export type CheckedConfig = Container["config"] & {
   readonly metadata: NonNullable<Container["config"]["metadata"]>;
   readonly image: NonNullable<Container["config"]["image"]>;

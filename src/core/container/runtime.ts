@@ -7,8 +7,8 @@ import type { ClientStreams, ExecEnd } from "../streaming/index.ts";
 import type { KnownIds } from "../store/index.ts";
 
 /**
- * The longest part of a line in a CRI log, in bytes, by who writes the log: a longer line is written in
- * parts. conmon's is the size of its buffer, which cannot be set.
+ * The longest part of a line in a CRI log, in bytes, by the program that writes the log: a longer line is
+ * written in parts. conmon's is the size of its buffer, which cannot be configured.
  */
 export const logLineBytes = { conmon: 8 * 1024, shim: 16 * 1024 } as const;
 
@@ -23,7 +23,7 @@ export interface ContainerBundle {
   readonly spec: OciSpec;
   /** cgroupfs path of the container below each hierarchy's root: the spec's `linux.cgroupsPath`. */
   readonly cgroupPath: string;
-  /** CRI log to write, in a directory that is there; undefined for none. */
+  /** CRI log to write, in an existing directory; undefined for none. */
   readonly logPath: string | undefined;
   readonly terminal: boolean;
   /** False: the process reads end of file. */
@@ -44,13 +44,13 @@ export interface StartedContainer {
 export interface ContainerExit {
   readonly exitCode: number;
   readonly finishedAtNs: bigint;
-  /** True when the kernel killed a process of it for want of memory. */
+  /** True when the OOM killer killed a process of it. */
   readonly oomKilled: boolean;
-  /** True when nobody recorded the exit: code 255, reason Unknown. */
+  /** True when the exit was not recorded: code 255, reason Unknown. */
   readonly unknown: boolean;
 }
 
-/** What a synchronous exec gave. Each stream is cut at 16 MiB (api.proto, ExecSync). */
+/** The result of a synchronous exec. Each stream is cut at 16 MiB (api.proto, ExecSync). */
 export interface ExecResult {
   readonly stdout: Uint8Array;
   readonly stderr: Uint8Array;
@@ -59,7 +59,7 @@ export interface ExecResult {
 
 /** New limits of a running container. */
 export interface ContainerLimits {
-  /** In the CRI's words: 0 and empty leave what there is, -1 takes a limit away. */
+  /** As in the CRI: 0 and empty change nothing, -1 removes a limit. */
   readonly resources: LinuxContainerResources;
   /** The same for an OCI runtime. */
   readonly spec: OciResources;
@@ -68,7 +68,7 @@ export interface ContainerLimits {
 /** A client at the streams of a command. */
 export interface ProcessClient {
   readonly streams: ClientStreams;
-  /** The command gets a terminal of its own; there is no stderr then. */
+  /** The command gets its own terminal, and has no stderr then. */
   readonly terminal: boolean;
 }
 
@@ -85,20 +85,20 @@ export interface AttachedClient extends ProcessClient {
  */
 export interface ContainerRuntime {
   /**
-   * Creates and starts the container's process. On failure nothing of it stays; the message is
-   * the OCI runtime's own. What it builds goes with remove(). A caller that gave up says so by
-   * `operation.signal`; the undoing takes 5 s at most, what then still hangs goes with remove().
+   * Creates and starts the container's process. A failure leaves nothing behind, and has the OCI
+   * runtime's message. remove() removes what start() creates. When `operation.signal` is aborted, the
+   * rollback takes 5 s at most; remove() removes what hangs then.
    */
   start(bundle: ContainerBundle, operation: Operation): Promise<StartedContainer>;
   /**
    * Resolves at the end of the container's process, with everything of its cgroup ended and deleted
-   * (what hangs in the kernel is logged and left to remove()). `not-found` for a container that was
+   * (a process that hangs in the kernel is logged and left to remove()). `not-found` for a container that was
    * neither started nor loaded here.
    */
   wait(id: string, signal: AbortSignal): Promise<ContainerExit>;
   /**
-   * Takes up a container that an earlier daemon started: afterwards wait() tells its end, also
-   * one that came meanwhile.
+   * Adopts a container that an earlier daemon started: afterwards wait() reports its end, also one that
+   * happened in between.
    */
   load(
     id: string,
@@ -115,31 +115,31 @@ export interface ContainerRuntime {
    */
   spec(id: string): Promise<OciSpec | undefined>;
   /**
-   * Looks for a start that an earlier daemon did not live to record. A container whose command was
-   * told to run is taken up as by load(), also when it has ended since; of one whose command never
-   * ran nothing stays, and undefined is told.
+   * Finds a start that an earlier daemon did not record before it ended. A container whose command was
+   * started is adopted as by load(), also when it has ended since. One whose command never ran is
+   * removed, and the result is undefined.
    */
   loadUnrecorded(id: string): Promise<StartedContainer | undefined>;
   /**
-   * Sends a signal to the container's process; done when it is gone already. A container that somebody
-   * paused goes on, so that it can hear it.
+   * Sends a signal to the container's process; no error when it has ended already. A paused
+   * container is resumed, so that it receives the signal.
    */
   kill(id: string, signalNumber: number): Promise<void>;
   /**
-   * Ends every process of the container now, the monitor's help not needed. `deadline-exceeded` for
-   * one that hangs in the kernel.
+   * Kills every process of the container, without the help of its monitor. `deadline-exceeded` for
+   * a process that hangs in the kernel.
    */
   killAll(id: string): Promise<void>;
   /**
    * Runs a command in the container. Resolves when the
-   * command itself has ended, whatever it left in the background. A command that cannot be started
-   * is an error with the OCI runtime's words. When the operation is aborted its processes are killed.
+   * command itself has ended, without waiting for its background processes. A command that cannot be
+   * started is an error with the OCI runtime's message. When the operation is aborted its processes are killed.
    */
   execSync(id: string, process: OciProcess, operation: Operation): Promise<ExecResult>;
   /**
-   * Runs a command in the container with a client at its streams, both ways with back-pressure.
-   * Resolves when the command has ended and the client has taken all that it wrote; what it left in the
-   * background is not waited for. When the operation is aborted (the client is gone), the command
+   * Runs a command in the container with a client at its streams, with backpressure in both directions.
+   * Resolves when the command has ended and the client has read all of its output; background
+   * processes are not waited for. When the operation is aborted (the client has left), the command
    * gets SIGHUP and, half a second later, all of its session SIGKILL.
    */
   exec(
@@ -149,29 +149,29 @@ export interface ContainerRuntime {
     operation: Operation,
   ): Promise<ExecEnd>;
   /**
-   * Joins a client to the container's streams, from now on; others may be there, too. Resolves at the
-   * container's end, when the client has taken everything. Rejects when the operation is aborted, and
+   * Attaches a client to the container's streams, in addition to others. Resolves at the container's end,
+   * when the client has read everything. Rejects when the operation is aborted, and
    * with `resource-exhausted` for a client that does not keep up: the container never waits for one.
    * Neither touches the container.
    */
   attach(id: string, client: AttachedClient, operation: Operation): Promise<void>;
   /**
-   * Writes limits to a running container: all of them or, when it rejects, none. The result takes
-   * them back. `failed-precondition` for less memory than the container uses now, naming both, and
-   * for one that has ended. An aborted signal ends it as a failure does.
+   * Writes limits to a running container: all of them or, when it rejects, none. The result
+   * reverts them. `failed-precondition` for less memory than the container uses now, naming both, and
+   * for one that has ended. An aborted signal is a failure.
    */
   update(id: string, limits: ContainerLimits, signal: AbortSignal): Promise<() => Promise<void>>;
   /**
    * Closes the log and opens it again at its path (kubelet has rotated it away). Does nothing while
-   * the open log is still there. On failure there is no new file.
+   * the open log still exists. A failure leaves no new file.
    */
   reopenLog(id: string, logPath: string): Promise<void>;
   /**
-   * Removes everything of a container, at whatever point its start, its end or an earlier removal
-   * stopped, also in another daemon; what still runs of it is killed. Idempotent. `operation`, where
-   * there is one, hears of the stages.
+   * Removes everything of a container, also when a start, an end or an earlier removal was interrupted, by
+   * this daemon or an earlier one; remaining processes are killed. Idempotent. `operation`, if given,
+   * enters the stages.
    */
   remove(id: string, operation?: Pick<Operation, "enter">): Promise<void>;
-  /** The ids of containers that something is left of here and that are not `known`, for remove(). */
+  /** The ids of containers that are not `known` and have files or processes left, for remove(). */
   orphans(known: KnownIds): Promise<readonly string[]>;
 }

@@ -35,7 +35,7 @@ function container(id: string, sandboxId: string): Container {
   };
 }
 
-test("listedOf() has the listed containers of one sandbox, oldest first, as they are now", () => {
+test("listedOf() has the listed containers of one sandbox, oldest first, with their current state", () => {
   const store = new ContainerStore({ put: () => undefined, delete: () => undefined });
   const ids = (sandboxId: string): readonly string[] =>
     [...store.listedOf(sandboxId)].map(({ id }) => id);

@@ -1,6 +1,6 @@
 import type { Digest } from "../../base/digest.ts";
 
-/** What an image says about the containers that are made of it (image-spec, config.md). */
+/** The configuration of an image for its containers (image-spec, config.md). */
 export interface ImageConfig {
   readonly entrypoint: readonly string[];
   readonly cmd: readonly string[];
@@ -36,7 +36,7 @@ export interface Image {
   readonly sizeBytes: bigint;
   readonly layers: readonly ImageLayer[];
   readonly config: ImageConfig;
-  /** The config as it came: verbose status shows it. */
+  /** The unmodified JSON of the config, for verbose status. */
   readonly configJson: string;
   /** Must not be collected by kubelet. */
   readonly pinned: boolean;

@@ -29,7 +29,7 @@ test("parseReference() keeps tag and digest apart", () => {
   assert.equal(reference.digest, digest);
 });
 
-test("parseReference() refuses what is no image name", () => {
+test("parseReference() refuses an invalid image name", () => {
   for (const text of [
     "",
     "UPPER",

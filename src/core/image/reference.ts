@@ -21,10 +21,10 @@ const grammar = new RegExp(
 );
 
 /**
- * Reads an image name as people write it. A name without a host is of docker.io, one without a
+ * Parses an image name in its short or full form. A name without a host is of docker.io, one without a
  * path before it of its library, and one without tag and digest means `latest`.
  *
- * `invalid-argument` for a text that is no image name.
+ * `invalid-argument` for a text that is not an image name.
  */
 export function parseReference(text: string): ImageReference {
   const refuse = (why: string): never => {
@@ -33,7 +33,8 @@ export function parseReference(text: string): ImageReference {
   const match = grammar.exec(text);
   if (match === null) return refuse("want [HOST/]PATH[:TAG][@DIGEST] with a lower-case path");
   const [, givenHost, givenPath = "", tag, digest] = match;
-  if (digest !== undefined && !isDigest(digest)) return refuse(`"${digest}" is no sha256 digest`);
+  if (digest !== undefined && !isDigest(digest))
+    return refuse(`"${digest}" is not a sha256 digest`);
   const isHost = givenHost !== undefined && /[.:]|^localhost$|[A-Z]/.test(givenHost);
   const registry = isHost ? givenHost.replace(/^index\.docker\.io$/, "docker.io") : "docker.io";
   const path = givenHost === undefined || isHost ? givenPath : `${givenHost}/${givenPath}`;

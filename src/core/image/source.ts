@@ -1,11 +1,11 @@
 import type { Digest } from "../../base/digest.ts";
 import type { ImageReference } from "./reference.ts";
 
-/** What a client gave to authenticate with (CRI AuthConfig). Never logged. */
+/** The credentials of a client (CRI AuthConfig). Never logged. */
 export interface RegistryAuth {
   readonly username: string;
   readonly password: string;
-  /** base64 of `username:password`; stands in for both. */
+  /** base64 of `username:password`; replaces both. */
   readonly auth: string;
   /** The host that the credentials are for; empty for any host. */
   readonly serverAddress: string;
@@ -22,7 +22,7 @@ export interface Descriptor {
 
 /** A manifest for this node's platform, and the content that it points to. */
 export interface ResolvedImage {
-  /** Digest that the name resolved to: of the index where there is one, else of the manifest. */
+  /** Digest that the name resolved to: of the index, if any, else of the manifest. */
   readonly digest: Digest;
   readonly manifest: Descriptor;
   readonly config: Descriptor;
@@ -51,7 +51,7 @@ export interface ImageFetcher {
   hasBlob(descriptor: Descriptor, signal: AbortSignal): Promise<boolean>;
 }
 
-/** Where images come from. */
+/** Finds images by name. */
 export interface ImageSource {
   /**
    * Finds the manifest for this node's platform, its digest checked. `not-found` for an image that

@@ -4,7 +4,7 @@ import type { RecordTable } from "../store/index.ts";
 import type { Image } from "./image.ts";
 import { formatReference, parseReference } from "./reference.ts";
 
-/** A beginning of an id, with its algorithm or without, as crictl and the peers write and take it. */
+/** A prefix of an id, with or without its algorithm, as crictl, containerd and CRI-O write and accept it. */
 const shortId = /^(?:sha256:)?([0-9a-f]{1,64})$/;
 
 /** The images of this node: the truth in memory, written through to the records. */
@@ -15,25 +15,25 @@ export class ImageStore {
   /** Full names with tag or digest. */
   readonly #byName = new Map<string, Digest>();
 
-  /** `pinned`: names of images that kubelet must not collect, as people write them. */
+  /** `pinned`: names of images that kubelet must not collect, as written in the configuration. */
   constructor(records: RecordTable<Image>, pinned: readonly string[] = []) {
     this.#records = records;
     this.#pinned = new Set(pinned.map((name) => formatReference(parseReference(name))));
   }
 
-  /** Reads what an earlier daemon left. */
+  /** Reads the images of an earlier daemon. */
   load(): void {
     for (const image of this.#records.load()) this.#remember(image);
   }
 
-  /** All images, in the order in which they came. */
+  /** All images, in the order in which they were added. */
   all(): IterableIterator<Image> {
     return this.#byId.values();
   }
 
   /**
    * The image that `text` names: an id, a name with or without tag, a name with a digest, a
-   * unique prefix of an id with or without `sha256:`. Undefined when there is none;
+   * unique prefix of an id with or without `sha256:`. Undefined for an unknown one;
    * `invalid-argument` when the text cannot name an image or is a prefix of several ids.
    */
   find(text: string): Image | undefined {
@@ -58,11 +58,11 @@ export class ImageStore {
       repoDigests: union(known?.repoDigests, image.repoDigests),
     };
     this.#records.put(merged);
-    for (const tag of image.repoTags) this.#takeTag(tag, image.id);
+    for (const tag of image.repoTags) this.#moveTag(tag, image.id);
     return this.#remember(merged);
   }
 
-  /** Forgets the image and all its names. No error when it is not there. */
+  /** Forgets the image and all its names. No error for an unknown one. */
   remove(id: Digest): void {
     this.#records.delete(id);
     const image = this.#byId.get(id);
@@ -73,7 +73,7 @@ export class ImageStore {
   }
 
   #remember(recorded: Image): Image {
-    // By today's configuration, whatever the record says.
+    // By today's configuration, not by the record.
     const names = [...recorded.repoTags, ...recorded.repoDigests];
     const image = { ...recorded, pinned: names.some((name) => this.#pinned.has(name)) };
     this.#byId.set(image.id, image);
@@ -81,7 +81,7 @@ export class ImageStore {
     return image;
   }
 
-  #takeTag(tag: string, newOwner: Digest): void {
+  #moveTag(tag: string, newOwner: Digest): void {
     const owner = this.#byName.get(tag);
     const image = owner === undefined || owner === newOwner ? undefined : this.#byId.get(owner);
     if (image === undefined) return;

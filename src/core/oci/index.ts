@@ -14,7 +14,7 @@ export interface OciSpec {
   readonly linux: OciLinux;
 }
 
-/** Programs that the runtime runs on the way, by when they run. */
+/** Programs that the runtime runs, by their stage. */
 export type OciHooks = { readonly [Stage in OciHookStage]?: readonly OciHook[] };
 
 /** The points of a container's life at which hooks run (runtime-spec, config.md, POSIX-platform Hooks). */
@@ -135,7 +135,7 @@ export interface OciDevice {
   readonly gid: number;
 }
 
-/** A rule of the device cgroup; type, major and minor left out stand for all. */
+/** A rule of the device cgroup; a missing type, major or minor matches all. */
 export interface OciDeviceRule {
   readonly allow: boolean;
   readonly type?: "a" | "c" | "b";
@@ -144,7 +144,7 @@ export interface OciDeviceRule {
   readonly access: string;
 }
 
-/** Limits; what is left out stays as it is. */
+/** Limits; missing ones are not changed. */
 export interface OciResources {
   readonly devices?: readonly OciDeviceRule[];
   readonly cpu?: OciCpu;

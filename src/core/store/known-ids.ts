@@ -1,5 +1,5 @@
 /**
- * Ids of objects that are not to be swept away. Asked for each thing found, after it was found: an
- * object may come into being while a sweep is under way, and is known before anything of it is made.
+ * Ids of objects that a sweep must keep. Asked for each entry found, after it was found: an object may be
+ * created during a sweep, and is known before anything of it is created.
  */
 export type KnownIds = Pick<ReadonlySet<string>, "has">;

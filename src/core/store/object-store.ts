@@ -10,10 +10,10 @@ export interface StoredObject {
 }
 
 /** Called after every change, once it is written and visible. Must not throw. */
-export type StoreListener<T> = (object: T, change: "listed" | "updated" | "removed") => void;
+type StoreListener<T> = (object: T, change: "listed" | "updated" | "removed") => void;
 
 /** How a store writes, and what it allows. */
-export interface StoreRules<T> {
+interface StoreRules<T> {
   /** For messages: "sandbox". */
   readonly noun: string;
   readonly records: Pick<RecordTable<T>, "put" | "delete">;
@@ -52,7 +52,10 @@ export class ObjectStore<T extends StoredObject> {
     if (!this.#idByName.has(object.name)) this.#idByName.set(object.name, object.id);
   }
 
-  /** Writes a new object, unlisted; its name is reserved until remove(). `already-exists` for a name that is reserved. */
+  /**
+   * Writes a new object, unlisted; its name is reserved until remove(). `already-exists` for a name that is
+   * reserved.
+   */
   add(object: T): void {
     const holder = this.#idByName.get(object.name);
     if (holder !== undefined) {
@@ -94,7 +97,7 @@ export class ObjectStore<T extends StoredObject> {
     return after;
   }
 
-  /** Forgets the object, on disk and in memory. No error when it is not there. */
+  /** Forgets the object, on disk and in memory. No error for an unknown one. */
   remove(id: string): void {
     this.#rules.records.delete(id);
     const object = this.#byId.get(id);
@@ -109,14 +112,14 @@ export class ObjectStore<T extends StoredObject> {
 
   /**
    * The listed object that `text` names: its id or a unique beginning of it.
-   * Undefined when there is none; `invalid-argument` for an empty or ambiguous text.
+   * Undefined for an unknown one; `invalid-argument` for an empty or ambiguous text.
    */
   find(text: string): T | undefined {
     const id = this.#index.find(text);
     return id === undefined ? undefined : this.#listed.get(id);
   }
 
-  /** Like find(), but `not-found` when there is none. */
+  /** Like find(), but `not-found` for an unknown one. */
   resolve(text: string): T {
     const object = this.find(text);
     if (object !== undefined) return object;
@@ -136,7 +139,7 @@ export class ObjectStore<T extends StoredObject> {
     );
   }
 
-  /** Like get(), but undefined when there is none. */
+  /** Like get(), but undefined for an unknown one. */
   peek(id: string): T | undefined {
     return this.#byId.get(id);
   }

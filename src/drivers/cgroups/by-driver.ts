@@ -4,8 +4,8 @@ import { FsPodCgroups } from "./pod-cgroups.ts";
 import { SystemdPodCgroups } from "./systemd-pod-cgroups.ts";
 
 /**
- * Pod cgroups by the driver of the configuration for new pods, and for each pod that is there by the
- * one that it was made with: the setting may have changed since.
+ * Pod cgroups by the configured driver for new pods, and for each existing pod by the driver that it was
+ * created with: the setting may have changed since.
  */
 export class PodCgroupsByDriver implements PodCgroups {
   readonly #fs: FsPodCgroups;

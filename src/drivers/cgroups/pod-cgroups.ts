@@ -15,21 +15,21 @@ import {
 } from "../../linux/cgroup/index.ts";
 import { checkResources } from "../../oci-spec/index.ts";
 
-/** Parent of the cgroups of pods that came without one. */
+/** Parent of the cgroups of pods without a cgroup_parent. */
 const ownRoot = "/davit";
 
 /**
  * Pod cgroups by cgroupfs, v1 and v2.
  *
- * kubelet makes a pod's cgroup before it asks for the sandbox, writes it and removes it. Only for
- * clients that leave that to the runtime does davit make one, and then owns it.
+ * kubelet creates a pod's cgroup before it requests the sandbox, sets its limits and removes it. For clients
+ * that leave that to the runtime, davit creates one and owns it.
  */
 export class FsPodCgroups implements PodCgroups {
   readonly #layout: CgroupLayout;
   readonly #roots: readonly string[];
   /**
-   * Held while `/davit` is filled or may be removed: neither may happen in the middle of the other. Another
-   * daemon on this host may do both at any time: linux/cgroup/tree.ts is ready for that.
+   * Held while a cgroup is created in `/davit` or `/davit` may be removed. Another daemon on this host may do
+   * both at any time; linux/cgroup/tree.ts handles that.
    */
   readonly #lock = new KeyedLock();
 
@@ -83,7 +83,7 @@ export class FsPodCgroups implements PodCgroups {
     const others = listOthers();
     if (others.some((other) => isWithin(other.parent, parent))) return;
     await beforeAbort(removeCgroup(this.#layout, parent), signal);
-    // The cgroups between: another pod may live below them by now, and then they stay.
+    // The cgroups in between: another pod may have its cgroup below them, and then they stay.
     for (let path = parent; path !== ownedFrom && isWithin(path, ownedFrom); ) {
       path = path.slice(0, path.lastIndexOf("/"));
       if (others.some((other) => isWithin(other.parent, path))) return;
@@ -118,7 +118,7 @@ export function isWithin(path: string, ancestor: string): boolean {
   return path === ancestor || path.startsWith(`${ancestor}/`);
 }
 
-/** True when davit made the cgroup at `path` for this pod. */
+/** True when davit created the cgroup at `path` for this pod. */
 function isOwned({ parent, ownedFrom }: PodCgroup, path: string): boolean {
   return ownedFrom !== undefined && isWithin(path, ownedFrom) && isWithin(parent, path);
 }

@@ -30,14 +30,13 @@ import { isWithin } from "./pod-cgroups.ts";
 /**
  * Pod cgroups that are systemd's slices.
  *
- * kubelet starts a pod's slice before it asks for the sandbox. Only for clients that leave that to
- * the runtime does davit start one, `davit-<id>.slice`, and then owns it; the slices that it lies in
- * are systemd's own affair.
+ * kubelet starts a pod's slice before it requests the sandbox. For clients that leave that to the runtime,
+ * davit starts `davit-<id>.slice` and owns it; systemd manages its parent slices.
  */
 export class SystemdPodCgroups implements Omit<PodCgroups, "check"> {
   readonly #layout: CgroupLayout;
   readonly #call: CallSystemd;
-  /** By slice: neither may it go while another pod is given to it, nor may two write it at once. */
+  /** By slice: held while a pod is added to it, while it is written and while it is removed. */
   readonly #lock = new KeyedLock();
 
   constructor(layout: CgroupLayout, call: CallSystemd = callSystemd) {
@@ -56,12 +55,12 @@ export class SystemdPodCgroups implements Omit<PodCgroups, "check"> {
     const { parent, ownedFrom } = cgroup;
     if (ownedFrom === undefined) return;
     using _turn = await this.#lock.acquire(parent);
-    // Another pod of davit's may have started it.
+    // Another pod of davit may have started it.
     if (this.#exists(parent)) return;
     const properties = limitProperties(resources ?? {}, this.#layout.version);
     await this.#call(startSliceArgs(basename(parent), properties));
-    // systemd answers before it has made the cgroup, and gives it none of the controllers that it
-    // has no property for.
+    // systemd answers before it has created the cgroup, and does not enable controllers that it has no
+    // property for.
     await createCgroup(this.#layout, parent);
     if (resources !== undefined) await writeResources(this.#layout, parent, resources);
   }
@@ -121,7 +120,7 @@ export class SystemdPodCgroups implements Omit<PodCgroups, "check"> {
     if (this.#exists(path)) await removeCgroup(this.#layout, path);
   }
 
-  /** What systemd has no property for, and in v1's files what it has. A slice without processes may have no cgroup yet. */
+  /** Writes the limits without a systemd property, and on v1 all. A slice without processes may have no cgroup yet. */
   async #write(path: string, resources: CgroupResources): Promise<() => Promise<void>> {
     if (!this.#exists(path)) return () => Promise.resolve();
     return writeResources(this.#layout, path, resources);

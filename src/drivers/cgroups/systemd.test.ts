@@ -19,7 +19,7 @@ const mib = 1n << 20n;
 const id = "0123456789abcdef".repeat(4);
 const soon = AbortSignal.timeout(10_000);
 
-test("limitProperties() says it in the words of systemd, v1 and v2", () => {
+test("limitProperties() converts limits to systemd properties, v1 and v2", () => {
   const limits = {
     cpuShares: 1024n,
     cpuQuota: 50_000n,
@@ -83,7 +83,7 @@ function offersNothing(dir: string): void {
   }
 }
 
-test("a pod's slice is kubelet's where it is there, and else davit's until its last pod goes", async () => {
+test("an existing slice of a pod is kubelet's, another is davit's until its last pod is removed", async () => {
   const root = mkdtempSync(join(tmpdir(), "davit-slices-"));
   const calls: string[] = [];
   const call = (args: readonly string[]): Promise<void> => {
@@ -182,7 +182,7 @@ test("a memory limit below what a slice uses is refused before anything is writt
   rmSync(root, { recursive: true });
 });
 
-test("a slice that systemd does not know any more is gone, another failure is told", async () => {
+test("a slice unknown to systemd counts as removed, another failure is reported", async () => {
   const root = mkdtempSync(join(tmpdir(), "davit-slices-"));
   let kind: "not-found" | "unknown" = "not-found";
   const layout = { version: "v2", root, controllers: [] } as const;
@@ -205,7 +205,7 @@ test("bitMask() is a list of CPUs as bytes, with their count", () => {
   assert.deepEqual(bitMask(""), ["0"]);
 });
 
-test("adoptLimits() tells systemd what the files say", async () => {
+test("syncLimitsToSystemd() sets the limits of the files in systemd", async () => {
   const root = mkdtempSync(join(tmpdir(), "davit-adopt-"));
   const calls: (readonly string[])[] = [];
   const call = (args: readonly string[]): Promise<void> => {

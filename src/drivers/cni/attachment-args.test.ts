@@ -29,13 +29,13 @@ describe("attachmentArgs()", () => {
     );
   });
 
-  test("leaves out capabilities that have nothing to say", () => {
+  test("leaves out empty capabilities", () => {
     assert.deepEqual(attachmentArgs(request, []).capabilityArgs, {
       "io.kubernetes.cri.pod-annotations": {},
     });
   });
 
-  test("fills all capabilities, and reads its own text again", () => {
+  test("fills all capabilities, and parses its own text", () => {
     const annotations = { "kubernetes.io/ingress-bandwidth": "1M" };
     const port = { hostPort: 8080, containerPort: 80, protocol: "tcp" } as const;
     const args = attachmentArgs(
@@ -71,7 +71,7 @@ describe("attachmentArgs()", () => {
   });
 });
 
-test("parsePodCidrs() takes both families and refuses the rest", () => {
+test("parsePodCidrs() accepts both families and refuses the rest", () => {
   assert.deepEqual(parsePodCidrs("10.0.0.0/24, fd00::/64"), ["10.0.0.0/24", "fd00::/64"]);
   assert.deepEqual(parsePodCidrs(""), []);
   assert.throws(() => parsePodCidrs("10.0.0.0"), { kind: "invalid-argument" });

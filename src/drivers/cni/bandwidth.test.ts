@@ -34,11 +34,11 @@ describe("parseQuantity()", () => {
 });
 
 describe("podBandwidth()", () => {
-  test("has nothing to say without annotations", () => {
+  test("is undefined without annotations", () => {
     assert.equal(podBandwidth({ other: "1" }), undefined);
   });
 
-  test("gives rates with a burst that does not limit", () => {
+  test("returns rates with a burst that does not limit", () => {
     assert.deepEqual(podBandwidth({ "kubernetes.io/ingress-bandwidth": "10M" }), {
       ingressRate: 10_000_000,
       ingressBurst: 2_147_483_647,

@@ -1,7 +1,7 @@
 import { RuntimeError } from "../../base/errors.ts";
 
 /** Value of the capability "bandwidth" (CNI conventions). Rates in bits per second, bursts in bits. */
-export interface Bandwidth {
+interface Bandwidth {
   readonly ingressRate?: number;
   readonly ingressBurst?: number;
   readonly egressRate?: number;
@@ -12,8 +12,8 @@ export interface Bandwidth {
 const leastRate = 1_000n;
 const mostRate = 1_000_000_000_000_000n;
 
-// The annotations know no burst, and the plugin wants one: as much as fits a 32-bit number, which
-// is what CRI-O says as well. Bits.
+// The annotations have no burst, and the plugin requires one: as much as fits a 32-bit number, which
+// is also what CRI-O uses. Bits.
 const anyBurst = 2_147_483_647;
 
 const suffixes: Readonly<Record<string, readonly [base: bigint, exponent: number]>> = {
@@ -81,7 +81,7 @@ function parseRate(
 
 /**
  * The bandwidth that a pod's annotations ask for; undefined when they ask for none. Throws
- * `invalid-argument` for values that are no quantities or out of the bounds of Kubernetes.
+ * `invalid-argument` for values that are not quantities or out of the bounds of Kubernetes.
  */
 export function podBandwidth(annotations: Readonly<Record<string, string>>): Bandwidth | undefined {
   const ingressRate = parseRate(annotations, "kubernetes.io/ingress-bandwidth");

@@ -170,7 +170,7 @@ describe("CniNetwork on this kernel", () => {
           () => sh("nsenter", `--net=${netnsPath("a")}`, "ip", "link", "show", "eth0"),
           /does not exist/,
         );
-        await remove(network, "a"); // again is no error
+        await remove(network, "a"); // idempotent
       });
     }
 
@@ -339,7 +339,7 @@ describe("CniNetwork on this kernel", () => {
       process.kill(Number(readFileSync(path.join(base, "pid"), "utf8")), "SIGKILL");
     });
 
-    test("gives a plugin three descriptors and nothing else of ours", async () => {
+    test("passes a plugin three descriptors and no others", async () => {
       const script = `#!/bin/sh\nls -l /proc/self/fd > ${base}/fds\necho '{"ips":[{"address":"10.0.0.2/24"}]}'\n`;
       writeFileSync(path.join(plugin.binDir, "lists"), script, { mode: 0o755 });
       use("1.0.0", "lists");
@@ -349,7 +349,7 @@ describe("CniNetwork on this kernel", () => {
       assert.deepEqual(fds, [" 0 -> ", " 1 -> ", " 2 -> ", " 3 -> "]);
     });
 
-    test("says which interpreter or plugin is not there", async () => {
+    test("names the missing interpreter or plugin", async () => {
       writeFileSync(path.join(plugin.binDir, "bad"), "#!/no/such/shell\n", { mode: 0o755 });
       use("1.0.0", "bad");
       await assert.rejects(add(await openScripted(), "a"), {
@@ -358,7 +358,7 @@ describe("CniNetwork on this kernel", () => {
       });
     });
 
-    test("is ready as STATUS says, and no earlier", async () => {
+    test("is ready when STATUS succeeds, and not earlier", async () => {
       plugin.on("STATUS", { does: "fail", error: { code: 50, msg: "daemon is down" } });
       use("1.1.0");
       const network = await openScripted();
@@ -368,14 +368,14 @@ describe("CniNetwork on this kernel", () => {
       };
       assert.notEqual(reason(), "");
       await until(
-        "the failure is told",
+        "the failure is reported",
         () => reason() === 'STATUS of network "net": plugin scripted: daemon is down',
       );
       plugin.on("STATUS", { does: "succeed" });
       await until("it is ready", () => reason() === "");
     });
 
-    test("tells GC the attachments that are valid", async () => {
+    test("passes the valid attachments to GC", async () => {
       use("1.1.0");
       const network = await openScripted();
       await network.collect(() => [{ sandboxId: "a", ifName: "eth0" }], { signal: anySignal });

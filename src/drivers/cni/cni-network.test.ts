@@ -120,7 +120,7 @@ describe("CniNetwork.add()", () => {
       message: /plugin bridge: exited with code 2: \.\.\.x+ panic: oops$/,
     });
     cni.behave = () => ({ ...exit(0, ""), code: null, signal: 11 });
-    await assert.rejects(add(network), /plugin bridge: was killed by signal 11 and said nothing$/);
+    await assert.rejects(add(network), /plugin bridge: was killed by signal 11 without output$/);
   });
 
   test("refuses a success with an invalid result", async () => {

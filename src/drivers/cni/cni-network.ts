@@ -22,32 +22,32 @@ import { parseResult, podAddresses } from "./result.ts";
 import { StatusProbe } from "./status-probe.ts";
 import { isAtLeast } from "./version.ts";
 
-// The name that kubelet, and everything else that looks into a pod, expects.
+// The name that kubelet, and everything else that inspects a pod, expects.
 const podInterface = "eth0";
 
 const defaults = {
   // A whole RunPodSandbox has two minutes; one plugin must leave time to undo.
   pluginTimeoutMs: 60_000,
-  // The kernel does one network change at a time (RTNL lock): more at once only wait there.
+  // The kernel does one network change at a time (RTNL lock): more in parallel only wait for it.
   maxParallel: 8,
   rescanIntervalMs: 5_000,
   statusIntervalMs: 30_000,
 };
 
-/** What a {@link CniNetwork} is made of. */
+/** The settings of a {@link CniNetwork}. */
 export interface CniNetworkOptions {
   /** Directory of the network configurations; the first valid file in it is the pod network. */
   readonly confDir: string;
   /** Directories of the plugins, searched in order. */
   readonly binDirs: readonly string[];
-  /** The boot that this daemon runs in: network namespaces of other boots are gone. */
+  /** The boot that this daemon runs in: network namespaces of other boots do not exist. */
   readonly bootId: string;
   readonly log: Logger;
   /** How long one plugin may take before it is killed. Milliseconds. */
   readonly pluginTimeoutMs?: number;
-  /** How many ADDs, and apart from them how many DELs, run at once. */
+  /** How many ADDs, and separately how many DELs, run at the same time. */
   readonly maxParallel?: number;
-  /** How often the directory is looked at besides watching it. Milliseconds. */
+  /** How often the directory is scanned in addition to watching it. Milliseconds. */
   readonly rescanIntervalMs?: number;
   /** How often the plugins are asked for their STATUS. Milliseconds. */
   readonly statusIntervalMs?: number;
@@ -61,7 +61,7 @@ export interface CniNetworkOptions {
 /**
  * The pod network of one configuration directory, by executing CNI plugins. CHECK is never called, so
  * `disableCheck` has nothing to disable. The daemon makes one for every directory that a handler
- * names; any of them can remove an attachment of any other, which carries all that is needed.
+ * names; any of them can remove an attachment of any other, which has all that is needed.
  */
 export class CniNetwork implements PodNetwork, AsyncDisposable {
   readonly #options: CniNetworkOptions;
@@ -69,7 +69,7 @@ export class CniNetwork implements PodNetwork, AsyncDisposable {
   readonly #dir: ConfDir;
   readonly #probe: StatusProbe;
   readonly #maxParallel: number;
-  // Apart, so that DELs which hang cannot keep pods from starting.
+  // Separate, so that hanging DELs do not block the start of pods.
   readonly #adding: Semaphore;
   readonly #deleting: Semaphore;
   readonly #collecting = new Semaphore(1);
@@ -102,7 +102,7 @@ export class CniNetwork implements PodNetwork, AsyncDisposable {
     });
   }
 
-  /** Loads the configuration and begins to watch it. Never fails for a bad one: see status(). */
+  /** Loads the configuration and starts to watch it. Never fails for an invalid one: see status(). */
   static async open(options: CniNetworkOptions): Promise<CniNetwork> {
     const network = new CniNetwork(options);
     await network.#dir.scan();
@@ -139,7 +139,7 @@ export class CniNetwork implements PodNetwork, AsyncDisposable {
     const { sandboxId, netnsPath, ifName } = attachment;
     try {
       const last = await this.#addAll(list, { sandboxId, netnsPath, ifName, args }, operation);
-      // Recorded before it is judged: what was made is taken down with the result of making it.
+      // Recorded before it is checked: DEL needs the result of ADD.
       await record({ ...attachment, result: last.text });
       return { ips: podAddresses(last.result, ifName), result: last.text };
     } catch (error) {
@@ -177,8 +177,8 @@ export class CniNetwork implements PodNetwork, AsyncDisposable {
     using _turn = await this.#deleting.acquire(options.signal);
     const netnsPath = this.#isNamespaceGone(attachment) ? "" : attachment.netnsPath;
     const target = { sandboxId, netnsPath, ifName, args };
-    // Past a failure as well: an address must come free even if the firewall's plugin is broken.
-    // The next try calls all of them again, which DEL must bear (specification, section 2).
+    // Continues after a failure: an address must be freed even if the firewall's plugin is broken.
+    // The next attempt calls all of them again, which DEL must allow (specification, section 2).
     let failure: { readonly error: unknown } | undefined;
     for (const plugin of list.plugins.toReversed()) {
       options.onPlugin?.(plugin.type);
@@ -198,9 +198,9 @@ export class CniNetwork implements PodNetwork, AsyncDisposable {
   }
 
   /**
-   * Tells the plugins which attachments exist, so that they drop what belongs to none of them (CNI
-   * GC). Does nothing when the configuration is older than 1.1.0 or says `disableGC`. ADD and DEL
-   * wait meanwhile. Asks all plugins and then throws their errors as one.
+   * Passes the existing attachments to the plugins, so that they delete resources of others (CNI GC). Does
+   * nothing when the configuration is older than 1.1.0 or has `disableGC`. ADD and DEL wait meanwhile.
+   * Calls all plugins and then throws their errors as one.
    */
   async collect(
     valid: () => readonly ValidAttachment[],
@@ -232,7 +232,7 @@ export class CniNetwork implements PodNetwork, AsyncDisposable {
     });
   }
 
-  // Specification 1.1.0, section 3, "Lifecycle & Ordering": GC never beside ADD or DEL.
+  // Specification 1.1.0, section 3, "Lifecycle & Ordering": GC never runs at the same time as ADD or DEL.
   async #waitUntilAlone(signal: AbortSignal): Promise<AsyncDisposable> {
     await using held = new AsyncDisposableStack();
     held.use(await this.#collecting.acquire(signal));
@@ -273,7 +273,7 @@ export class CniNetwork implements PodNetwork, AsyncDisposable {
     };
   }
 
-  /** Ends the watching and a STATUS under way. ADD and DEL under way are their callers'. */
+  /** Stops watching and a STATUS in progress. Their callers end ADD and DEL in progress. */
   async [Symbol.asyncDispose](): Promise<void> {
     this.#dir[Symbol.dispose]();
     await this.#probe[Symbol.asyncDispose]();
@@ -297,7 +297,7 @@ export class CniNetwork implements PodNetwork, AsyncDisposable {
   #onScan(): void {
     const list = this.#dir.state.network?.list;
     this.#missing = list === undefined ? [] : this.#runner.findMissing(list);
-    // A plugin that is not there cannot answer, and the reason would be said twice.
+    // A missing plugin cannot answer, and the reason would be reported twice.
     if (this.#missing.length === 0) this.#probe.watch(list);
   }
 

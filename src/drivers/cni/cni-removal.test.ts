@@ -23,7 +23,7 @@ describe("CniNetwork.remove()", () => {
     return [network, cni.lastRecord];
   };
 
-  test("runs DEL in reverse with what was cni.recorded, whatever is configured now", async () => {
+  test("runs DEL in reverse with the recorded configuration", async () => {
     const [, attachment] = await added();
     rmSync(file());
     const network = await open();
@@ -82,7 +82,7 @@ describe("CniNetwork.remove()", () => {
     assert.deepEqual(cni.marks, ["DEL portmap", "DEL bridge"]);
   });
 
-  test("says which plugin is gone, and still cni.calls the other", async () => {
+  test("names a missing plugin, and still calls the other", async () => {
     const [network, attachment] = await added();
     rmSync(join(cni.base, "bin", "portmap"));
     cni.behave = ({ plugin }) => {
@@ -172,7 +172,7 @@ describe("CniNetwork.collect()", () => {
     };
     const first = add(network);
     const collected = network.collect(() => valid, { signal });
-    await new Promise(setImmediate); // the collection waits for the place now
+    await new Promise(setImmediate); // the collection waits for its turn now
     const second = add(network, { sandboxId: "s2" });
     await new Promise(setImmediate);
     assert.equal(cni.marks.includes("GC bridge"), false);

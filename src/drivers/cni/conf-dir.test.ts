@@ -23,14 +23,14 @@ describe("ConfDir", () => {
     warn: (message, fields) => warnings.push(`${message} ${JSON.stringify(fields)}`),
   };
 
-  // An hour between looks, so that only the watch can be what finds a change.
+  // An hour between scans, so that only the watch can find a change.
   const open = async (rescanIntervalMs = 3_600_000, settleMs = 50): Promise<void> => {
     subject = new ConfDir({ dir, log, rescanIntervalMs, settleMs, onScan: () => onScan() });
     await subject.scan();
   };
   const name = (): string | undefined => subject.state.network?.list.name;
 
-  /** Waits for a look after which the network has this name. */
+  /** Waits for a scan after which the network has this name. */
   const untilName = async (want: string | undefined): Promise<void> => {
     const { promise, resolve, reject } = Promise.withResolvers<undefined>();
     const timer = setTimeout(() => reject(new Error(`still ${String(name())}`)), 10_000);
@@ -72,7 +72,7 @@ describe("ConfDir", () => {
     await untilName("conf");
   });
 
-  test("goes past an invalid file, and says so once", async () => {
+  test("skips an invalid file, and logs it once", async () => {
     mkdirSync(dir);
     writeFileSync(join(dir, "1.conflist"), "{");
     writeFileSync(join(dir, "2.conflist"), conf("good"));
@@ -85,7 +85,7 @@ describe("ConfDir", () => {
     assert.match(warnings[0] ?? "", /skipped invalid.*1\.conflist.*parse JSON/);
   });
 
-  test("goes past a FIFO without waiting for who writes to it", async () => {
+  test("skips a FIFO without waiting for a writer", async () => {
     mkdirSync(dir);
     makeFifo(join(dir, "10-a.conflist"));
     writeFileSync(join(dir, "20-b.conflist"), conf("b"));
@@ -98,7 +98,7 @@ describe("ConfDir", () => {
     mkdirSync(dir);
     writeFileSync(join(dir, "1.conflist"), conf("first"));
     writeFileSync(join(dir, "2.conflist"), conf("second"));
-    // Nothing looks but the test: a look of the watch in between would be the second one.
+    // Only the test scans: a scan by the watch in between would be the second one.
     await open(3_600_000, 3_600_000);
     writeFileSync(join(dir, "1.conflist"), "{");
     await subject.scan();
@@ -113,7 +113,7 @@ describe("ConfDir", () => {
     assert.equal(name(), "second");
   });
 
-  test("watches a directory that was made again, whatever its inode", async () => {
+  test("watches a directory that was created again, with any inode", async () => {
     mkdirSync(dir);
     await open();
     rmSync(dir, { recursive: true });
@@ -123,7 +123,7 @@ describe("ConfDir", () => {
     await untilName("again");
   });
 
-  test("says in words why there is no network", async () => {
+  test("explains why there is no network", async () => {
     await open();
     assert.match(
       subject.state.reason ?? "",
@@ -140,7 +140,7 @@ describe("ConfDir", () => {
     );
   });
 
-  test("follows the directory as it comes, changes, is swapped, and goes", async () => {
+  test("follows the directory as it is created, changed, replaced and removed", async () => {
     await open();
     mkdirSync(dir);
     writeFileSync(join(dir, "1.conflist"), conf("first"));
@@ -163,7 +163,7 @@ describe("ConfDir", () => {
     await untilName("back");
   });
 
-  test("finds by looking what no watch told", async () => {
+  test("finds by scanning what no watch reported", async () => {
     dir = join(base, "not", "yet", "there"); // no directory to watch, nor its parent
     await open(10);
     mkdirSync(dir, { recursive: true });

@@ -13,7 +13,7 @@ import {
 } from "./conflist.ts";
 
 /** A network configuration with the file that it is from. */
-export interface LoadedNetwork {
+interface LoadedNetwork {
   readonly file: string;
   readonly list: NetworkList;
 }
@@ -24,25 +24,25 @@ export interface InvalidFile {
   readonly reason: string;
 }
 
-/** What a look at the directory found. */
-export interface ConfDirState {
+/** The result of a scan of the directory. */
+interface ConfDirState {
   /**
    * The first valid file in lexical order, so one invalid file does not take the network from a
-   * node (as with CRI-O; containerd stops at it). Undefined when there is none.
+   * node (as with CRI-O; containerd stops at it). Undefined without one.
    */
   readonly network: LoadedNetwork | undefined;
-  /** Why there is none; undefined when there is one. */
+  /** Why there is no network; undefined when there is one. */
   readonly reason: string | undefined;
-  /** Invalid files, those before the chosen one only: nobody reads the ones behind it. */
+  /** Invalid files before the chosen one; the files after it are not read. */
   readonly invalid: readonly InvalidFile[];
 }
 
 const extensions: readonly string[] = [".conflist", ".conf", ".json"];
 
-// Writers rename or write in bursts; one look after the burst is enough.
+// Writers rename or write in bursts; one scan after the burst is enough.
 const settleMs = 50;
 
-/** The network configurations of a directory in the order in which they are looked at. */
+/** The network configurations of a directory in the order in which they are read. */
 export async function listConfigurations(dir: string): Promise<readonly string[]> {
   return await listFiles(dir, extensions);
 }
@@ -59,7 +59,7 @@ async function listPluginFiles(dir: string): Promise<readonly string[]> {
   try {
     return await listFiles(dir, [".conf"]);
   } catch {
-    return []; // the directory beside the configuration is optional
+    return []; // the directory next to the configuration is optional
   }
 }
 
@@ -113,7 +113,7 @@ async function mark(path: string): Promise<string> {
 }
 
 // Names, inodes, sizes and change times of everything that a load reads: when they are as they were,
-// there is nothing to load. The change time moves with the mode as well: a file may become readable.
+// nothing can be loaded. The change time moves with the mode as well: a file may become readable.
 async function fingerprint(dir: string): Promise<string> {
   const entries = await readdir(dir, { withFileTypes: true }).catch(() => []);
   const paths = entries.map(async (entry) => {
@@ -127,7 +127,7 @@ async function fingerprint(dir: string): Promise<string> {
 }
 
 /**
- * A directory of network configurations, kept in memory. It is watched, and looked at every few
+ * A directory of network configurations, kept in memory. It is watched, and scanned every few
  * seconds as well: watches miss a directory that is made again, overlayfs underneath and a parent that
  * came later, and nodes stayed without network for that (containerd #7196, #8419, #11209).
  */
@@ -147,12 +147,12 @@ export class ConfDir implements Disposable {
   #closed = false;
   #state: ConfDirState = { network: undefined, reason: "not read yet", invalid: [] };
 
-  /** Call {@link scan} once before use. `onScan` runs after every look, with whether it changed. */
+  /** Call {@link scan} once before use. `onScan` runs after every scan, with whether the result changed. */
   constructor(options: {
     readonly dir: string;
     readonly log: Logger;
     readonly rescanIntervalMs: number;
-    /** How long after a change it looks; 50. */
+    /** How long after a change it scans; 50. */
     readonly settleMs?: number;
     readonly onScan: (changed: boolean) => void;
   }) {
@@ -164,12 +164,12 @@ export class ConfDir implements Disposable {
     this.#timer.unref();
   }
 
-  /** What the last look found. */
+  /** The result of the last scan. */
   get state(): ConfDirState {
     return this.#state;
   }
 
-  /** Looks at the directory now, and reads it if anything changed. Never rejects. */
+  /** Scans the directory now, and reads it if anything changed. Never rejects. */
   async scan(): Promise<void> {
     this.#again = true;
     this.#scanning ??= this.#scanUntilQuiet().finally(() => {
@@ -182,7 +182,7 @@ export class ConfDir implements Disposable {
     while (this.#again && !this.#closed) {
       this.#again = false;
       await this.#watch();
-      // Taken before the files are read: a write in between is seen at the next look.
+      // Taken before the files are read: the next scan sees a write in between.
       const seen = await fingerprint(this.#dir);
       const changed = seen !== this.#fingerprint;
       const next = changed ? await loadDir(this.#dir) : this.#state;
@@ -196,8 +196,8 @@ export class ConfDir implements Disposable {
     }
   }
 
-  // The file in use became invalid: most likely somebody is writing it, and no pod may get the next
-  // file's network for that. It is believed when it still is so at the next look.
+  // The file in use became invalid: most likely it is being written, and no pod may get the next
+  // file's network for that. It counts as invalid when the next scan finds the same.
   #isHalfWritten(next: ConfDirState): boolean {
     const file = this.#state.network?.file;
     const isInvalid = next.invalid.some((entry) => entry.file === file);
@@ -235,7 +235,7 @@ export class ConfDir implements Disposable {
     const inodes = await Promise.all(
       paths.map(async (path) => {
         try {
-          // File systems reuse inode numbers at once, so the birth says more than they.
+          // File systems reuse inode numbers immediately, so the birth time is compared, too.
           const { dev, ino, birthtimeNs } = await stat(path, { bigint: true });
           return `${dev}:${ino}:${birthtimeNs}`;
         } catch {
@@ -260,7 +260,7 @@ export class ConfDir implements Disposable {
       watcher.on("error", () => this.#settle());
       this.#watchers.push(watcher);
     } catch (error) {
-      // Not there yet, or out of inotify watches: the regular look finds the change.
+      // It does not exist yet, or there are no inotify watches left: the regular scan finds the change.
       this.#log.debug("cannot watch a directory", {
         path,
         reason: messageOf(wrap("watch", error)),

@@ -7,7 +7,7 @@ const list = (more: object): string =>
   JSON.stringify({ cniVersion: "1.0.0", name: "net", plugins: [{ type: "bridge" }], ...more });
 
 describe("parseNetworkList()", () => {
-  test("takes name, version and plugins, and hides capabilities from the plugin", () => {
+  test("reads name, version and plugins, and hides capabilities from the plugin", () => {
     const plugins = [
       { type: "bridge", bridge: "cni0", ipam: { type: "host-local" } },
       { type: "portmap", capabilities: { portMappings: true, bandwidth: false } },
@@ -23,7 +23,7 @@ describe("parseNetworkList()", () => {
     });
   });
 
-  test("reads its own text again as the same list", () => {
+  test("parses its own text as the same list", () => {
     const plugins = [{ type: "a", x: [1, { y: null }], capabilities: { dns: true } }];
     const parsed = parseNetworkList(list({ plugins, disableGC: "True", cniVersion: "1.1.0" }));
     const again = parseNetworkList(parsed.text);
@@ -61,7 +61,7 @@ describe("parseNetworkList()", () => {
     });
   }
 
-  test("passes the JSON parser's words on", () => {
+  test("includes the JSON parser's message", () => {
     assert.throws(() => parseNetworkList('{"name": '), /parse JSON: Unexpected end/);
     assert.throws(() => parseNetworkList("[]"), /want an object/);
   });

@@ -8,7 +8,7 @@ export type JsonObject = Readonly<Record<string, unknown>>;
 export interface PluginConf {
   /** File name of the plugin. */
   readonly type: string;
-  /** Names of the capability arguments that it wants. */
+  /** Names of the capability arguments that it accepts. */
   readonly capabilities: readonly string[];
   /** Its configuration as written, without `capabilities`, which plugins must not see. */
   readonly config: JsonObject;
@@ -19,7 +19,7 @@ export interface NetworkList {
   readonly name: string;
   readonly cniVersion: CniVersion;
   readonly disableGc: boolean;
-  /** True when plugins may lie in a directory named like the network, beside the file. */
+  /** True when plugins may be in a directory named like the network, next to the file. */
   readonly takesPluginFiles: boolean;
   readonly plugins: readonly PluginConf[];
   /** Everything above as one JSON text that {@link parseNetworkList} reads again. */
@@ -43,7 +43,7 @@ function invalid(message: string): RuntimeError {
   return new RuntimeError("invalid-argument", message);
 }
 
-/** Reads a JSON object. Throws `invalid-argument` with the parser's words. */
+/** Reads a JSON object. Throws `invalid-argument` with the parser's message. */
 export function parseObject(text: string): JsonObject {
   let value: unknown;
   try {
@@ -94,7 +94,7 @@ function parseVersion(list: JsonObject): CniVersion {
   return version;
 }
 
-// Administrators write these as words too, and libcni has always taken that.
+// These may also be strings, as libcni has always accepted.
 function parseFlag(list: JsonObject, key: string): boolean {
   const value = list[key] ?? false;
   if (typeof value === "boolean") return value;
@@ -139,7 +139,7 @@ function textOf(network: Omit<NetworkList, "text" | "takesPluginFiles">): string
 
 /**
  * Reads a network configuration list (`.conflist`; specification 1.1.0, section 1). Its list of
- * plugins may be empty when more can come from files. Throws `invalid-argument`.
+ * plugins may be empty when files can add more. Throws `invalid-argument`.
  */
 export function parseNetworkList(text: string): NetworkList {
   const list = parseObject(text);

@@ -3,13 +3,5 @@
  * configuration, executes the plugins, reads their answers. Imports base, core and linux. Start with
  * cni-network.ts; conf-dir.ts is where a node's "network not ready" comes from.
  */
-export type { CniNetworkOptions } from "./cni-network.ts";
 export { CniNetwork } from "./cni-network.ts";
-export type { PluginCall, PluginExec, PluginExit } from "./plugin-exec.ts";
-export {
-  type NetworkReading,
-  type PluginStep,
-  readNetwork,
-  tryPlugins,
-  trialInterface,
-} from "./trial.ts";
+export { type NetworkReading, type PluginStep, readNetwork, tryPlugins } from "./trial.ts";

@@ -22,7 +22,7 @@ const shownBytes = 1024;
 
 /** A plugin that answered with an error. */
 export class PluginError extends RuntimeError {
-  /** The plugin's error code; undefined when it gave none that could be read. */
+  /** The plugin's error code; undefined without a readable one. */
   readonly code: number | undefined;
 
   constructor(code: number | undefined, message: string) {
@@ -39,12 +39,12 @@ function parseError(stdout: string): JsonObject | undefined {
       ? answer
       : undefined;
   } catch {
-    return undefined; // not JSON: the caller shows what there is
+    return undefined; // not JSON: the caller shows the output
   }
 }
 
 /** The last of what a plugin wrote, on one line, for an error message; "" when it wrote nothing. */
-export function tailOf(output: Buffer): string {
+function tailOf(output: Buffer): string {
   const text = output.subarray(-shownBytes).toString("utf8").trim();
   const cut = output.length > shownBytes ? "..." : "";
   return text === "" ? "" : cut + text.replace(/\s+/g, " ");
@@ -68,6 +68,6 @@ export function pluginError(type: string, exit: PluginExit): PluginError | undef
     return new PluginError(typeof code === "number" ? code : undefined, `plugin ${type}: ${text}`);
   }
   const said = tailOf(exit.stderr) || tailOf(exit.stdout);
-  const message = `plugin ${type}: ${describeExit(exit)}${said === "" ? " and said nothing" : `: ${said}`}`;
+  const message = `plugin ${type}: ${describeExit(exit)}${said === "" ? " without output" : `: ${said}`}`;
   return new PluginError(undefined, message);
 }

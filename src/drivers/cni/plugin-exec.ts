@@ -21,14 +21,14 @@ export interface PluginExit {
 
 /**
  * Runs a plugin to its end. At the timeout or abort the plugin's whole process group is killed and
- * the promise rejects (`deadline-exceeded`, or the signal's reason); `not-found` when there is no
- * such file.
+ * the promise rejects (`deadline-exceeded`, or the signal's reason); `not-found` when the
+ * file does not exist.
  */
 export type PluginExec = (call: PluginCall) => Promise<PluginExit>;
 
-// A result is some hundred bytes. Whatever a broken plugin prints beyond this is not read.
+// A result is some hundred bytes. More output of a broken plugin is not read.
 const maxOutputBytes = 1 << 20;
 
-/** Runs plugins on this machine, each as the leader of a process group of its own. */
+/** Runs plugins on this machine, each as the leader of its own process group. */
 export const execOnHost: PluginExec = (call) =>
   run({ ...call, newSession: true, killGroup: true, maxOutputBytes });

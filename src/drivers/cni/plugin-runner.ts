@@ -10,7 +10,7 @@ import type { PluginExec, PluginExit } from "./plugin-exec.ts";
 /** The attachment that a plugin is called for (specification 1.1.0, section 3). */
 export interface CallTarget {
   readonly sandboxId: string;
-  /** "" when the namespace is gone. */
+  /** "" when the namespace does not exist. */
   readonly netnsPath: string;
   readonly ifName: string;
   readonly args: AttachmentArgs;
@@ -61,7 +61,7 @@ export class PluginRunner {
     this.#env = { ...Object.fromEntries(inherited), CNI_PATH: options.binDirs.join(":") };
   }
 
-  /** The types of `list` whose plugin is in none of the directories. Looks at the disk. */
+  /** The types of `list` whose plugin is in none of the directories. Reads the directories. */
   findMissing(list: NetworkList): readonly string[] {
     const types = new Set(list.plugins.map(({ type }) => type));
     return [...types].filter((type) => {
@@ -80,7 +80,7 @@ export class PluginRunner {
 
   /**
    * Runs one plugin and returns what it printed. Throws what the plugin answered (PluginError);
-   * `failed-precondition` when it is not there; `deadline-exceeded` when it took too long and was
+   * `failed-precondition` when it does not exist; `deadline-exceeded` when it took too long and was
    * killed; the signal's reason when that was aborted.
    */
   async run(request: PluginRequest): Promise<string> {
@@ -119,7 +119,7 @@ export class PluginRunner {
   #explain(type: string, error: unknown, signal: AbortSignal): RuntimeError {
     const doing = `plugin ${type}`;
     if (signal.aborted) return wrap(doing, signal.reason);
-    // Not NotFound, which tells kubelet that its pod is gone. A script without its shell ends here.
+    // Not `not-found`, which means to kubelet that the pod does not exist. A script without its interpreter ends here.
     if (isKind(error, "not-found")) {
       return new RuntimeError("failed-precondition", `${doing}: ${messageOf(error)}`, {
         cause: error,

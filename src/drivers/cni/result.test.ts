@@ -8,13 +8,13 @@ const host = { name: "veth1" };
 const pod = { name: "eth0", sandbox: "/run/netns/s1" };
 
 describe("parseResult()", () => {
-  test("keeps what it does not know", () => {
+  test("keeps unknown fields", () => {
     const text =
       '{"cniVersion":"1.0.0","ips":[{"address":"10.0.0.2/24","gateway":"10.0.0.1"}],"x":1}';
     assert.deepEqual(parseResult(text, "1.0.0"), JSON.parse(text));
   });
 
-  test("gives addresses their family up to 0.4.0, and takes it from 1.0.0 on", () => {
+  test("adds the family of addresses up to 0.4.0, and removes it from 1.0.0 on", () => {
     const ips = (text: string, version: "0.3.1" | "1.1.0"): unknown =>
       parseResult(text, version)["ips"];
     const newer =
@@ -28,7 +28,7 @@ describe("parseResult()", () => {
     assert.equal(parseResult(older, "1.1.0")["cniVersion"], "1.1.0");
   });
 
-  test("refuses what is no result", () => {
+  test("refuses an invalid result", () => {
     for (const [text, message] of [
       ["", /parse JSON/],
       ["null", /want an object/],
@@ -76,7 +76,7 @@ describe("podAddresses()", () => {
     );
   });
 
-  test("wants an address", () => {
+  test("requires an address", () => {
     assert.throws(() => podAddresses({}, "eth0"), /no address to "eth0"/);
     const elsewhere = { interfaces: [host], ips: [{ address: "10.0.0.2/24", interface: 0 }] };
     assert.throws(() => podAddresses(elsewhere, "eth0"), /no address to "eth0"/);

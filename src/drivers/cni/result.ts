@@ -32,8 +32,8 @@ function isKnown(version: unknown): boolean {
 }
 
 /**
- * Reads what a plugin answered to ADD and gives it the shape that the next plugin expects at
- * `version`: until 0.4.0 an address says its family, from 1.0.0 on it must not (specification,
+ * Parses the answer of a plugin to ADD and converts it to the form that the next plugin expects at
+ * `version`: until 0.4.0 an address has its family, from 1.0.0 on it must not (specification,
  * section 5; plugins may answer in another version than they were asked in). Throws `internal`.
  */
 export function parseResult(text: string, version: CniVersion): JsonObject {
@@ -54,7 +54,7 @@ export function parseResult(text: string, version: CniVersion): JsonObject {
  * The addresses of interface `ifName` inside the pod, the primary one first: the first IPv4 one, or
  * the first at all when there is none; the others in the plugins' order (containerd's default,
  * `ip_pref = "ipv4"`). Throws `internal` when there is none at all, since a pod without an address
- * is no use to anybody and kubelet would ask for it forever.
+ * is useless, and kubelet would ask for it forever.
  */
 export function podAddresses(result: JsonObject, ifName: string): readonly string[] {
   const interfaces = list(result, "interfaces");

@@ -5,7 +5,7 @@ import type { PluginRunner } from "./plugin-runner.ts";
 import { isAtLeast } from "./version.ts";
 
 /**
- * Asks the plugins of the network for their STATUS, in the background: at once for a new
+ * Asks the plugins of the network for their STATUS, in the background: immediately for a new
  * configuration, then at an interval. Only configurations of 1.1.0 or newer have it.
  */
 export class StatusProbe implements AsyncDisposable {
@@ -42,7 +42,7 @@ export class StatusProbe implements AsyncDisposable {
       this.#failure = undefined;
       return;
     }
-    // An edit of a working network keeps the last answer until there is a new one.
+    // An edit of a working network keeps the last answer until the next one.
     if (first) this.#failure = `waiting for the plugins of network "${list.name}" to answer STATUS`;
     void this.ask();
   }
@@ -61,7 +61,7 @@ export class StatusProbe implements AsyncDisposable {
       if (list === undefined || !isAtLeast(list.cniVersion, "1.1.0")) return;
       const failure = await this.#askList(list);
       if (this.#closing.signal.aborted) return;
-      // The configuration changed meanwhile: the answer is about one that nobody uses any more.
+      // The configuration has changed: the answer is about an old one.
       if (list !== this.#list) continue;
       if (failure !== undefined && failure !== this.#failure) {
         this.#log.warn("network plugin is not ready", { reason: failure });

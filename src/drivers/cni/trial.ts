@@ -7,11 +7,11 @@ import { type CallTarget, type PluginRequest, PluginRunner } from "./plugin-runn
 import { parseResult, podAddresses } from "./result.ts";
 import { isAtLeast } from "./version.ts";
 
-/** What lies in a directory of network configurations, as a daemon would read it. */
+/** The content of a directory of network configurations, as a daemon would read it. */
 export interface NetworkReading {
   readonly directory: string;
   readonly directoryExists: boolean;
-  /** Every configuration file, in the order in which they are looked at. */
+  /** Every configuration file, in the order in which they are read. */
   readonly files: readonly string[];
   /** The one that pods would get. */
   readonly network:
@@ -35,16 +35,16 @@ export interface PluginStep {
   readonly command: "STATUS" | "ADD" | "DEL";
   readonly plugin: string;
   readonly ms: number;
-  /** What went wrong, for a person. */
+  /** What went wrong, in words. */
   readonly error?: string;
-  /** It did not end in its time and was killed. */
+  /** It exceeded its timeout and was killed. */
   readonly timedOut?: boolean;
 }
 
 /** The interface that a trial makes in its namespace. */
-export const trialInterface = "eth0";
+const trialInterface = "eth0";
 
-/** Reads a directory once, without watching it. Never rejects for what is wrong in it. */
+/** Reads a directory once, without watching it. Never rejects for invalid content. */
 export async function readNetwork(
   directory: string,
   binDirs: readonly string[],
@@ -67,9 +67,9 @@ function runnerOf(binDirs: readonly string[], timeoutMs: number): PluginRunner {
 }
 
 /**
- * Attaches a network namespace as a pod's would be, and detaches it whatever came of that: STATUS
+ * Attaches a network namespace as a pod's would be, and detaches it in any case: STATUS
  * where the configuration has it, ADD of each plugin until one fails, DEL of all in reverse. The
- * plugins are told of no pod, so that those which look pods up in Kubernetes do not miss this one.
+ * plugins get no pod name, so that those which look pods up in Kubernetes do not fail.
  */
 export async function tryPlugins(
   { network, binDirs }: NetworkReading,
@@ -127,7 +127,7 @@ export async function tryPlugins(
   }
   await options.onAdded();
   const previous = result && isAtLeast(list.cniVersion, "0.4.0") && { prevResult: result };
-  // Under a clock of its own: what was made is taken down although the person gave up.
+  // With its own timeout: the attachment is removed although the caller gave up.
   const deleting = AbortSignal.timeout(options.pluginTimeoutMs * list.plugins.length);
   for (const plugin of list.plugins.toReversed()) {
     await call({ command: "DEL", plugin, target, signal: deleting, ...previous });
@@ -143,6 +143,6 @@ function addressesOf(result: JsonObject): readonly string[] {
   try {
     return podAddresses(result, trialInterface);
   } catch {
-    return []; // said as "no address"
+    return []; // reported as "no address"
   }
 }

@@ -116,7 +116,10 @@ test("apparmorObstacle() is that the kernel has AppArmor on and nothing can load
   const built = (): never => {
     throw new Error("ENOENT");
   };
-  assert.match(apparmorObstacle(on, missing) ?? "", /no apparmor_parser .* install apparmor/);
+  assert.match(
+    apparmorObstacle(on, missing) ?? "",
+    /apparmor_parser is missing.* install apparmor/,
+  );
   assert.equal(apparmorObstacle(on, there), undefined);
   assert.equal(apparmorObstacle(off, missing), undefined);
   assert.equal(apparmorObstacle(built, missing), undefined);

@@ -8,11 +8,11 @@ import { findProgram, run } from "../../linux/process/index.ts";
 import { readFiles } from "../../linux/file/index.ts";
 import { apparmorChoice, defaultApparmor, defaultApparmorName } from "../../oci-spec/index.ts";
 
-/** What AppArmor is asked and told through. */
-export interface ApparmorHost {
+/** The interfaces of AppArmor. */
+interface ApparmorHost {
   /** The names of the profiles that the kernel has; undefined where it has no AppArmor. */
   loaded(): Promise<ReadonlySet<string> | undefined>;
-  /** Loads the text of a profile, in the place of one of its name. False where nothing here can. */
+  /** Loads the text of a profile, replacing one of the same name. False where no tool can. */
   load(text: string): Promise<boolean>;
 }
 
@@ -29,7 +29,7 @@ export class Apparmor {
 
   /**
    * The name of the profile that a container of this config runs under; undefined for none, which
-   * is also what the default profile comes to on a node that cannot have it. `failed-precondition`
+   * is also the result for the default profile on a node that cannot load it. `failed-precondition`
    * for a profile that is asked for by name and not loaded.
    */
   async profileOf(config: Pick<ContainerConfig, "linux">): Promise<string | undefined> {
@@ -74,10 +74,10 @@ export function apparmorObstacle(
   try {
     enabled = read("/sys/module/apparmor/parameters/enabled").trim();
   } catch {
-    // The kernel was built without it, or hides it: there is nothing to load.
+    // The kernel was built without it, or hides it: nothing can be loaded.
   }
   if (enabled !== "Y" || find(parser) !== undefined) return undefined;
-  return "AppArmor is on in the kernel, and there is no apparmor_parser to load davit's default profile with: containers run unconfined by it; install apparmor and restart davit";
+  return "AppArmor is on in the kernel, but apparmor_parser is missing, so davit cannot load its default profile: containers run without it; install apparmor and restart davit";
 }
 
 const parser = "apparmor_parser";
@@ -95,7 +95,7 @@ const thisHost: ApparmorHost = {
     const [text] = await readFiles([profiles]);
     if (typeof text === "string") return profileNames(Buffer.from(text, "latin1").toString());
     try {
-      // It is not there, or longer than what is read in one turn.
+      // It does not exist, or is longer than one read.
       return profileNames(await readFile(profiles, "utf8"));
     } catch (error) {
       if (errnoCode(error) === "ENOENT") return undefined;

@@ -98,8 +98,8 @@ describe("CdiFiles", () => {
   test("refuses a node that the host does not have, or has as something else", async () => {
     for (const [node, why] of [
       [{ path: "/dev/none-of-this-name" }, /none-of-this-name/],
-      [{ path: "/dev/x", hostPath: "/etc/passwd" }, /it is no device/],
-      [{ path: "/dev/null", type: "b" }, /type b, it is c/],
+      [{ path: "/dev/x", hostPath: "/etc/passwd" }, /it is not a device/],
+      [{ path: "/dev/null", type: "b" }, /type b, the device is c/],
     ] as const) {
       const devices = [{ name: "a", containerEdits: { deviceNodes: [node] } }];
       writeFileSync(

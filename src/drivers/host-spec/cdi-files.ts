@@ -25,7 +25,7 @@ interface Known {
 
 /**
  * The CDI devices of this node, from the files in its directories. Nothing is read before a request names
- * one; then files that have changed are read again, and those that are gone are forgotten.
+ * one; then files that have changed are read again, and deleted ones are dropped.
  */
 export class CdiFiles {
   readonly #directories: readonly string[];
@@ -92,11 +92,11 @@ async function contentOf(path: string, size: bigint): Promise<CdiFile | Error> {
 /** The parser is loaded for the first such file: no start of the daemon is to wait for it. */
 async function parseYaml(text: string): Promise<unknown> {
   const { parse } = await import("yaml");
-  // Numbers as YAML 1.1 has them, in which 0660 is octal: the peers read it so.
+  // Numbers as YAML 1.1 has them, in which 0660 is octal: containerd and CRI-O read it so.
   return parse(text, { version: "1.1", logLevel: "error" });
 }
 
-/** The CDI files of a directory that may not be there, by name. */
+/** The CDI files of a directory that may not exist, by name. */
 async function namesIn(directory: string): Promise<readonly string[]> {
   try {
     return (await readdir(directory)).filter((name) => /\.(json|yaml)$/.test(name)).toSorted();
@@ -106,7 +106,7 @@ async function namesIn(directory: string): Promise<readonly string[]> {
   }
 }
 
-/** With type and numbers of the host's node, where the file does not say them. */
+/** With type and numbers of the host's node, where the file does not have them. */
 async function completed(node: CdiDeviceNode): Promise<CdiDeviceNode> {
   const { hostPath, type, major } = node;
   const hasNumbers = major !== undefined && major !== 0;
@@ -116,7 +116,7 @@ async function completed(node: CdiDeviceNode): Promise<CdiDeviceNode> {
   if (type !== undefined && found.type !== (type === "u" ? "c" : type)) {
     throw new RuntimeError(
       "failed-precondition",
-      `${doing}: its file says type ${type}, it is ${found.type}`,
+      `${doing}: its file has type ${type}, the device is ${found.type}`,
     );
   }
   const numbers = hasNumbers ? {} : { major: found.major, minor: found.minor };
@@ -128,5 +128,5 @@ async function hostNode(path: string, doing: string): Promise<HostDevice> {
     throw new RuntimeError("failed-precondition", `${doing}: ${messageOf(cause)}`, { cause });
   });
   if (info.isCharacterDevice() || info.isBlockDevice()) return deviceOf(info, path);
-  throw new RuntimeError("failed-precondition", `${doing}: it is no device`);
+  throw new RuntimeError("failed-precondition", `${doing}: it is not a device`);
 }

@@ -12,7 +12,7 @@ function dead() {
   const { promise, resolve } = Promise.withResolvers<number>();
   const asked: string[] = [];
   const paths = new ClientPaths(mountPointOf, limits);
-  const look = (path: string): Promise<number> =>
+  const access = (path: string): Promise<number> =>
     paths.withStallGuard(path, `mount "${path}"`, () => {
       asked.push(path);
       return promise;
@@ -20,12 +20,12 @@ function dead() {
   const answer = (): void => {
     resolve(7);
   };
-  return { paths, asked, look, answer };
+  return { paths, asked, access, answer };
 }
 
 const rejection = (message: RegExp) => ({ kind: "unavailable", message });
 
-describe("ClientPaths.look()", () => {
+describe("ClientPaths.withStallGuard()", () => {
   test("gives what the work gives, and names what was being done when that fails", async () => {
     const paths = new ClientPaths(mountPointOf, limits);
     assert.equal(await paths.withStallGuard("/a", "mount", () => Promise.resolve(1)), 1);
@@ -35,22 +35,22 @@ describe("ClientPaths.look()", () => {
   });
 
   test("asks a file system that does not answer no more than it may, and others all the same", async () => {
-    const { paths, asked, look, answer } = dead();
-    const looks = Array.from({ length: 6 }, (_, at) => `/dead/${at}`).map((path) =>
-      assert.rejects(look(path), rejection(/mount "\/dead\/\d": .*has not answered for 0.1 s/)),
+    const { paths, asked, access, answer } = dead();
+    const accesses = Array.from({ length: 6 }, (_, at) => `/dead/${at}`).map((path) =>
+      assert.rejects(access(path), rejection(/mount "\/dead\/\d": .*has not answered for 0.1 s/)),
     );
     const fine = paths.withStallGuard("/fine/a", "mount", () => Promise.resolve("fine"));
     assert.equal(await fine, "fine");
-    await Promise.all(looks);
-    await assert.rejects(look("/dead/again"), rejection(/the file system mounted at "\/dead"/));
+    await Promise.all(accesses);
+    await assert.rejects(access("/dead/again"), rejection(/the file system mounted at "\/dead"/));
     assert.deepEqual(asked, ["/dead/0", "/dead/1"]);
     answer();
-    assert.equal(await look("/dead/again"), 7);
+    assert.equal(await access("/dead/again"), 7);
   });
 
   test("takes no more threads than it may for all of them", async () => {
-    const { paths, asked, look, answer } = dead();
-    for (const path of ["/a/x", "/b/x", "/c/x"]) await assert.rejects(look(path), rejection(/./));
+    const { paths, asked, access, answer } = dead();
+    for (const path of ["/a/x", "/b/x", "/c/x"]) await assert.rejects(access(path), rejection(/./));
     let isAsked = false;
     const fine = (): Promise<boolean> =>
       paths.withStallGuard("/fine/a", "mount", () => {

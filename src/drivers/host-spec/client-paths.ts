@@ -2,20 +2,20 @@ import { RuntimeError, wrap } from "../../base/errors.ts";
 import { beforeAbort } from "../../base/wait.ts";
 import { Semaphore } from "../../base/semaphore.ts";
 
-/** How patient {@link ClientPaths} are. */
-export interface ClientPathLimits {
-  /** How long a caller waits in all. Milliseconds. */
+/** Limits of {@link ClientPaths}. */
+interface ClientPathLimits {
+  /** How long a caller waits in total. Milliseconds. */
   readonly deadlineMs: number;
-  /** After this a look is slow: it no longer keeps looks at other file systems waiting. Milliseconds. */
+  /** After this an access is slow: it no longer blocks accesses to other file systems. Milliseconds. */
   readonly slowMs: number;
-  /** Looks at once that are not slow. */
+  /** Parallel accesses that are not slow. */
   readonly atOnce: number;
-  /** Looks at once that are slow. */
+  /** Parallel accesses that are slow. */
   readonly slowAtOnce: number;
 }
 
-// Together fewer than the threads of the pool (UV_THREADPOOL_SIZE in bin/davit): the rest of the
-// daemon needs some.
+// Together fewer than the threads of the pool (UV_THREADPOOL_SIZE in bin/davit): the rest of the daemon
+// needs some.
 const defaultLimits: ClientPathLimits = {
   deadlineMs: 10_000,
   slowMs: 500,
@@ -23,7 +23,7 @@ const defaultLimits: ClientPathLimits = {
   slowAtOnce: 8,
 };
 
-/** A look that has not been answered for a while. It holds a thread until it is. */
+/** An access that has not been answered for a while. It holds a thread until it is. */
 interface Slow {
   readonly path: string;
   readonly mountPoint: string;
@@ -31,10 +31,10 @@ interface Slow {
 }
 
 /**
- * Looks at paths that clients gave. One may lie on a server that does not answer, and then holds a
- * thread of the pool until it does, whatever becomes of the call. So a file system that is slow to
- * answer is asked nothing more before it does, whatever the clients' retries ask for; looks at
- * others go on beside it; and no caller waits longer than the deadline.
+ * Accesses to paths of clients. A path may be on a server that does not answer: then the access holds a
+ * thread of the pool until it does, even if the call has ended. So a slow file system is not accessed again
+ * before it answers, also by retries of clients; accesses to others continue; and no caller waits longer
+ * than the deadline.
  */
 export class ClientPaths {
   readonly #mountPointOf: (path: string) => Promise<string>;
@@ -42,7 +42,7 @@ export class ClientPaths {
   readonly #turns: Semaphore;
   readonly #slow = new Set<Slow>();
 
-  /** `mountPointOf` tells which mount a path lies on, without looking at the path itself. */
+  /** `mountPointOf` returns the mount that a path is on, without accessing the path itself. */
   constructor(mountPointOf: (path: string) => Promise<string>, limits = defaultLimits) {
     this.#mountPointOf = mountPointOf;
     this.#limits = limits;
@@ -50,27 +50,27 @@ export class ClientPaths {
   }
 
   /**
-   * Does `work`, which looks at `path`. `unavailable`, naming what does not answer, after the
-   * deadline; a failure of `work` is told with `doing`.
+   * Runs `work`, which accesses `path`. `unavailable` after the deadline, naming what does not answer; a
+   * failure of `work` is wrapped with `doing`.
    */
   async withStallGuard<T>(path: string, doing: string, work: () => Promise<T>): Promise<T> {
     const deadline = AbortSignal.timeout(this.#limits.deadlineMs);
     const turn = await this.#enter(path, doing, deadline);
-    const looking = work();
+    const access = work();
     try {
-      await this.#watch(path, looking);
+      await this.#watch(path, access);
     } finally {
       turn[Symbol.dispose]();
     }
     try {
-      return await beforeAbort(looking, deadline);
+      return await beforeAbort(access, deadline);
     } catch (error) {
       if (deadline.aborted) throw this.#silent(`${doing}: its file system`);
       throw wrap(doing, error);
     }
   }
 
-  /** Waits for a turn, and for what must answer before this path may be asked for. */
+  /** Waits for a turn, and for slow accesses that block this path. */
   async #enter(path: string, doing: string, deadline: AbortSignal): Promise<Disposable> {
     let blocker: Slow | undefined;
     try {
@@ -96,17 +96,17 @@ export class ClientPaths {
     if (this.#slow.size === 0) return undefined;
     const mountPoint = await this.#mountPointOf(path);
     const all = [...this.#slow];
-    // By its name a path seems to lie on "/" though a symlink on the way leads elsewhere; most others
-    // do lie there and must not wait for it.
+    // A path seems to be on "/" where a symlink in it leads elsewhere; most others are on "/" and must
+    // not wait for it.
     const same = all.find(
       (slow) => slow.path === path || (slow.mountPoint === mountPoint && mountPoint !== "/"),
     );
     return same ?? (all.length < this.#limits.slowAtOnce ? undefined : all[0]);
   }
 
-  /** Resolves when the look is answered or known to be slow. */
-  async #watch(path: string, looking: Promise<unknown>): Promise<void> {
-    const settled = looking.then(
+  /** Resolves when the access is answered or known to be slow. */
+  async #watch(path: string, access: Promise<unknown>): Promise<void> {
+    const settled = access.then(
       () => undefined,
       () => undefined,
     );

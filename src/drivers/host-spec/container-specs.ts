@@ -42,7 +42,7 @@ import { allHostDevices, requestedDevices } from "./host-devices.ts";
 import { mountHolding, mountSources } from "./mount-sources.ts";
 import type { Selinux } from "./selinux.ts";
 
-/** Makes specs: finds out what the pure generator must know, and calls it. */
+/** Makes specs: collects the input of the pure generator, and calls it. */
 export class HostContainerSpecs implements ContainerSpecs {
   readonly #host: SpecHost;
   readonly #featuresOf: (sandbox: Sandbox) => Promise<RuntimeFeatures>;
@@ -57,7 +57,7 @@ export class HostContainerSpecs implements ContainerSpecs {
 
   constructor(deps: {
     readonly host: SpecHost;
-    /** What the OCI runtime of a sandbox's handler can do. */
+    /** The features of the OCI runtime of a sandbox's handler. */
     readonly featuresOf: (sandbox: Sandbox) => Promise<RuntimeFeatures>;
     /** Directories with CDI files; undefined where CDI is switched off. */
     readonly cdiDirectories?: readonly string[] | undefined;
@@ -69,7 +69,7 @@ export class HostContainerSpecs implements ContainerSpecs {
     readonly allowSocketcall?: boolean;
     /** Where containers get SELinux labels. */
     readonly selinux?: Selinux | undefined;
-    /** What the configuration says of the containers of a sandbox's handler. */
+    /** The configuration for containers of a sandbox's handler. */
     readonly settingsOf: (sandbox: Sandbox) => HandlerSettings;
   }) {
     this.#host = deps.host;
@@ -116,7 +116,7 @@ export class HostContainerSpecs implements ContainerSpecs {
     const input = await this.#input(subject);
     const spec = containerSpec(input);
     refuseNul(spec);
-    // Once: what containers write later has their label.
+    // Once: files that containers write later have their label.
     if (subject.container.state.name === "creating") {
       await this.#selinux?.relabel(input);
       if (hasByteValues(spec.process)) await addEnvProgram(input.rootfs);
@@ -132,7 +132,7 @@ export class HostContainerSpecs implements ContainerSpecs {
 
   /** The container's own process, which a command in it is like. */
   async #processOf(subject: SpecSubject): Promise<OciProcess> {
-    // The process alone: a probe must neither wait for a mount's server nor make directories.
+    // Only the process: a probe must neither wait for a mount's server nor create directories.
     const { container } = subject;
     const started = await this.#startedProcess(subject);
     if (started !== undefined) return started;
@@ -150,8 +150,8 @@ export class HostContainerSpecs implements ContainerSpecs {
   }
 
   /**
-   * The process that the container was started with, where something else than the request has a
-   * part in it: CDI files and the handler's base may say another thing today.
+   * The process that the container was started with, if not the request alone defines it: CDI files and the
+   * handler's base may have changed since.
    */
   async #startedProcess(subject: SpecSubject): Promise<OciProcess | undefined> {
     const { container, sandbox, startedSpec } = subject;
@@ -170,8 +170,8 @@ export class HostContainerSpecs implements ContainerSpecs {
   }
 
   /**
-   * What the client names by paths of the host. One after the other: of a container whose volumes all
-   * hang, one look hangs (see ClientPaths), and the others are left for those that come.
+   * The paths of the host in the request. One after the other: when all volumes of a container hang, only one
+   * access hangs (see ClientPaths).
    */
   async #named({
     container: { config },
@@ -187,7 +187,7 @@ export class HostContainerSpecs implements ContainerSpecs {
     const privileged = config.linux?.securityContext?.privileged === true;
     const settings = this.#settingsOf(subject.sandbox);
     const withHostDevices = !settings.privilegedWithoutHostDevices;
-    // At once: each is a turn through the pool or several, and none needs another.
+    // In parallel: each needs a turn of the thread pool or several, and they are independent.
     const [facts, named, edits, hostDevices, seccomp, apparmorProfile, base, hooks, delegated] =
       await Promise.all([
         this.#facts(subject),
@@ -219,7 +219,7 @@ export class HostContainerSpecs implements ContainerSpecs {
     };
   }
 
-  /** What is known without looking at the host's files. */
+  /** The input that needs no file of the host. */
   async #facts(subject: SpecSubject): Promise<Omit<SpecInput, "mountSources" | "devices">> {
     const { container, sandbox, environment } = subject;
     const settings = this.#settingsOf(sandbox);
@@ -261,7 +261,7 @@ async function localhostSeccomp(config: Container["config"]): Promise<OciSeccomp
     if (errnoCode(error) === "ENOENT") {
       throw new RuntimeError(
         "failed-precondition",
-        `read seccomp profile "${choice.ref}": this node does not have it; put it there`,
+        `read seccomp profile "${choice.ref}": this node does not have it; create it`,
         { cause: error },
       );
     }

@@ -9,9 +9,9 @@ import { envProgram } from "../../oci-spec/index.ts";
 const { O_WRONLY, O_CREAT, O_EXCL, O_NOFOLLOW } = constants;
 
 /**
- * Puts the program into a container's root that gives its commands variables of any bytes. A copy, so
+ * Adds the program to a container's root that sets variables of any bytes for its commands. A copy, so
  * that no container can change what another one runs; in the root, so that it has the root's label and
- * mount options. Before the container runs: what its image has at this place gives way, and is not
+ * mount options. Before the container runs: a file of its image at this path is replaced, and is not
  * followed where it is a link.
  */
 export async function addEnvProgram(rootfs: string): Promise<void> {
@@ -21,7 +21,7 @@ export async function addEnvProgram(rootfs: string): Promise<void> {
     await removeTree(path);
     await using file = await open(path, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, 0o555);
     await file.writeFile(program);
-    // Whatever the daemon's umask is.
+    // Independent of the daemon's umask.
     await file.chmod(0o555);
   } catch (error) {
     throw wrap(`put "${envProgram}" into the container's root`, error);

@@ -21,7 +21,7 @@ export async function readBase({
 
 /**
  * The hooks of the handler's directory by the names of their files, read again each time. A directory that is
- * not there has none: packages make it with the first hook.
+ * not there has none: packages create it with the first hook.
  */
 export async function readHooks({
   hooksDir,

@@ -25,7 +25,7 @@ export async function requestedDevices(
       }
     });
     if (devices.length === 0) {
-      throw new RuntimeError("invalid-argument", `${doing}: it is no device`);
+      throw new RuntimeError("invalid-argument", `${doing}: it is not a device`);
     }
     for (const device of devices) granted.push({ device, access: permissions });
   }
@@ -45,7 +45,7 @@ async function devicesAt(path: string, target: string): Promise<readonly HostDev
   }));
 }
 
-/** A device node as it is, for `path` in the container. */
+/** A device node of the host, for `path` in the container. */
 export function deviceOf(stats: Stats, path: string): HostDevice {
   const number = BigInt(stats.rdev);
   // The kernel's huge_encode_dev as glibc's gnu_dev_major(3) and gnu_dev_minor(3) take it apart.

@@ -48,7 +48,7 @@ function directoryOf(layout: CgroupLayout, controller: string): string | undefin
 function hasSwap(layout: CgroupLayout): boolean {
   const directory = directoryOf(layout, "memory");
   if (directory === undefined) return false;
-  // On v2 the root cgroup has no such file; the kernel says by this one whether swap is counted.
+  // On v2 the root cgroup has no such file; this one exists if swap is counted.
   return layout.version === "v2"
     ? existsSync("/proc/swaps") && layout.controllers.includes("memory")
     : existsSync(join(directory, "memory.memsw.limit_in_bytes"));

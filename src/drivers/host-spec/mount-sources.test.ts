@@ -44,16 +44,16 @@ test("mountSources() keeps the order, follows links and makes what is missing", 
   assert.ok(existsSync(missing));
 });
 
-test("mountSources() looks at one mount after the other: while one hangs no other is touched", async () => {
+test("mountSources() accesses one mount after the other: while one hangs no other is accessed", async () => {
   const [dead, fine] = ["dead", "fine"].map((name) => join(dir, "file", name));
-  const looked: string[] = [];
+  const accessed: string[] = [];
   class Noted extends ClientPaths {
     override async withStallGuard<T>(
       path: string,
       doing: string,
       work: () => Promise<T>,
     ): Promise<T> {
-      looked.push(path);
+      accessed.push(path);
       return await super.withStallGuard(path, doing, work);
     }
   }
@@ -61,5 +61,5 @@ test("mountSources() looks at one mount after the other: while one hangs no othe
   await assert.rejects(mountSources(mounting(dead, fine), [], noted), (error: Error) =>
     error.message.startsWith(`prepare mount of "${String(dead)}": ENOTDIR`),
   );
-  assert.deepEqual(looked, [dead]);
+  assert.deepEqual(accessed, [dead]);
 });

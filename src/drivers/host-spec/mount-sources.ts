@@ -5,12 +5,12 @@ import { errnoCode } from "../../base/system-error.ts";
 import { listMounts } from "../../linux/mount/index.ts";
 import { checkPropagation } from "../../oci-spec/index.ts";
 import type { ClientPaths } from "./client-paths.ts";
-import { checkKernelPlace } from "./kernel-places.ts";
+import { checkKernelMount } from "./kernel-mounts.ts";
 
 /**
  * The host's side of each mount, in the order of the config: links followed, missing directories made
- * as the peers do; `images` are the directories of its image mounts. `unavailable` naming the path when its
- * file system does not answer, `invalid-argument` for one that cannot stand in for a kernel file system.
+ * as by containerd and CRI-O; `images` are the directories of its image mounts. `unavailable` naming the path when its
+ * file system does not answer, `invalid-argument` for one that cannot replace a kernel file system.
  */
 export async function mountSources(
   config: ContainerConfig,
@@ -33,7 +33,7 @@ export async function mountSources(
 
 async function sourceOf(mount: Mount, terminal: boolean): Promise<string> {
   const source = await existing(mount.hostPath);
-  await checkKernelPlace(mount, source, terminal);
+  await checkKernelMount(mount, source, terminal);
   if (mount.propagation !== MountPropagation.PROPAGATION_PRIVATE) {
     const holding = await mountHolding(source);
     checkPropagation(mount, holding.mountPoint, holding.propagation);
@@ -51,7 +51,7 @@ async function existing(path: string): Promise<string> {
   return realpath(path);
 }
 
-/** The mount that a path lies on, by its name alone: the path itself is not looked at. */
+/** The mount that a path is on, by its name alone: the path itself is not accessed. */
 export async function mountHolding(
   path: string,
 ): Promise<{ readonly mountPoint: string; readonly propagation: readonly string[] }> {

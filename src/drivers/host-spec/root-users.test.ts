@@ -27,7 +27,7 @@ test("resolveUser() takes names and numbers, with and without a group", () => {
     ["web:7", 33n, 7n, [100n, 102n]],
     ["4711", 4711n, 0n, []],
     ["4711:users", 4711n, 100n, []],
-    ["1000", 1000n, 0n, []], // a number is no name, even where a user is called by it
+    ["1000", 1000n, 0n, []], // a number is not a name, even where a user has that name
     ["33:200", 33n, 200n, [100n, 102n]],
   ] as const) {
     const found = resolveUser(wanted(user), passwd, groups);
@@ -39,7 +39,7 @@ test("resolveUser() leaves the image's groups out where they are not to be merge
   assert.deepEqual(resolveUser(wanted("web", false), passwd, groups).supplementalGroups, [5n]);
 });
 
-test("resolveUser() refuses names that nobody has, and numbers that are no ids", () => {
+test("resolveUser() refuses unknown names, and numbers that are not ids", () => {
   assert.throws(
     () => resolveUser(wanted("nobody"), passwd, groups),
     (error) => isKind(error, "not-found"),
@@ -54,7 +54,7 @@ test("resolveUser() refuses names that nobody has, and numbers that are no ids",
   );
 });
 
-test("rootUsers reads the root's own files, whatever links lead out of it", async (t) => {
+test("rootUsers reads the root's own files, also with links that lead out of it", async (t) => {
   const directory = mkdtempSync(join(tmpdir(), "davit-users-"));
   t.after(() => {
     rmSync(directory, { recursive: true });

@@ -28,7 +28,7 @@ export class Selinux implements PodLabeller {
 
   /**
    * Reads what the host's policy has for containers. `failed-precondition` on a host whose kernel
-   * has SELinux off, or without such a policy. `root`: where the host's files lie, for tests.
+   * has SELinux off, or without such a policy. `root`: the root of the host's files, for tests.
    */
   static open(root = "/"): Selinux {
     const use = "use runtime.selinux = true";
@@ -70,7 +70,7 @@ export class Selinux implements PodLabeller {
     if (labels !== undefined) this.#check(labels);
   }
 
-  /** Gives what a container is to use its mount label. See relabelPaths(). */
+  /** Sets the mount label of the files for a container. See relabelPaths(). */
   async relabel(input: Parameters<typeof relabelPaths>[0]): Promise<void> {
     const { selinux } = input;
     if (selinux === undefined) return;
@@ -83,7 +83,7 @@ export class Selinux implements PodLabeller {
     }
   }
 
-  /** The kernel says whether its policy has a label (security_check_context(3)). */
+  /** Whether the kernel's policy has a label (security_check_context(3)). */
   #check({ process, mount }: ContainerLabels): void {
     for (const label of [process, mount]) {
       if (label === undefined) continue;

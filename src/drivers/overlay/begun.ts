@@ -1,11 +1,11 @@
 import { beforeAbort } from "../../base/wait.ts";
 
-/** Chunks of which the first one is there, for one reader. */
-export interface BegunChunks extends AsyncIterable<Uint8Array>, Disposable {}
+/** Chunks whose first one has arrived, for one reader. */
+interface BegunChunks extends AsyncIterable<Uint8Array>, Disposable {}
 
 /**
- * Waits for the first chunk, and gives it with all that follow. Disposing of the result leaves the
- * source, without a wait: one that hangs does not come back for that either. Rejects with the
+ * Waits for the first chunk, and returns it with all that follow. Disposing of the result closes the
+ * source without waiting, since a source that hangs does not answer that either. Rejects with the
  * source's failure or the signal's reason.
  */
 export async function begin(

@@ -4,9 +4,9 @@ import type { Digest } from "../../base/digest.ts";
 export const maxLowerLayers = 500;
 
 /**
- * The layers of an image, lowest first, as they are mounted: one that is there several times only where it
- * lies topmost. The kernel refuses a layer twice (ELOOP), and the upper one hides the lower one wholly: all
- * that the lower one has, it has too.
+ * The layers of an image, lowest first, as they are mounted: a layer that occurs several times is mounted only at
+ * its topmost position. The kernel refuses a layer twice (ELOOP), and the upper one hides the lower one,
+ * which has the same files.
  */
 export function chainOf(layers: readonly Digest[]): readonly Digest[] {
   return [...new Set(layers.toReversed())].reverse();

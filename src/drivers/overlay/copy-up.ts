@@ -10,21 +10,21 @@ import { attributeNames, type LowerFile, type LowerFiles, openDirectory } from "
 const maxLinksToOne = 1000;
 
 /**
- * Makes what one layer has of the layers below it, in a directory of its own that lies on the layer: the
- * files that its hard links name, as hard links to the lower layers' own files, and its directories that
- * no entry describes, with the attributes of the lower ones. The directories on the way get those of the
- * layer's, for in overlayfs the topmost layer's count.
+ * Makes the files that one layer shares with the layers below it, in a directory that is mounted on the layer:
+ * the targets of its hard links, as hard links to the lower layers' files, and its directories that no entry
+ * describes, with the attributes of the lower ones. Their parents get the attributes of the layer's, because
+ * in overlayfs the topmost layer's count.
  */
 export class CopyUp {
   readonly #target: string;
   readonly #own: Buffer;
   readonly #lower: LowerFiles;
   readonly #room: DiskHeadroom;
-  /** Directories of the layer that are to look like a lower one, by path. */
+  /** Directories of the layer that get the attributes of a lower one, by path. */
   readonly #models = new Map<string, Buffer>();
   /** How many links lead to each file, by target. */
   readonly #links = new Map<string, number>();
-  /** Directories made so far, parents first, and what each is to look like. */
+  /** Directories created so far, parents first, and the one that each gets its attributes from. */
   readonly #made = new Map<string, Buffer>();
 
   constructor(target: string, own: string, lower: LowerFiles, room: DiskHeadroom) {
@@ -35,7 +35,7 @@ export class CopyUp {
   }
 
   /**
-   * Fills the directory, which is not there yet. False when there was nothing to make. `invalid-argument`
+   * Creates and fills the directory. False when it would be empty. `invalid-argument`
    * for a hard link to a file that no lower layer has, `resource-exhausted` before the disk is full.
    */
   async make({ links, directories }: FromBelow): Promise<boolean> {
@@ -101,7 +101,7 @@ export class CopyUp {
   }
 }
 
-/** Whether a directory is another than what the unpacker makes where no entry says anything. */
+/** Whether a directory differs from one that the unpacker creates without an entry. */
 async function isSpecial({ path, info }: LowerFile): Promise<boolean> {
   if (info.uid !== 0 || info.gid !== 0 || (info.mode & 0o7777) !== 0o755) return true;
   const names = await attributeNames(path);

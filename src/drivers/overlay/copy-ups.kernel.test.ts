@@ -121,7 +121,7 @@ describe("layers that have too much of those below them", () => {
     await many.layers.complete(diffIds.slice(0, 250), never);
     const before = copyUps().length;
     await assert.rejects(many.layers.complete(diffIds, never), (error) => {
-      assert.match(String(error), /they are 501, of which overlayfs mounts 500/);
+      assert.match(String(error), /they are 501 directories, and overlayfs mounts 500/);
       return isKind(error, "failed-precondition");
     });
     assert.equal(copyUps().length, before);
@@ -183,7 +183,7 @@ describe("a hard link to a file of a lower layer", () => {
     assert.deepEqual(readdirSync(root).sort(), ["bin", "c", "d", "e", "g", "i", "usr"]);
   });
 
-  test("takes over a directory's place of its own layer, and keeps the directory's attributes", async () => {
+  test("replaces a directory of its own layer, and keeps the directory's attributes", async () => {
     const bottom = await fixture.layer(...base);
     const top = await fixture.layer(
       { ...dir("d", 0o1770), uid: 5, gid: 6, seconds: 42, pax: { "SCHILY.xattr.user.d": "x" } },
@@ -196,7 +196,7 @@ describe("a hard link to a file of a lower layer", () => {
     assert.deepEqual(readdirSync(join(root, "d")).sort(), ["link", "own"]);
   });
 
-  test("is another file on another base, and nobody's where the base has none", async () => {
+  test("is another file on another base, and fails where the base has none", async () => {
     const secret = await fixture.layer(file("secret", "of alice"));
     const other = await fixture.layer(file("secret", "of carol"));
     const empty = await fixture.layer(file("nothing"));
@@ -237,7 +237,7 @@ describe("a hard link to a file of a lower layer", () => {
     assert.equal(statSync(join(outside, "file")).nlink, 1);
   });
 
-  test("leads to one file a thousand times at most, and is not looked for after the pull's end", async () => {
+  test("links one file a thousand times at most, and is not looked up after the pull's end", async () => {
     const bottom = await fixture.layer(...base);
     const links = Array.from({ length: 1001 }, (_, at) => hard(`y${at}`, "usr/bin/x"));
     const crowd = await fixture.layer(...links);
@@ -304,7 +304,7 @@ describe("a directory that no entry describes", () => {
     assert.equal(copyUps().length, 1);
   });
 
-  test("is plain where lower ones are, and where an entry says so", async () => {
+  test("is plain where lower ones are, and where an entry defines it", async () => {
     const bottom = await fixture.layer(...special);
     const top = await fixture.layer(file("tmp/a"), dir("tmp", 0o755), file("plain/b"));
     const root = await rootOf(bottom, top);

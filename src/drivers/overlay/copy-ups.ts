@@ -16,8 +16,8 @@ import { LookupBudget, LowerFiles } from "./lower-files.ts";
 import { asideOf, COPY_UP_PREFIX, NEW_COPY_UP_PREFIX, type StateLayout } from "./state-layout.ts";
 import type { Trash } from "./trash.ts";
 
-/** What the copy-copyUps need. */
-export interface CopyUpsDeps {
+/** What the copy-ups need. */
+interface CopyUpsDeps {
   readonly paths: StateLayout;
   readonly trash: Trash;
   readonly log: Logger;
@@ -25,28 +25,28 @@ export interface CopyUpsDeps {
 }
 
 interface Known {
-  /** Lowest first; the last one is the layer that it lies on. */
+  /** Lowest first; the last one is the layer that it is mounted on. */
   readonly layers: readonly Digest[];
-  /** The layers below have nothing that is to be seen through this one. */
+  /** The layer shares nothing with the layers below it. */
   readonly isEmpty: boolean;
 }
 
-/** One that has no name yet. */
+/** A copy-up that is not published yet. */
 interface Made extends Known {
   readonly directory: string;
 }
 
 /**
- * What layers have of those below them, for each chain of layers that an image stands on. A layer itself is
- * the same in every image; this part of it is not, and nothing of it is shared between two chains. It lies
- * in a directory of its own on the layer, and goes with the first layer of its chain that goes.
+ * The files that layers share with the layers below them, for each chain of layers of an image. A layer
+ * itself is the same in every image; this part of it is not, and no two chains share it. It is a directory
+ * that is mounted on the layer, and is removed with the first layer of its chain that is removed.
  */
 export class CopyUps {
   readonly #deps: CopyUpsDeps;
   readonly #known = new Map<string, Known>();
   readonly #locks = new KeyedLock();
   readonly #durable: GroupSync;
-  /** Directories that have no name yet. */
+  /** Directories that are not published yet. */
   readonly #making = new Set<string>();
 
   private constructor(deps: CopyUpsDeps) {
@@ -54,7 +54,7 @@ export class CopyUps {
     this.#durable = new GroupSync(deps.paths.layers);
   }
 
-  /** Finds those that are there. What cannot be read, or has lost a layer, is left to sweep(). */
+  /** Reads the existing ones. One that cannot be read, or whose layer is missing, is left to sweep(). */
   static async open(deps: CopyUpsDeps): Promise<CopyUps> {
     const copyUps = new CopyUps(deps);
     for (const name of await readdir(deps.paths.layers)) {
@@ -64,17 +64,18 @@ export class CopyUps {
         const isWhole = known.layers.every((layer) => deps.findLayer(layer) !== undefined);
         if (isWhole) copyUps.#known.set(name, known);
       } catch (cause) {
-        deps.log.warn(`"${name}" of the layers is left out: ${messageOf(cause)}`);
+        deps.log.warn(`"${name}" of the layers is ignored: ${messageOf(cause)}`);
       }
     }
     return copyUps;
   }
 
   /**
-   * Makes what each of these layers, lowest first, has of those below it; durable when it resolves.
+   * Makes the files that each of these layers, lowest first, shares with those below it; durable when it
+   * resolves.
    * Idempotent. `invalid-argument` for a hard link to a file that none of them has, `failed-precondition` for
-   * layers that take too much looking or are too many to be mounted, `resource-exhausted` before the disk is
-   * full; then nothing is made.
+   * layers that need too many lookups or are too many to be mounted, `resource-exhausted` before the disk is
+   * full; then nothing is left.
    */
   async complete(layers: readonly Digest[], signal: AbortSignal): Promise<void> {
     const made = new Map<string, Made>();
@@ -100,7 +101,7 @@ export class CopyUps {
     }
   }
 
-  /** The first of these layers that lacks what it has of those below it. */
+  /** The first of these layers that was not completed. */
   lacking(layers: readonly Digest[]): Digest | undefined {
     return chainOf(layers).find(
       (_, at, chain) =>
@@ -109,8 +110,8 @@ export class CopyUps {
   }
 
   /**
-   * The name of the directory with what layer number `at` of a chain has of those before it, relative to
-   * that of the layers; `undefined` for nothing. `not-found` where it was not made.
+   * The directory with the files that layer number `at` of a chain shares with those below it, relative to the
+   * directory of the layers; `undefined` for none. `not-found` for a layer that was not completed.
    */
   directoryOf(chain: readonly Digest[], at: number): string | undefined {
     if (!this.#isNeeded(chain, at)) return undefined;
@@ -125,7 +126,7 @@ export class CopyUps {
     return known.isEmpty ? undefined : `${name}/fs`;
   }
 
-  /** Takes away what was made with the help of a layer. */
+  /** Removes the copy-ups of all chains with this layer. */
   async removeWith(layer: Digest): Promise<void> {
     for (const [name, { layers }] of [...this.#known]) {
       if (!layers.includes(layer)) continue;
@@ -135,18 +136,18 @@ export class CopyUps {
     }
   }
 
-  /** Deletes what an earlier daemon left half-made, and what no chain of layers has any more. */
+  /** Deletes unfinished copy-ups of an earlier daemon, and those whose chain lacks a layer. */
   async sweep(): Promise<readonly string[]> {
     const { paths, trash } = this.#deps;
     const lines: string[] = [];
     for (const name of await readdir(paths.layers)) {
       const path = join(paths.layers, name);
       if (!name.startsWith(NEW_COPY_UP_PREFIX) && !name.startsWith(COPY_UP_PREFIX)) continue;
-      // One that a pull gives its name at this moment is known when it has it.
+      // A copy-up that a pull is publishing is known once it has its name.
       using _turn = await this.#locks.acquire(name);
       if (this.#making.has(path) || this.#known.has(name)) continue;
       await trash.take(paths.layers, name);
-      lines.push(`removed "${path}", which lacks its layers or is half-made`);
+      lines.push(`removed "${path}", which is incomplete or lacks its layers`);
     }
     return lines;
   }
@@ -154,7 +155,7 @@ export class CopyUps {
   #isNeeded(chain: readonly Digest[], at: number): boolean {
     const layer = chain[at];
     const kind = layer === undefined ? undefined : this.#deps.findLayer(layer)?.hasOfBelow;
-    // Below the first one there is nothing, which its links are told of.
+    // Nothing is below the first layer; its links fail with that.
     return kind === "links" || (kind === "directories" && at > 0);
   }
 
@@ -209,23 +210,23 @@ export class CopyUps {
     return await new CopyUp(join(directory, "fs"), own, lower, room).make(fromBelow);
   }
 
-  /** What another pull made meanwhile may be mounted already, and stays. */
+  /** One that another pull published in the meantime may be mounted, and is kept. */
   async #publish(name: string, { directory, layers, isEmpty }: Made): Promise<void> {
     using _turn = await this.#locks.acquire(name);
     if (this.#known.has(name)) return;
     const { paths, trash } = this.#deps;
-    // One that was left out at the start may be in the place.
+    // A directory that was ignored at the start may have this name.
     await trash.take(paths.layers, name);
     await rename(directory, join(paths.layers, name));
     this.#known.set(name, { layers, isEmpty });
   }
 
-  /** Nothing when it was published. When it fails, the next start's sweep finds the directory. */
+  /** Without effect when it was published. If it fails, the sweep of the next start removes the directory. */
   async #discard(directory: string): Promise<void> {
     try {
       await removeTree(directory);
     } catch (cause) {
-      this.#deps.log.warn(`cannot remove half-made "${directory}": ${messageOf(cause)}`);
+      this.#deps.log.warn(`cannot remove unfinished copy-up "${directory}": ${messageOf(cause)}`);
     } finally {
       this.#making.delete(directory);
     }
@@ -235,12 +236,12 @@ export class CopyUps {
 function checkMounted(count: number): void {
   if (count <= maxLowerLayers) return;
   throw new TooLarge(
-    `mount layers: with what they have of those below they are ${count}, of which overlayfs mounts ` +
+    `mount layers: with the files that they share they are ${count} directories, and overlayfs mounts ` +
       `${maxLowerLayers}; build the image with fewer layers`,
   );
 }
 
-/** By all the layers: what one has of the others is another thing on others. */
+/** The name depends on all layers of the chain, because the content does. */
 function nameOf(chain: readonly Digest[]): string {
   return `${COPY_UP_PREFIX}${createHash("sha256").update(chain.join(" ")).digest("hex")}`;
 }

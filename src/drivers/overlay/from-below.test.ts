@@ -4,7 +4,7 @@ import { describe, test } from "node:test";
 import { parseFromBelow } from "./from-below.ts";
 
 describe("parseFromBelow()", () => {
-  test("takes what an unpacker says, and nothing", () => {
+  test("parses the report of an unpacker, and nothing", () => {
     const value = { links: [{ path: "/a/b\n\xff", target: "/..." }], directories: ["/a", "/a/b"] };
     assert.deepEqual(parseFromBelow(structuredClone(value)), value);
     assert.equal(parseFromBelow(undefined), undefined);
@@ -29,14 +29,14 @@ describe("parseFromBelow()", () => {
         { links: [{ path, target: "/a" }], directories: [] },
         { links: [{ path: "/a", target: path }], directories: [] },
       ]) {
-        assert.throws(() => parseFromBelow(value), /does not say/);
+        assert.throws(() => parseFromBelow(value), /does not list/);
       }
     });
   }
 
   for (const value of [null, [], {}, { links: [] }, { links: [null], directories: [] }, "x"]) {
     test(`refuses ${JSON.stringify(value)}`, () => {
-      assert.throws(() => parseFromBelow(value), /does not say/);
+      assert.throws(() => parseFromBelow(value), /does not list/);
     });
   }
 });

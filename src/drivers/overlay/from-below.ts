@@ -11,12 +11,12 @@ export interface LowerLink {
 export interface FromBelow {
   /** Hard links to files that it does not bring. */
   readonly links: readonly LowerLink[];
-  /** Directories that no entry describes: what they are like is for lower layers to say. Parents first. */
+  /** Directories that no entry describes: lower layers define their attributes. Parents first. */
   readonly directories: readonly string[];
 }
 
 /**
- * Reads what an unpacker said, or what was written down of it; `undefined` is nothing. Throws an Error for
+ * Parses the report of an unpacker, or the stored form of it; `undefined` is nothing. Throws an Error for
  * anything else than absolute paths without `.` and `..`: they are joined to other layers' directories.
  */
 export function parseFromBelow(value: unknown): FromBelow | undefined {
@@ -31,7 +31,7 @@ export function parseFromBelow(value: unknown): FromBelow | undefined {
       return { links, directories };
     }
   }
-  throw new Error("it does not say what the layer has of others");
+  throw new Error("it does not list what the layer shares with others");
 }
 
 function parseLink(value: unknown): LowerLink | undefined {

@@ -30,7 +30,7 @@ test("callers share the sync that begins after they asked", async () => {
   await Promise.all(asked);
 });
 
-test("a failure is told to those who waited for it, and the next sync is a new one", async () => {
+test("a failure rejects the requests that waited for it, and the next sync is a new one", async () => {
   let fail = true;
   const group = new GroupSync("unused", async () => {
     await setImmediate();

@@ -1,8 +1,8 @@
 import { syncFileSystem } from "../../linux/file/index.ts";
 
 /**
- * Makes a file system durable for any number of callers at once. Each waits for a sync that began
- * after it asked; those who ask while one is under way share the next one.
+ * Makes a file system durable for any number of concurrent callers. Each waits for a sync that began
+ * after it asked; requests during a sync share the next one.
  */
 export class GroupSync {
   readonly #sync: () => Promise<void>;

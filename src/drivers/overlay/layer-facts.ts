@@ -10,19 +10,19 @@ export interface LayerFacts {
   readonly inodes: number;
   /** It hides everything below it: overlayfs has no mark for that on a root. */
   readonly rootOpaque: boolean;
-  /** Whether it has hard links, or directories alone, of the layers below it; `undefined` for nothing. */
+  /** Whether it shares hard links, or only directories, with the layers below it; `undefined` for neither. */
   readonly hasOfBelow: "links" | "directories" | undefined;
-  /** Where its bytes came from, the newest last. Undefined where the file is too old to say it. */
+  /** Where its bytes came from, the newest last. Undefined where the file is too old to have it. */
   readonly origins: readonly LayerOrigin[] | undefined;
 }
 
-/** What `layer.json` has beside the files of a layer. The names in it are the image's, and may be long. */
+/** The content of `layer.json`, next to the files of a layer. The names in it are the image's, and may be long. */
 export interface StoredFacts extends Omit<LayerFacts, "hasOfBelow"> {
-  /** What it has of the layers below it, whichever those are; `undefined` for nothing. */
+  /** What it shares with the layers below it, in any image; `undefined` for nothing. */
   readonly fromBelow: FromBelow | undefined;
 }
 
-/** What is kept in memory of the facts on the disk. */
+/** The part of the stored facts that is kept in memory. */
 export function summaryOf({ fromBelow, ...facts }: StoredFacts): LayerFacts {
   const kind = fromBelow?.links.length === 0 ? "directories" : "links";
   return { ...facts, hasOfBelow: fromBelow === undefined ? undefined : kind };
@@ -33,7 +33,7 @@ export const factsFile = "layer.json";
 
 /** The version that is written. Version 1 has no origins. */
 const version = 2;
-/** Of more registries than these a layer has hardly come; the oldest are forgotten. */
+/** A layer rarely comes from more registries; the oldest are dropped. */
 const maxOrigins = 32;
 
 /** The text of `layer.json`. */
@@ -59,7 +59,7 @@ export async function readFacts(directory: string): Promise<StoredFacts> {
   throw new Error(`"${path}" has no sizes`);
 }
 
-/** What cannot be read is left out: the layer is then fetched again from there. */
+/** Invalid origins are ignored: the layer is then fetched again from there. */
 function parseOrigins(value: unknown): readonly LayerOrigin[] {
   if (!Array.isArray(value)) return [];
   return value.flatMap((one: Readonly<Record<string, unknown>> | null) => {

@@ -8,7 +8,7 @@ test("LookupBudget ends after so many lookups, and with its signal", () => {
   for (let at = 0; at < 3; at++) budget.spend();
   assert.throws(
     () => budget.spend(),
-    (error) => isKind(error, "failed-precondition") && /too much looking/.test(String(error)),
+    (error) => isKind(error, "failed-precondition") && /too many lookups/.test(String(error)),
   );
   const ended = new LookupBudget(AbortSignal.abort(new Error("ended")), 3);
   assert.throws(() => ended.spend(), /ended/);

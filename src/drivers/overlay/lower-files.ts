@@ -8,11 +8,11 @@ import { xattrNames } from "../../linux/file/index.ts";
 /** As many symbolic links as the kernel follows on one path (path_resolution(7)). */
 const MAX_LINKS = 40;
 
-/** How often an image may have its lower layers looked at: some 20 s of work. */
+/** How many lookups in lower layers an image may need: some 20 s of work. */
 const MAX_LOOKUPS = 200_000;
 
 /**
- * What looking for files of lower layers may cost an image. Its layers say what is looked for, and links
+ * The limit of lookups in lower layers for an image. Its layers define the lookups, and links
  * that lead to links can make much work of little text.
  */
 export class LookupBudget {
@@ -30,8 +30,8 @@ export class LookupBudget {
     this.#left -= 1;
     if (this.#left >= 0) return;
     throw new TooLarge(
-      "its hard links and directories take too much looking into lower layers; " +
-        "build the image with an entry for each directory, and fewer symbolic links on the way to its files",
+      "its hard links and directories need too many lookups in lower layers; " +
+        "build the image with an entry for each directory, and fewer symbolic links in the paths of its files",
     );
   }
 }
@@ -47,9 +47,9 @@ export interface LowerFile {
 type Merged = readonly Buffer[];
 
 /**
- * The files that layers show when they lie on each other, found as overlayfs finds them (overlayfs.rst):
+ * The files that layers show when they are stacked, found as overlayfs finds them (overlayfs.rst):
  * the topmost layer's, unless a whiteout or an opaque directory hides it. No mount, so that nothing but these
- * layers can be reached: each name is looked at before it is gone into, and nobody but us changes layers.
+ * layers can be reached: each name is examined before it is followed, and only the daemon changes layers.
  */
 export class LowerFiles {
   readonly #root: Merged;
@@ -62,8 +62,8 @@ export class LowerFiles {
   }
 
   /**
-   * What is at a path, a byte string, of the root that the layers make up; `undefined` for nothing.
-   * Symbolic links on the way are followed and never lead out of it; one at the end is what is found.
+   * The file at a path, a byte string, of the root that the layers form; `undefined` for none. Symbolic
+   * links in the path are followed and never lead out of it; a link at its end is not followed.
    */
   async find(path: string): Promise<LowerFile | undefined> {
     const rest = path.split("/").reverse();
@@ -78,7 +78,7 @@ export class LowerFiles {
         found = undefined;
         continue;
       }
-      const next = await look(at, name, this.#budget);
+      const next = await lookUp(at, name, this.#budget);
       if (next === undefined) return undefined;
       found = next.file;
       if (next.merged !== undefined) {
@@ -101,17 +101,17 @@ export class LowerFiles {
   }
 }
 
-interface Looked {
+interface Found {
   readonly file: LowerFile;
   /** Of a directory. */
   readonly merged: Merged | undefined;
 }
 
-async function look(
+async function lookUp(
   directories: Merged,
   name: string,
   budget: LookupBudget,
-): Promise<Looked | undefined> {
+): Promise<Found | undefined> {
   const merged: Buffer[] = [];
   let file: LowerFile | undefined;
   for (const directory of directories) {

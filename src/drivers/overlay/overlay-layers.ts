@@ -30,7 +30,7 @@ import { type UnpackTurn, UnpackTurns, type UnpackTurnsOptions } from "./unpack-
 import { type UnpackerCommand, unpackBlob } from "./unpacker.ts";
 
 /** What the layers need. */
-export interface OverlayLayersDeps {
+interface OverlayLayersDeps {
   readonly paths: StateLayout;
   readonly trash: Trash;
   readonly log: Logger;

@@ -34,7 +34,7 @@ import type { Trash } from "./trash.ts";
 import { copyVolumes, imageVolumePath, mountImages, unmountImages, volumePath } from "./volumes.ts";
 
 /** What the roots need. */
-export interface OverlayRootsDeps {
+interface OverlayRootsDeps {
   readonly paths: StateLayout;
   readonly trash: Trash;
   readonly layers: Pick<OverlayLayers, "lowerOf">;
@@ -42,11 +42,11 @@ export interface OverlayRootsDeps {
   readonly asOldKernel?: boolean;
 }
 
-/** How long a walk's result holds. */
+/** How long the result of a walk is cached. */
 const USAGE_MS = 10_000;
-/** Walks at once: each one holds a thread of the pool. */
+/** Parallel walks: each one holds a thread of the pool. */
 const WALKS = 2;
-/** Copies of volumes at once, for the same reason: others need threads meanwhile. */
+/** Parallel copies of volumes, for the same reason. */
 const COPIES = 4;
 
 interface KnownUsage {
@@ -63,7 +63,7 @@ export class OverlayRoots implements Roots {
   readonly #deps: OverlayRootsDeps;
   readonly #walks = new Semaphore(WALKS);
   readonly #copies = new Semaphore(COPIES);
-  /** Held while a root is made or taken away: neither may meet the other half-way. */
+  /** Held while a root is created or removed. */
   readonly #locks = new KeyedLock();
   readonly #usage = new Map<string, KnownUsage>();
 
@@ -73,8 +73,8 @@ export class OverlayRoots implements Roots {
   }
 
   /**
-   * Makes the directory of all roots a private mount, so that no other mount namespace gets a copy of
-   * a root and keeps it busy.
+   * Makes the directory of all roots a private mount, so that no other mount namespace gets a copy of a root
+   * and keeps it busy.
    */
   static async open(deps: OverlayRootsDeps): Promise<OverlayRoots> {
     await mkdir(deps.paths.roots, { recursive: true, mode: 0o711 });
@@ -99,7 +99,7 @@ export class OverlayRoots implements Roots {
     try {
       await runFileSteps(this.#directories(directory, layers.at(-1), options.users));
     } catch (cause) {
-      // What was there before is another container's, and stays.
+      // A directory that existed before belongs to another container, and is kept.
       const isMade = stepsDone(cause) > 0;
       if (isMade) await removeTree(directory);
       throw wrap(`${isMade ? "mount" : "make"} root of container "${containerId}"`, cause);
@@ -187,7 +187,7 @@ export class OverlayRoots implements Roots {
           await this.remove(name);
           lines.push(`removed root of unknown container "${name}"`);
         } catch (cause) {
-          // One that stays must not keep the daemon from its work.
+          // A failure must not stop the daemon.
           lines.push(`cannot remove root of unknown container "${name}": ${messageOf(cause)}`);
         }
       }
@@ -195,13 +195,13 @@ export class OverlayRoots implements Roots {
     return lines;
   }
 
-  /** Takes the private mount away when there is no root any more. */
+  /** Unmounts the private mount when there is no root. */
   async close(): Promise<void> {
     const { roots } = this.#deps.paths;
     if ((await readdir(roots)).length === 0) await unmount(roots);
   }
 
-  /** Says what to do where the file system is not fit for what overlayfs writes to it. */
+  /** Adds what to do to the error of a file system that overlayfs does not support. */
   #explain(cause: unknown): unknown {
     if (!/overlay: filesystem on .* not supported/.test(messageOf(cause))) return cause;
     const { root } = this.#deps.paths;
@@ -225,14 +225,14 @@ export class OverlayRoots implements Roots {
     return [top, ...others];
   }
 
-  /** What a root is mounted from and on. Its own mode and owner come from the upper layer alone. */
+  /** The directories of a root. The root's mode and owner are those of the upper directory. */
   #directories(
     directory: string,
     topmost: Digest | undefined,
     users: RootUsers = { namespace: "", uid: 0, gid: 0 },
   ): readonly FileStep[] {
     const { uid, gid } = users;
-    // Its processes find their root through this directory, which stays closed to everybody else.
+    // Its processes find their root through this directory, which other users cannot enter.
     const owner = uid === 0 ? undefined : { uid, gid };
     const upper = join(directory, "upper");
     const below = ["work", "merged"].map((name) => join(directory, name));

@@ -25,7 +25,7 @@ afterEach(async () => {
 });
 after(() => rmSync(directory, { recursive: true }));
 
-/** A layer of its own whose bytes come one by one, until it is let go: then the rest comes at once. */
+/** A layer whose bytes arrive one by one, until it is released: then the rest arrives at once. */
 class SlowLayer {
   readonly source: LayerSource;
   readonly #rest = Promise.withResolvers<undefined>();

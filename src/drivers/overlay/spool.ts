@@ -9,9 +9,9 @@ import { systemError } from "../../base/system-error.ts";
 const PIECE = 256 * 1024;
 
 /** Where a blob is kept. */
-export interface SpoolOptions {
+interface SpoolOptions {
   readonly layer: LayerSource;
-  /** Directory of the file, which gets no name there. */
+  /** Directory of the file, which has no name in it. */
   readonly directory: string;
   /** What messages call its file system. */
   readonly disk: string;
@@ -19,15 +19,15 @@ export interface SpoolOptions {
 }
 
 /**
- * A blob in a file, for when there is no unpacker that could wait for it. Nothing is left of the file
- * when the daemon ends; disposing gives its space back.
+ * A blob in a file, for when no unpacker is free to wait for it. Nothing is left of the file
+ * when the daemon ends; disposing frees its space.
  */
 export class Spool implements AsyncDisposable {
   readonly #file: FileHandle;
   #size = 0;
 
   /**
-   * Resolves when all of the blob is here. Rejects with its source's failure or the signal's reason,
+   * Resolves when the whole blob is in the file. Rejects with its source's failure or the signal's reason,
    * `resource-exhausted` before the disk is full, `data-loss` for a blob that is too long.
    */
   static async fill(options: SpoolOptions): Promise<Spool> {

@@ -3,26 +3,26 @@ import { join } from "node:path";
 import { type Digest, hexOf } from "../../base/digest.ts";
 import { RuntimeError } from "../../base/errors.ts";
 
-/** Begins the name of what is being made; a crash leaves it. */
+/** Prefix of a directory that is being created; a crash leaves it. */
 export const NEW_PREFIX = ".new-";
-/** Begins the name of what is being deleted. */
+/** Prefix of a directory that is being deleted. */
 export const GONE_PREFIX = ".gone-";
 
-/** Begins the name of what a layer has of those below it. */
+/** Prefix of the files that a layer shares with those below it. */
 export const COPY_UP_PREFIX = ".copy-up-";
-/** The same, while it is made. */
+/** The same, while they are being created. */
 export const NEW_COPY_UP_PREFIX = ".half-copy-up-";
 
-/** In a layer's directory: no image has stood on it yet. */
+/** In a layer's directory: no image has used it yet. */
 export const UNCLAIMED = "unclaimed";
 
 /**
- * Where layers and roots lie:
+ * The paths of layers and roots:
  *
  *   layers/<hex of the diff id>/{fs,layer.json,unclaimed}
  *   layers/.copy-up-<hex of a chain of layers>/{fs,copy-up.json}
- *                                                   what the last of them has of the others
- *   layers/.empty                                   what is below a root without layers
+ *                                                   files that the last of them shares with the others
+ *   layers/.empty                                   the lower directory of a root without layers
  *   roots/<container id>/{upper,work,merged}
  *   roots/<container id>/images/{whole-<n>,<n>}     images of image volumes, and what each one shows
  *   roots/<container id>/volumes/<n>                volumes that the container's image declares
@@ -44,16 +44,16 @@ export class StateLayout {
     return join(this.layers, hexOf(diffId));
   }
 
-  /** The directory of a container's root. `invalid-argument` for an id that is no plain name. */
+  /** The directory of a container's root. `invalid-argument` for an id that is not a plain name. */
   container(id: string): string {
     if (!/^[A-Za-z0-9][\w.-]{0,200}$/.test(id)) {
-      throw new RuntimeError("invalid-argument", `find root of container "${id}": no such id`);
+      throw new RuntimeError("invalid-argument", `find root of container "${id}": invalid id`);
     }
     return join(this.roots, id);
   }
 }
 
-/** A name beside `path` that nobody else has. */
+/** A unique path in the directory. */
 export function asideOf(directory: string, prefix: string): string {
   return join(directory, `${prefix}${randomUUID()}`);
 }

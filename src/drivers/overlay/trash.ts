@@ -7,11 +7,11 @@ import { errnoCode, SystemError } from "../../base/system-error.ts";
 import { removeTree } from "../../linux/file/index.ts";
 import { asideOf, GONE_PREFIX } from "./state-layout.ts";
 
-/** Deletions at once: they wait for the disk that containers wait for, too. */
+/** Parallel deletions: they compete with containers for the disk. */
 const AT_ONCE = 1;
 
 /**
- * Deletes trees in the background. A tree loses its name at once, by a rename in its own directory;
+ * Deletes trees in the background. A tree loses its name immediately, by a rename in its own directory;
  * what the daemon does not get to is found by that new name at the next start.
  */
 export class Trash {
@@ -24,7 +24,7 @@ export class Trash {
     this.#log = log;
   }
 
-  /** Takes `name` in `directory` away. Done when it is not there. */
+  /** Moves `name` in `directory` to the trash. No error when it does not exist. */
   async take(directory: string, name: string): Promise<void> {
     const path = `${directory}/${name}`;
     const aside = asideOf(directory, GONE_PREFIX);
@@ -40,8 +40,8 @@ export class Trash {
   }
 
   /**
-   * Like take(), for a name that never comes again: a disk that cannot be written now keeps the tree
-   * for the next start's sweep, and nobody waiting.
+   * Like take(), for a name that is never used again: on a disk that cannot be written the tree stays until
+   * the sweep of the next start.
    */
   async takeOrLeave(directory: string, name: string): Promise<void> {
     try {
@@ -53,7 +53,7 @@ export class Trash {
     }
   }
 
-  /** Deletes a tree that nobody has a use for. */
+  /** Deletes an unused tree in the background. */
   delete(path: string): void {
     this.#tasks.spawn(`delete "${path}"`, async (signal) => {
       using _turn = await this.#turns.acquire(signal);

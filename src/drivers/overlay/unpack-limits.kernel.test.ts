@@ -134,7 +134,7 @@ describe("a disk with few inodes", () => {
   const refusal =
     /the file system of ".*\/inodes" has \d+ inodes free, of which 200 must stay free: it is out of inodes, not of bytes/;
 
-  test("two layers of many files side by side leave some free, and the refusal says why", async () => {
+  test("two layers of many files in parallel leave some inodes free, and the refusal has the reason", async () => {
     const sources = ["a", "b"].map((name) => sourceOf(manyFiles(6000, name)));
     const { errors, least } = await disk.unpackAll(sources);
     for (const error of errors) assertFailure(error, "resource-exhausted", refusal);

@@ -6,7 +6,7 @@ import { type UnpackTurn, UnpackTurns } from "./unpack-turns.ts";
 const never = new AbortController().signal;
 const MIB = 2 ** 20;
 
-/** A clock that moves when it is told to, timers included. */
+/** A clock under the control of the test, timers included. */
 class TestClock implements Disposable {
   #nowMs = 0;
   readonly nowMs = (): number => this.#nowMs;
@@ -38,11 +38,11 @@ async function isSettled(promise: Promise<unknown>): Promise<boolean> {
 
 async function take(turns: UnpackTurns, registry: string): Promise<UnpackTurn> {
   const turn = await turns.take(registry, never);
-  assert.ok(turn !== undefined, `a place for ${registry}`);
+  assert.ok(turn !== undefined, `a slot for ${registry}`);
   return turn;
 }
 
-/** Turns of registries that have all become slow, so that nobody runs. */
+/** Turns of registries that have all become slow, so that none runs. */
 async function takeSlow(
   turns: UnpackTurns,
   clock: TestClock,
@@ -120,7 +120,7 @@ describe("UnpackTurns", () => {
     await fast;
   });
 
-  test("one that brings more than a MiB a second keeps it, with pauses, while nobody waits", async () => {
+  test("one that sends more than a MiB a second keeps its turn, with pauses, while none waits", async () => {
     using clock = new TestClock();
     const turns = new UnpackTurns({ nowMs: clock.nowMs, running: 1 });
     const steady = await take(turns, "steady");
@@ -139,7 +139,7 @@ describe("UnpackTurns", () => {
     assert.equal(await isSettled(other), false);
   });
 
-  test("one that brings just enough gives way all the same when others wait", async () => {
+  test("one that sends just enough yields all the same when others wait", async () => {
     using clock = new TestClock();
     const turns = new UnpackTurns({ nowMs: clock.nowMs, running: 1 });
     const steady = await take(turns, "steady");
@@ -156,7 +156,7 @@ describe("UnpackTurns", () => {
     steady[Symbol.dispose]();
   });
 
-  test("nobody else wants to run: nothing changes, however slow it is", async () => {
+  test("none is waiting: nothing changes, however slow the registry is", async () => {
     using clock = new TestClock();
     const turns = new UnpackTurns({ nowMs: clock.nowMs, running: 1 });
     const slow = await take(turns, "slow");
@@ -180,12 +180,12 @@ describe("UnpackTurns", () => {
     leaver.abort(new Error("enough"));
     await assert.rejects(left, /enough/);
     clock.pass(1000);
-    assert.equal(first.busy(1, never), undefined, "nobody wanted its turn any more");
+    assert.equal(first.busy(1, never), undefined, "none was waiting for its turn any more");
     first[Symbol.dispose]();
     await take(turns, "c");
   });
 
-  test("one that had to give way has no grace when it runs again", async () => {
+  test("one that had to yield has no grace when it runs again", async () => {
     using clock = new TestClock();
     const turns = new UnpackTurns({ nowMs: clock.nowMs, running: 1, earnableMs: 0 });
     const slow = await take(turns, "slow");
@@ -199,7 +199,7 @@ describe("UnpackTurns", () => {
     const other = take(turns, "other");
     slow.idle();
     clock.pass(50);
-    assert.ok(await isSettled(other), "at the next look");
+    assert.ok(await isSettled(other), "at the next poll");
   });
 
   test("a turn that is given back while it waits for its next run takes none", async () => {
@@ -217,7 +217,7 @@ describe("UnpackTurns", () => {
     await take(turns, "other");
   });
 
-  test("a registry gets three slots, and two are kept for those that have none", async () => {
+  test("a registry gets three slots, and two are reserved for registries without any", async () => {
     using clock = new TestClock();
     const turns = new UnpackTurns({ nowMs: clock.nowMs });
     const slow = await takeSlow(turns, clock, ["a", "a", "a"]);
@@ -230,7 +230,7 @@ describe("UnpackTurns", () => {
     await takeSlow(turns, clock, ["e"]);
   });
 
-  test("without any place left, bytes that are here still get their turn", async () => {
+  test("without a free slot, local bytes still get their turn", async () => {
     using clock = new TestClock();
     const turns = new UnpackTurns({ nowMs: clock.nowMs });
     await takeSlow(turns, clock, ["a", "b", "c", "d", "e", "f", "g", "h"]);

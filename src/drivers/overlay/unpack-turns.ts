@@ -1,27 +1,27 @@
 import { performance } from "node:perf_hooks";
 
-/** How many unpackers there may be, and how long one may wait for its registry. */
+/** How many unpackers may exist, and how long one may wait for its registry. */
 export interface UnpackTurnsOptions {
-  /** Unpackers that have bytes to work on, at once. */
+  /** Parallel unpackers that have bytes to work on. */
   readonly running: number;
-  /** Unpackers at all, with those that wait for their registry. */
+  /** Unpackers in total, including those that wait for their registry. */
   readonly slots: number;
-  /** Of these, the slots that only a registry without any may take. */
+  /** Slots of these that are reserved for a registry without any. */
   readonly reserved: number;
   /** Slots that one registry may have. */
   readonly perRegistry: number;
   /**
-   * How long one may wait for its registry in all while others want to run. Each byte that comes
-   * gives some of it back, so that a registry that brings this many bytes a second keeps its turn for a while.
+   * How long an unpacker may wait for its registry in total while others are waiting to run. Each byte
+   * returns some of it, so that a registry that sends `bytesPerSecond` keeps its turn for a while.
    */
   readonly graceMs: number;
   readonly bytesPerSecond: number;
-  /** How much of it bytes can give back in all while others want to run. */
+  /** How much of it bytes can return in total while others are waiting to run. */
   readonly earnableMs: number;
   readonly nowMs: () => number;
 }
 
-export const defaultTurns: UnpackTurnsOptions = {
+const defaultTurns: UnpackTurnsOptions = {
   running: 2,
   slots: 8,
   reserved: 2,
@@ -36,13 +36,13 @@ interface Waiting {
   readonly enter: () => void;
 }
 
-/** How often those that wait for their registry are looked at, while others want to run. */
-const lookMs = 50;
+/** How often turns that wait for their registry are checked while others are waiting to run. */
+const pollMs = 50;
 
 /**
- * Decides which unpackers run. An unpacker needs a core and some 100 MB, so that few run at once.
- * One whose registry is slow lets others run meanwhile and keeps only its place, of which there are
- * more. No registry can have all slots.
+ * Decides which unpackers run. An unpacker needs a core and some 100 MB, so that few run in parallel.
+ * One whose registry is slow lets others run and keeps only its slot; there are more slots than running
+ * unpackers. No registry can have all slots.
  */
 export class UnpackTurns {
   readonly #options: UnpackTurnsOptions;
@@ -52,21 +52,21 @@ export class UnpackTurns {
   readonly #idle = new Set<UnpackTurn>();
   #slotsTaken = 0;
   #running = 0;
-  #look: NodeJS.Timeout | undefined;
+  #poll: NodeJS.Timeout | undefined;
 
   constructor(options: Partial<UnpackTurnsOptions> = {}) {
     this.#options = { ...defaultTurns, ...options };
   }
 
   /**
-   * Waits for a turn of an unpacker that gets its bytes from `registry`. `undefined` when there is
-   * no place for it: then other registries are slow, and nobody knows for how long. Rejects with the
+   * Waits for a turn of an unpacker that gets its bytes from `registry`. `undefined` when no slot
+   * is free: then other registries are slow, for an unknown time. Rejects with the
    * signal's reason.
    */
   async take(registry: string, signal: AbortSignal): Promise<UnpackTurn | undefined> {
-    if (!this.#hasPlace(registry)) return undefined;
+    if (!this.#hasSlot(registry)) return undefined;
     await this.#run(signal, "last");
-    if (!this.#hasPlace(registry)) {
+    if (!this.#hasSlot(registry)) {
       this.#stop();
       return undefined;
     }
@@ -81,13 +81,13 @@ export class UnpackTurns {
     });
   }
 
-  /** Waits for the turn of an unpacker that waits for nobody: its bytes are here. */
+  /** Waits for the turn of an unpacker whose bytes are on this node. */
   async takeForLocal(signal: AbortSignal): Promise<Disposable> {
     await this.#run(signal, "last");
     return { [Symbol.dispose]: () => this.#stop() };
   }
 
-  #hasPlace(registry: string): boolean {
+  #hasSlot(registry: string): boolean {
     const { slots, reserved, perRegistry } = this.#options;
     const held = this.#slots.get(registry) ?? 0;
     if (held === 0) return this.#slotsTaken < slots;
@@ -104,16 +104,16 @@ export class UnpackTurns {
     const waiting: Waiting = { enter: () => resolve(undefined) };
     const onAbort = (): void => {
       const at = this.#waiting.indexOf(waiting);
-      // Not there any more: the turn came first, and the abort comes again to whoever uses it.
+      // The turn was granted first; its user handles the abort.
       if (at < 0) return;
       this.#waiting.splice(at, 1);
-      this.#lookOnlyIfWanted();
+      this.#stopPollingIfIdle();
       reject(signal.reason);
     };
     signal.addEventListener("abort", onAbort, { once: true });
     if (where === "first") this.#waiting.unshift(waiting);
     else this.#waiting.push(waiting);
-    this.#look ??= setInterval(() => this.#hurryAll(), lookMs).unref();
+    this.#poll ??= setInterval(() => this.#hurryAll(), pollMs).unref();
     this.#hurryAll();
     try {
       await promise;
@@ -124,7 +124,7 @@ export class UnpackTurns {
 
   #stop(): void {
     const next = this.#waiting.shift();
-    this.#lookOnlyIfWanted();
+    this.#stopPollingIfIdle();
     if (next === undefined) this.#running--;
     else next.enter();
   }
@@ -133,10 +133,10 @@ export class UnpackTurns {
     for (const turn of [...this.#idle]) turn.hurry();
   }
 
-  #lookOnlyIfWanted(): void {
+  #stopPollingIfIdle(): void {
     if (this.#waiting.length > 0) return;
-    clearInterval(this.#look);
-    this.#look = undefined;
+    clearInterval(this.#poll);
+    this.#poll = undefined;
   }
 
   #leave(registry: string): void {
@@ -147,7 +147,7 @@ export class UnpackTurns {
   }
 }
 
-/** What a turn needs of those that it shares with. */
+/** What a turn needs of the UnpackTurns. */
 interface TurnHooks {
   readonly run: (signal: AbortSignal) => Promise<void>;
   readonly stop: () => void;
@@ -156,7 +156,7 @@ interface TurnHooks {
   readonly leave: () => void;
 }
 
-/** The place of an unpacker and, while it has bytes, its turn to run. Disposing gives both back. */
+/** The slot of an unpacker and, while it has bytes, its turn to run. Disposing releases both. */
 export class UnpackTurn implements Disposable {
   readonly #options: UnpackTurnsOptions;
   readonly #hooks: TurnHooks;
@@ -183,7 +183,7 @@ export class UnpackTurn implements Disposable {
     this.hurry();
   }
 
-  /** Bytes came. `undefined` when it still runs, else what to wait for before they are used. */
+  /** Bytes have arrived. `undefined` when it still runs, else what to wait for before they are used. */
   busy(bytes: number, signal: AbortSignal): Promise<void> | undefined {
     const now = this.#options.nowMs();
     const waitedMs = now - (this.#idleSince ?? now);
@@ -194,7 +194,7 @@ export class UnpackTurn implements Disposable {
     return this.#runs ? undefined : this.#runAgain(signal);
   }
 
-  /** Where others wait, what bytes give back is limited: else a steady trickle would keep them waiting. */
+  /** While others wait, the returned time is limited: a steady trickle would keep them waiting. */
   #earn(bytes: number): void {
     const { graceMs, bytesPerSecond, earnableMs } = this.#options;
     const worthMs = (bytes * 1000) / bytesPerSecond;
@@ -208,7 +208,7 @@ export class UnpackTurn implements Disposable {
     this.#earnableMs -= earnedMs;
   }
 
-  /** Where others want to run, it lets them as soon as it has waited as long as it may. */
+  /** Lets others run once it has waited for its grace period. */
   hurry(): void {
     if (!this.#runs || this.#idleSince === undefined || !this.#hooks.isWanted()) return;
     if (this.#options.nowMs() - this.#idleSince < this.#graceMs) return;

@@ -16,33 +16,33 @@ export interface UnpackerCommand {
   readonly args: readonly string[];
 }
 
-/** A layer in a directory, its digests as found. They are not compared with anything yet. */
-export interface Unpacked {
+/** A layer in a directory, with the digests that were computed. They are not compared yet. */
+interface Unpacked {
   readonly blobDigest: Digest;
   readonly diffId: Digest;
   readonly bytes: number;
   readonly inodes: number;
   readonly rootOpaque: boolean;
-  /** What it has of the layers below it, and is not in the directory; `undefined` for nothing. */
+  /** What it shares with the layers below it and is not in the directory; `undefined` for nothing. */
   readonly fromBelow: FromBelow | undefined;
 }
 
-/** What goes into one run of the unpacker. */
-export interface UnpackOptions {
+/** The input of one run of the unpacker. */
+interface UnpackOptions {
   readonly command: UnpackerCommand;
   readonly directory: string;
   readonly layer: LayerSource;
-  /** What messages call the file system of the directory. */
+  /** Name of the directory's file system, for messages. */
   readonly disk: string;
-  /** Given up while the layer's source has no bytes. None where they are all here. */
+  /** Released while the layer's source sends nothing. None where all bytes are on this node. */
   readonly turn?: UnpackTurn | undefined;
   readonly signal: AbortSignal;
-  /** How long the unpacker may take nothing, and how long it may need after the last byte. */
+  /** How long the unpacker may read nothing, and how long it may need after the last byte. */
   readonly stallMs: number;
 }
 
 const SIGKILL = 9;
-/** What a layer has of others is bounded by the unpacker: 640 KiB of names, which JSON may make longer. */
+/** The unpacker limits the names in its report to 640 KiB, which JSON may make longer. */
 const REPORT_MAX = 4 * 1024 * 1024;
 /**
  * The heap holds names only, buffers are outside of it; a broken archive must not grow it. The small
@@ -55,7 +55,7 @@ const NODE_OPTIONS = [
 ];
 
 /**
- * The program as this one runs: its bundle beside ours, which is read in a moment, or its source.
+ * The unpacker of this program: its bundle next to the daemon's, which loads fast, or its source.
  * `failed-precondition` where it is missing.
  */
 export function defaultUnpackerCommand(): UnpackerCommand {
@@ -72,13 +72,13 @@ export function defaultUnpackerCommand(): UnpackerCommand {
 }
 
 /**
- * Unpacks a blob into a directory by a process of its own, which sees nothing but that directory, and
- * settles when the process is gone. The daemon only passes the bytes on, as fast as they are taken.
+ * Unpacks a blob into a directory by a separate process, which sees only that directory, and settles
+ * when the process has ended. The daemon only passes the bytes on, as fast as the process reads them.
  *
- * Rejects with what the unpacker says (`failed-precondition` for a layer beyond its limits,
+ * Rejects with the error of the unpacker (`failed-precondition` for a layer beyond its limits,
  * `resource-exhausted` for a disk without room), `data-loss` when a digest or the size is not the
- * described one, `deadline-exceeded` when the unpacker stands still, and with the failure of the
- * blob's source or the signal's reason as they are. The directory then holds whatever there is.
+ * described one, `deadline-exceeded` when the unpacker makes no progress, and with the failure of the
+ * blob's source or the signal's reason unchanged. The directory then has incomplete content.
  */
 export async function unpackBlob(options: UnpackOptions): Promise<Unpacked> {
   const { command, directory, layer, disk, turn, signal, stallMs } = options;
@@ -86,10 +86,10 @@ export async function unpackBlob(options: UnpackOptions): Promise<Unpacked> {
   const child = await spawnChildInPool({
     file: command.file,
     args: [...command.args, JSON.stringify({ ...layer.limits, disk }), directory],
-    // Nothing of ours: NODE_EXTRA_CA_CERTS, for one, makes a thread of Node open files, and later on
-    // the files would be the image's.
+    // Nothing of the daemon's: NODE_EXTRA_CA_CERTS, for example, makes a thread of Node.js open files,
+    // which later would be files of the image.
     env: {},
-    // Not of the daemon's session, which is preferred: see preferEventLoop().
+    // Not in the daemon's session, which is preferred: see preferEventLoop().
     newSession: true,
     stdin: "pipe",
     stdout: "pipe",
@@ -100,9 +100,9 @@ export async function unpackBlob(options: UnpackOptions): Promise<Unpacked> {
   using wait = new Wait({ child, layer, signal, stallMs });
   try {
     await passOn(layer, child, wait, turn);
-    await wait.until(child.exited, "patient");
+    await wait.until(child.exited, "limited");
   } finally {
-    child.kill(SIGKILL); // no more than a word where it ended by itself
+    child.kill(SIGKILL); // without effect if it has ended
     await child.exited;
     child.stdin?.destroy();
   }
@@ -127,10 +127,10 @@ async function passOn(
   try {
     for (;;) {
       turn?.idle();
-      const next = await wait.until(chunks.next(), "endless");
-      if (next === gone) return; // its report says why
+      const next = await wait.until(chunks.next(), "unlimited");
+      if (next === gone) return; // its report has the reason
       const again = turn?.busy(next.done === true ? 0 : next.value.length, wait.signal);
-      if (again !== undefined && (await wait.until(again, "endless")) === gone) return;
+      if (again !== undefined && (await wait.until(again, "unlimited")) === gone) return;
       if (next.done === true) break;
       sent += BigInt(next.value.length);
       if (sent > layer.blob.sizeBytes) {
@@ -138,13 +138,13 @@ async function passOn(
       }
       const chunk = next.value;
       if (stdin?.write(chunk, () => releaseTransferred(chunk)) === false) {
-        await wait.until(drained(stdin), "patient");
+        await wait.until(drained(stdin), "limited");
       }
     }
     ended = true;
     stdin?.end();
   } finally {
-    // Not awaited: a source that hangs does not come back for this either.
+    // Not awaited: a source that hangs does not answer this either.
     if (!ended) chunks.return?.().catch(() => undefined);
   }
 }
@@ -155,8 +155,8 @@ function drained(stdin: Socket): Promise<void> {
   return promise;
 }
 
-/** The answer of a wait that the end of the process cut short. */
-const gone = Symbol("the process is gone");
+/** The result of a wait that ended with the process. */
+const gone = Symbol("the process has ended");
 
 interface Waited {
   readonly child: Child;
@@ -165,7 +165,7 @@ interface Waited {
   readonly stallMs: number;
 }
 
-/** Waits for one thing at a time, and no longer than process, signal and patience allow. */
+/** Waits for one promise at a time, until the process ends, the signal is aborted or time is up. */
 class Wait implements Disposable {
   readonly signal: AbortSignal;
   readonly #of: Waited;
@@ -186,20 +186,22 @@ class Wait implements Disposable {
     this.#of.signal.removeEventListener("abort", this.#onAbort);
   }
 
-  /** Gives `gone` when the process ends first; rejects by the signal, and by the clock if patient. */
-  async until<T>(promise: Promise<T>, how: "patient" | "endless"): Promise<T | typeof gone> {
+  /** Returns `gone` when the process ends first; rejects by the signal, and after `stallMs` if limited. */
+  async until<T>(promise: Promise<T>, how: "limited" | "unlimited"): Promise<T | typeof gone> {
     const { layer, stallMs } = this.#of;
     const { promise: answer, resolve, reject } = Promise.withResolvers<T | typeof gone>();
     promise.then(resolve, reject);
-    // Nobody waits for it where the signal was aborted before.
+    // It has no reader if the signal was aborted before.
     answer.catch(() => undefined);
     this.#of.signal.throwIfAborted();
     if (this.#isGone) return gone;
     this.#cut = { gone: () => resolve(gone), fail: reject };
     const onStall = (): void => {
-      reject(failed(layer, "deadline-exceeded", `unpacker stood still for ${stallMs} ms: killed`));
+      reject(
+        failed(layer, "deadline-exceeded", `unpacker made no progress for ${stallMs} ms: killed`),
+      );
     };
-    const timer = how === "patient" ? setTimeout(onStall, stallMs) : undefined;
+    const timer = how === "limited" ? setTimeout(onStall, stallMs) : undefined;
     try {
       return await answer;
     } finally {
@@ -242,8 +244,8 @@ const kinds: readonly ErrorKind[] = [
   "failed-precondition",
 ];
 
-/** Reads what the unpacker said; `undefined` for what is no report. */
-export function parseReport(text: string): Unpacked | Refusal | undefined {
+/** Parses the report of the unpacker; `undefined` for an invalid one. */
+function parseReport(text: string): Unpacked | Refusal | undefined {
   try {
     const value: unknown = JSON.parse(text);
     if (typeof value !== "object" || value === null) return undefined;
@@ -281,7 +283,7 @@ function parseUnpacked(fields: Readonly<Record<string, unknown>>): Unpacked | un
   };
 }
 
-/** A blob that came wrong explains whatever else went wrong with it. */
+/** A blob with wrong bytes explains any other failure. */
 function checkDigests(said: Unpacked | Refusal, layer: LayerSource): Unpacked {
   const { blob, diffId } = layer;
   if (said.blobDigest !== undefined && said.blobDigest !== blob.digest) {
@@ -293,14 +295,14 @@ function checkDigests(said: Unpacked | Refusal, layer: LayerSource): Unpacked {
   }
   if ("error" in said) {
     const refusal = failed(layer, said.kind, said.error);
-    // The unpacker has no other failure of this kind than a limit that the layer exceeds.
+    // The unpacker has this kind only for a layer that exceeds a limit.
     throw said.kind === "failed-precondition" ? new TooLarge(refusal.message) : refusal;
   }
   if (said.diffId !== diffId) {
     throw failed(
       layer,
       "data-loss",
-      `blob "${blob.digest}" does not hold the layer that the image names: it is "${said.diffId}"`,
+      `blob "${blob.digest}" is not the layer that the image names: it is "${said.diffId}"`,
     );
   }
   return said;

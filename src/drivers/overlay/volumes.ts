@@ -14,21 +14,21 @@ import { bindMount, mountOverlay, type OverlayOptions, unmount } from "../../lin
 import { errnoCode, SystemError } from "../../base/system-error.ts";
 import { isKernelPath } from "../../oci-spec/index.ts";
 
-// User namespaces: the container's root must be able to walk to what is mounted from here.
+// User namespaces: the container's root must be able to reach the mounts in it.
 const directoryMode = 0o711;
 
-/** Where image volume number `index` of a container lies; `directory` is the container's. */
+/** Path of image volume number `index` of a container; `directory` is the container's. */
 export function imageVolumePath(directory: string, index: number): string {
   return join(directory, "images", String(index));
 }
 
-/** Where volume number `index` that the container's own image declares lies. */
+/** Path of volume number `index` that the container's own image declares. */
 export function volumePath(directory: string, index: number): string {
   return join(directory, "volumes", String(index));
 }
 
 /** Image volumes to mount, each with the names of its layers for overlayfs, topmost first. */
-export interface ImageMounts {
+interface ImageMounts {
   readonly directory: string;
   readonly volumes: readonly (ImageVolume & { readonly lower: readonly [string, ...string[]] })[];
   readonly asOldKernel: boolean;
@@ -38,8 +38,8 @@ export interface ImageMounts {
 }
 
 /**
- * Mounts each image once, whole, and then what each volume shows of it. What a failure leaves
- * mounted goes with {@link unmountImages}.
+ * Mounts each image once, whole, and then the part that each volume shows. {@link unmountImages} unmounts
+ * what a failure leaves.
  */
 export async function mountImages(mounts: ImageMounts): Promise<void> {
   const { directory, volumes } = mounts;
@@ -115,7 +115,7 @@ const subPathProblems: Readonly<Record<string, string>> = {
   ELOOP: "is a loop of symbolic links in the image",
 };
 
-/** Unmounts all image volumes of a container, whatever of them was mounted. Idempotent. */
+/** Unmounts the image volumes of a container, also after a partial mount. Idempotent. */
 export async function unmountImages(
   directory: string,
   operation?: Pick<Operation, "enter">,
@@ -163,11 +163,11 @@ export async function copyVolumes(
  * the link when it mounts, and crun would then run the container without its /proc.
  */
 async function checkLink(root: string, path: string): Promise<void> {
-  const place = await pathInRoot(root, path);
-  if (!isKernelPath(place)) return;
+  const target = await pathInRoot(root, path);
+  if (!isKernelPath(target)) return;
   throw new RuntimeError(
     "failed-precondition",
-    `in the image it is a link to "${place}", where the kernel's file systems are; fix the image, or mount something there`,
+    `in the image it is a link to "${target}", where the kernel's file systems are; fix the image, or mount something there`,
   );
 }
 
@@ -182,7 +182,7 @@ function volumeFailure(path: string, cause: unknown): RuntimeError {
   return code === undefined ? words : new SystemError(words.message, code, { cause });
 }
 
-/** Names in a directory that may not be there. */
+/** Names in a directory that may not exist. */
 async function entries(directory: string): Promise<readonly string[]> {
   try {
     return await readdir(directory);

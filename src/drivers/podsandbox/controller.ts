@@ -38,11 +38,11 @@ import {
   type Holder,
   startHolder,
 } from "./holder.ts";
-import { needsHolder, pinKinds, type PinnedPaths, StateLayout } from "./places.ts";
+import { needsHolder, pinKinds, type PinnedPaths, StateLayout } from "./state-layout.ts";
 import { runtimeSpec } from "./runtime-spec.ts";
 
-/** A sandbox that this daemon has started or taken up. */
-interface Kept {
+/** A sandbox that this daemon has started or adopted. */
+interface Tracked {
   readonly holder: Holder | undefined;
   readonly exit: Promise<SandboxExit>;
   readonly end: (reason: string) => void;
@@ -60,33 +60,33 @@ interface Deps {
  * The controller that builds a pod's namespaces itself.
  *
  * A sandbox is three bind-mounted namespaces, three files and a tmpfs; only a pod-wide PID
- * namespace needs a process, which is then the sandbox's life. Without one the sandbox lives as
+ * namespace needs a process, and the sandbox ends with it. Without one the sandbox lives as
  * long as its namespaces are mounted.
  */
 export class PodSandboxController implements SandboxController {
   readonly name = "podsandbox";
   readonly #deps: Deps;
-  readonly #places: StateLayout;
+  readonly #paths: StateLayout;
   readonly #files: PodFiles;
-  readonly #kept = new Map<string, Kept>();
-  /** Files being written while the network is added; shutdown must not overtake them. */
+  readonly #tracked = new Map<string, Tracked>();
+  /** Files that are written while the network is added; shutdown waits for them. */
   readonly #making = new Map<string, Promise<void>>();
 
   private constructor(deps: Deps) {
     this.#deps = deps;
-    this.#places = new StateLayout(deps.state);
+    this.#paths = new StateLayout(deps.state);
     this.#files = new PodFiles(deps.state);
   }
 
   /**
    * Makes the directories that all sandboxes share. Their mounts stay private to this mount namespace. The OCI
-   * runtime opens namespaces as root, so nobody else enters their directory. What a container puts into a file of
-   * its pod can never be run from the node: also files of an older davit, which lie in the directory itself,
-   * become nosuid, nodev and noexec.
+   * runtime opens namespaces as root, so other users cannot enter their directory. Content that a container
+   * writes to a file of its pod can never be executed on the node: files of an older davit, which are in the
+   * directory itself, also become nosuid, nodev and noexec.
    */
   static async open(deps: Deps): Promise<PodSandboxController> {
     const controller = new PodSandboxController(deps);
-    const { namespaces, sandboxes } = controller.#places;
+    const { namespaces, sandboxes } = controller.#paths;
     for (const directory of [namespaces, sandboxes]) {
       await mkdir(directory, { recursive: true, mode: 0o711 });
       await makePrivateBind(directory, { inert: true });
@@ -99,10 +99,10 @@ export class PodSandboxController implements SandboxController {
 
   async create(sandbox: Sandbox, operation: Operation): Promise<CreatedSandbox> {
     await operation.enter("make-directories");
-    await makeDirectory(this.#places, sandbox);
+    await makeDirectory(this.#paths, sandbox);
 
     await operation.enter("pin-namespaces");
-    const pins = this.#places.pinned(sandbox);
+    const pins = this.#paths.pinned(sandbox);
     const { hostname } = sandbox.config;
     const users = podUsers(sandbox.config);
     await pinNamespaces({
@@ -111,8 +111,8 @@ export class PodSandboxController implements SandboxController {
       ...(pins.uts === undefined || hostname === "" ? {} : { hostname }),
     });
 
-    // Plugins take most of a start; the files are written meanwhile.
-    const making = makeFiles(this.#places, sandbox);
+    // Plugins take most of the time of a start; the files are written in parallel.
+    const making = makeFiles(this.#paths, sandbox);
     making.catch(() => undefined);
     this.#making.set(sandbox.id, making);
     return { netnsPath: pins.net };
@@ -122,7 +122,7 @@ export class PodSandboxController implements SandboxController {
     await operation.enter("make-files");
     await this.#making.get(sandbox.id);
     this.#making.delete(sandbox.id);
-    const pins = this.#places.pinned(sandbox);
+    const pins = this.#paths.pinned(sandbox);
 
     await operation.enter("start-holder");
     const holder = needsHolder(sandbox)
@@ -131,23 +131,23 @@ export class PodSandboxController implements SandboxController {
 
     await operation.enter("write-sysctls");
     await setSysctls(sandbox, pins);
-    this.#keep(sandbox.id, holder, pins);
+    this.#track(sandbox.id, holder, pins);
     return { process: holder?.identity, createdAtNs: undefined };
   }
 
   async stop(sandbox: Sandbox, signal: AbortSignal): Promise<void> {
-    const kept = this.#kept.get(sandbox.id);
-    kept?.end("it was stopped");
+    const tracked = this.#tracked.get(sandbox.id);
+    tracked?.end("it was stopped");
     if (!needsHolder(sandbox)) return;
     const holder =
-      kept?.holder ?? (sandbox.process === undefined ? undefined : findHolder(sandbox.process));
+      tracked?.holder ?? (sandbox.process === undefined ? undefined : findHolder(sandbox.process));
     holder?.kill();
     await beforeAbort(clearHolderCgroup(this.#deps.cgroups, sandbox), signal);
     if (holder !== undefined) await beforeAbort(holder.exited, signal);
   }
 
   async closeNamespaces(sandbox: Sandbox, signal: AbortSignal): Promise<void> {
-    const pins = Object.values(this.#places.pins(sandbox.id));
+    const pins = Object.values(this.#paths.pins(sandbox.id));
     for (const path of pins) this.#deps.namespaces.delete(path);
     await beforeAbort(unpinNamespaces(pins), signal);
   }
@@ -158,52 +158,52 @@ export class PodSandboxController implements SandboxController {
     await this.stop(sandbox, signal);
     await this.closeNamespaces(sandbox, signal);
     await beforeAbort(this.#files.remove(sandbox.id), signal);
-    this.#kept.delete(sandbox.id);
+    this.#tracked.delete(sandbox.id);
   }
 
   status(sandbox: Sandbox, question: Pick<StatusQuestion, "verbose">): ControllerStatus {
-    const kept = this.#kept.get(sandbox.id);
-    if (kept === undefined) {
+    const tracked = this.#tracked.get(sandbox.id);
+    if (tracked === undefined) {
       throw new RuntimeError(
         "not-found",
-        `ask for sandbox "${sandbox.id}": it is not running here`,
+        `get status of sandbox "${sandbox.id}": it is not running here`,
       );
     }
     return {
-      state: kept.ended ? controllerNotReady : controllerReady,
-      pid: kept.ended ? 0 : (kept.holder?.identity.pid ?? 0),
+      state: tracked.ended ? controllerNotReady : controllerReady,
+      pid: tracked.ended ? 0 : (tracked.holder?.identity.pid ?? 0),
       createdAtNs: undefined,
       info: question.verbose
-        ? { runtimeSpec: runtimeSpec(sandbox, this.#places.pinned(sandbox)) }
+        ? { runtimeSpec: runtimeSpec(sandbox, this.#paths.pinned(sandbox)) }
         : {},
     };
   }
 
   environment(sandbox: Sandbox): SandboxEnvironment {
     return {
-      pins: this.#places.pinned(sandbox),
+      pins: this.#paths.pinned(sandbox),
       ...(sandbox.process === undefined ? {} : { pid: sandbox.process.pid }),
       files: this.#files.paths(sandbox),
     };
   }
 
   async wait(sandbox: Sandbox, signal: AbortSignal): Promise<SandboxExit> {
-    const kept = this.#kept.get(sandbox.id);
-    if (kept !== undefined) return beforeAbort(kept.exit, signal);
+    const tracked = this.#tracked.get(sandbox.id);
+    if (tracked !== undefined) return beforeAbort(tracked.exit, signal);
     throw new RuntimeError("not-found", `wait for sandbox "${sandbox.id}": it is not running here`);
   }
 
   async load(sandbox: Sandbox): Promise<string | undefined> {
     await this.#files.closeDirectory(sandbox);
-    const pins = this.#places.pinned(sandbox);
+    const pins = this.#paths.pinned(sandbox);
     const holder = sandbox.process === undefined ? undefined : findHolder(sandbox.process);
-    const kept = this.#keep(sandbox.id, holder, pins);
+    const tracked = this.#track(sandbox.id, holder, pins);
     const unpinned = pinEntries(pins).find(([, path]) => !this.#deps.namespaces.isOpen(path));
-    if (unpinned !== undefined) kept.end(`its ${unpinned[0]} namespace is not mounted any more`);
+    if (unpinned !== undefined) tracked.end(`its ${unpinned[0]} namespace is no longer mounted`);
     if (holder === undefined && needsHolder(sandbox)) {
-      kept.end("the process that held its PID namespace is gone");
+      tracked.end("the process that held its PID namespace is gone");
     }
-    return kept.ended ? (await kept.exit).reason : undefined;
+    return tracked.ended ? (await tracked.exit).reason : undefined;
   }
 
   async update(): Promise<void> {
@@ -211,7 +211,7 @@ export class PodSandboxController implements SandboxController {
   }
 
   async orphans(known: KnownIds): Promise<readonly string[]> {
-    const { namespaces, sandboxes } = this.#places;
+    const { namespaces, sandboxes } = this.#paths;
     const directories = [sandboxes, ...pinKinds.map((kind) => join(namespaces, kind))];
     const found = await Promise.all(directories.map((directory) => unknownIn(directory, known)));
     return [...new Set(found.flat())];
@@ -225,26 +225,26 @@ export class PodSandboxController implements SandboxController {
         await remove();
         swept.push(what);
       } catch (error) {
-        // What will not go must not keep the rest.
+        // A failure must not stop the rest.
         failures.push(error);
       }
     };
     for (const kind of pinKinds) {
-      const directory = join(this.#places.namespaces, kind);
+      const directory = join(this.#paths.namespaces, kind);
       for (const id of await unknownIn(directory, known)) {
         await take(`namespace ${join(directory, id)}`, () => unpinNamespace(join(directory, id)));
       }
     }
-    for (const id of await unknownIn(this.#places.sandboxes, known)) {
-      await take(`directory ${this.#places.directory(id)}`, () => this.#files.remove(id));
+    for (const id of await unknownIn(this.#paths.sandboxes, known)) {
+      await take(`directory ${this.#paths.directory(id)}`, () => this.#files.remove(id));
     }
     if (failures.length > 0) throw failures[0];
     return swept;
   }
 
-  /** Takes the shared mounts away when no sandbox needs them, as at the end of a daemon without pods. */
+  /** Unmounts the shared mounts when no sandbox needs them, as at the end of a daemon without pods. */
   async close(): Promise<void> {
-    const { namespaces, sandboxes } = this.#places;
+    const { namespaces, sandboxes } = this.#paths;
     const left = await Promise.all([
       readdir(sandboxes),
       ...pinKinds.map((kind) => readdir(join(namespaces, kind))),
@@ -255,29 +255,29 @@ export class PodSandboxController implements SandboxController {
     }
   }
 
-  /** Begins to look after a sandbox: the end of its holder or of one of its namespaces is its end. */
-  #keep(id: string, holder: Holder | undefined, pins: PinnedPaths): Kept {
+  /** Tracks a sandbox: it ends with its holder or with one of its namespaces. */
+  #track(id: string, holder: Holder | undefined, pins: PinnedPaths): Tracked {
     const { promise: exit, resolve } = Promise.withResolvers<SandboxExit>();
-    const kept: Kept = {
+    const tracked: Tracked = {
       holder,
       exit,
       ended: false,
       end: (reason) => {
-        kept.ended = true;
+        tracked.ended = true;
         resolve({ exitCode: 0, exitedAtNs: this.#deps.clock.nowNs(), reason });
       },
     };
-    this.#kept.set(id, kept);
+    this.#tracked.set(id, tracked);
     void holder?.exited.then(() => {
-      kept.end("the process that held its PID namespace has ended");
+      tracked.end("the process that held its PID namespace has ended");
     });
     for (const [kind, path] of pinEntries(pins)) {
       if (!isNamespaceMounted(path)) continue;
       this.#deps.namespaces.add(path, () => {
-        kept.end(`its ${kind} namespace was unmounted`);
+        tracked.end(`its ${kind} namespace was unmounted`);
       });
     }
-    return kept;
+    return tracked;
   }
 }
 
@@ -290,7 +290,7 @@ async function setSysctls(sandbox: Sandbox, { user, net, ipc }: PinnedPaths): Pr
   try {
     await writeSysctls(namespaces, podSysctls(sandbox.config));
   } catch (error) {
-    // Its name is in order, but this kernel has no such setting: nothing else is "not found" here.
+    // The name is valid, but this kernel has no such setting: nothing else is "not found" here.
     if (!isKind(error, "not-found")) throw error;
     throw new RuntimeError("invalid-argument", `set sysctls: ${messageOf(error)}`, {
       cause: error,

@@ -11,35 +11,34 @@ import { NamespaceMode } from "../../gen/runtime/v1/api_pb.ts";
 import { errnoCode, systemError } from "../../base/system-error.ts";
 import { type FileOwner, type FileStep, runFileSteps } from "../../linux/file/index.ts";
 import { mountTmpfs, type TmpfsOptions } from "../../linux/mount/index.ts";
-import type { StateLayout } from "./places.ts";
+import type { StateLayout } from "./state-layout.ts";
 
-// The peers' size of a pod's /dev/shm.
+// The size of a pod's /dev/shm in containerd and CRI-O.
 const shmBytes = 64 * 1024 * 1024;
 
-// The room that is left on the tmpfs of a pod's files: for three whole pages, which have up to 64 KiB, and
-// for what a container adds.
+// The spare space on the tmpfs of a pod's files: for three pages, of up to 64 KiB each, and for what a
+// container adds.
 const spareBytes = 256 * 1024;
-// Of the tmpfs's root, three files and the mount point of /dev/shm. The rest is for extended attributes, which
-// the kernel charges as inodes, too.
+// For the tmpfs's root, three files and the mount point of /dev/shm. The rest is for extended attributes,
+// which the kernel counts as inodes.
 const inodes = 16;
 
-// Containers of any user read these files: users of runtimes have lost their name resolution to tighter
-// modes more than once.
+// Containers of any user read these files: tighter modes have broken name resolution in other runtimes.
 const fileMode = 0o644;
 
-/** What the pod's files are copies of where its config does not say what is in them. */
+/** The files of the node that are copied into the pod if its config does not define the content. */
 const hostFiles = { resolvConf: "/etc/resolv.conf", hosts: "/etc/hosts" } as const;
 
-/** Who can enter the sandbox's directory. */
+/** Mode and owner of the sandbox's directory. */
 interface DirectoryAccess {
   readonly mode: number;
   readonly owner?: FileOwner;
 }
 
 /**
- * Only root enters the directory of a sandbox, and nobody lists it. In a user namespace the OCI runtime
- * walks to the files as the root of that namespace, so its group may enter, too. Containers never walk
- * there: the files are mounted for them.
+ * Only root can enter the directory of a sandbox. In a user namespace the OCI runtime opens the files as the
+ * root of that namespace, so its group may enter, too, but not list it. Containers need no access: the files
+ * are mounted for them.
  */
 export function directoryAccess(sandbox: Sandbox): DirectoryAccess {
   const users = podUsers(sandbox.config);
@@ -48,8 +47,8 @@ export function directoryAccess(sandbox: Sandbox): DirectoryAccess {
 }
 
 /** Makes the sandbox's directory. Idempotent. */
-export async function makeDirectory(places: StateLayout, sandbox: Sandbox): Promise<void> {
-  const path = places.directory(sandbox.id);
+export async function makeDirectory(paths: StateLayout, sandbox: Sandbox): Promise<void> {
+  const path = paths.directory(sandbox.id);
   const parent = { path: dirname(path), mode: 0o711 } as const;
   await runFileSteps([
     { step: "make-directory", ...parent, mayExist: true },
@@ -59,28 +58,28 @@ export async function makeDirectory(places: StateLayout, sandbox: Sandbox): Prom
 
 /**
  * Mounts the sandbox's own tmpfs on its directory, writes resolv.conf, hosts and hostname into it, and
- * mounts the pod's /dev/shm there. A container that fills one of the files meets the limit of this tmpfs, and
- * takes no space from the node's state or from other pods.
+ * mounts the pod's /dev/shm there. A container that fills one of the files reaches the limit of this tmpfs, and
+ * uses no space of the node's state or of other pods.
  */
-export async function makeFiles(places: StateLayout, sandbox: Sandbox): Promise<void> {
+export async function makeFiles(paths: StateLayout, sandbox: Sandbox): Promise<void> {
   const { id } = sandbox;
   const hasShm = namespaceModes(sandbox.config).ipc !== NamespaceMode.NODE;
   const text = resolvConf(sandbox.config.dnsConfig);
-  // As in every pod, the files are root's in it.
+  // As in every pod, root owns the files.
   const made = (name: "resolv.conf" | "hosts" | "hostname") =>
-    ({ path: places.file(id, name), mode: fileMode, owner: ownerOf(sandbox) }) as const;
-  // A node without a file has nothing to pass on; the pod still finds one.
+    ({ path: paths.file(id, name), mode: fileMode, owner: ownerOf(sandbox) }) as const;
+  // If the node has no such file, the pod gets an empty one.
   await runFileSteps([
-    { step: "mount-tmpfs", path: places.directory(id), options: tmpfsFor(sandbox, text) },
+    { step: "mount-tmpfs", path: paths.directory(id), options: tmpfsFor(sandbox, text) },
     text === ""
       ? { step: "copy-file", from: hostFiles.resolvConf, ...made("resolv.conf") }
       : { step: "write-file", text, ...made("resolv.conf") },
     { step: "copy-file", from: hostFiles.hosts, ...made("hosts") },
     { step: "write-file", text: `${hostnameOf(sandbox)}\n`, ...made("hostname") },
-    ...(hasShm ? [shmDirectory(places, id)] : []),
+    ...(hasShm ? [shmDirectory(paths, id)] : []),
   ]);
   if (!hasShm) return;
-  await mountTmpfs(places.shm(id), {
+  await mountTmpfs(paths.shm(id), {
     sizeBytes: shmBytes,
     mode: 0o1777,
     label: sandbox.selinux?.mount,
@@ -107,12 +106,12 @@ function sizeOf(path: string): number {
     return statSync(path).size;
   } catch (cause) {
     if (errnoCode(cause) === "ENOENT") return 0;
-    throw systemError(`look at "${path}"`, cause);
+    throw systemError(`stat "${path}"`, cause);
   }
 }
 
-function shmDirectory(places: StateLayout, id: string): FileStep {
-  return { step: "make-directory", path: places.shm(id), mode: 0o755, mayExist: true };
+function shmDirectory(paths: StateLayout, id: string): FileStep {
+  return { step: "make-directory", path: paths.shm(id), mode: 0o755, mayExist: true };
 }
 
 /** Who the pod's root is on the node, where that is not the node's own. */
@@ -127,8 +126,8 @@ export function hostnameOf(sandbox: Sandbox): string {
   return own === "" ? nodeName() : own;
 }
 
-/** The text of resolv.conf(5) for a pod's DNS config; empty when it says nothing. */
-export function resolvConf(
+/** The text of resolv.conf(5) for a pod's DNS config; empty for an empty config. */
+function resolvConf(
   dns:
     | {
         readonly servers: readonly string[];

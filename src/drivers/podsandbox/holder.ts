@@ -16,9 +16,9 @@ import {
   processStartTime,
   spawnChildInPool,
 } from "../../linux/process/index.ts";
-import type { PinnedPaths } from "./places.ts";
+import type { PinnedPaths } from "./state-layout.ts";
 
-// What users see as PID 1 of their pod.
+// The name that users see as PID 1 of their pod.
 const holderName = "davit-holder";
 const sigkill = 9;
 const killMs = 5_000;
@@ -37,8 +37,8 @@ export function holderCgroup(sandbox: Sandbox): string {
 
 /**
  * Starts the holder: process 1 of a new PID namespace, in the pod's other namespaces and, before
- * its first instruction, in the pod's cgroup. That cgroup is also how a holder is found that
- * started just before the daemon died.
+ * its first instruction, in the pod's cgroup. A holder that started just
+ * before the daemon died is found by that cgroup.
  */
 export async function startHolder(
   layout: CgroupLayout,
@@ -60,7 +60,7 @@ export async function startHolder(
     joinNamespaces: [pins.net, pins.ipc, pins.uts].filter((path) => path !== undefined),
     cgroupProcsPaths: cgroupProcsPaths(layout, cgroup),
   });
-  // Until it has left the node's files, no container may come to see them through it.
+  // Until it has left the node's root, a container could reach the node's files through it.
   const said = child.stdout === undefined ? "" : await text(child.stdout);
   const startTime = said === "" ? undefined : processStartTime(child.pid);
   if (startTime === undefined) {
@@ -78,8 +78,8 @@ export async function startHolder(
 
 /**
  * The same in a user namespace, which the PID namespace must belong to: /proc is mounted for its
- * owner alone. The program joins the namespaces itself, so that nobody in the pod can trace it
- * (native/holder.c), and its PID 1 is no child of ours.
+ * owner alone. The program joins the namespaces itself, so that no process of the pod can trace it
+ * (native/holder.c), and its PID 1 is not a child of the daemon.
  */
 async function startUserHolder(
   layout: CgroupLayout,
@@ -117,7 +117,10 @@ async function startUserHolder(
 /** The code is the number of the step in native/holder.c that failed. */
 function endedAtOnce({ id }: Sandbox, code: number | null): RuntimeError {
   const how = code === null ? "" : `, with code ${String(code)}`;
-  return new RuntimeError("internal", `start holder of sandbox "${id}": it ended at once${how}`);
+  return new RuntimeError(
+    "internal",
+    `start holder of sandbox "${id}": it ended immediately${how}`,
+  );
 }
 
 /** The holder that an earlier daemon started; undefined when it is gone. */
@@ -136,7 +139,7 @@ export function findHolder(identity: ProcessIdentity): Holder | undefined {
   };
 }
 
-/** Ends whatever is in the holder's cgroup, known or not, and removes the cgroup. Idempotent. */
+/** Kills all processes in the holder's cgroup, and removes the cgroup. Idempotent. */
 export async function clearHolderCgroup(layout: CgroupLayout, sandbox: Sandbox): Promise<void> {
   await killCgroup(layout, holderCgroup(sandbox), { timeoutMs: killMs });
   await removeCgroup(layout, holderCgroup(sandbox));
@@ -144,14 +147,14 @@ export async function clearHolderCgroup(layout: CgroupLayout, sandbox: Sandbox):
 
 /**
  * Ends the holders of sandboxes whose records, and with them the cgroups' parents, were lost. A
- * holder's cgroup bears its sandbox's id wherever it is. Answers with a line for each.
+ * holder's cgroup is named by its sandbox's id. Returns a line for each.
  */
 export async function endOrphanHolders(
   layout: CgroupLayout,
   ids: readonly string[],
 ): Promise<readonly string[]> {
   if (ids.length === 0) return [];
-  // Whatever else lies in the state directory must not name a cgroup of the system's ("init.scope").
+  // Other entries of the state directory must not name a cgroup of the system ("init.scope").
   const wanted = new Set(ids.filter((id) => /^[0-9a-f]{64}$/.test(id)));
   const found = new Set<string>();
   for (const entry of await readdir("/proc")) {

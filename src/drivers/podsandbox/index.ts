@@ -1,4 +1,4 @@
 // The podsandbox controller: pods whose namespaces davit pins itself, without a pause container.
-// Imports core and linux. Start with controller.ts; places.ts says where everything lies.
+// Imports core and linux. Start with controller.ts; state-layout.ts has the paths of a sandbox.
 export { PodFiles } from "./pod-files.ts";
 export { PodSandboxController } from "./controller.ts";

@@ -1,12 +1,11 @@
 import type { Sandbox } from "../../core/sandbox/index.ts";
 import { hostnameOf } from "./files.ts";
 import { holderCgroup } from "./holder.ts";
-import type { PinnedPaths } from "./places.ts";
+import type { PinnedPaths } from "./state-layout.ts";
 
 /**
- * The sandbox as an OCI runtime spec, for tools that read `info.runtimeSpec`: there is no pause
- * container that such a spec would run, but its namespaces and its cgroup are where a tool looks
- * for them.
+ * The sandbox as an OCI runtime spec, for tools that read `info.runtimeSpec`: no pause container
+ * runs with such a spec, but it has namespaces and cgroup where a tool expects them.
  */
 export function runtimeSpec(
   sandbox: Sandbox,

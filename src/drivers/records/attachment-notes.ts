@@ -8,7 +8,7 @@ import { errnoCode } from "../../base/system-error.ts";
 import { type FileStep, removeTree, runFileSteps } from "../../linux/file/index.ts";
 
 /** Where notes are kept. */
-export interface AttachmentNotesOptions {
+interface AttachmentNotesOptions {
   /** Directory of the notes, created when needed; it has a file for each sandbox. */
   readonly directory: string;
   readonly log: Logger;

@@ -81,7 +81,7 @@ describe("Checkpointer", () => {
         const id = `sandbox-${n % 60}`;
         records.sandboxes.put({ ...fullSandbox(id), bootId: `${n}` });
         expected.set(id, `${n}`);
-        // Every write of a burst meets another point of the checkpoint that is under way.
+        // Each write of a burst hits another point of the checkpoint in progress.
         if (n % 3 === 0) await new Promise(setImmediate);
       }
       await until("the log is empty", () => records.walBytes() === 0);
@@ -111,12 +111,12 @@ describe("Checkpointer", () => {
     assert.deepEqual(logger.lines, []);
   });
 
-  test("logs a failure, waits, and goes on when it works again", async () => {
+  test("logs a failure, waits, and continues when it works again", async () => {
     using directory = temporaryDirectory();
     const path = join(directory.path, "davit.db");
     const logger = new MemoryLogger();
     await using records = Records.open(path, { logger, checkpoint: { walBytes: 1, quietMs: 5 } });
-    // A table that is gone makes the fence fail: it stands for whatever a disk can answer.
+    // A table that is gone makes the fence fail: it stands for any disk error.
     using raw = new DatabaseSync(path);
     raw.exec("ALTER TABLE meta RENAME TO hidden");
     records.sandboxes.put(fullSandbox("a"));

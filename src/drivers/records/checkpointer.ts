@@ -7,7 +7,7 @@ import type { Logger } from "../../base/logger.ts";
 
 /** When the write-ahead log is carried over into the database. */
 export interface CheckpointLimits {
-  /** Size of the log that starts a checkpoint at once. Bytes. */
+  /** Size of the log that starts a checkpoint immediately. Bytes. */
   readonly walBytes: number;
   /** Time without a write after which one starts. Milliseconds. */
   readonly quietMs: number;
@@ -25,18 +25,18 @@ const maxRetryMs = 300_000;
  *
  * SQLite's own checkpoint syncs the log, copies its pages, and syncs the database; and the first
  * write into a log that starts over syncs its header, also with synchronous=NORMAL (wal.c,
- * sqlite3WalFrames). Here the writer runs with synchronous=OFF and the two syncs are asked of
- * libuv's thread pool between the same steps, in the same order:
+ * sqlite3WalFrames). Here the writer runs with synchronous=OFF and libuv's thread pool does
+ * the two syncs between the same steps, in the same order:
  *
- * 1. A second connection begins to read: a fence. No checkpoint goes beyond what it sees, and the
+ * 1. A second connection begins to read: a fence. No checkpoint passes what it sees, and the
  *    log is not started over while it reads (wal.c, walCheckpoint and walRestartLog).
  * 2. The log is synced on the pool.
- * 3. What lies before the fence is copied into the database, into the page cache: this thread.
+ * 3. The pages before the fence are copied into the database, into the page cache: this thread.
  * 4. The database is synced on the pool.
- * 5. If nothing was written meanwhile, the log is cut to nothing. Otherwise another round follows.
+ * 5. If nothing was written since, the log is truncated. Otherwise another round follows.
  *
- * So a power cut finds a synced log beside any half-copied database. The log is cut, never
- * overwritten in place: a journaling file system brings no new byte into a file before the cut, so
+ * So after a power cut a half-copied database has a synced log. The log is truncated, never
+ * overwritten in place: a journaling file system writes no new byte to a file before the truncation, so
  * the unsynced header of the next log cannot be mixed up with old pages.
  *
  * All this is done by the one process that has the database open; the daemon's lock sees to that.
@@ -54,7 +54,7 @@ export class Checkpointer {
   #writes = 0;
   #thresholdBytes: number;
   #failures = 0;
-  /** On performance.now()'s clock, which nobody sets. */
+  /** By performance.now(), which is monotonic. */
   #notBeforeMs = 0;
 
   constructor(
@@ -102,7 +102,7 @@ export class Checkpointer {
     if (this.walBytes() > 0) this.#writer.exec("PRAGMA synchronous = NORMAL");
   }
 
-  /** Gives the file back; only after the writer is closed. */
+  /** Closes the file; only after the writer is closed. */
   async release(): Promise<void> {
     await this.#databaseFile?.close();
     this.#databaseFile = undefined;
@@ -124,7 +124,7 @@ export class Checkpointer {
         if (!(await this.#pause())) return;
         done = await this.#round();
       }
-      // Somebody writes all the time: what is copied is copied, come again when it is worth it.
+      // Writes never pause: keep what is copied, and checkpoint again when the log has grown.
       this.#thresholdBytes = this.#limits.walBytes + (done ? 0 : this.walBytes());
       this.#failures = 0;
     } catch (error) {
@@ -140,7 +140,7 @@ export class Checkpointer {
     }
   }
 
-  /** False when the last checkpoint is wanted now: nobody waits for this one any more. */
+  /** False when the final checkpoint is due: this one is not waited for. */
   async #pause(): Promise<boolean> {
     const { signal } = this.#finishing;
     await sleep(roundPauseMs, undefined, { ref: false, signal }).catch(() => undefined);

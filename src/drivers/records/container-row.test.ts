@@ -78,7 +78,7 @@ describe("Records of containers", () => {
     assert.equal(loaded.sandboxId, "pod-of-a");
   });
 
-  test("tell no resources from empty ones, and take the newest", async () => {
+  test("distinguish no resources from empty ones, and have the newest", async () => {
     using directory = temporaryDirectory();
     const before = fullContainer("a");
     const empty = create(LinuxContainerResourcesSchema);
@@ -147,11 +147,11 @@ const json = (
 ): Damage => ({ what, column: "state", to, reason });
 
 const damages: readonly Damage[] = [
-  { what: "text that is no JSON", column: "state", to: '{"v":1,', reason: /not JSON/ },
-  { what: "JSON that is no object", column: "state", to: "[]", reason: /no JSON object/ },
+  { what: "text that is not JSON", column: "state", to: '{"v":1,', reason: /not JSON/ },
+  { what: "JSON that is not an object", column: "state", to: "[]", reason: /not a JSON object/ },
   { what: "an unknown record version", column: "version", to: 2, reason: /version 1, got 2/ },
   {
-    what: "bytes that are no protobuf",
+    what: "bytes that are not protobuf",
     column: "request",
     to: Uint8Array.of(0xff),
     reason: /"request"/,
@@ -175,11 +175,15 @@ const damages: readonly Damage[] = [
   json("no image", (it) => delete it["image"], /"image".*nothing/),
   json("a short image id", (it) => (sub(it, "image")["id"] = "sha256:12"), /"image.id".*sha256:12/),
   json("a number as image id", (it) => (sub(it, "image")["id"] = 12), /"image.id".*got 12/),
-  json("a layer that is no digest", (it) => (sub(it, "image")["layers"] = ["x"]), /"image.layers"/),
+  json(
+    "a layer that is not a digest",
+    (it) => (sub(it, "image")["layers"] = ["x"]),
+    /"image.layers"/,
+  ),
   json("no layers", (it) => delete sub(it, "image")["layers"], /"image.layers"/),
   json("no name of its image", (it) => delete sub(it, "image")["shown"], /"image.shown"/),
   json("no reference of its image", (it) => delete sub(it, "image")["ref"], /"image.ref"/),
-  json("no wish for an image", (it) => delete sub(it, "image")["requested"], /"image.requested"/),
+  json("no requested image", (it) => delete sub(it, "image")["requested"], /"image.requested"/),
   json("no user", (it) => (it["user"] = null), /"user".*null/),
   json("a user in words", (it) => (sub(it, "user")["uid"] = "root"), /"user.uid".*root/),
   json("a number as group", (it) => (sub(it, "user")["gid"] = 0), /"user.gid".*got 0/),
@@ -225,7 +229,7 @@ describe("Records.containers.load()", () => {
       damage(path, containerRows, "bad", one);
       {
         await using records = Records.open(path, { logger });
-        // The second time there is nothing left to be set aside.
+        // The second time nothing is left to set aside.
         for (let twice = 0; twice < 2; twice++) {
           const ids = records.containers.load().map(({ id }) => id);
           assert.deepEqual(ids, ["before", "after"]);

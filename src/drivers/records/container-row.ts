@@ -27,7 +27,7 @@ const version = 1;
  * Containers: the client's request byte for byte, all that is davit's own in the JSON.
  *
  * The column `resources` holds the resources in force at every write, updated or still those of
- * the config: so nobody has to know which of the two they are. NULL means that there are none. A
+ * the config: so a reader need not know which of the two they are. NULL means that there are none. A
  * record that has lost createdAtNs takes the time when its row was first written.
  */
 export const containerRows: RowFormat<Container> = {

@@ -39,7 +39,7 @@ function contents(directory: string): Record<string, string> {
 }
 
 describe("Records.open()", () => {
-  test("refuses a database of a newer schema and leaves it as it is", async () => {
+  test("refuses a database of a newer schema and does not change it", async () => {
     using directory = temporaryDirectory();
     const source = join(directory.path, "source.db");
     await filled(source, 3);
@@ -62,13 +62,13 @@ describe("Records.open()", () => {
         /version 99, this davit knows up to 3; start the newer davit/.test(String(error)) &&
         String(error).includes(path),
     );
-    // The index of the log is no content; SQLite makes it again whenever it is missing.
+    // The index of the log has no content; SQLite creates it when it is missing.
     const { "davit.db-shm": _index, ...after } = contents(root);
     assert.deepEqual(after, before);
     assert.deepEqual(logger.lines, []);
   });
 
-  test("refuses a SQLite database that is somebody else's", () => {
+  test("refuses a SQLite database of another program", () => {
     using directory = temporaryDirectory();
     const path = join(directory.path, "davit.db");
     {
@@ -155,7 +155,7 @@ describe("Records.open()", () => {
     assert.deepEqual(logger.lines, []);
   });
 
-  test("takes up a log that a killed daemon left, also without its index", async () => {
+  test("recovers the log of a killed daemon, also without its index", async () => {
     using directory = temporaryDirectory();
     const source = join(directory.path, "source.db");
     await using living = Records.open(source, { logger: silentLogger });
@@ -166,7 +166,7 @@ describe("Records.open()", () => {
     assert.equal(records.sandboxes.load().length, 9);
   });
 
-  test("takes up a database of schema 1 with all its rows, and gives it the new tables", async () => {
+  test("migrates a database of schema 1 with all its rows, and adds the new tables", async () => {
     using directory = temporaryDirectory();
     const path = join(directory.path, "davit.db");
     const { requestBytes, resourcesBytes, selinux: _later, ...sandbox } = fullSandbox("a");
@@ -212,7 +212,7 @@ describe("Records.open()", () => {
     assert.equal(kept?.["recorded_at"], 5);
   });
 
-  test("says which path it could not make", () => {
+  test("names the path that it could not create", () => {
     using directory = temporaryDirectory();
     writeFileSync(join(directory.path, "file"), "");
     const path = join(directory.path, "file/davit.db");

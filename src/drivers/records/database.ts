@@ -94,12 +94,12 @@ function copyIn(
     });
     return openWritable(":memory:", clock.nowMs());
   } finally {
-    // The open files are all that is used from here on.
+    // From here on only the open files are used.
     rmSync(directory, { recursive: true, force: true });
   }
 }
 
-/** Not mkdir's `recursive`: on a read-only file system that says ENOENT (Node 24). */
+/** Not mkdir's `recursive`: on a read-only file system it fails with ENOENT (Node 24). */
 function makeDirectory(path: string): void {
   if (existsSync(path)) return;
   makeDirectory(dirname(path));
@@ -123,7 +123,7 @@ function openWritable(path: string, nowMs: number): DatabaseSync {
 
 /** Why the file cannot be used, or undefined when it can. Reads only. */
 function findDamage(path: string): string | undefined {
-  // Read-only, so that a database that is refused stays as it is, its write-ahead log included.
+  // Read-only, so that a refused database is not changed, nor its write-ahead log.
   const db = new DatabaseSync(path, { readOnly: true, timeout: busyTimeoutMs });
   try {
     const check = db.prepare("PRAGMA quick_check(1)").get()?.["quick_check"];

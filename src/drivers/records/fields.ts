@@ -24,7 +24,8 @@ export class Fields {
         cause,
       });
     }
-    if (!isObject(value)) throw new RuntimeError("data-loss", "parse record: it is no JSON object");
+    if (!isObject(value))
+      throw new RuntimeError("data-loss", "parse record: it is not a JSON object");
     const fields = new Fields(value, "");
     if (value["v"] !== v) throw fields.#wrong("v", `version ${v}`);
     return fields;
@@ -118,7 +119,7 @@ export class Fields {
     return value;
   }
 
-  /** An object of whatever is in it; undefined when it is absent. */
+  /** An object with unchecked fields; undefined when it is absent. */
   optionalJson(name: string): Readonly<Record<string, unknown>> | undefined {
     if (!this.has(name)) return undefined;
     const value = this.#values[name];

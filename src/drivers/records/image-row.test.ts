@@ -34,7 +34,7 @@ describe("Records of images", () => {
     assert.deepEqual(Object.keys(loaded[0].config.labels), ["a.b/c", "__proto__"]);
   });
 
-  test("write an image whole, in the place that it had", async () => {
+  test("write an image whole, at its position", async () => {
     using directory = temporaryDirectory();
     const images = [fullImage("9"), fullImage("1"), bareImage("9")];
     const loaded = await writtenAndRead(join(directory.path, "davit.db"), images);
@@ -73,15 +73,15 @@ const layer = (what: string, name: string, to: unknown, reason: RegExp): Damage 
 const layerJson = { diffId: sampleDigest("d"), digest: sampleDigest("e"), sizeBytes: "1" };
 
 const damages: readonly Damage[] = [
-  { what: "text that is no JSON", column: "body", to: "", reason: /not JSON/ },
-  { what: "JSON null", column: "body", to: "null", reason: /no JSON object/ },
+  { what: "text that is not JSON", column: "body", to: "", reason: /not JSON/ },
+  { what: "JSON null", column: "body", to: "null", reason: /not a JSON object/ },
   { what: "an unknown record version", column: "version", to: 9, reason: /got 9/ },
   json("an unknown JSON version", (it) => (it["v"] = 2), /"v"/),
   json("no tags", (it) => delete it["repoTags"], /"repoTags".*nothing/),
   json("a text as digests", (it) => (it["repoDigests"] = "a"), /"repoDigests"/),
   json("a number as size", (it) => (it["sizeBytes"] = 1), /"sizeBytes".*got 1/),
   json("no layers", (it) => delete it["layers"], /"layers".*nothing/),
-  json("layers that are no objects", (it) => (it["layers"] = ["a"]), /"layers"/),
+  json("layers that are not objects", (it) => (it["layers"] = ["a"]), /"layers"/),
   layer("a layer without diff id", "diffId", undefined, /"layers\[1\].diffId".*nothing/),
   layer("capitals in a diff id", "diffId", sampleDigest("d").toUpperCase(), /"layers\[1\].diffId"/),
   layer("a layer of another algorithm", "digest", "sha512:ab", /"layers\[1\].digest".*sha512/),
@@ -115,7 +115,7 @@ describe("Records.images.load()", () => {
     });
   }
 
-  test("sets a record whose id is no digest aside and loads the others", async () => {
+  test("sets a record with an invalid id aside and loads the others", async () => {
     using directory = temporaryDirectory();
     const path = join(directory.path, "davit.db");
     await writtenAndRead(path, [fullImage("1"), fullImage("2"), fullImage("3")]);
@@ -124,7 +124,7 @@ describe("Records.images.load()", () => {
   });
 });
 
-/** Loads all but the second one of three images, twice, and tells why once. */
+/** Loads all but the second one of three images, twice, and logs the reason once. */
 async function setsAside(path: string, id: string, reason: RegExp): Promise<void> {
   const logger = new MemoryLogger();
   await using records = Records.open(path, { logger });

@@ -49,7 +49,7 @@ function parseLayer(fields: Fields): ImageLayer {
   };
 }
 
-/** What an image says of its containers, as images and containers keep it. */
+/** The image configuration, as image and container records have it. */
 export function parseImageConfigFields(fields: Fields): ImageConfig {
   return {
     entrypoint: fields.strings("entrypoint"),

@@ -131,7 +131,7 @@ describe("Records on a full disk", () => {
     directory[Symbol.dispose]();
   });
 
-  test("refuse a write in clear words, keep the old state, and go on when there is room", async () => {
+  test("refuse a write with a clear error, keep the old state, and continue when there is space", async () => {
     const path = join(mountPoint, "davit.db");
     const logger = new MemoryLogger();
     const written: string[] = [];
@@ -170,7 +170,7 @@ describe("Records on a full disk", () => {
     );
     assert.equal(loaded[0]?.bootId, last);
 
-    // Checkpoints want room, too: they fail, say so, and work as soon as there is some.
+    // Checkpoints need space, too: they fail, log it, and work as soon as there is some.
     await until("a failed checkpoint is logged", () => logger.of("warn").length > 0);
     mount("-o", "remount,size=8m");
     records.sandboxes.put(fullSandbox("more"));
@@ -178,7 +178,7 @@ describe("Records on a full disk", () => {
     assert.equal(records.sandboxes.load().length, written.length + 1);
   });
 
-  test("can be opened to be read, and written as soon as there is room", async () => {
+  test("can be opened for reading, and written as soon as there is space", async () => {
     mount("-o", "remount,size=8m");
     const filler = join(mountPoint, "filler");
     const path = join(mountPoint, "other.db");

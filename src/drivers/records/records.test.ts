@@ -98,7 +98,7 @@ describe("Records", () => {
     assert.deepEqual(loaded.config.metadata?.name, "pod-a");
   });
 
-  test("load in the order of the first writes, whatever was updated or which clock was set", async () => {
+  test("load in the order of the first writes, independent of updates and the clock", async () => {
     using directory = temporaryDirectory();
     const path = join(directory.path, "davit.db");
     let now = 5_000;
@@ -193,7 +193,7 @@ describe("Records", () => {
     assert.equal(row["name"], sandbox.name);
   });
 
-  test("keep directory and files from others' eyes", async () => {
+  test("are not readable by other users", async () => {
     using directory = temporaryDirectory();
     const path = join(directory.path, "root/davit.db");
     await using records = Records.open(path, { logger: silentLogger });

@@ -19,14 +19,14 @@ import { type RowFormat, type TableName, upsert } from "./table.ts";
 import type { Tables } from "./write-behind.ts";
 
 /** What {@link Records} works with. */
-export interface RecordsDeps {
+interface RecordsDeps {
   readonly logger: Logger;
   readonly clock?: Clock;
   readonly checkpoint?: Partial<CheckpointLimits>;
 }
 
 /** Rows of each table. */
-export interface RecordCounts {
+interface RecordCounts {
   readonly sandboxes: number;
   readonly attachments: number;
   readonly containers: number;
@@ -40,7 +40,7 @@ export interface RecordCounts {
  * A write has happened when the call returns, for a crash of the daemon: it is in the page cache.
  * It waits for no disk; a power cut may cost the last seconds and never leaves half a write (see
  * {@link Checkpointer}). Errors name the path: `resource-exhausted` for a full disk,
- * `permission-denied` for one that cannot be written; after an error the old state stands.
+ * `permission-denied` for one that cannot be written; after an error the old state is kept.
  *
  * One thread, one process: another process that opens the database sees the writes, but must not
  * write much itself, since both would checkpoint.
@@ -74,8 +74,8 @@ export class Records implements Tables, AsyncDisposable {
   }
 
   /**
-   * Opens the database at `path`, or makes it; what can go wrong is at {@link openDatabase}. Where its
-   * disk is full or read-only it is read all the same: each write then tries to open it again.
+   * Opens the database at `path`, or creates it; its errors are those of {@link openDatabase}. If its disk is
+   * full or read-only, it is opened for reading, and each write tries to open it again.
    */
   static open(path: string, deps: RecordsDeps): Records {
     const clock = deps.clock ?? systemClock;

@@ -2,7 +2,7 @@ import type { SQLOutputValue } from "node:sqlite";
 import { type Digest, isDigest } from "../../base/digest.ts";
 import { RuntimeError, wrap } from "../../base/errors.ts";
 
-/** A row as SQLite gave it. Integers are bigints: a damaged one may be larger than a number. */
+/** A row of SQLite. Integers are bigints: a damaged one may be larger than a number. */
 export type Row = Readonly<Record<string, SQLOutputValue>>;
 
 /** The text in a column; `data-loss` for anything else. */

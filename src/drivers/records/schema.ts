@@ -3,7 +3,7 @@ import type { DatabaseSync } from "node:sqlite";
 /**
  * The steps from an empty database to the newest schema: the step at index n leads to version
  * n + 1. A released step is never edited; a change of the tables is a new step at the end. Every
- * version keeps the table `meta`, since it is what tells an older daemon to keep its hands off.
+ * version keeps the table `meta`, since an older daemon recognizes a newer database by it.
  */
 export const migrations: readonly string[] = [
   `CREATE TABLE meta (
@@ -53,8 +53,8 @@ export const migrations: readonly string[] = [
   "",
 ];
 
-/** What a database says of itself. `foreign`: tables, but none that names a schema version. */
-export type SchemaState =
+/** The kind of a database. `foreign`: tables, but none that names a schema version. */
+type SchemaState =
   | { readonly kind: "empty" }
   | { readonly kind: "foreign" }
   | { readonly kind: "damaged" }
@@ -72,7 +72,7 @@ export function readSchema(db: DatabaseSync): SchemaState {
 
 /**
  * Brings the database to the newest schema, in one transaction. The write lock is taken even when
- * there is nothing to do: a database that cannot be written is found out now, not by the first pod.
+ * nothing is to be done: a read-only database must fail now, not at the first pod.
  */
 export function migrate(
   db: DatabaseSync,

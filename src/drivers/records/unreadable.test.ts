@@ -16,9 +16,9 @@ const noMetadata = toBinary(
 );
 
 const sandboxDamages: readonly Damage[] = [
-  { what: "text that is no JSON", column: "state", to: '{"v":1,', reason: /not JSON/ },
-  { what: "JSON that is no object", column: "state", to: "[1]", reason: /no JSON object/ },
-  { what: "JSON null", column: "state", to: "null", reason: /no JSON object/ },
+  { what: "text that is not JSON", column: "state", to: '{"v":1,', reason: /not JSON/ },
+  { what: "JSON that is not an object", column: "state", to: "[1]", reason: /not a JSON object/ },
+  { what: "JSON null", column: "state", to: "null", reason: /not a JSON object/ },
   { what: "an unknown record version", column: "version", to: 2, reason: /version 1, got 2/ },
   { what: "an absurd record version", column: "version", to: 2n ** 62n, reason: /got 4611686/ },
   {
@@ -28,7 +28,7 @@ const sandboxDamages: readonly Damage[] = [
     reason: /"v"/,
   },
   {
-    what: "bytes that are no protobuf",
+    what: "bytes that are not protobuf",
     column: "request",
     to: Uint8Array.of(0xff),
     reason: /"request"/,
@@ -113,7 +113,7 @@ const sandboxDamages: readonly Damage[] = [
     reason: /"cgroup.parent"/,
   },
   {
-    what: "addresses that are no texts",
+    what: "addresses that are not texts",
     column: "state",
     to: (json) => (sub(json, "network")["ips"] = [1]),
     reason: /"network.ips"/,
@@ -127,7 +127,7 @@ const sandboxDamages: readonly Damage[] = [
 ];
 
 const attachmentDamages: readonly Damage[] = [
-  { what: "text that is no JSON", column: "body", to: "", reason: /not JSON/ },
+  { what: "text that is not JSON", column: "body", to: "", reason: /not JSON/ },
   { what: "an unknown record version", column: "version", to: 9, reason: /got 9/ },
   {
     what: "no conflist",
@@ -182,7 +182,7 @@ describe("Records.sandboxes.load()", () => {
           { sandboxes, attachments, setAside },
           { sandboxes: 2, attachments: 3, setAside: 1 },
         );
-        // The second time there is nothing left to be set aside.
+        // The second time nothing is left to set aside.
         assert.equal(records.sandboxes.load().length, 2);
       }
       await using records = Records.open(path, { logger });

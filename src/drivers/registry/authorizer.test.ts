@@ -46,7 +46,7 @@ function client(): Registry {
 const resolve = (registry: Registry, host: string, auth?: RegistryAuth): Promise<ImageFetcher> =>
   registry.resolve(parseReference(`${host}/team/app`), auth, anySignal);
 
-/** Serves the image to whoever sends a value that `isGood`; answers `challenge` to others. */
+/** Serves the image to clients with a value that `isGood`; answers `challenge` to others. */
 async function guarded(
   challenge: () => string | readonly string[],
   isGood: (authorization: string) => boolean,
@@ -155,7 +155,7 @@ describe("Registry with Basic authentication", () => {
     });
   });
 
-  test("says whose credentials were refused, and hides those that a server repeats", async () => {
+  test("names the credentials that were refused, and hides those that a server repeats", async () => {
     const host = stack.use(
       await ScriptedRegistry.open(({ headers }, response) => {
         response.writeHead(401, { "www-authenticate": "Basic" });
@@ -250,7 +250,7 @@ describe("Registry with tokens", () => {
     });
   });
 
-  test("sends a registry token as it is", async () => {
+  test("sends a registry token unchanged", async () => {
     const { registry: host, tokens } = await tokenRegistry(give({}));
     await resolve(client(), host.host, someAuth({ registryToken: "good" }));
     await fails(
@@ -261,7 +261,7 @@ describe("Registry with tokens", () => {
     assert.equal(tokens.seen.length, 0);
   });
 
-  test("says what the token service refused or got wrong", async () => {
+  test("reports what the token service refused or sent wrong", async () => {
     const auth = someAuth({ username: "u", password: "s3cret" });
     const cases: readonly (readonly [number, string, string, RegExp])[] = [
       [
@@ -285,7 +285,7 @@ describe("Registry with tokens", () => {
     }
   });
 
-  test("refuses a challenge without a place to get tokens from", async () => {
+  test("refuses a challenge without a token service", async () => {
     for (const challenge of ["Bearer", 'Bearer realm="file:///etc/shadow"']) {
       const host = await guarded(
         () => challenge,

@@ -10,7 +10,7 @@ import { abortedError, asRecord, HostFailure, statusFailure, tokenServiceText } 
 import type { RegistryHost } from "./registry-hosts.ts";
 import { Secrets } from "./secrets.ts";
 
-/** Where tokens are asked for, as a registry's challenge says it. */
+/** A token service, as named by a registry's challenge. */
 interface TokenService {
   readonly realm: URL;
   readonly service: string;
@@ -35,22 +35,22 @@ export interface Access {
 }
 
 /** An answer 401 of a host. */
-export interface Refusal {
+interface Refusal {
   /** Its `WWW-Authenticate`. */
   readonly header: string | undefined;
   /** The Authorization that it has refused. */
   readonly sent: string | undefined;
-  /** It came from another machine. */
+  /** The challenge is from another machine. */
   readonly isRemote: boolean;
 }
 
 const maxRemembered = 1000;
 const maxTokenBytes = 1024 * 1024;
-// What the specification of the token service says where its answer does not.
+// The default of the token service's specification.
 const defaultLifeSeconds = 60;
 
 /**
- * Finds the `Authorization` value that a registry wants: none, Basic, or a token from the service
+ * Finds the `Authorization` value that a registry requires: none, Basic, or a token from the service
  * that it names. Remembers what each host wanted and the tokens until they expire, so that only
  * the first request of a pull is refused and sent again.
  */
@@ -76,7 +76,7 @@ export class Authorizer {
     this.#limits = options.limits;
   }
 
-  /** The value to send before the host has said anything. Undefined for none. */
+  /** The value to send before the first answer of the host. Undefined for none. */
   async authorize(access: Access): Promise<string | undefined> {
     const { credentials } = access;
     if (credentials.kind === "registry-token") return `Bearer ${credentials.secret}`;
@@ -84,7 +84,7 @@ export class Authorizer {
     return wanted === undefined ? undefined : this.#answer(wanted, access);
   }
 
-  /** The value to send after a refusal. Undefined when there is nothing better to send. */
+  /** The value to send after a refusal. Undefined without a better one. */
   async reauthorize(access: Access, refusal: Refusal): Promise<string | undefined> {
     const { header, sent, isRemote } = refusal;
     if (access.credentials.kind === "registry-token") return undefined;
@@ -120,7 +120,7 @@ export class Authorizer {
     return beforeAbort(fetched, access.signal);
   }
 
-  /** Drops a token that the registry has refused, unless a newer one is there already. */
+  /** Drops a token that the registry has refused, unless a newer one replaced it. */
   async #forgetToken(
     service: TokenService,
     access: Access,
@@ -169,7 +169,7 @@ export class Authorizer {
     // The configuration's headers and certificates are for this host, and as secret as a password.
     const isOwn = url.host === new URL(host.root).host && !isExposed;
     if (isExposed && credentials.kind !== "none") {
-      throw new HostFailure("unauthenticated", "is not encrypted and wants the credentials");
+      throw new HostFailure("unauthenticated", "is not encrypted and asks for the credentials");
     }
     const headers: Record<string, string | readonly string[]> = {
       ...(isOwn ? host.headers : {}),
@@ -224,7 +224,10 @@ function chooseChallenge(
     if (scheme !== "bearer") continue;
     const realm = URL.parse(parameters.get("realm") ?? "");
     if (realm === null || !/^https?:$/.test(realm.protocol)) {
-      throw new HostFailure("unauthenticated", "wants a token and names no service to get it from");
+      throw new HostFailure(
+        "unauthenticated",
+        "requires a token and names no service to get it from",
+      );
     }
     return {
       realm,
@@ -247,7 +250,7 @@ function parseToken(bytes: Uint8Array, askedAtMs: number): Token {
   const value = [record?.["token"], record?.["access_token"]].find(
     (text) => typeof text === "string" && text !== "",
   );
-  // Goes into a header: RFC 6750 allows no more letters than these.
+  // Sent in a header: RFC 6750 allows only these characters.
   if (typeof value !== "string" || !/^[\x21-\x7e]+$/.test(value)) {
     throw new HostFailure("unauthenticated", "answered without a token");
   }
@@ -272,7 +275,7 @@ function tokenKey(service: TokenService, { scope, credentials }: Access): string
   ]);
 }
 
-/** Adds to a map that may not grow forever: what was put in first goes first. */
+/** Adds to a map of limited size: the oldest entry is removed first. */
 function remember<V>(map: Map<string, V>, key: string, value: V): void {
   map.delete(key);
   const [oldest] = map.keys();

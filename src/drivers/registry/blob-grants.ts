@@ -8,12 +8,12 @@ import { lengthOf } from "./registry-blob.ts";
 
 /**
  * How long a registry is not asked again for a blob that it has granted. The manifest is asked for
- * each time, so that credentials which are not good any more end the pull anyway.
+ * each time, so that credentials that became invalid fail the pull anyway.
  */
 const lifeMs = 300_000;
 const maxGrants = 4096;
 
-/** The blobs that registries have granted lately, each by one name and to one caller. */
+/** The blobs that registries have granted lately, each for one name and one set of credentials. */
 export class BlobGrants {
   readonly #clock: Clock;
   /** In the order of their ends, since all live equally long. Milliseconds of the clock. */
@@ -27,7 +27,7 @@ export class BlobGrants {
     return (this.#endsMs.get(grant) ?? -Infinity) > this.#clock.nowMs();
   }
 
-  /** Where there are too many, the oldest one goes. */
+  /** Removes the oldest grant when there are too many. */
   add(grant: string): void {
     const nowMs = this.#clock.nowMs();
     this.#endsMs.delete(grant);
@@ -39,7 +39,7 @@ export class BlobGrants {
   }
 }
 
-/** Names what is granted to whom, without holding the credentials. */
+/** Identifies a granted blob and the credentials, without containing them. */
 export function grantOf(
   { registry, repository }: ImageReference,
   { digest, sizeBytes }: Descriptor,
@@ -50,8 +50,8 @@ export function grantOf(
 }
 
 /**
- * How a host is asked whether it gives a blob, in this order: the second is for hosts that do not
- * answer a HEAD for what they serve (distribution-spec, "Pulling blobs", wants both).
+ * How a host is asked whether it serves a blob, in this order: the second is for hosts that do not
+ * answer a HEAD for what they serve (distribution-spec, "Pulling blobs", requires both).
  */
 export const sizeQuestions = [
   { method: "HEAD", headers: {} },

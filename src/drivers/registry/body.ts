@@ -4,7 +4,7 @@ import { kindOf, RuntimeError } from "../../base/errors.ts";
 import { markTransferable } from "../../base/transferable.ts";
 import { connectionFailure, HostFailure } from "./failure.ts";
 
-/** How slow a body may come. */
+/** How slowly a body may arrive. */
 export interface BodyPace {
   /** Longest wait for the next byte. */
   readonly idleTimeoutMs: number;
@@ -13,18 +13,18 @@ export interface BodyPace {
   readonly minBytesPerSecond: number;
 }
 
-/** What may lie here until it is asked for: the socket is let go on meanwhile. */
+/** How much is buffered before it is read; the socket is resumed up to this. */
 const waitingChunks = 4;
 /** Chunks that are taken in one turn of the event loop: libuv alone would read 32, 2 MiB, before others have theirs. */
 const chunksATurn = 4;
 
 /**
- * The bytes of an answer as they come, given away: whoever writes a chunk last may free it. Reads
+ * The bytes of an answer as they arrive. Chunks are transferable: their last reader may free them. Reads
  * no faster than it is read, and only the time spent waiting for the server counts against `pace`.
  * Closes the connection when left early.
  *
- * A {@link HostFailure} of kind `unavailable` for a body that stops, trickles or breaks off; only
- * the last is worth another try at once, since the others have cost their time already.
+ * A {@link HostFailure} of kind `unavailable` for a body that stalls, trickles or breaks off; only
+ * the last is retried immediately, since the others have used their time.
  */
 export async function* readBody(
   message: IncomingMessage,
@@ -63,8 +63,8 @@ export async function* readBody(
 }
 
 /**
- * The chunks of a message in the order in which they came. Its own iterator stops the socket at each
- * chunk and lets it go on at the next, which takes longer than all that is done with a chunk here.
+ * The chunks of a message in order. The message's own iterator pauses and resumes the socket for each chunk,
+ * which takes longer than all the work on a chunk here.
  */
 class ChunkQueue {
   readonly #message: IncomingMessage;
@@ -89,7 +89,7 @@ class ChunkQueue {
     });
   }
 
-  /** `undefined` at the end. Rejects with what broke the message, at once and whatever lies here. */
+  /** `undefined` at the end. Rejects with the failure of the message at once, before buffered bytes. */
   async next(): Promise<Uint8Array | undefined> {
     while (this.#end?.error === undefined) {
       const chunk = this.#waiting.shift();
@@ -116,7 +116,7 @@ class ChunkQueue {
     if (this.#message.isPaused()) this.#message.resume();
   }
 
-  /** The first word counts: what comes after it follows from it. */
+  /** The first outcome counts: later ones result from it. */
   #over(error: Error | undefined): void {
     this.#end ??= { error };
     this.#wake?.();

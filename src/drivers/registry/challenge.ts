@@ -10,8 +10,8 @@ const item =
   /\s*(?:,\s*)*(?:([\w!#$%&'*+.^`|~-]+)\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s,"]+))|([\w!#$%&'*+.^`|~-]+)(?=\s|,|$))/y;
 
 /**
- * The challenges of a `WWW-Authenticate` value; several may stand in one line. Stops at the first
- * thing that it can't read and gives what it has.
+ * The challenges of a `WWW-Authenticate` value; several may be in one line. Stops at the first
+ * part that it cannot parse and returns those before it.
  */
 export function parseChallenges(header: string | undefined): readonly Challenge[] {
   const challenges: { scheme: string; parameters: Map<string, string> }[] = [];

@@ -51,7 +51,7 @@ export class Connections implements Disposable {
   /**
    * Sends a request and resolves with the head of the answer; its body must be read or destroyed.
    * A {@link HostFailure} of kind `unavailable` when there is no answer. The signal ends the
-   * request and, until the body's end, the reading of it; the socket is closed at once.
+   * request and, until the body's end, the reading of it; the socket is closed immediately.
    */
   send(exchange: Exchange): Promise<http.IncomingMessage> {
     const { signal, body } = exchange;
@@ -63,7 +63,7 @@ export class Connections implements Disposable {
         request.destroy(error);
       };
       const onAbort = (): void => stop(abortedError(signal));
-      // Looked at in any case: Node keeps the address for a later look, when the other side may be gone.
+      // Read in any case: Node keeps the address for later reads, when the peer may have closed it.
       const isRefused = (socket: Socket): boolean =>
         this.isLocal(exchange.url, socket) && exchange.refuseLocal;
       const clock = limit(request, exchange, isRefused, stop);
@@ -80,7 +80,7 @@ export class Connections implements Disposable {
         if (signal.aborted) onLateAbort();
         signal.addEventListener("abort", onLateAbort, { once: true });
         message.once("close", () => signal.removeEventListener("abort", onLateAbort));
-        // Whoever reads the body gets its errors; one that comes before or after is nobody's.
+        // The reader of the body gets its errors; an error before or after has no reader.
         message.on("error", () => undefined);
         resolve(message);
       });
@@ -89,9 +89,9 @@ export class Connections implements Disposable {
   }
 
   /**
-   * True where a connection for a URL ends at the loopback or at a link-local address (RFC 6890): there are
-   * services for this node alone, such as those that give cloud machines their identity
-   * (169.254.169.254). Where a proxy takes the request on, the host of the URL tells, not the proxy's address.
+   * True where a connection for a URL ends at the loopback or at a link-local address (RFC 6890), which have
+   * services for this node alone, such as those that issue identities to cloud machines
+   * (169.254.169.254). Through a proxy, the host of the URL counts, not the proxy's address.
    */
   isLocal(url: URL, { remoteAddress = "", remotePort }: Socket): boolean {
     if (!this.#isProxyPort(url, remotePort)) return isLocalAddress(remoteAddress);
@@ -114,7 +114,7 @@ export class Connections implements Disposable {
   }
 
   #open({ url, method, headers, tls: settings }: Exchange): http.ClientRequest {
-    // Node wants lists that may be written to.
+    // Node requires mutable arrays.
     const sent = Object.fromEntries(
       Object.entries(headers).map(([name, value]) => [
         name,
@@ -133,7 +133,7 @@ export class Connections implements Disposable {
     const known = this.#agents.get(key);
     if (known !== undefined) return known;
     const [oldest] = this.#agents.keys();
-    // Its requests go on, and its idle connections end by themselves.
+    // Its requests continue, and its idle connections end by themselves.
     if (this.#agents.size >= maxAgents && oldest !== undefined) this.#agents.delete(oldest);
     const options = {
       keepAlive: true,
@@ -220,7 +220,7 @@ function limit(
   };
   within(dialTimeoutMs, "did not take the connection");
   request.once("socket", (socket) => {
-    // Before a byte is written: Node gives the request to the socket after this event.
+    // Before a byte is written: Node.js passes the request to the socket after this event.
     if (socket.connecting) socket.once("connect", () => check(socket));
     else check(socket);
     const event = url.protocol === "https:" ? "secureConnect" : "connect";

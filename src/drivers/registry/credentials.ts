@@ -8,16 +8,16 @@ export interface Credentials {
   readonly kind: "none" | "password" | "identity-token" | "registry-token";
   readonly username: string;
   readonly secret: string;
-  /** Where they are from, or why there are none: for people, holds no secret. */
+  /** Their origin, or why there are none, for messages: has no secret in it. */
   readonly source: string;
-  /** Tells credentials apart without holding them. */
+  /** Identifies the credentials without containing them. */
   readonly key: string;
 }
 
 /**
  * The credentials of a request that may go to `host` (`registry.example:5000`). Those with a
- * server address go to that server only, to none of its mirrors; those without go wherever the
- * image is looked for, as kubelet gives them.
+ * server address go to that server only, to none of its mirrors; those without are used wherever the
+ * image is searched, as kubelet passes them.
  *
  * `invalid-argument` for an `auth` that is not base64 of `username:password`.
  */
@@ -69,7 +69,7 @@ export function basicAuthorization(credentials: Credentials): string {
   return `Basic ${Buffer.from(pair, "utf8").toString("base64")}`;
 }
 
-// Docker's own registry answers to several names, and its pull secrets say the oldest of them.
+// Docker's own registry has several names, and its pull secrets use the oldest of them.
 const dockerNames = new Set(["docker.io", "index.docker.io", "registry-1.docker.io"]);
 
 function serverName(address: string): string {

@@ -1,7 +1,7 @@
 import { type ErrorKind, kindOf, messageOf, RuntimeError } from "../../base/errors.ts";
 import { type Secrets, withoutQueries } from "./secrets.ts";
 
-/** Why one host did not give what it was asked for. {@link failedPull} makes the caller's error of it. */
+/** Why one host did not grant a request. {@link failedPull} makes the caller's error of it. */
 export class HostFailure extends RuntimeError {
   /** True when the same request may well succeed a moment later. */
   readonly retryable: boolean;
@@ -21,7 +21,7 @@ const shownCharacters = 300;
 const maxPageCharacters = 8192;
 
 /**
- * What a registry said about an error: the codes and messages of its JSON (distribution-spec,
+ * The error that a registry sent: the codes and messages of its JSON (distribution-spec,
  * "Error Codes"), else the text itself; in one line, shortened, with none of the `secrets` and no
  * value of a query in it.
  */
@@ -36,22 +36,22 @@ export function registryText(body: string, secrets: Secrets): RegistryText {
 }
 
 /**
- * What a token service said: as {@link registryText}, but only where it is the JSON of an error. A
+ * The error of a token service: as {@link registryText}, but only where it is the JSON of an error. A
  * registry may name any address as its token service, one that only this node reaches too, and
- * must not be told what pages are there.
+ * must not see the pages of other servers.
  */
 export function tokenServiceText(body: string, secrets: Secrets): RegistryText {
   return parseErrors(body).length > 0 ? registryText(body, secrets) : { codes: [], text: "" };
 }
 
 /**
- * What a host that a registry redirects to said: the codes of its errors alone, those of JSON or of
+ * The error of a host that a registry redirects to: only the codes of its errors, those of JSON or of
  * the XML of object stores, for the reason of {@link tokenServiceText}.
  */
 export function redirectedText(body: string): RegistryText {
   const inXml = [/<Code>([^<]*)<\/Code>/.exec(body)?.[1] ?? ""];
   const codes = [...parseErrors(body).map(({ code }) => code), ...inXml];
-  // No code of the distribution specification: what another host says is no word of the registry.
+  // Not codes of the distribution specification: another host does not speak for the registry.
   return { codes: [], text: codes.filter((code) => /^[A-Za-z_]{1,64}$/.test(code)).join("; ") };
 }
 
@@ -62,8 +62,8 @@ function shown(text: string, secrets: Secrets): string {
   return line.length > shownCharacters ? `${line.slice(0, shownCharacters)}...` : line;
 }
 
-/** The part of an error answer that people and {@link statusFailure} read. */
-export interface RegistryText {
+/** The part of an error answer for messages and for {@link statusFailure}. */
+interface RegistryText {
   readonly codes: readonly string[];
   readonly text: string;
 }
@@ -82,7 +82,7 @@ export function statusFailure(
   });
 }
 
-/** What a `Retry-After` says (RFC 9110, section 10.2.3); nothing for what is neither form of it. */
+/** The text of a `Retry-After` (RFC 9110, section 10.2.3); nothing for an invalid one. */
 function waitingTime(retryAfter: string): string {
   if (/^\d{1,9}$/.test(retryAfter)) return `, asks to wait ${retryAfter} s`;
   const isDate = /^[A-Z][a-z]{2}, \d\d [A-Z][a-z]{2} \d{4} \d\d:\d\d:\d\d GMT$/.test(retryAfter);
@@ -93,7 +93,7 @@ function waitingTime(retryAfter: string): string {
 export function afterRedirect(error: unknown, host: string): unknown {
   if (!(error instanceof HostFailure)) return error;
   const { retryable, cause } = error;
-  // Nothing that proves who we are goes there, so that nothing of it can be refused.
+  // No credentials are sent there, so that none can be refused.
   const kind = error.kind === "unauthenticated" ? "permission-denied" : error.kind;
   const message = `redirects to "${host}", which ${error.message}`;
   return new HostFailure(kind, message, { retryable, cause });
@@ -166,7 +166,7 @@ export function asRecord(raw: unknown): Readonly<Record<string, unknown>> | unde
     : undefined;
 }
 
-// kubelet tells an unreachable registry from other failures by this word at the beginning of the
+// kubelet recognizes an unreachable registry by this word at the beginning of the
 // message (cri-api, pkg/errors: ErrRegistryUnavailable).
 const unavailableMarker = "RegistryUnavailable";
 
@@ -205,7 +205,7 @@ export function abortedError(signal: AbortSignal): RuntimeError {
   );
 }
 
-/** What people call the errno and OpenSSL codes of a connection that did not come about. */
+/** Texts for the errno and OpenSSL codes of a failed connection. */
 const connectionReasons: Readonly<Record<string, string>> = {
   EAI_AGAIN: "has a name that could not be resolved for now",
   ECONNREFUSED: "refused the connection",
@@ -220,7 +220,7 @@ const connectionReasons: Readonly<Record<string, string>> = {
 const trustCodes =
   /^(CERT_|ERR_TLS_|UNABLE_TO_|SELF_SIGNED_|DEPTH_ZERO_|HOSTNAME_MISMATCH|INVALID_CA)/;
 
-/** What a failed connection or a connection that broke means. */
+/** The error for a connection that failed or broke. */
 export function connectionFailure(cause: unknown): HostFailure {
   if (cause instanceof HostFailure) return cause;
   const code = codeOf(cause);
@@ -244,14 +244,14 @@ export function connectionFailure(cause: unknown): HostFailure {
   });
 }
 
-// OpenSSL's messages are a line of its source's places; the reason stands beside them.
+// OpenSSL's messages contain source locations; the reason is a separate property.
 function reasonOf(error: unknown): string {
   if (!(error instanceof Error)) return String(error);
   if (error instanceof AggregateError && error.message === "") return reasonOf(error.errors.at(-1));
   return "reason" in error && typeof error.reason === "string" ? error.reason : error.message;
 }
 
-/** The code that Node gave an error: an errno name, or OpenSSL's. Empty where there is none. */
+/** The code of a Node.js error: an errno name, or OpenSSL's. Empty where there is none. */
 export function codeOf(error: unknown): string {
   // A connection tried on several addresses fails with all their errors at once.
   if (error instanceof AggregateError) return codeOf(error.errors.at(-1));

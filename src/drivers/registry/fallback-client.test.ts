@@ -59,7 +59,7 @@ describe("Registry and redirects", () => {
     const odd = await server(
       (_, response) => void response.writeHead(302, { location: "file:///etc" }).end(),
     );
-    await fails(resolve(client(), `${odd.host}/app`), "unavailable", /no HTTP address/);
+    await fails(resolve(client(), `${odd.host}/app`), "unavailable", /not an HTTP address/);
   });
 });
 
@@ -201,7 +201,7 @@ describe("Registry and the hosts of hosts.toml", () => {
     await fails(
       resolve(registry, "x.test/app", auth),
       "unauthenticated",
-      /is not encrypted and wants/,
+      /is not encrypted and asks for/,
     );
     assert.equal(tokens.seen.length, 0);
   });

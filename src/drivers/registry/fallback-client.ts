@@ -17,7 +17,7 @@ import { hostsOf, type RegistryHost } from "./registry-hosts.ts";
 const avoidMs = 30_000;
 
 /** What a {@link FallbackClient} works with. */
-export interface FallbackClientDeps {
+interface FallbackClientDeps {
   /** `images.registry_config_path`; need not exist. */
   readonly configDir: string;
   readonly client: HostClient;
@@ -31,7 +31,7 @@ export interface PullSubject {
 }
 
 /** A request that any host with the capability may answer. */
-export interface FallbackRequest<T> {
+interface FallbackRequest<T> {
   /** GET, if not given. */
   readonly method?: HostRequest["method"];
   /** What the host must be able to do. */

@@ -19,7 +19,7 @@ import { Secrets } from "./secrets.ts";
 
 /** How long the steps of a request may take. Milliseconds. */
 export interface RegistryTiming extends BodyPace {
-  /** For a connection, where hosts.toml says nothing else. */
+  /** For a connection, unless hosts.toml sets it. */
   readonly dialTimeoutMs: number;
   /** From the connection to the head of the answer. */
   readonly answerTimeoutMs: number;
@@ -33,17 +33,17 @@ export interface HostRequest extends Access {
   /** After the API's root: `/library/busybox/blobs/sha256:...`. */
   readonly path: string;
   readonly headers: Readonly<Record<string, string>>;
-  /** What is asked for, in words for the log. */
+  /** Description of the request, for the log. */
   readonly what: string;
 }
 
-/** One try of a request: where it has led so far, and what was sent on the way. */
+/** One try of a request: its redirects so far, and the secrets that were sent. */
 interface Trail {
   /** The host and port that it was redirected to. Undefined while it is at the host itself. */
   elsewhere: string | undefined;
   /**
-   * An answer came from another machine: from then on nothing that only this node reaches is asked.
-   * A registry could have such a service asked by redirects, and read the answer in the errors.
+   * An answer came from another machine: from then on addresses that only this node reaches are refused. A
+   * registry could reach such a service by redirects, and read the answer in the errors.
    */
   isRemote: boolean;
   readonly secrets: Secrets;
@@ -51,7 +51,7 @@ interface Trail {
 
 const maxRedirects = 5;
 
-/** Asks one host, with what it wants for authentication, through its redirects, and again. */
+/** Sends requests to one host: authenticates, follows redirects, and retries. */
 export class HostClient {
   readonly #connections: Connections;
   readonly #authorizer: Authorizer;
@@ -122,7 +122,7 @@ export class HostClient {
     return (outcome, status) => {
       const ms = Math.round(performance.now() - startedMs);
       const fields = { host: host.name, what, credentials: source, status, outcome, ms };
-      // Of an image of 20 layers there are as many: what went well is for debugging.
+      // An image of 20 layers has as many: successes are for debugging.
       if (outcome === "ok") this.#log.debug("asked registry", fields);
       else this.#log.info("asked registry", fields);
     };
@@ -134,7 +134,7 @@ export class HostClient {
     const first = await this.#authorizer.authorize(request);
     let message = await this.#follow(request, first, trail);
     let text: string | undefined;
-    // What another host wants is no business of ours: it would get the registry's credentials.
+    // A challenge of another host is ignored: it would get the registry's credentials.
     if (message.statusCode === 401 && trail.elsewhere === undefined) {
       text = await readErrorText(message, this.#timing);
       const header = message.headers["www-authenticate"];
@@ -153,7 +153,7 @@ export class HostClient {
     throw statusFailure(status, said, message.headers);
   }
 
-  /** Sends the request and follows where it leads. What proves who we are goes to the host alone. */
+  /** Sends the request and follows its redirects. Credentials are sent to the host alone. */
   async #follow(
     request: HostRequest,
     authorization: string | undefined,
@@ -173,7 +173,7 @@ export class HostClient {
       message.destroy();
       const next = URL.parse(location, url.href);
       if (next === null || !/^https?:$/.test(next.protocol)) {
-        throw new HostFailure("unavailable", "redirects to something that is no HTTP address");
+        throw new HostFailure("unavailable", "redirects to something that is not an HTTP address");
       }
       trail.secrets.addUrl(next);
       url = next;
@@ -220,7 +220,7 @@ export class HostClient {
   }
 }
 
-/** The error of a try as people may read it: it names the host that failed, and no secret. */
+/** The error of a try for messages: it names the host that failed, and has no secret in it. */
 function shownError(cause: unknown, { elsewhere, secrets }: Trail): unknown {
   const error = elsewhere === undefined ? cause : afterRedirect(cause, elsewhere);
   if (!(error instanceof HostFailure)) return error;
@@ -241,7 +241,7 @@ function asPlain(url: URL): URL {
   return plain;
 }
 
-/** What OpenSSL and the kernel say when the other side answers a TLS hello with plain HTTP. */
+/** The errors of OpenSSL and the kernel when the peer answers a TLS hello with plain HTTP. */
 function isPlainHttp(error: unknown): boolean {
   if (!(error instanceof HostFailure) || !isKind(error, "unavailable")) return false;
   return /^(EPROTO|ECONNRESET|ERR_SSL_(WRONG_VERSION_NUMBER|PACKET_LENGTH_TOO_LONG|HTTP_REQUEST))$/.test(

@@ -13,7 +13,7 @@ export interface HostEntry {
   readonly url: URL | undefined;
   readonly capabilities: readonly Capability[];
   readonly caFiles: readonly string[];
-  /** A key file that is undefined: the key stands in the certificate's file. */
+  /** A key file that is undefined: the key is in the certificate's file. */
   readonly clientFiles: readonly { readonly cert: string; readonly key: string | undefined }[];
   readonly skipVerify: boolean | undefined;
   /** By lower-case name. */
@@ -39,7 +39,7 @@ type Table = Readonly<Record<string, unknown>>;
 /**
  * Reads a `hosts.toml` as containerd has it: the [host] tables in the order of the file, then the
  * top level. `failed-precondition` with file and key for anything that it does not know, where
- * containerd would go on without the file and ask hosts that nobody meant.
+ * containerd would continue without the file and ask hosts that were not intended.
  */
 export function parseHostsFile(text: string, file: string): readonly HostEntry[] {
   const raw = parseToml(text, file);
@@ -184,7 +184,7 @@ function parseToml(text: string, file: string): Table {
     return parse(text);
   } catch (cause) {
     if (!(cause instanceof TomlError)) throw cause;
-    // The parser's message goes on with a drawing of the place; its first line is the reason.
+    // The parser's message continues with an excerpt of the file; its first line is the reason.
     const [reason = ""] = cause.message.split("\n");
     const message = reason.replace(/^Invalid TOML document: /, "");
     throw new RuntimeError(
@@ -219,7 +219,7 @@ function readTexts(value: unknown): readonly string[] | undefined {
 
 const unitMs: Readonly<Record<string, number>> = { ms: 1, s: 1000, m: 60_000, h: 3_600_000 };
 
-/** A duration as Go writes it, in milliseconds. Undefined for anything else, and for none at all. */
+/** A duration in Go's syntax, in milliseconds. Undefined for anything else, and for a missing one. */
 function parseDuration(text: string): number | undefined {
   if (!/^(\d+(\.\d+)?(ms|s|m|h))+$/.test(text)) return undefined;
   const parts = text.matchAll(/(\d+(?:\.\d+)?)(ms|s|m|h)/g);

@@ -197,7 +197,7 @@ describe("ImageFetcher.blob()", () => {
     const blob = { ...blobOf(piece), sizeBytes: BigInt(total) };
     const stream = await fetcherOf(client(), `${host.host}/app`).blob(blob, anySignal);
     await blocked.promise;
-    assert.ok(sent < total / 2, `the server could send ${sent} bytes that nobody has read`);
+    assert.ok(sent < total / 2, `the server could send ${sent} bytes without a reader`);
     await stream[Symbol.asyncDispose]();
   });
 

@@ -20,8 +20,8 @@ const configTypes: readonly string[] = [
   `${ociPrefix}config.v1+json`,
   `${dockerPrefix}container.image.v1+json`,
 ];
-// Layers that may not be pushed to other registries are layers here: those that a registry has are
-// fetched from it like any other, as containerd does.
+// Nondistributable layers are layers here: those that a registry has are fetched from it like any
+// other, as containerd does.
 const layerTypes: readonly string[] = [
   ...["", "+gzip", "+zstd"].flatMap((packing) => [
     `${ociPrefix}layer.v1.tar${packing}`,
@@ -52,15 +52,15 @@ export interface ImageIndex {
 }
 
 /** One image of an index, or an index in it. */
-export interface IndexEntry {
+interface IndexEntry {
   readonly descriptor: Descriptor;
   readonly platform: Platform | undefined;
 }
 
 /**
  * Reads a manifest or an index of OCI or of Docker's schema 2. `contentType` is what the server
- * calls it; what the text says itself counts more. A {@link HostFailure} of kind `unimplemented`
- * for what is no container image or too old, `data-loss` for what makes no sense.
+ * calls it; the text's own type takes precedence. A {@link HostFailure} of kind `unimplemented`
+ * for one that is not a container image or is too old, `data-loss` for invalid content.
  */
 export function parseManifest(bytes: Uint8Array, contentType: string): ImageManifest | ImageIndex {
   const raw = parseObject(bytes, contentType);
@@ -79,7 +79,7 @@ export function parseManifest(bytes: Uint8Array, contentType: string): ImageMani
   if (!manifestTypes.includes(mediaType)) {
     throw new HostFailure(
       "unimplemented",
-      `has a manifest of type ${JSON.stringify(mediaType)}, which is no container image`,
+      `has a manifest of type ${JSON.stringify(mediaType)}, which is not a container image`,
     );
   }
   if (raw["manifests"] !== undefined) throw ambiguous();
@@ -95,7 +95,7 @@ export function parseManifest(bytes: Uint8Array, contentType: string): ImageMani
 
 /**
  * The entry of an index that runs best on `node`. Entries that name no platform come after all
- * that fit. A {@link HostFailure} of kind `not-found` that lists what there is.
+ * that fit. A {@link HostFailure} of kind `not-found` that lists the platforms of the index.
  */
 export function pickEntry(index: ImageIndex, node: Platform): IndexEntry {
   let best: { readonly entry: IndexEntry; readonly rank: number } | undefined;
@@ -133,7 +133,7 @@ function mediaTypeOf(raw: Readonly<Record<string, unknown>>, contentType: string
     );
   }
   if (known.includes(claimed) || claimed.startsWith("application/vnd.")) return claimed;
-  // Plain file servers say application/json or text/plain; OCI manifests need no type inside.
+  // Plain file servers send application/json or text/plain; OCI manifests need no type inside.
   if (raw["schemaVersion"] === 1) throw tooOld();
   return `${ociPrefix}${raw["manifests"] === undefined ? "manifest" : "index"}.v1+json`;
 }
@@ -153,7 +153,7 @@ function checkType(what: string, { mediaType }: Descriptor, known: readonly stri
   if (known.includes(mediaType)) return;
   throw new HostFailure(
     "unimplemented",
-    `has a ${what} of type ${JSON.stringify(mediaType)}, which is none of a container image`,
+    `has a ${what} of type ${JSON.stringify(mediaType)}, which is not one of a container image`,
   );
 }
 

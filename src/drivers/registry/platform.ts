@@ -1,4 +1,4 @@
-/** What an image runs on, as an index says it (image-spec, image-index.md). */
+/** The platform of an image, as in an index (image-spec, image-index.md). */
 export interface Platform {
   readonly os: string;
   readonly architecture: string;
@@ -15,7 +15,7 @@ export function thisPlatform(): Platform {
   if (architecture === "arm64") return { os: "linux", architecture, variant: "v8" };
   if (architecture === "ppc64") return { os: "linux", architecture: "ppc64le", variant: "" };
   if (architecture !== "arm") return { os: "linux", architecture, variant: "" };
-  // node-gyp's variables are the only place where Node says which ARM it was built for.
+  // node-gyp's variables are the only source for the ARM version that Node.js was built for.
   const { arm_version: version } = process.config.variables as { readonly arm_version?: unknown };
   return { os: "linux", architecture, variant: `v${typeof version === "string" ? version : "7"}` };
 }

@@ -1,4 +1,4 @@
-// A registry on another machine, as far as its address says: that needs an address of its own.
+// A registry on another machine, as seen from its address: the test adds an address for it.
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
 import { once } from "node:events";
@@ -51,7 +51,7 @@ async function server(address: string, listener: RequestListener): Promise<strin
   return `${address}:${(listening.address() as AddressInfo).port}`;
 }
 
-/** A service for this node alone, which says how often it was asked. */
+/** A service for this node alone, which counts its requests. */
 async function inside(
   address: string,
 ): Promise<{ readonly host: string; readonly asked: () => number }> {

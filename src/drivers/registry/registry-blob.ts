@@ -8,19 +8,19 @@ import { afterRedirect, HostFailure } from "./failure.ts";
 import type { RegistryHost } from "./registry-hosts.ts";
 
 /** What a blob needs from the registry that it is read from. */
-export interface BlobRequests {
+interface BlobRequests {
   readonly pace: BodyPace;
   readonly log: Logger;
   readonly signal: AbortSignal;
   /** Asks the hosts for the blob from byte `at` on; `use` refuses an answer by throwing. */
   request(at: bigint, use: UseAnswer<OpenAnswer>): Promise<OpenAnswer>;
-  /** Has the host asked after the others from now on. */
+  /** Has the host asked after the others for a while. */
   avoid(host: RegistryHost): void;
   /** The error for the reader. */
   fail(host: string, error: unknown): Error;
 }
 
-/** Makes something of an answer; `elsewhere` is the host that it comes from after a redirect. */
+/** Reads an answer; `elsewhere` is the host that it comes from after a redirect. */
 export type UseAnswer<T> = (
   message: IncomingMessage,
   host: RegistryHost,
@@ -51,7 +51,7 @@ export class RegistryBlob implements BlobStream {
   readonly #requests: BlobRequests;
   #answer: OpenAnswer | undefined;
 
-  /** Resolves once a host has begun to answer with what the descriptor says. */
+  /** Resolves once a host has begun to answer with the described blob. */
   static async open(blob: Descriptor, requests: BlobRequests): Promise<RegistryBlob> {
     const stream = new RegistryBlob(blob, requests);
     stream.#answer = await stream.#request(0n);
@@ -160,7 +160,7 @@ export class RegistryBlob implements BlobStream {
   }
 }
 
-/** What an answer says of its own length. */
+/** The length of an answer by its header. */
 export function lengthOf(message: IncomingMessage): bigint | undefined {
   const header = message.headers["content-length"];
   return header !== undefined && /^\d{1,18}$/.test(header) ? BigInt(header) : undefined;

@@ -14,7 +14,7 @@ export interface RegistryHost {
   readonly root: string;
   readonly capabilities: readonly Capability[];
   /**
-   * The registry's name where the host stands in for it: sent as `ns`, so that one mirror can
+   * The registry's name where the host is a mirror of it: sent as `ns`, so that one mirror can
    * serve several registries.
    */
   readonly namespace: string | undefined;
@@ -22,9 +22,9 @@ export interface RegistryHost {
   /** By lower-case name. */
   readonly headers: Readonly<Record<string, readonly string[]>>;
   readonly dialTimeoutMs: number | undefined;
-  /** `root` says https, but the host may speak plain HTTP: tried when TLS finds none. */
+  /** `root` is https, but the host may speak plain HTTP: tried when TLS fails. */
   readonly mayBePlain: boolean;
-  /** The file or directory that says so, or `default`. */
+  /** The file or directory that configures it, or `default`. */
   readonly source: string;
 }
 
@@ -41,7 +41,7 @@ const anyEntry: HostEntry = {
 
 /**
  * The hosts to ask for images of `registry` (`registry.example:5000`), in this order: what
- * `configDir/REGISTRY/hosts.toml` says, else the certificates in that directory in docker's layout,
+ * `configDir/REGISTRY/hosts.toml` names, else the certificates in that directory in docker's layout,
  * else the same of `configDir/_default`, else the registry itself. Reads the files again each time.
  *
  * `failed-precondition` with file and key where a file cannot be used.
@@ -61,7 +61,7 @@ export async function hostsOf(
   return Promise.all(entries.map((entry) => makeHost(entry, registry, file)));
 }
 
-/** The directory of a registry: a port may stand as `_PORT_`, where `:` is no letter for a name. */
+/** The directory of a registry: a port may be written as `_PORT_`, where a name cannot contain `:`. */
 async function findDir(registry: string, configDir: string): Promise<string | undefined> {
   const names = [registry.replace(/:(\d+)$/, "_$1_"), registry, "_default"];
   for (const name of new Set(names)) {
@@ -121,13 +121,13 @@ interface Address {
 
 /**
  * Where a registry itself is. As with containerd, one on this machine is asked by TLS with any
- * certificate first and then by plain HTTP, unless its port says which of both it is.
+ * certificate first and then by plain HTTP, unless its port implies one of them.
  */
 function upstreamOf(registry: string): Address {
   const server = registry === "docker.io" ? "registry-1.docker.io" : registry;
   const url = URL.parse(`https://${server}`);
   if (url === null) {
-    throw new RuntimeError("invalid-argument", `ask registry "${registry}": it is no host`);
+    throw new RuntimeError("invalid-argument", `ask registry "${registry}": it is not a host`);
   }
   if (!isThisMachine(url.hostname)) return { url, mayBePlain: false, skipVerify: false };
   if (url.port === "80") {

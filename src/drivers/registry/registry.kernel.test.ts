@@ -53,7 +53,7 @@ function answers(port: number): Promise<boolean> {
   });
 }
 
-/** A docker-registry of its own, with a password where there is a file of them. */
+/** A docker-registry of its own, with a password if a file is given. */
 class RealRegistry implements AsyncDisposable {
   readonly host: string;
   readonly #child: ChildProcess;

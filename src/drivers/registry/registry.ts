@@ -70,7 +70,7 @@ interface Manifest {
 /**
  * Images from registries that speak the OCI distribution specification or Docker's v2 of it.
  *
- * Requests go to the hosts of {@link hostsFor} as {@link FallbackClient} says. Nothing is cached
+ * Requests go to the hosts of {@link hostsFor} as described at {@link FallbackClient}. Nothing is cached
  * but connections, tokens, which hosts did not answer lately and which blobs were granted.
  */
 export class Registry implements ImageSource, Disposable {

@@ -192,7 +192,7 @@ describe("a registry that redirects", () => {
     }
   });
 
-  test("is told nothing of a page that is no manifest", async () => {
+  test("sees nothing of a page that is not a manifest", async () => {
     for (const text of ["of the inside", '["of the inside"]', '"of the inside"']) {
       const { host, store } = await redirecting((_, response) => void response.end(text));
       await fails(
@@ -253,7 +253,7 @@ describe("a registry that names its token service", () => {
     (_, response) =>
       void response.writeHead(401, { "www-authenticate": `Bearer realm="${realm()}"` }).end();
 
-  test("is not told what a page says that is no error of a token service", async () => {
+  test("sees nothing of a page that is not an error of a token service", async () => {
     const inside = await server(echo(404, () => "of the inside"));
     const host = await server(challenging(() => `http://${inside.host}/admin`));
     await fails(

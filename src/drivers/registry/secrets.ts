@@ -1,15 +1,15 @@
 import { basicAuthorization, type Credentials } from "./credentials.ts";
 
-/** Shorter texts are no secrets, and masking them would make the rest unreadable. */
+/** Shorter texts are not secrets, and masking them would make the rest unreadable. */
 const minCharacters = 4;
-/** The same for the values of a query: an algorithm, a number of seconds or a region is no secret. */
+/** The same for the values of a query: an algorithm, a number of seconds or a region is not a secret. */
 const minQueryCharacters = 8;
-/** Of a query: a signed URL has some ten, and looking for thousands of values would take its time. */
+/** Of a query: a signed URL has some ten, and masking thousands of values would be slow. */
 const maxParameters = 50;
 
 /**
  * What was sent to a host and must not be shown: a careless server repeats it in its error, and the
- * error of a pull ends in the events of a pod, which more people read than may pull the image.
+ * error of a pull appears in the events of a pod, which more users can read than may pull the image.
  */
 export class Secrets {
   readonly #texts = new Set<string>();
@@ -47,13 +47,13 @@ export class Secrets {
     this.#add(url.password);
     const values = [...url.searchParams.values()].slice(0, maxParameters);
     for (const value of values) this.#addFrom(minQueryCharacters, value);
-    // As it is written, too: a server repeats the one or the other.
+    // In its encoded form, too: servers repeat either.
     for (const part of url.search.slice(1).split("&", maxParameters)) {
       this.#addFrom(minQueryCharacters, part.slice(part.indexOf("=") + 1));
     }
   }
 
-  /** The text with `***` in the place of each secret. */
+  /** The text with `***` instead of each secret. */
   mask(text: string): string {
     // The longest first, since one may be a part of another.
     const all = [...this.#texts].sort((a, b) => b.length - a.length);
@@ -77,7 +77,7 @@ export class Secrets {
   }
 }
 
-/** The text with `***` in the place of each value of a query in it: `?sig=***&ns=***`. */
+/** The text with `***` instead of each query value: `?sig=***&ns=***`. */
 export function withoutQueries(text: string): string {
   return text.replace(/([?&](?:amp;)?[\w.~%[\]-]{1,100}=)[^&\s"'<>]+/g, "$1***");
 }

@@ -3,7 +3,7 @@ import { Connections, type ProxyEnv } from "./connections.ts";
 import { codeOf } from "./failure.ts";
 import { hostsOf, type RegistryHost } from "./registry-hosts.ts";
 
-/** What one host said to a request for its API's root, or why it said nothing. */
+/** The answer of one host to a request for its API's root, or why there is none. */
 export interface HostTrial {
   /** The API's root that was asked: `https://mirror.example:5000/v2`. */
   readonly root: string;
@@ -15,19 +15,19 @@ export interface HostTrial {
   readonly problem?: "name" | "certificate" | "connection";
 }
 
-/** What the hosts of a registry said, in the order in which a pull asks them. */
+/** The answers of a registry's hosts, in the order in which a pull asks them. */
 export interface RegistryTrial {
   readonly registry: string;
   /** The registry's own directory of configuration. */
   readonly file: string;
   readonly hosts: readonly HostTrial[];
-  /** Why the configuration of the registry cannot be used; there are no hosts then. */
+  /** Why the configuration of the registry cannot be used; `hosts` is empty then. */
   readonly error?: string;
 }
 
 /**
  * Asks each host that a pull from `registry` would ask for its API's root (distribution-spec,
- * "Determining Support"), all at once and without credentials. Never rejects.
+ * "Determining Support"), in parallel and without credentials. Never rejects.
  */
 export async function tryRegistry(
   registry: string,

@@ -7,18 +7,18 @@ import type {
 } from "../../core/stats/index.ts";
 import { type CgroupLayout, controllerDir, type LegacyCgroups } from "../../linux/cgroup/index.ts";
 
-/** What the files of a cgroup say at one moment. */
+/** The usage of a cgroup at one moment. */
 export type CgroupUsage = Omit<ResourceUsage, "takenAtNs" | "cpu"> & {
   readonly cpu: { readonly usageNs: bigint; readonly pressure: Pressure | undefined } | undefined;
 };
 
-/** Says what a file of the plan holds, undefined when it could not be read. */
+/** Returns the text of a file of the plan, undefined when it could not be read. */
 type Texts = readonly (string | null)[];
 
-/** The files of a cgroup that tell its usage, and how to understand them. */
+/** The files of a cgroup with its usage, and how to parse them. */
 export interface CgroupFiles {
   readonly paths: readonly string[];
-  /** The usage, from the files' texts in the same order. Undefined when the cgroup is not there. */
+  /** The usage, from the files' texts in the same order. Undefined when the cgroup does not exist. */
   readonly parse: (texts: Texts) => CgroupUsage | undefined;
 }
 
@@ -29,7 +29,7 @@ export interface CgroupFiles {
 const unlimited = 1n << 62n;
 
 /**
- * Which files tell the usage of the cgroup at `path` (absolute, below each hierarchy's root). Tasks are
+ * The files with the usage of the cgroup at `path` (absolute, below each hierarchy's root). Tasks are
  * those of a pod: the CRI has none for a container.
  */
 export function cgroupFiles(
@@ -81,7 +81,7 @@ function legacyMemory(
   }));
 }
 
-/** Without swap accounting there are neither the line nor the memsw files. */
+/** Without swap accounting neither the line nor the memsw files exist. */
 function legacySwap(
   stat: string | null | undefined,
   limitText: string | null | undefined,

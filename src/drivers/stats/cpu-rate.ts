@@ -1,6 +1,6 @@
-/** Samples closer than this say too little: v1's counter moves in ticks of up to 10 ms. */
+/** Samples closer than this are too imprecise: v1's counter moves in ticks of up to 10 ms. */
 const shortestMs = 1000;
-/** A rate over more than this is no recent one. */
+/** A rate over more than this is not recent. */
 const longestMs = 120_000;
 
 interface Sample {
@@ -16,7 +16,7 @@ export class CpuRate {
   #base: Sample | undefined;
   #nanoCores: bigint | undefined;
 
-  /** The rate after this reading; undefined until there are two that can be compared. */
+  /** The rate after this reading; undefined until two can be compared. */
   add(usageNs: bigint, atMs: number): bigint | undefined {
     const base = this.#base;
     const elapsedMs = base === undefined ? 0 : atMs - base.atMs;

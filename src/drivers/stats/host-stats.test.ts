@@ -89,7 +89,7 @@ void test("containers() reads a container once a second, with the time of the re
   assert.deepEqual(host.reads, ["/pod/a", "layer a", "/pod/a"]);
 });
 
-void test("ended() and forget() let go of a cgroup's files, and so does a long time without a question", async () => {
+void test("ended() and forget() close a cgroup's files, and so does a long time without a request", async () => {
   const { host, stats } = hostStats();
   const all = ["a", "b", "c"].map((id) => container(id));
   for (const { id } of all) host.texts.set(`/pod/${id}/cpu.stat`, "usage_usec 1000\n");
@@ -189,7 +189,7 @@ void test("pods() prefers what a sandboxer reports, and asks the cgroup for the 
   assert.deepEqual(later?.cpu, { usageNs: 9n, usageNanoCores: 2n, pressure: undefined });
 });
 
-void test("pods() tells the cgroup's usage where a sandboxer reports none, or hangs", async () => {
+void test("pods() returns the cgroup's usage where a sandboxer reports none, or hangs", async () => {
   for (const answer of ["none", "hang", "late"] as const) {
     const { host, stats } = hostStats(reporting([answer]));
     host.texts.set("/pod/cpu.stat", "usage_usec 7\n");
@@ -199,7 +199,7 @@ void test("pods() tells the cgroup's usage where a sandboxer reports none, or ha
   }
 });
 
-void test("pods() tells a sandboxer's last report again, with its time, when the next one is late", async () => {
+void test("pods() returns a sandboxer's last report, with its time, when the next one is late", async () => {
   const { host, stats } = hostStats(reporting([report(5n, 1n), "late"]));
   host.texts.set("/pod/cpu.stat", "usage_usec 7\n");
   await stats.pods([sandbox("vm")]);
@@ -209,7 +209,7 @@ void test("pods() tells a sandboxer's last report again, with its time, when the
   assert.equal(usage.takenAtNs, 1n);
 });
 
-void test("pods() tells a pod's cgroup when its namespace does not answer, and leaves a hung cgroup out", async () => {
+void test("pods() returns a pod's cgroup when its namespace does not answer, and omits a hung cgroup", async () => {
   const { host, stats } = hostStats();
   host.texts.set("/pod/cpu.stat", "usage_usec 7\n");
   host.hung.add("/run/p").add("/stuck");

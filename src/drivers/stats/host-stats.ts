@@ -20,8 +20,8 @@ import { parseNetDev } from "./net-dev.ts";
 import { Samples, settled } from "./samples.ts";
 
 /** How the files of the kernel are read. */
-export interface KernelFiles {
-  /** Files of a cgroup, to be read again and again. */
+interface KernelFiles {
+  /** Files of a cgroup, to be read repeatedly. */
   readonly hold: (paths: readonly string[]) => CachedFiles;
   readonly readInNamespace: (
     namespace: { readonly net: string },
@@ -34,21 +34,21 @@ export interface HostStatsDeps {
   readonly cgroups: CgroupLayout;
   readonly roots: Pick<Roots, "usage" | "directory">;
   readonly clock: Clock;
-  /** Milliseconds that never go back; performance.now if not given. */
+  /** A monotonic clock in milliseconds; performance.now if not given. */
   readonly nowMs?: () => number;
   /** The kernel's own if not given. */
   readonly files?: KernelFiles;
-  /** How long a call waits for what does not come, 500 ms if not given. */
+  /** How long a call waits for a sample, 500 ms if not given. */
   readonly patienceMs?: number;
   /** How long it waits for the files of writable layers to be counted, 100 ms if not given. */
   readonly layerPatienceMs?: number;
-  /** Who reports of a sandbox; nobody if not given. */
+  /** The reporter for a sandbox; none if not given. */
   readonly meterOf?: (sandbox: Sandbox) => SandboxMeter | undefined;
   /** How long a call waits for reports, 100 ms if not given. */
   readonly reportPatienceMs?: number;
 }
 
-/** A cgroup that is watched: where its files are, and how its processor time moves. */
+/** A sampled cgroup: its files, and the rate of its processor time. */
 interface Watched {
   readonly held: CachedFiles;
   readonly parse: CgroupFiles["parse"];
@@ -59,7 +59,7 @@ interface Measured {
   readonly usage: ResourceUsage | undefined;
 }
 
-/** What a sandboxer told last, and how its processor time moves. */
+/** The last report of a sandboxer, and the rate of its processor time. */
 interface Reported {
   readonly usage: ReportedUsage | undefined;
   readonly nanoCores: bigint | undefined;
@@ -76,7 +76,7 @@ const sampleMs = 1000;
 /**
  * Stats from cgroupfs and from the pinned network namespaces: no process is asked and none is
  * started. The files of cgroups stay open and are read in jobs of the thread pool; what hangs in the kernel
- * stops neither the event loop nor the others. A sample serves everybody for 1 s.
+ * stops neither the event loop nor the others. A sample is shared for 1 s.
  */
 export class HostStats implements StatsReader {
   readonly #deps: HostStatsDeps;
@@ -151,7 +151,7 @@ export class HostStats implements StatsReader {
       const measured = this.#cgroups.fresh(id, sinceMs);
       if (cgroup !== undefined && measured === undefined) continue;
       found.set(id, {
-        // The last report, however old, with its own time: another source would let counters go back.
+        // The last report of any age, with its own time: counters of another source would decrease.
         resources: withReport(measured?.usage, this.#reports.last(id)),
         network: this.#networks.fresh(id, sinceMs),
       });
@@ -164,7 +164,7 @@ export class HostStats implements StatsReader {
     this.#watched.get(id)?.held.release();
   }
 
-  /** Drops what is kept of a container or sandbox that is gone. */
+  /** Drops the samples of a removed container or sandbox. */
   forget(id: string): void {
     this.#unwatch(id);
     for (const samples of [this.#cgroups, this.#networks, this.#layers, this.#reports])
@@ -241,7 +241,7 @@ function hostFiles(): KernelFiles {
   return { hold: (paths) => cache.add(paths), readInNamespace: readFilesInNamespace };
 }
 
-/** What was reported in the place of what the pod's cgroup says; pressure only the kernel knows. */
+/** The reported usage instead of that of the pod's cgroup; pressure only the kernel knows. */
 function withReport(
   measured: ResourceUsage | undefined,
   reported: Reported | undefined,

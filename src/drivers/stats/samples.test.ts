@@ -54,7 +54,7 @@ void test("Samples.refresh() keeps the last value when a measuring fails", async
   assert.equal(samples.fresh("a", now), undefined);
 });
 
-void test("Samples.refresh() forgets what nobody asks for, but for what is under way", async () => {
+void test("Samples.refresh() drops values without requests, except measurements in progress", async () => {
   let now = 0;
   const forgotten: string[] = [];
   const samples = new Samples<number>(
@@ -77,7 +77,7 @@ void test("settled() ends with the work, and at its limit without it", async () 
   await settled([Promise.withResolvers<undefined>().promise], 1);
 });
 
-void test("Samples.forget() drops a value, and what is under way does not bring it back", async () => {
+void test("Samples.forget() drops a value, also while a measurement is in progress", async () => {
   const samples = new Samples<number>(times, () => 0);
   await samples.refresh("a", () => Promise.resolve(1));
   const under = Promise.withResolvers<number>();

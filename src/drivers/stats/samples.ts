@@ -3,24 +3,24 @@ interface Entry<T> {
   /** When the value was complete, and when it was last asked for; milliseconds of the clock. */
   at: number;
   usedAt: number;
-  /** The measuring under way. */
+  /** The measurement in progress. */
   pending: { readonly promise: Promise<void>; readonly since: number } | undefined;
 }
 
 /** How long values live. Milliseconds. */
-export interface SampleTimes {
+interface SampleTimes {
   /** For how long a value is good. */
   readonly freshMs: number;
   /** For how long a measuring is waited for: one that takes longer is stuck. */
   readonly patienceMs: number;
 }
 
-/** A value that nobody asked for during this time is forgotten. */
+/** A value that is not requested during this time is dropped. */
 const forgetMs = 300_000;
 
 /**
  * Values that cost something to measure, by key. A value is measured again when it is asked for and
- * older than `freshMs`, and never twice at once: a measuring that hangs in the kernel holds one
+ * older than `freshMs`, and never twice in parallel: a measurement that hangs in the kernel holds one
  * thread, however often it is asked for.
  */
 export class Samples<T> {
@@ -30,7 +30,7 @@ export class Samples<T> {
   readonly #onForgotten: (key: string) => void;
   #sweptAt = 0;
 
-  /** `nowMs` never goes back. `onForgotten` is told of what nobody asked for and is therefore forgotten. */
+  /** `nowMs` is monotonic. `onForgotten` is called with the keys of dropped values. */
   constructor(
     times: SampleTimes,
     nowMs: () => number,
@@ -51,7 +51,7 @@ export class Samples<T> {
     return this.#entries.get(key)?.value;
   }
 
-  /** The last value if it is no older than `freshMs` was at `sinceMs`. */
+  /** The last value if it is not older than `freshMs` was at `sinceMs`. */
   fresh(key: string, sinceMs: number): T | undefined {
     const entry = this.#entries.get(key);
     return entry !== undefined && sinceMs - entry.at < this.#times.freshMs
@@ -60,8 +60,8 @@ export class Samples<T> {
   }
 
   /**
-   * Has a value measured if there is none that is fresh. The result is what to wait for, undefined
-   * when there is nothing to wait for, be it that the value is fresh or that its measuring is stuck.
+   * Starts a measurement unless the value is fresh. The result is what to wait for, undefined when the value
+   * is fresh or its measurement is stuck.
    * It never rejects: a failed measuring leaves the last value and its age.
    */
   refresh(key: string, measure: () => Promise<T>): Promise<void> | undefined {
@@ -78,7 +78,7 @@ export class Samples<T> {
     return promise;
   }
 
-  /** Drops what is known of a key. A measuring under way ends for nobody. */
+  /** Drops the value of a key. The result of a measurement in progress is discarded. */
   forget(key: string): void {
     this.#entries.delete(key);
   }
@@ -88,7 +88,7 @@ export class Samples<T> {
       entry.value = await measure();
       entry.at = this.#nowMs();
     } catch {
-      // Nobody is told: the value is missing, which every reader has to expect anyway.
+      // Not reported: the value is missing, which every reader must expect.
     } finally {
       entry.pending = undefined;
     }

@@ -69,16 +69,23 @@ function start(options: RunOptions): Promise<Child> {
 
 /** Waits for the exit. Kills the program at the timeout or when the signal is aborted, and then rejects. */
 async function exitOf(child: Child, options: RunOptions): Promise<ChildExit> {
-  const timeout = AbortSignal.timeout(options.timeoutMs);
-  const { signal = timeout } = options;
+  const stop = new AbortController();
+  const timer = setTimeout(() => stop.abort(timedOut(options)), options.timeoutMs);
+  const onAbort = (): void => stop.abort(canceled(options));
+  options.signal?.addEventListener("abort", onAbort, { once: true });
+  // It may have been aborted while the pool started the child.
+  if (options.signal?.aborted === true) onAbort();
   try {
-    return await beforeAbort(child.exited, AbortSignal.any([signal, timeout]));
-  } catch {
-    const failure = options.signal?.aborted === true ? canceled(options) : timedOut(options);
+    return await beforeAbort(child.exited, stop.signal);
+  } catch (error) {
+    const failure = error as RuntimeError;
     if (options.killGroup === true) child.killGroup(SIGKILL);
     else child.kill(SIGKILL);
     if (await within(child.exited, killMs)) throw failure;
     throw await hanging(failure, child);
+  } finally {
+    clearTimeout(timer);
+    options.signal?.removeEventListener("abort", onAbort);
   }
 }
 

@@ -53,7 +53,7 @@ describe("withCdiEdits()", () => {
     ]);
   });
 
-  test("mounts before what lies below, in place of what is there", () => {
+  test("mounts parents first, and replaces existing mounts", () => {
     const { mounts } = specWith({
       mounts: [
         { hostPath: "/x", containerPath: "/etc", type: "", options: ["ro"] },
@@ -61,9 +61,9 @@ describe("withCdiEdits()", () => {
         { hostPath: "tmpfs", containerPath: "/t/", type: "tmpfs", options: [] },
       ],
     });
-    const places = mounts.map(({ destination }) => destination);
-    assert.ok(places.indexOf("/etc") < places.indexOf("/etc/hostname"));
-    assert.equal(places.filter((place) => place === "/etc/hosts").length, 1);
+    const destinations = mounts.map(({ destination }) => destination);
+    assert.ok(destinations.indexOf("/etc") < destinations.indexOf("/etc/hostname"));
+    assert.equal(destinations.filter((path) => path === "/etc/hosts").length, 1);
     assert.equal(mounts.find(({ destination }) => destination === "/etc/hosts")?.source, "/y");
     const etc = mounts.find(({ destination }) => destination === "/etc");
     assert.deepEqual([etc?.type, etc?.options], ["bind", ["rbind", "ro"]]);

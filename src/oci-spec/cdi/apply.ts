@@ -12,11 +12,11 @@ import {
   type OciUser,
 } from "../../core/oci/index.ts";
 
-// What the OCI runtimes give a device node whose mode nobody names.
+// The mode that OCI runtimes give a device node without one.
 const defaultMode = 0o666;
 
 /**
- * A spec with what CDI devices add: they win over what is there at the same variable, device path
+ * A spec with the edits of CDI devices: they replace an existing variable, device path
  * and mount point. `edits` are whole: type and numbers of each device node are in it.
  */
 export function withCdiEdits(spec: OciSpec, edits: CdiEdits): OciSpec {
@@ -95,7 +95,7 @@ function ruleOf({ type, major, minor, permissions }: CdiDeviceNode): readonly Oc
   ];
 }
 
-/** Those with fewer path parts first, so that none hides another; what was there keeps its order. */
+/** Those with fewer path parts first, so that none hides another; existing ones keep their order. */
 function withMounts(mounts: readonly OciMount[], added: readonly CdiMount[]): readonly OciMount[] {
   let all = [...mounts];
   for (const mount of added.map(mountOf)) {

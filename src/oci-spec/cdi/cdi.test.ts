@@ -57,14 +57,14 @@ describe("cdiEdits()", () => {
     }
   });
 
-  test("gives nobody's device to anybody: one that two files of a directory have", () => {
+  test("refuses a device that two files of one directory define", () => {
     const two = [1, 2].map((at) => read(`/f${at}`, 0, fileOf("v/c", ["a"])));
     assert.throws(() => cdiEdits(two, ["v/c=a"]), invalid(/"v\/c=a" is in "\/f1" and "\/f2"/));
     const higher = read("/run/f", 1, fileOf("v/c", ["a"]));
     assert.deepEqual(cdiEdits([...two, higher], ["v/c=a"]).env, ["DEVICE_a=1"]);
   });
 
-  test("names what is missing, what there is, and files that cannot be used", () => {
+  test("names missing and known devices, and unusable files", () => {
     const files = [read("/good", 0, fileOf("v/c", ["b", "a"])), read("/bad", 0, new Error("torn"))];
     assert.deepEqual(cdiEdits(files, ["v/c=a"]).env, ["DEVICE_a=1"]);
     assert.throws(
@@ -82,7 +82,7 @@ describe("parseCdiFile()", () => {
     devices: [{ name: "d", containerEdits }],
   });
 
-  test("reads all that a file can say", () => {
+  test("reads all fields of a file", () => {
     const everything = {
       env: ["A=b"],
       deviceNodes: [

@@ -50,7 +50,7 @@ export interface CdiHook {
 /** A file of CDI: the devices of one kind, `vendor/class`. */
 export interface CdiFile {
   readonly kind: string;
-  /** For whoever gets any of its devices, once. */
+  /** For a container with any of its devices, once. */
   readonly edits: CdiEdits;
   readonly devices: ReadonlyMap<string, CdiEdits>;
 }
@@ -82,7 +82,7 @@ export function isCdiName(text: string): boolean {
 
 /**
  * The CDI devices that a request names, by its field and by its annotations (`cdi.k8s.io/...`, with
- * commas between names), each once, in this order. `invalid-argument` for what is no name of one.
+ * commas between names), each once, in this order. `invalid-argument` for an invalid name.
  */
 export function requestedCdiDevices(
   config: Pick<ContainerConfig, "CDIDevices" | "annotations">,
@@ -106,9 +106,9 @@ function checkedName(where: string, text: string): string {
 
 /**
  * What the named devices add, in the order of their names. Where files of several directories have a
- * device, the last directory's counts; two of one directory that have it are a conflict, and nobody's.
- * `invalid-argument` naming what is not there and what is; a file that cannot be used is no error by
- * itself, but is named beside what is missing.
+ * device, the last directory's counts; two of one directory that have it are a conflict, and none counts.
+ * `invalid-argument` naming missing and known devices; an unusable file is not an error by
+ * itself, but is named with the missing devices.
  */
 export function cdiEdits(files: readonly ReadCdiFile[], names: readonly string[]): CdiEdits {
   const { devices, problems } = registered(files);

@@ -11,14 +11,14 @@ import {
 import { hookStages, type IntelRdt } from "../../core/oci/index.ts";
 import { quoted } from "../refuse.ts";
 
-// Those with containerEdits as they are today; github.com/cncf-tags/container-device-interface.
+// The versions whose containerEdits have today's form; github.com/cncf-tags/container-device-interface.
 const versions = ["0.3.0", "0.4.0", "0.5.0", "0.6.0", "0.7.0", "0.8.0", "1.0.0", "1.1.0"];
 const maxId = 0xffff_fffe;
 
 type Table = Readonly<Record<string, unknown>>;
 
 /**
- * What a file of CDI says, from its JSON or YAML value. `invalid-argument` naming the field that is
+ * Parses a CDI file from its JSON or YAML value. `invalid-argument` naming the field that is
  * wrong, or that davit does not know: what a device needs must not be left out in silence.
  */
 export function parseCdiFile(value: unknown): CdiFile {
@@ -62,8 +62,8 @@ function parseEdits(value: unknown, where: string): CdiEdits {
   }
   const each = <T>(field: string, parse: (item: Table, where: string) => T): readonly T[] =>
     list(edits, field, where).map((item, index) => {
-      const place = `${where}.${field}[${index}]`;
-      return parse(table(item, place), place);
+      const at = `${where}.${field}[${index}]`;
+      return parse(table(item, at), at);
     });
   const { intelRdt } = edits;
   return {

@@ -105,7 +105,7 @@ test("isolation is the request's: a base can neither widen nor narrow it", () =>
   assert.equal(specText(spec), specText(plain));
 });
 
-test("a base's mounts replace the kernel's, and give way to those of request and pod", () => {
+test("a base's mounts replace the kernel's, and are replaced by those of request and pod", () => {
   const tmp = { destination: "/run/lock", type: "tmpfs", source: "tmpfs", options: ["size=1m"] };
   const dev = { destination: "/dev", type: "tmpfs", source: "tmpfs", options: ["size=9m"] };
   const hosts = { destination: "/etc/hosts", type: "bind", source: "/x", options: ["rbind"] };
@@ -126,7 +126,7 @@ test("a base's mounts replace the kernel's, and give way to those of request and
   assert.ok(order.indexOf("/run/lock") < order.indexOf("/data"));
 });
 
-test("a base's devices are made and allowed, beside what is denied", () => {
+test("a base's devices are created and allowed, in addition to its deny rules", () => {
   const node = {
     path: "/dev/fuse",
     type: "c",
@@ -144,7 +144,7 @@ test("a base's devices are made and allowed, beside what is denied", () => {
   assert.deepEqual(resources.devices, [{ allow: false, access: "rwm" }, rule]);
 });
 
-test("parseBaseSpec() keeps large numbers, and refuses what is no spec, naming the file", () => {
+test("parseBaseSpec() keeps large numbers, and refuses an invalid spec, naming the file", () => {
   const large = "9007199254740993";
   const base = parseBaseSpec(`{"linux":{"resources":{"memory":{"limit":${large}}}}}`, "b.json");
   assert.equal(base.linux?.resources?.memory?.limit, BigInt(large));

@@ -24,13 +24,14 @@ export interface BaseSpec {
 
 /** Reads a base spec. `failed-precondition` naming the file for what is none. */
 export function parseBaseSpec(text: string, file: string): BaseSpec {
-  let why = "it is no JSON object";
+  let why = "it is not a JSON object";
   try {
     const json = JSON.parse(text, exactNumbers) as unknown;
     if (isTable(json) && Object.entries(shapes).every(([key, is]) => is(json[key]))) {
       return json;
     }
-    if (isTable(json)) why = `one of ${Object.keys(shapes).join(", ")} is not what config.md says`;
+    if (isTable(json))
+      why = `one of ${Object.keys(shapes).join(", ")} does not have the form of config.md`;
   } catch (error) {
     why = messageOf(error);
   }
@@ -70,7 +71,7 @@ function isTableOrAbsent(json: unknown): boolean {
 }
 
 /**
- * A spec on top of the one that its handler gives to begin with; docs/handlers.md has the rules. What
+ * A spec based on the one of its handler; docs/handlers.md has the rules. What
  * belongs to the request, to its pod and to the container's isolation is the spec's alone.
  */
 export function withBase(spec: OciSpec, base: BaseSpec): OciSpec {
@@ -85,7 +86,7 @@ export function withBase(spec: OciSpec, base: BaseSpec): OciSpec {
   };
 }
 
-/** What davit has no word for, as sysctl and personality. */
+/** Fields that davit does not set itself, as sysctl and personality. */
 function others(base: object, never: readonly string[], spec: object): Table {
   return Object.fromEntries(
     Object.entries(base).filter(([key]) => !never.includes(key) && !(key in spec)),
@@ -117,7 +118,7 @@ function keyOf(line: string): string {
 }
 
 /**
- * The base's take the place of the kernel's file systems; over them come what the request mounts and
+ * The base's replace those of the kernel's file systems; they are replaced by those of the request and
  * the pod's own files.
  */
 function withBaseMounts(

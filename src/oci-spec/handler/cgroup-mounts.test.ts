@@ -7,21 +7,21 @@ import type { SpecInput } from "../input.ts";
 import type { OciMount } from "../../core/oci/index.ts";
 import { specInput, testHost } from "../testing/spec-input.ts";
 
-const place = "/sys/fs/cgroup";
+const path = "/sys/fs/cgroup";
 const privileged = { linux: { securityContext: { privileged: true } } };
 const v1 = { ...testHost, cgroupVersion: 1 } as const;
 
 function cgroupsOf(input: SpecInput): readonly OciMount[] {
-  return containerSpec(input).mounts.filter(({ destination }) => destination === place);
+  return containerSpec(input).mounts.filter(({ destination }) => destination === path);
 }
 
 describe("a container that sees all cgroups of v2", () => {
   test("gets the node's mount of them, wherever that is", () => {
     const none = ["nosuid", "noexec", "nodev"];
     const mount = {
-      destination: place,
+      destination: path,
       type: "bind",
-      source: place,
+      source: path,
       options: ["bind", "rprivate", ...none, "relatime", "rw"],
     };
     assert.deepEqual(cgroupsOf(specInput(privileged)), [mount]);
@@ -33,25 +33,25 @@ describe("a container that sees all cgroups of v2", () => {
 
   test("gets it also where the handler's base has a mount of its own", () => {
     for (const type of ["cgroup", "cgroup2"]) {
-      const mounts = [{ destination: place, type, source: "cgroup", options: ["ro"] }];
+      const mounts = [{ destination: path, type, source: "cgroup", options: ["ro"] }];
       const [mount] = cgroupsOf(specInput(privileged, { base: { mounts } }));
       assert.deepEqual(mount, {
-        destination: place,
+        destination: path,
         type: "bind",
-        source: place,
+        source: path,
         options: ["bind", "rprivate", "ro"],
       });
     }
   });
 
   test("gets it also where that mount has no options", () => {
-    const mounts = [{ destination: place, type: "cgroup", source: "cgroup" }] as OciMount[];
+    const mounts = [{ destination: path, type: "cgroup", source: "cgroup" }] as OciMount[];
     const [mount] = cgroupsOf(specInput(privileged, { base: { mounts } }));
     assert.deepEqual(mount?.options, ["bind", "rprivate"]);
   });
 
   test("keeps a mount that its request has there", () => {
-    const mounts = [{ containerPath: place, hostPath: "/other" }];
+    const mounts = [{ containerPath: path, hostPath: "/other" }];
     const [mount, ...more] = cgroupsOf(specInput({ ...privileged, mounts }));
     assert.deepEqual([mount?.source, more], ["/other", []]);
   });

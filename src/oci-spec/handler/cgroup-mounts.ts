@@ -8,7 +8,7 @@ import type { OciMount, OciSpec } from "../../core/oci/index.ts";
  * A container of cgroup v2 without a cgroup namespace gets the node's own mount. A new mount would have
  * the same superblock, whose options are those of the latest mount from the first cgroup namespace
  * (apply_cgroup_root_flags() in kernel/cgroup/cgroup.c): the node would lose nsdelegate and
- * memory_recursiveprot. To name these options in the spec is no help, crun 1.21 does not pass them on.
+ * memory_recursiveprot. Naming these options in the spec does not help: crun 1.21 does not pass them on.
  *
  * Where the handler has `cgroup_writable`, a container may write to its own cgroup. `failed-precondition`
  * if it could then change its own limits. A privileged container writes to all cgroups anyway.
@@ -34,7 +34,7 @@ function changed(spec: OciSpec, change: (mount: OciMount) => OciMount): OciSpec 
   return { ...spec, mounts: spec.mounts.map((mount) => (isCgroup(mount) ? change(mount) : mount)) };
 }
 
-/** Nothing that is mounted in the node's cgroups comes along, as with a mount of its own. */
+/** Mounts in the node's cgroups are not included, as with a new mount. */
 function nodeMount(mount: OciMount, root = "/sys/fs/cgroup"): OciMount {
   const options = ["bind", "rprivate", ...optionsOf(mount)];
   return { ...mount, type: "bind", source: root, options };

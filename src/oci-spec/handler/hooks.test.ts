@@ -54,7 +54,7 @@ test("a hook is for the containers that its conditions hold for, all of them", (
   }
 });
 
-test("hooks come in the order of their files, at each of their stages, as they are written", () => {
+test("hooks run in the order of their files, at each of their stages, unchanged", () => {
   const second = { path: "/b", args: ["b", "-x"], env: ["A=1"], timeout: 5 };
   assert.deepEqual(
     hooksOf(
@@ -79,7 +79,7 @@ test("patterns that backtrack without end are given up, naming their file", () =
 test("parseHook() refuses what it cannot carry out, naming the file", () => {
   const bad: readonly (readonly [string, RegExp])[] = [
     ["{", /JSON/],
-    ["[]", /no JSON object/],
+    ["[]", /not a JSON object/],
     [file({}, { version: "0.1.0" }), /version must be "1.0.0", got "0.1.0"/],
     [file({}, { hook: { path: "hook" } }), /hook.path must be an absolute path/],
     [file({}, { hook: { path: "/a", args: "x" } }), /hook.args/],

@@ -18,7 +18,7 @@ export interface HookDefinition {
   readonly when: {
     readonly always?: boolean;
     readonly hasBindMounts?: boolean;
-    /** Patterns of keys and of their values; each pair must be there. */
+    /** Patterns of keys and of their values; each pair must match. */
     readonly annotations: readonly (readonly [key: RegExp, value: RegExp])[];
     /** Patterns of the command; one must match. */
     readonly commands: readonly RegExp[];
@@ -27,7 +27,7 @@ export interface HookDefinition {
 
 /**
  * Reads a file of a hooks directory. `failed-precondition` naming the file and what is wrong with it: a
- * container must not run without a hook that the node's owner wants.
+ * container must not run without a hook that the node's administrator requires.
  */
 export function parseHook(text: string, file: string): HookDefinition {
   const fail = (why: string): never => {
@@ -39,7 +39,7 @@ export function parseHook(text: string, file: string): HookDefinition {
   } catch (error) {
     return fail(messageOf(error));
   }
-  if (!isTable(json)) return fail("it is no JSON object");
+  if (!isTable(json)) return fail("it is not a JSON object");
   if (json["version"] !== "1.0.0") {
     return fail(`version must be "1.0.0", got ${JSON.stringify(json["version"])}`);
   }
@@ -113,8 +113,8 @@ function isTable(json: unknown): json is Readonly<Record<string, unknown>> {
   return typeof json === "object" && json !== null && !Array.isArray(json);
 }
 
-/** What hooks go by. */
-export interface HookSubject {
+/** The facts that the conditions of hooks use. */
+interface HookSubject {
   readonly spec: OciSpec;
   /** Of pod and container. */
   readonly annotations: Readonly<Record<string, string>>;
@@ -168,7 +168,7 @@ function chosenHooks(
   }
 }
 
-/** Every condition that is there must hold, and one must be there. */
+/** All conditions must hold, and at least one must be set. */
 function matches(when: HookDefinition["when"], subject: HookSubject): boolean {
   const annotations = Object.entries(subject.annotations);
   const command = subject.spec.process.args[0] ?? "";

@@ -28,7 +28,7 @@ const sysDirectories = [
   "module",
   "power",
 ];
-// They tell about the node's memory, power or security modules.
+// They disclose the node's memory, power or security modules.
 const secrets = [
   "/proc/kcore",
   "/proc/kmem",
@@ -50,7 +50,7 @@ export function defaultApparmor(runtimes: readonly string[] = ["crun", "runc"]):
   const deny = (path: string, access: string): string => `deny ${path} ${access},`;
   const rules = [
     "network,",
-    // Also by socketcall, which a seccomp filter cannot look into.
+    // Also by socketcall, whose arguments a seccomp filter cannot read.
     "deny network alg,",
     "deny network vsock,",
     "capability,",

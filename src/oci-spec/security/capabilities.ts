@@ -115,7 +115,7 @@ function singles(requested: ReadonlySet<string>, host: readonly string[]): reado
   for (const name of wanted) {
     if (host.includes(name)) continue;
     if (!linuxCapabilities.includes(name)) {
-      refuse(`capabilities: there is no capability ${quoted(name)}`);
+      refuse(`capabilities: unknown capability ${quoted(name)}`);
     }
     refuseHere(`capabilities: ${name} cannot be given, this daemon does not have it itself`);
   }

@@ -15,16 +15,16 @@ export interface SeccompContext {
 /**
  * davit's default profile (RuntimeDefault): what is not named here fails with EPERM.
  *
- * Named is what ordinary programs need and what the kernel itself restricts well; what opens a way
- * to the node, or acts on all of it, is there only with the capability that it takes anyway. A name
- * that the runtime's libseccomp does not know yet is skipped by it, so the newest can stand here.
+ * It allows what ordinary programs need and what the kernel itself restricts well; a syscall that gives access
+ * to the node, or acts on all of it, is allowed only with the capability that it requires. A name
+ * that the runtime's libseccomp does not know yet is skipped by it, so the newest can be listed here.
  *
  * - clone: not with a namespace flag, as unshare and setns are missing; with CAP_SYS_ADMIN all.
- * - clone3: its flags lie in memory where no filter can look, so it answers ENOSYS and the C
+ * - clone3: its flags are in memory that no filter can read, so it answers ENOSYS and the C
  *   library falls back to clone.
  * - socket: not AF_VSOCK (reaches a hypervisor past the network namespace) and not AF_ALG (the
  *   kernel's crypto API, which few need and many exploits began with).
- * - socketcall: the way to socket that 32-bit x86 had before Linux 4.3. Its arguments lie in memory,
+ * - socketcall: the multiplexer of socket on 32-bit x86 before Linux 4.3. Its arguments are in memory,
  *   so that it would reach the two families; it answers ENOSYS unless the node's owner allows it.
  * - personality: only values that lower no protection: Linux, Linux32, both with UNAME26, and the
  *   query.
@@ -74,8 +74,8 @@ function allow(names: readonly string[], args?: readonly OciSyscallArg[]): OciSy
 
 /**
  * It is not enough to leave socketcall out: for each rule of socket libseccomp allows socketcall with
- * the number of socket, whatever the family, unless a rule covers all of socketcall. And the answer is
- * not the default one, since runc passes over a rule that says what the default does.
+ * the number of socket, for any family, unless a rule covers all of socketcall. And the answer is
+ * not the default one, since runc ignores a rule with the default action.
  */
 function socketcallRule(isAllowed: boolean): OciSyscallRule {
   if (isAllowed) return allow(["socketcall"]);

@@ -33,8 +33,8 @@ const operators: readonly OciSeccompOperator[] = [
 
 /**
  * A profile of the runtime-spec's form (config-linux.md, "Seccomp"), as `localhost_ref` names one.
- * 64-bit numbers keep all digits. Fields that the form lacks are passed over, as the peers do, but
- * for Docker's conditions: a rule taken without its condition would allow more than it says.
+ * 64-bit numbers keep all digits. Fields that the form lacks are ignored, as by containerd and CRI-O, but
+ * for Docker's conditions: a rule without its condition would allow more than intended.
  * `invalid-argument` naming `path` and the field for anything else.
  */
 export function parseSeccompProfile(text: string, path: string): OciSeccomp {
@@ -58,7 +58,7 @@ export function parseSeccompProfile(text: string, path: string): OciSeccomp {
 
 type Fail = (why: string) => never;
 
-/** JSON.parse, but integers beyond 2^53 come as bigint: an argument has 64 bits. */
+/** JSON.parse, but integers beyond 2^53 become bigint: an argument has 64 bits. */
 function parseExactly(text: string, fail: Fail): unknown {
   const exact = (_key: string, value: unknown, context?: { readonly source?: string }): unknown => {
     const source = context?.source ?? "";

@@ -143,7 +143,7 @@ describe("defaultSeccomp()", () => {
     assert.equal(answer(ordinary, "set_tls"), "errno 1");
   });
 
-  test("names no syscall both for everybody and for a capability", () => {
+  test("names no syscall both unconditionally and for a capability", () => {
     const forSome = Object.values(capabilitySyscalls).flat();
     assert.deepEqual(
       forSome.filter((name) => ordinarySyscalls.includes(name)),
@@ -154,7 +154,7 @@ describe("defaultSeccomp()", () => {
 });
 
 describe("parseSeccompProfile()", () => {
-  test("takes back what a spec says, to the last digit", () => {
+  test("parses what a spec has, to the last digit", () => {
     const profile = defaultSeccomp({ ...ordinary, capabilities: linuxCapabilities });
     assert.deepEqual(parseSeccompProfile(JSON.stringify(profile), "/p"), profile);
     const exact = parseSeccompProfile(
@@ -177,7 +177,7 @@ describe("parseSeccompProfile()", () => {
     assert.match(specText({ seccomp: exact } as never), /"value":18446744073709551615,/);
   });
 
-  test("refuses what is no profile, naming file and field", () => {
+  test("refuses an invalid profile, naming file and field", () => {
     const rule = (text: string): string =>
       `{"defaultAction":"SCMP_ACT_ALLOW","syscalls":[{"names":["a"],"action":"SCMP_ACT_LOG",${text}}]}`;
     const bad: readonly (readonly [string, RegExp])[] = [

@@ -5,7 +5,7 @@ import { enumName, quoted, refuse, refuseHere } from "../refuse.ts";
 import type { OciLinux, OciSeccomp } from "../../core/oci/index.ts";
 import { defaultSeccomp } from "./seccomp-default.ts";
 
-/** What a request wants of seccomp or AppArmor. */
+/** The seccomp or AppArmor profile of a request. */
 export type ProfileChoice =
   | { readonly name: "unconfined" }
   | { readonly name: "runtime-default" }
@@ -33,7 +33,7 @@ export function seccompChoice(context: LinuxContainerSecurityContext | undefined
 
 /**
  * The AppArmor profile of a request, read like {@link seccompChoice}; `ref` is a loaded profile's
- * name. A request that says nothing gets the default, as from the peers.
+ * name. A request without one gets the default, as with containerd and CRI-O.
  */
 export function apparmorChoice(context: LinuxContainerSecurityContext | undefined): ProfileChoice {
   if (context?.privileged === true) return unconfined;

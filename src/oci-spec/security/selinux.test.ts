@@ -178,7 +178,7 @@ const relabelInput = (paths: readonly string[], selinux?: { process?: string; mo
   selinux,
 });
 
-test("relabelPaths() names what the request wants relabelled, volumes and the pod's files", () => {
+test("relabelPaths() names the mounts that the request relabels, volumes and the pod's files", () => {
   const input = relabelInput(["/a", "/b", "/image"], pod);
   const [, second, third] = input.config.mounts;
   assert.ok(second !== undefined && third !== undefined);

@@ -58,7 +58,7 @@ export function parseSelinuxContexts(text: string, path: string): SelinuxDefault
     if (parseLabel(label) !== undefined) return label;
     throw new RuntimeError(
       "failed-precondition",
-      `read SELinux contexts "${path}": its "${key}" is no label, got ${quoted(label)}; install container-selinux`,
+      `read SELinux contexts "${path}": its "${key}" is not a label, got ${quoted(label)}; install container-selinux`,
     );
   }) as [string, string];
   return { process, file };
@@ -73,7 +73,8 @@ function wantedParts(options: SELinuxOption | undefined): Partial<Label> {
   if (options === undefined) return {};
   const { user, role, type } = options;
   for (const [field, value] of Object.entries({ user, role, type })) {
-    if (!/^[\w.-]*$/.test(value)) refuse(`selinux_options.${field} is no name: ${quoted(value)}`);
+    if (!/^[\w.-]*$/.test(value))
+      refuse(`selinux_options.${field} is not a name: ${quoted(value)}`);
   }
   if (options.level !== "" && !range.test(options.level)) {
     refuse(
@@ -87,7 +88,7 @@ function wantedParts(options: SELinuxOption | undefined): Partial<Label> {
 /**
  * The labels of a pod: the policy's with the parts that the request names, and, where the policy has
  * levels and the request names none, with two categories that no pod in `taken` has.
- * `resource-exhausted` when there are none left. `random(n)` gives one of 0 to n - 1.
+ * `resource-exhausted` when none are left. `random(n)` returns one of 0 to n - 1.
  */
 export function podLabels(
   options: SELinuxOption | undefined,
@@ -104,7 +105,7 @@ export function podLabels(
   return labelled({ ...process, ...own }, file, own);
 }
 
-/** A file is of no role and of the policy's type, whatever the process is (container-selinux). */
+/** A file is of no role and of the policy's type, for any process (container-selinux). */
 function labelled(process: Label, file: Label, own: Partial<Label>): PodLabels {
   const { user = file.user } = own;
   const mount = { ...file, user, level: process.level };
@@ -119,7 +120,7 @@ function known(text: string): Label {
 
 function freeLevel(taken: readonly PodLabels[], random: (below: number) => number): string {
   const levels = new Set(taken.map(({ process }) => parseLabel(process)?.level));
-  // There are half a million pairs: with 10,000 pods one draw of fifty meets a taken one.
+  // There are half a million pairs: with 10,000 pods one draw of fifty hits a used one.
   for (let draw = 0; draw < 1000; draw++) {
     const [one, other] = [random(categories), random(categories)];
     const pair = `s0:c${Math.min(one, other)},c${Math.max(one, other)}`;
@@ -160,7 +161,7 @@ const neverRelabelled = new Set(
 );
 
 /**
- * What must get the mount label of a new container: the mounts whose request says so, the volumes
+ * What must get the mount label of a new container: the mounts that request it, the volumes
  * that its image declares, and the pod's own files. A process of type spc_t needs no label on its
  * mounts. `invalid-argument` for a directory that is the node's own.
  */

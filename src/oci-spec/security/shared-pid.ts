@@ -15,7 +15,7 @@ type Config = Pick<ContainerConfig, "linux">;
  * moment, a process that may trace it reaches the node's root at /proc/PID/root (ptrace(2), "Ptrace access
  * mode checking"). Not refused, since nothing is gained there:
  *
- * - a PID namespace of the container's own: nobody else starts in it. A later command joins it together with
+ * - a PID namespace of the container's own: no other container starts in it. A later command joins it together with
  *   the container's mounts;
  * - a pod in a user namespace: the runtime's memory belongs to the node's (`mm->user_ns`), where the
  *   capability does not count;
@@ -54,6 +54,6 @@ function sharesPid({ linux }: Config, pod: PodSandboxConfig): boolean {
 function canTrace({ linux }: Config, host: Pick<SpecHost, "capabilities">): boolean {
   const context = linux?.securityContext;
   if (context === undefined || context.privileged) return false;
-  // A program of the image that is setuid gets what is bounding, whoever runs it.
+  // A program of the image that is setuid gets the bounding set, for any user.
   return grantedCapabilities(context, host.capabilities).bounding.includes("CAP_SYS_PTRACE");
 }

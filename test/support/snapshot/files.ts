@@ -65,7 +65,7 @@ export function cgroupNames(
   return names;
 }
 
-/** IPAM files and cached results. What host-local keeps forever by design is left out. */
+/** IPAM files and cached results, without the files that host-local keeps forever by design. */
 export function cniNames(directories: readonly string[]): readonly string[] {
   return directories
     .flatMap((directory) => walk(directory).files)
@@ -81,13 +81,13 @@ export function fileNames(roots: readonly string[], ignored: readonly RegExp[]):
   return below.filter((name) => !ignored.some((pattern) => pattern.test(name)));
 }
 
-/** What begins with "davit" directly in /tmp. */
+/** The entries of /tmp that begin with "davit". */
 export function temporaryNames(): readonly string[] {
   const names = entries("/tmp").map(({ name }) => `/tmp/${name}`);
   return names.filter((name) => name.startsWith("/tmp/davit"));
 }
 
-/** How many rows each table of a SQLite file holds; no file, no rows. */
+/** The number of rows of each table of a SQLite file; empty if the file does not exist. */
 export function rowCounts(file: string): ReadonlyMap<string, number> {
   if (lstatSync(file, { throwIfNoEntry: false }) === undefined) return new Map();
   const database = new DatabaseSync(file, { readOnly: true });
@@ -115,7 +115,7 @@ export function ipcNames(): readonly string[] {
   });
 }
 
-/** What lies below a directory on its own file system; an absent directory is empty. */
+/** Everything below a directory on its file system; empty if the directory does not exist. */
 function walk(top: string): { files: string[]; directories: string[] } {
   const files: string[] = [];
   const directories: string[] = [];
@@ -132,7 +132,7 @@ function walk(top: string): { files: string[]; directories: string[] } {
   return { files, directories };
 }
 
-/** What is in a directory; nothing if it is absent or goes away meanwhile. */
+/** The entries of a directory; none if it does not exist or is removed meanwhile. */
 function entries(directory: string): readonly Dirent[] {
   try {
     return readdirSync(directory, { withFileTypes: true });

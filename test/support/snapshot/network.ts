@@ -3,7 +3,7 @@ import { promisify } from "node:util";
 
 const run = promisify(execFile);
 
-/** The parts of `ip -json` that name a thing; all else changes by itself. */
+/** The fields of `ip -json` that identify an object. All others change by themselves. */
 interface IpLink {
   readonly ifname: string;
   readonly linkinfo?: { readonly info_kind?: string };
@@ -27,7 +27,7 @@ interface IpRoute {
 }
 
 /** Links, addresses, routes and filter rules of this network namespace, by kind. */
-export interface NetworkNames {
+interface NetworkNames {
   readonly link: readonly string[];
   readonly address: readonly string[];
   readonly route: readonly string[];
@@ -35,7 +35,7 @@ export interface NetworkNames {
   readonly nft: readonly string[];
 }
 
-/** Reads them all; a tool that is not installed has made nothing. */
+/** Reads them all. If a tool is not installed, there are no objects of it. */
 export async function networkNames(): Promise<NetworkNames> {
   const [links, addresses, routes4, routes6, nft, ...tables] = await Promise.all([
     output("ip", ["-json", "-details", "link", "show"]),
@@ -56,7 +56,7 @@ export async function networkNames(): Promise<NetworkNames> {
   };
 }
 
-// The legacy tools see other tables than the nft ones, whichever of them "iptables" is.
+// The legacy tools and the nft tools have different tables; "iptables" can be either.
 const iptablesTools = [
   "iptables-save",
   "ip6tables-save",
@@ -64,7 +64,7 @@ const iptablesTools = [
   "ip6tables-legacy-save",
 ];
 
-/** Link-local IPv6 addresses come and go with their link: the link is what leaks. */
+/** Link-local IPv6 addresses belong to their link: only the link can leak. */
 function addressNames({ ifname, addr_info }: IpAddress): readonly string[] {
   return addr_info
     .filter(({ family, scope }) => family === "inet" || scope !== "link")
@@ -79,7 +79,7 @@ function routeNames({ dst, type, gateway, dev, table, protocol }: IpRoute): read
   return [`${type ?? ""} ${dst}${via} dev ${dev ?? ""} table ${table ?? "main"}`.trim()];
 }
 
-/** Rules, and chains that are not the kernel's own: those exist as soon as somebody looks. */
+/** Rules, and chains that are not the kernel's own: those exist as soon as they are listed. */
 function iptablesNames(tool: string, saved: string): readonly string[] {
   let table = "";
   return saved.split("\n").flatMap((line) => {
@@ -109,7 +109,7 @@ function nftNames(ruleset: string): readonly string[] {
       const isBase = block.some((text) => text.startsWith("type ") && text.includes(" hook "));
       if (where.length > 1 && !isBase) names.push(where.join(" / "));
       where.pop();
-      // What closes next is a table: its chains have spoken for it.
+      // The next closing brace is that of a table, which is not an object of its own.
       block = [];
     } else {
       block.push(line);
@@ -120,7 +120,7 @@ function nftNames(ruleset: string): readonly string[] {
   return names;
 }
 
-/** `ip -json` prints nothing at all where there is nothing. */
+/** `ip -json` prints an empty text if there are no objects. */
 function parse(json: string): readonly unknown[] {
   return json.trim() === "" ? [] : (JSON.parse(json) as readonly unknown[]);
 }

@@ -1,21 +1,21 @@
 import { randomUUID } from "node:crypto";
 import { readdirSync, readFileSync, readlinkSync } from "node:fs";
 
-// Children inherit it, so that a process can be told to be ours after its parent is gone.
+// Children inherit it, so that a process is recognized after its parent has ended.
 const ownRun = (process.env["DAVIT_TEST_RUN"] ??= randomUUID());
 
-/** One line of the process table, as /proc tells it (proc_pid_stat(5)). */
-export interface ProcessEntry {
+/** One process of /proc (proc_pid_stat(5)). */
+interface ProcessEntry {
   readonly pid: number;
   readonly ppid: number;
-  /** In clock ticks since the machine started: with the pid it names a process forever. */
+  /** In clock ticks since the machine started: together with the pid it identifies a process. */
   readonly startTime: string;
   readonly comm: string;
   readonly state: string;
   readonly kernelThread: boolean;
 }
 
-/** PF_KTHREAD of include/linux/sched.h: what ps(1) goes by, too. */
+/** PF_KTHREAD of include/linux/sched.h, which ps(1) uses, too. */
 const kernelThreadFlag = 0x0020_0000;
 
 /** Every process that /proc shows; one that ends meanwhile is left out. */
@@ -26,10 +26,10 @@ export function readProcesses(): readonly ProcessEntry[] {
     .filter((entry) => entry !== undefined);
 }
 
-/** One process, or undefined if there is none of that number. */
+/** One process, or undefined if it does not exist. */
 export function readProcess(pid: number): ProcessEntry | undefined {
   const stat = readOrEmpty(`/proc/${pid}/stat`);
-  // The name is in brackets and may itself hold spaces and brackets.
+  // The name is in brackets, and can contain spaces and brackets itself.
   const match = /^\d+ \((.*)\) (.*)$/s.exec(stat);
   if (match === null) return undefined;
   const fields = match[2]?.split(" ") ?? [];
@@ -44,8 +44,8 @@ export function readProcess(pid: number): ProcessEntry | undefined {
 }
 
 /**
- * True for a process that has not ended. One that waits to be reaped has: the first process of a
- * file's namespaces reaps what is orphaned, and a busy machine lets it do so late.
+ * True for a process that has not ended. A zombie has ended: the first process of a file's namespaces reaps orphans,
+ * which can be late on a busy machine.
  */
 export function isThere(pid: number): boolean {
   const state = readProcess(pid)?.state;
@@ -53,8 +53,8 @@ export function isThere(pid: number): boolean {
 }
 
 /**
- * Names of the processes that the tests answer for. This process, the ones above it and kernel
- * threads never count; zombies do, since somebody forgot to reap them.
+ * Names of the processes that belong to the tests. This process, its ancestors and kernel threads never count.
+ * Zombies do, because their parent did not reap them.
  */
 export function processNames(
   which: "namespace" | "own" | { readonly run: string },
@@ -98,8 +98,8 @@ function describe(entry: ProcessEntry): string {
 }
 
 /**
- * The open descriptors of a process by what they lead to, numbers and inodes dropped: two pipes
- * are "pipe" twice. A unix socket that has a path is named by it.
+ * The targets of the open descriptors of a process, without numbers and inodes: two pipes are "pipe" twice. A unix
+ * socket with a path is named by the path.
  */
 export function descriptorNames(pid: number): readonly string[] {
   const paths = unixSocketPaths(pid);

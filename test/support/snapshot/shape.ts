@@ -19,22 +19,22 @@ export const leakKinds = [
 export type LeakKind = (typeof leakKinds)[number];
 
 /**
- * A multiset: how often each named thing is there. Names hold nothing that changes by itself
- * (counters, handles, ids), so that equal states have equal snapshots.
+ * A multiset: how often each name occurs. Names have no parts that change by themselves (counters, handles, ids), so
+ * that equal states have equal snapshots.
  */
 export type Counts = ReadonlyMap<string, number>;
 
-/** A thing that was not there before (count > 0), or is not there any more (count < 0). */
+/** An object that is new (count > 0) or no longer exists (count < 0). */
 export interface Difference {
   readonly kind: LeakKind;
   readonly name: string;
   readonly count: number;
 }
 
-/** What the kernel and the disk held at one moment. */
+/** The objects of the kernel and the disk at one moment. */
 export type Snapshot = Readonly<Record<LeakKind, Counts>>;
 
-/** Where to look. What is not asked for is not compared. */
+/** What a snapshot has. Kinds that are not selected are not compared. */
 export interface SnapshotOptions {
   /**
    * Which processes count: `namespace` is all of this pid namespace, `own` those that carry our

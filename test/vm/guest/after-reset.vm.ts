@@ -1,4 +1,4 @@
-/** Second boot of the reboot test: what davit says of pods that a reset took, and what it frees. */
+/** Second boot of the reboot test: the state that davit reports for pods that a reset ended, and what it releases. */
 import assert from "node:assert/strict";
 import { readdirSync, readFileSync } from "node:fs";
 import path from "node:path";
@@ -25,7 +25,7 @@ after(() => {
   node.stop();
 });
 
-/** The addresses that host-local has given out: files named by them. */
+/** The addresses that host-local has assigned: it has a file for each. */
 function takenAddresses(): readonly string[] {
   const files = readdirSync(ipamDir, { recursive: true, encoding: "utf8" });
   return files.map((file) => path.basename(file)).filter((name) => /^\d+(\.\d+){3}$/.test(name));

@@ -1,4 +1,4 @@
-/** AppArmor in force: the default profile and those of the node, by what a container can do. */
+/** AppArmor in enforcing mode: what a container can do with the default profile and with those of the node. */
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
 import { after, before, test } from "node:test";
@@ -38,8 +38,8 @@ after(async () => {
 });
 
 /**
- * A container that nothing but AppArmor holds back from what is tried here: it may mount, makes
- * system calls as it likes and has no path of /proc and /sys hidden or read-only.
+ * A container that only AppArmor restricts: it may mount and make all system calls, and has no hidden or read-only
+ * path of /proc and /sys.
  */
 function open(
   apparmor?: MessageInitShape<typeof LinuxContainerSecurityContextSchema>["apparmor"],

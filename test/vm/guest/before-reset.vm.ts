@@ -66,9 +66,9 @@ test("pods and containers run on a machine that is about to be reset", async () 
     created,
   };
   writeFileSync(expectationFile, JSON.stringify(expectation));
-  // What runs up to here is to be found again. davit itself waits for no disk when it runs a pod.
+  // Everything that runs now must be found again. davit itself waits for no disk when it runs a pod.
   execFileSync("sync");
-  // And one whose record the disk may or may not have: its address must not be lost for good.
+  // The record of this pod may or may not be on the disk. Its address must not leak.
   const { podSandboxId } = await runPod(NamespaceMode.CONTAINER);
   assert.ok(podSandboxId !== "");
 });

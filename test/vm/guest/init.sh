@@ -1,6 +1,6 @@
 #!/bin/busybox sh
 # The first process of the virtual machine, in its initramfs: loads the modules, makes the host's root
-# (read-only, by 9p) writable with a tmpfs over it, mounts what a machine has, and goes on there with
+# (read-only, by 9p) writable with a tmpfs over it, mounts what a machine has, and runs there
 # the job that the kernel's command line names: davit.repo, davit.job, davit.init.
 export PATH=/bin
 /bin/busybox --install -s /bin

@@ -11,15 +11,15 @@ const repo = path.resolve(import.meta.dirname, "../../..");
 const disk = "/disk";
 
 export const ipamDir = path.join(disk, "ipam");
-/** Written last before the reset: what the boot after it is to find. */
+/** The last file before the reset: what the next boot must find. */
 export const expectationFile = path.join(disk, "before-reset.json");
 
-/** What the first boot leaves behind. */
+/** The facts that the first boot leaves. */
 export interface Expectation {
   readonly bootId: string;
   readonly image: string;
   readonly pods: readonly string[];
-  /** Containers by what they were when the machine stopped. */
+  /** Containers by their state at the reset. */
   readonly running: readonly string[];
   readonly exited: string;
   readonly created: string;
@@ -35,7 +35,7 @@ export interface RunningNode {
   readonly stop: () => void;
 }
 
-/** Starts the daemon on the disk's files and waits until it has taken up its records. */
+/** Starts the daemon on the disk's files and waits until it has recovered. */
 export async function startNode(registryConfigPath: string): Promise<RunningNode> {
   const state = "/run/davit";
   const listen = path.join(state, "davit.sock");

@@ -1,4 +1,4 @@
-/** SELinux in force, with Debian's policy: what labels pods, containers and mounts have, and what they keep from whom. */
+/** SELinux in enforcing mode with Debian's policy: the labels of pods, containers and mounts, and their effect. */
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
@@ -21,7 +21,7 @@ import {
   runIn,
   script,
   sh,
-} from "../../integration/containers.ts";
+} from "../../support/suites/containers.ts";
 import {
   code,
   failsWith,
@@ -31,7 +31,7 @@ import {
   openDirectories,
   pod,
   until,
-} from "../../integration/pods.ts";
+} from "../../support/suites/pods.ts";
 import type { TestDaemon } from "../../support/daemon.ts";
 import { busyboxLayer, imageOf, layerOf } from "../../support/images.ts";
 
@@ -100,7 +100,7 @@ function volume(name: string): string {
   const at = path.join(directory, name);
   mkdirSync(at);
   writeFileSync(path.join(at, "file"), "the node's\n");
-  // Of a program of the node that is none of a container's business.
+  // The type of another program of the node, which no container may read.
   execFileSync("chcon", ["--recursive", "system_u:object_r:postgresql_db_t:s0", at]);
   return at;
 }

@@ -1,4 +1,4 @@
-/** davit as systemd's service in the machine: its configuration, its client, and what systemd and the kernel say. */
+/** davit as a systemd service in the machine: its configuration, its client, and facts from systemd and the kernel. */
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
 import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
@@ -66,7 +66,7 @@ export function cgroupExists(cgroup: string): boolean {
   return existsSync(`/sys/fs/cgroup${cgroup}`);
 }
 
-/** Asks until it is so; the machine is emulated. */
+/** Polls until the condition is true, with deadlines for an emulated machine. */
 export async function until(what: string, isSo: () => boolean | Promise<boolean>): Promise<void> {
   const deadline = Date.now() + 300_000;
   while (!(await isSo())) {
@@ -75,7 +75,7 @@ export async function until(what: string, isSo: () => boolean | Promise<boolean>
   }
 }
 
-/** The first call may still be for the connection to the last daemon, whose end nobody has read. */
+/** The first call may still use the connection to the previous daemon, whose end has not been read. */
 export function answers(): Promise<void> {
   return until("davit answers", () => {
     return client.runtime.version({}).then(
@@ -85,7 +85,7 @@ export function answers(): Promise<void> {
   });
 }
 
-/** Makes and starts a container of the test's image that sleeps, if nothing else is said. */
+/** Creates and starts a container of the test's image. It sleeps unless the options say otherwise. */
 export async function start(
   podSandboxId: string,
   sandboxConfig: PodSandboxConfig,
@@ -130,7 +130,7 @@ export async function exited(containerId: string): Promise<ContainerStatus> {
   return found;
 }
 
-/** What a command in the container writes to both streams, and its exit code. */
+/** Output and exit code of a command in the container. */
 export async function execIn(
   containerId: string,
   script: string,

@@ -1,4 +1,4 @@
-/** Cgroups by systemd (docs/decisions/0013-systemd-cgroups.md): slices and scopes, and that none stays. */
+/** Cgroups of systemd (docs/decisions/0013-systemd-cgroups.md): slices and scopes, and that none is left. */
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
 import {
@@ -45,7 +45,7 @@ async function nothingIsLeft(): Promise<void> {
   await until(`no unit is left: ${oursLeft().join("\n")}`, () => oursLeft().length === 0);
 }
 
-test("kubelet is told of the driver", async () => {
+test("RuntimeConfig reports the driver to the kubelet", async () => {
   const { linux } = await client.runtime.runtimeConfig({});
   assert.equal(linux?.cgroupDriver, CgroupDriver.SYSTEMD);
 });
@@ -89,7 +89,7 @@ describe("in the slice that kubelet made for the pod", () => {
     assert.equal(property("ActiveState", scope), "active");
     assert.equal(property("Slice", scope), kubeletSlice);
     assert.equal(property("Delegate", scope), "yes");
-    // Twice: a unit that is reloaded gets what systemd knows of, and nothing else.
+    // Twice: a reload sets only the properties of the unit that systemd knows.
     for (let round = 0; round < 2; round++) {
       assert.equal(limit(cgroup, "memory.max"), String(64n * mib));
       assert.equal(limit(cgroup, "memory.swap.max"), "0");
@@ -176,14 +176,14 @@ describe("in the slice that kubelet made for the pod", () => {
     await nothingIsLeft();
   });
 
-  test("a process that the kernel kills for want of memory does not end its container", async () => {
+  test("a process that the kernel kills because of memory does not end its container", async () => {
     const linux = {
       resources: { memoryLimitInBytes: 16n * mib, memorySwapLimitInBytes: 16n * mib },
     };
     const containerId = await start(pod, config, { linux });
     const big = "dd if=/dev/zero of=/dev/null bs=64M count=10";
     assert.equal((await execIn(containerId, big)).exitCode, 137);
-    // The job of systemd that would stop the scope would be there by now.
+    // By now systemd would have a job that stops the scope.
     run("systemctl", "daemon-reload");
     const { status } = await client.runtime.containerStatus({ containerId });
     assert.equal(status?.state, ContainerState.CONTAINER_RUNNING);
@@ -261,7 +261,7 @@ describe("a pod without a parent", () => {
     }
   });
 
-  test("goes on over a restart of the service", async () => {
+  test("keeps running across a restart of the service", async () => {
     run("systemctl", "restart", "davit.service");
     await answers();
     assert.equal((await execIn(id, "echo here")).output, "here");
@@ -302,7 +302,7 @@ describe("a pod without a parent", () => {
   });
 });
 
-test("a parent that is no slice is refused", async () => {
+test("a parent that is not a slice is refused", async () => {
   const config: PodSandboxConfig = podConfig({
     linux: {
       cgroupParent: "/kubepods/pod1",

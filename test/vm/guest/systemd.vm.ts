@@ -1,4 +1,4 @@
-/** davit as systemd's service, with the unit that is shipped: what operations.md promises of it. */
+/** davit as a systemd service with the shipped unit: the promises of docs/operations.md. */
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
 import {
@@ -69,7 +69,7 @@ test("what systemd reloads and applies leaves the container's limits alone", () 
   assert.equal(limit(cgroupOf(pid), "memory.max"), String(64 << 20));
 });
 
-/** That the container is the one that was started, and can be used. */
+/** Checks that the container is the one that was started, and can be used. */
 async function isAsBefore(): Promise<void> {
   await answers();
   const { status } = await client.runtime.containerStatus({ containerId });
@@ -80,10 +80,10 @@ async function isAsBefore(): Promise<void> {
   assert.equal(Buffer.from(stdout).toString(), "here\n");
 }
 
-describe("pods go on", () => {
+describe("pods keep running", () => {
   test("when the service is restarted", async () => {
     const before = property("MainPID");
-    // Our connection stays open meanwhile and is not read, as that of a client that hangs.
+    // The test's connection stays open and is not read, as that of a client that hangs.
     run("systemctl", "restart", "davit.service");
     assert.equal(property("Result"), "success");
     assert.notEqual(property("MainPID"), before);

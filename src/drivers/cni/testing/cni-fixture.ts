@@ -34,7 +34,7 @@ export const chain = [
   { type: "portmap", capabilities: { portMappings: true } },
 ];
 
-export interface Call {
+interface Call {
   readonly plugin: string;
   readonly command: string | undefined;
   readonly env: Readonly<Record<string, string>>;

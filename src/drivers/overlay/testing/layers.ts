@@ -14,7 +14,7 @@ import type { OverlayRoots } from "../overlay-roots.ts";
 import type { UnpackerCommand } from "../unpacker.ts";
 
 /** The unpacker without the command line around it. */
-export const bareUnpacker: UnpackerCommand = {
+const bareUnpacker: UnpackerCommand = {
   file: nodeProgram,
   args: [
     "--disable-warning=ExperimentalWarning",
@@ -26,7 +26,7 @@ export function digestOf(bytes: Buffer): Digest {
   return `sha256:${createHash("sha256").update(bytes).digest("hex")}`;
 }
 
-/** A blob of an archive that is described as it is, in pieces of 64 KiB. */
+/** A blob of an archive with a correct descriptor, in chunks of 64 KiB. */
 export function sourceOf(tar: Buffer, blob = tar): LayerSource {
   return {
     blob: { mediaType: "any", digest: digestOf(blob), sizeBytes: BigInt(blob.length) },
@@ -41,7 +41,7 @@ async function* piecesOf(blob: Buffer): AsyncGenerator<Buffer> {
   for (let at = 0; at < blob.length; at += 65_536) yield blob.subarray(at, at + 65_536);
 }
 
-/** All that GNU tar can tell of a tree, as bytes. */
+/** Everything that GNU tar records of a tree, as bytes. */
 export function describeTree(path: string): Buffer {
   const options = ["--format=pax", "--sort=name", "--numeric-owner", "--xattrs", "--acls"];
   const names = ["--xattrs-include=*", "--pax-option=delete=atime,delete=ctime,exthdr.name=x"];

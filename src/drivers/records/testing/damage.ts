@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { DatabaseSync, type SQLInputValue } from "node:sqlite";
 import type { TableName } from "../table.ts";
 
-/** A change of one column that makes a record unreadable, and what the records say of it. */
+/** A change of one column that makes a record unreadable, and the error of the records. */
 export interface Damage {
   readonly what: string;
   readonly column: string;

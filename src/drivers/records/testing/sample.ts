@@ -29,7 +29,7 @@ const sampleImageConfig: Required<ImageConfig> = {
   labels: JSON.parse('{"a.b/c":"d","__proto__":"e"}') as Record<string, string>,
 };
 
-/** A sandbox with every field that there is: a new one does not compile until it is here. */
+/** A sandbox with every field: a new one does not compile until it is here. */
 export function fullSandbox(id: string): Required<Sandbox> {
   const config = create(PodSandboxConfigSchema, {
     metadata: { name: `pod-${id}`, namespace: "default", uid: `uid-${id}`, attempt: 2 },
@@ -238,7 +238,7 @@ export function temporaryDirectory(): Disposable & { readonly path: string } {
 }
 
 /** A line that a {@link MemoryLogger} took. */
-export interface LogLine {
+interface LogLine {
   readonly level: LogLevel;
   readonly message: string;
   readonly fields: LogFields;
@@ -273,7 +273,7 @@ export class MemoryLogger implements Logger {
   }
 }
 
-/** Waits until `condition` holds; an error that says `what` when it does not come to that. */
+/** Waits until `condition` holds; an error with `what` when that does not happen. */
 export async function until(
   what: string,
   condition: () => boolean,

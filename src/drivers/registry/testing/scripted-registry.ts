@@ -1,4 +1,4 @@
-// A registry on loopback that does what a test says, and remembers what it was asked.
+// A registry on loopback that runs the script of a test, and records its requests.
 import { execFileSync } from "node:child_process";
 import { createHash } from "node:crypto";
 import { readFileSync } from "node:fs";
@@ -126,7 +126,7 @@ export function serve(content: Readonly<Record<string, Content>>): Script {
   };
 }
 
-export interface Content {
+interface Content {
   readonly bytes: Uint8Array;
   readonly type: string;
   readonly digest?: string;
