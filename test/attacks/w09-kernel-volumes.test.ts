@@ -52,7 +52,7 @@ const ofImage = (volume: string, changes: ContainerInit = {}): ContainerInit =>
 
 for (const handler of ["crun", "runc"]) {
   test(
-    `under ${handler} volumes over kernel file systems are ignored, with a warning`,
+    `under ${handler} volumes over the kernel's file systems are ignored, with a warning`,
     leakless(served, async () => {
       const config = bare();
       await withPod(

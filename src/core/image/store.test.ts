@@ -88,7 +88,7 @@ test("find() refuses an empty name and a beginning of several ids", () => {
   assert.equal(store.find("ab0")?.id, id("c"));
 });
 
-test("put() moves a tag to the newer image, on record too, and keeps an image's other names", () => {
+test("put() moves a tag to the newer image, also in the database, and keeps an image's other names", () => {
   const disk = records();
   const store = new ImageStore(disk);
   store.put(image("a", { repoTags: ["docker.io/library/x:1", "docker.io/library/x:2"] }));
@@ -103,7 +103,7 @@ test("put() moves a tag to the newer image, on record too, and keeps an image's 
   ]);
 });
 
-test("remove() takes all names away; load() brings back what is on record", () => {
+test("remove() removes all names; load() restores the stored images", () => {
   const disk = records();
   const store = new ImageStore(disk);
   store.put(image("a", { repoTags: ["docker.io/library/x:1", "docker.io/library/x:2"] }));

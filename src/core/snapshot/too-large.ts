@@ -1,6 +1,6 @@
 import { RuntimeError } from "../../base/errors.ts";
 
-/** A `failed-precondition` of an image that exceeds a limit: it is refused again, however often it is pulled. */
+/** A `failed-precondition` of an image that exceeds a limit. Another pull of it fails, too. */
 export class TooLarge extends RuntimeError {
   constructor(message: string) {
     super("failed-precondition", message);
@@ -8,7 +8,7 @@ export class TooLarge extends RuntimeError {
   }
 }
 
-/** Whether an error is a TooLarge, or wraps one. A registry's `failed-precondition` is none. */
+/** True for a TooLarge and for an error that wraps one, but not for a registry's `failed-precondition`. */
 export function isTooLarge(error: unknown): boolean {
   for (let each = error; each instanceof Error; each = each.cause) {
     if (each instanceof TooLarge) return true;

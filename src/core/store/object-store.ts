@@ -2,19 +2,19 @@ import { RuntimeError } from "../../base/errors.ts";
 import { PrefixIndex } from "../../base/prefix-index.ts";
 import type { RecordTable } from "./record-table.ts";
 
-/** What every stored object has. Its other fields are its own. */
+/** The fields that every stored object has. */
 export interface StoredObject {
   readonly id: string;
-  /** Reserved by the object from its first write until its removal. */
+  /** The unique name, which the object reserves from its first write until its removal. */
   readonly name: string;
 }
 
 /** Called after every change, once it is written and visible. Must not throw. */
 type StoreListener<T> = (object: T, change: "listed" | "updated" | "removed") => void;
 
-/** How a store writes, and what it allows. */
+/** How a store writes, and which changes it allows. */
 interface StoreRules<T> {
-  /** For messages: "sandbox". */
+  /** The kind of object, for messages: "sandbox". */
   readonly noun: string;
   readonly records: Pick<RecordTable<T>, "put" | "delete">;
   /** Throws `failed-precondition` for a change of state that is not allowed. */
@@ -40,13 +40,13 @@ export class ObjectStore<T extends StoredObject> {
     this.#index = new PrefixIndex(rules.noun);
   }
 
-  /** Calls `listener` after each change. The result ends that. */
+  /** Calls `listener` after each change, until the result is disposed of. */
   listen(listener: StoreListener<T>): Disposable {
     this.#listeners.add(listener);
     return { [Symbol.dispose]: () => this.#listeners.delete(listener) };
   }
 
-  /** Adds an object that is already on record, as after a restart. It reserves its name if that is free. */
+  /** Adds an object that is in the database already, after a restart. It reserves its name if that is free. */
   load(object: T): void {
     this.#byId.set(object.id, object);
     if (!this.#idByName.has(object.name)) this.#idByName.set(object.name, object.id);
@@ -70,7 +70,7 @@ export class ObjectStore<T extends StoredObject> {
     this.#idByName.set(object.name, object.id);
   }
 
-  /** Shows the object to clients from now on. */
+  /** Lists the object: clients see it from now on. */
   list(id: string): void {
     const object = this.get(id);
     if (this.#listed.has(id)) return;
@@ -80,8 +80,8 @@ export class ObjectStore<T extends StoredObject> {
   }
 
   /**
-   * Replaces the object by what `change` makes of it: on disk first, then in memory, then the
-   * listeners are called. An error before that changes nothing.
+   * Replaces the object by the result of `change`: first on disk, then in memory, and then calls the
+   * listeners. An error changes nothing.
    */
   update(id: string, change: (object: T) => T): T {
     const before = this.get(id);
@@ -97,7 +97,7 @@ export class ObjectStore<T extends StoredObject> {
     return after;
   }
 
-  /** Forgets the object, on disk and in memory. No error for an unknown one. */
+  /** Deletes the object, on disk and in memory. Not an error for an unknown one. */
   remove(id: string): void {
     this.#rules.records.delete(id);
     const object = this.#byId.get(id);
@@ -111,7 +111,7 @@ export class ObjectStore<T extends StoredObject> {
   }
 
   /**
-   * The listed object that `text` names: its id or a unique beginning of it.
+   * The listed object whose id is `text`, or begins with it uniquely.
    * Undefined for an unknown one; `invalid-argument` for an empty or ambiguous text.
    */
   find(text: string): T | undefined {
@@ -129,7 +129,7 @@ export class ObjectStore<T extends StoredObject> {
     );
   }
 
-  /** The newest value of an object known by its full id, listed or not; `not-found` otherwise. */
+  /** The newest value of the object with this full id, listed or not; `not-found` for an unknown one. */
   get(id: string): T {
     const object = this.#byId.get(id);
     if (object !== undefined) return object;
