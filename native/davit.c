@@ -176,7 +176,7 @@ static void free_job(struct job *job) {
 }
 
 /*
- * One byte a character, as what the kernel writes is ASCII but for names which programs chose. With sizes:
+ * One byte a character, as what the kernel writes is ASCII except names that programs chose. With sizes:
  * UTF-8, and U+FFFD for what is none.
  */
 static napi_value job_texts(napi_env env, const struct job *job) {

@@ -64,7 +64,7 @@ function checkImageMount(mount: Mount): void {
 function checkAccess(mount: Mount): void {
   const path = quoted(mount.containerPath);
   if (!Object.values<number>(MountPropagation).includes(mount.propagation)) {
-    refuse(`mounts: propagation of ${path} is ${mount.propagation}, which is none`);
+    refuse(`mounts: propagation of ${path} is ${mount.propagation}, which is unknown`);
   }
   if (!mount.recursiveReadOnly) return;
   if (!mount.readonly) refuse(`mounts: ${path} is recursive_read_only but not readonly`);

@@ -135,7 +135,7 @@ test("containerProcess() always writes an OOM score, so that none is inherited f
   assert.equal(containerProcess(specInput()).oomScoreAdj, 0);
 });
 
-test("processSpec() is the container's process but for arguments and terminal", () => {
+test("processSpec() is the container's process except for arguments and terminal", () => {
   const input = specInput({ tty: true, linux: { securityContext: { noNewPrivs: true } } });
   const container = containerProcess(input);
   const { terminal: _, args: __, ...rest } = container;

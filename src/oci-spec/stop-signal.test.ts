@@ -46,7 +46,7 @@ test("parseSignal() knows nothing else", () => {
   }
 });
 
-test("signalOfCri() knows the whole enum, a number each but for aliases", () => {
+test("signalOfCri() knows the whole enum, a number each except for aliases", () => {
   const seen = new Set<number>();
   for (const value of Object.values(Signal)) {
     if (value === Signal.RUNTIME_DEFAULT) continue;

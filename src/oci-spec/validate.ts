@@ -123,6 +123,6 @@ function checkUser(context: LinuxContainerSecurityContext): void {
   }
   const policy: number = context.supplementalGroupsPolicy;
   if (!Object.values<number>(SupplementalGroupsPolicy).includes(policy)) {
-    refuse(`security_context.supplemental_groups_policy is ${policy}, which is none`);
+    refuse(`security_context.supplemental_groups_policy is ${policy}, which is unknown`);
   }
 }

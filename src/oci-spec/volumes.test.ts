@@ -19,7 +19,7 @@ describe("declaredVolumes()", () => {
     });
   });
 
-  test("passes over what would hide the kernel's file systems", () => {
+  test("skips what would hide the kernel's file systems", () => {
     const kernel = ["/dev", "/dev/null", "/dev/pts", "/proc", "/proc/self/attr", "/sys/fs/cgroup"];
     const own = ["/dev/shm", "/devices", "/proc2", "/system"];
     const volumes = [...kernel.map((path) => `/x/../${path}/`), ...own];

@@ -19,7 +19,7 @@ export interface DeclaredVolumes {
  * `failed-precondition` for one that is the root itself.
  *
  * A volume would hide /proc, /sys or /dev, or a part of them, from the container and from the OCI
- * runtime, which sets the container up through them: such paths are passed over.
+ * runtime, which sets the container up through them: such paths are skipped.
  */
 export function declaredVolumes(
   image: Pick<ImageConfig, "volumes">,

@@ -2,8 +2,8 @@ import type { FileTime } from "../linux/file/index.ts";
 import { brokenArchive } from "./tar-header.ts";
 
 /**
- * PAX records by key. Keys and values are byte strings. An empty value does not replace the value of the header, but
- * for an extended attribute it means an empty attribute.
+ * PAX records by key. Keys and values are byte strings. An empty value does not replace the value of the header. For
+ * an extended attribute it means an empty attribute.
  */
 export type PaxRecords = ReadonlyMap<string, string>;
 

@@ -128,7 +128,7 @@ const pythonDiffers = new Set([
   "sparse: records without a map",
   // It rejects these.
   "records at the end",
-  "a device's number that is none, V7",
+  "an invalid device number, V7",
   "sparse, 0.1: no pieces",
   "sparse, 0.1: no size of the whole",
   "nothing at all",
@@ -152,7 +152,7 @@ function agreedWith(differs: ReadonlySet<string>): readonly (readonly [string, B
 
 function goOf(name: string): { readonly lines: readonly string[]; readonly refused: boolean } {
   const found = recorded.get(name);
-  assert.ok(found, `nothing of Go is on record for "${name}"`);
+  assert.ok(found, `no recorded answer of Go for "${name}"`);
   return found;
 }
 

@@ -148,7 +148,7 @@ describe("hooks_dir", () => {
       writeFileSync(path.join(hooksDir, "a.json"), hook("precreate", { always: true }));
       await assert.rejects(
         createIn(pod),
-        failsWith(code.failedPrecondition, /a\.json.*"precreate" is none of/),
+        failsWith(code.failedPrecondition, /a\.json.*"precreate" must be one of/),
       );
     }),
   );

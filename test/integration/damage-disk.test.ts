@@ -267,7 +267,10 @@ describe("a disk that has become read-only", () => {
       await until("it has ended", () => !isThere(pid));
       const from = other.lines.length;
       await launchDaemon(other);
-      await other.waitForLine(/the file system of root .* is read-only; .*mounted read-write/, from);
+      await other.waitForLine(
+        /the file system of root .* is read-only; .*mounted read-write/,
+        from,
+      );
       await other.waitForLine(/database is read-only/, from);
       assert.equal((await exited(other, ids[0])).exitCode, 7);
       await assert.rejects(

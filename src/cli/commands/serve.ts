@@ -49,7 +49,7 @@ export const serve: Command = {
     const started = Promise.withResolvers<Daemon>();
     const reload = async (): Promise<void> => {
       const daemon = await started.promise;
-      // Look again: the file may have been created meanwhile.
+      // The path is determined again: the file may have been created meanwhile.
       daemon.reload(() => loadConfig(findConfigFile(options.text("config"))));
     };
     using signals = onStopSignals((signal) => exitNow(128 + constants.signals[signal]), {

@@ -12,7 +12,7 @@ export interface Task {
 
 /**
  * Runs all tasks concurrently and prints the name of each one that is done, as docker does. If a task fails,
- * its message is printed to stderr and the other tasks go on. Returns the exit code of the
+ * its message is printed to stderr and the other tasks continue. Returns the exit code of the
  * first failure. `lines` are the live lines of the tasks.
  */
 export async function forEach(

@@ -94,7 +94,7 @@ export function parsePodCidrs(text: string): readonly string[] {
     });
 }
 
-/** The address of a CIDR text; undefined when it is none. */
+/** The address of a CIDR text; undefined when it is not one. */
 export function parseCidr(text: string): string | undefined {
   const slash = text.indexOf("/");
   const address = text.slice(0, slash);

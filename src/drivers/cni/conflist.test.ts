@@ -48,7 +48,7 @@ describe("parseNetworkList()", () => {
     ["an empty plugin list", { plugins: [] }, /"plugins" must be a list/],
     ["a plugin without type", { plugins: [{}] }, /plugins\[0\]: "type" is missing/],
     ["a plugin outside the directories", { plugins: [{ type: "../sh" }] }, /must be a file name/],
-    ["a flag that is none", { disableGC: "maybe" }, /"disableGC" must be true or false/],
+    ["an invalid flag", { disableGC: "maybe" }, /"disableGC" must be true or false/],
     [
       "no plugins where none may come from files",
       { plugins: undefined, loadOnlyInlinedPlugins: true },

@@ -32,7 +32,7 @@ const valueOf = async (name = "v/c=a"): Promise<readonly string[]> =>
   (await files.edits([name])).env;
 
 describe("CdiFiles", () => {
-  test("reads JSON and YAML, and passes over other names and directories that are not there", async () => {
+  test("reads JSON and YAML, and skips other names and directories that are not there", async () => {
     writeFileSync(join(etc, "a.json"), json("json"));
     writeFileSync(join(etc, "b.yaml"), "cdiVersion: 0.6.0\nkind: v/y\ndevices:\n- name: a\n");
     writeFileSync(join(etc, "c.txt"), "no file of CDI");

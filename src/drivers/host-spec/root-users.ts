@@ -88,7 +88,7 @@ function idOf(text: string, kind: string): bigint {
   );
 }
 
-/** The entries of a passwd file. Lines that are none are passed over, as libc does. */
+/** The entries of a passwd file. Invalid lines are skipped, as libc does. */
 export function parsePasswd(text: string): readonly PasswdEntry[] {
   return text.split("\n").flatMap((line) => {
     const [name = "", , uid = "", gid = ""] = line.split(":");
@@ -97,7 +97,7 @@ export function parsePasswd(text: string): readonly PasswdEntry[] {
   });
 }
 
-/** The entries of a group file. Lines that are none are passed over. */
+/** The entries of a group file. Invalid lines are skipped. */
 export function parseGroups(text: string): readonly GroupEntry[] {
   return text.split("\n").flatMap((line) => {
     const [name = "", , gid = "", members = ""] = line.split(":");

@@ -35,7 +35,7 @@ class SlowLayer {
     this.source = { ...sourceOf(tar), registry, chunks: this.#chunks(tar) };
   }
 
-  letGo(): void {
+  release(): void {
     this.#rest.resolve(undefined);
   }
 
@@ -76,7 +76,7 @@ describe("layers whose sources have no bytes", () => {
     await fixture.layer({ name: "of-another-registry" });
     const same = sourceOf(buildTar([{ name: "of-the-same-registry" }]));
     await fixture.layers.unpack({ ...same, registry: "slow.test" }, never);
-    for (const layer of slow) layer.letGo();
+    for (const layer of slow) layer.release();
     await ended;
     for (const { source } of slow) assert.ok(fixture.layers.has(source.diffId));
     assert.deepEqual(spooled(), []);
@@ -90,7 +90,7 @@ describe("layers whose sources have no bytes", () => {
     const diffId = await fixture.layer({ name: "large", data });
     const path = join(fixture.root, "layers", hexOf(diffId), "fs/large");
     assert.ok(readFileSync(path).equals(data), "a layer that came by a file is whole");
-    for (const layer of slow) layer.letGo();
+    for (const layer of slow) layer.release();
     await ended;
     assert.deepEqual(spooled(), []);
   });
@@ -127,7 +127,7 @@ describe("layers whose sources have no bytes", () => {
       assert.match(String(error), /longer than its \d+ bytes/);
       return isKind(error, "data-loss");
     });
-    for (const layer of slow) layer.letGo();
+    for (const layer of slow) layer.release();
     await ended;
     assert.equal(readdirSync(join(fixture.root, "layers")).length, 4);
   });
@@ -172,8 +172,8 @@ test("of two sources of one layer the first that is whole gives it, and the othe
   assert.equal(sourceOf(tar).diffId, diffId);
   await fixture.layers.unpack({ ...sourceOf(tar), registry: "fast.test" }, never);
   assert.ok(fixture.layers.has(diffId));
-  slow.letGo();
+  slow.release();
   await ended;
   assert.deepEqual(readdirSync(join(fixture.root, "layers")).toSorted(), [".empty", hexOf(diffId)]);
-  fast.letGo();
+  fast.release();
 });

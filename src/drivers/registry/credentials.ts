@@ -3,7 +3,7 @@ import { createHash } from "node:crypto";
 import { RuntimeError } from "../../base/errors.ts";
 import type { RegistryAuth } from "../../core/image/index.ts";
 
-/** What a request may prove who it is with. Never logged but for {@link Credentials.source}. */
+/** What a request may authenticate with. Only {@link Credentials.source} is ever logged. */
 export interface Credentials {
   readonly kind: "none" | "password" | "identity-token" | "registry-token";
   readonly username: string;

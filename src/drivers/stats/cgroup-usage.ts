@@ -163,7 +163,7 @@ function withNumber<T>(text: string | null | undefined, make: (value: bigint) =>
   return withValue(number(text), make);
 }
 
-/** A file of one number. "max" (v2) is none. */
+/** A file of one number. "max" (v2) is not a number. */
 function number(text: string | null | undefined): bigint | undefined {
   const digits = text?.trim() ?? "";
   return /^\d+$/.test(digits) ? BigInt(digits) : undefined;

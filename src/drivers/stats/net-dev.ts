@@ -1,7 +1,7 @@
 import type { InterfaceUsage } from "../../core/stats/index.ts";
 
 /**
- * The interfaces of /proc/PID/net/dev but for the loopback (proc_pid_net(5)): after the name eight
+ * The interfaces of /proc/PID/net/dev except the loopback (proc_pid_net(5)): after the name eight
  * counters of what was received (bytes, packets, errs...) and eight of what was sent.
  */
 export function parseNetDev(text: string): readonly InterfaceUsage[] {

@@ -20,7 +20,7 @@ export interface KillCgroupOptions {
   /** How long it may take after SIGKILL until the cgroup is empty; 10 s if not given. */
   readonly timeoutMs?: number;
   /** Called before each round of SIGKILL; false stops, even if processes are left. */
-  readonly mayGoOn?: () => boolean;
+  readonly mayContinue?: () => boolean;
 }
 
 /** The cgroup.procs file of a cgroup in each hierarchy, for `SpawnOptions.cgroupProcsPaths`. */
@@ -78,12 +78,12 @@ async function killUntilEmpty(
   path: string,
   dirs: readonly string[],
   kill: (pids: readonly number[]) => void | Promise<void>,
-  { timeoutMs = 10_000, mayGoOn }: KillCgroupOptions,
+  { timeoutMs = 10_000, mayContinue }: KillCgroupOptions,
 ): Promise<void> {
   const deadline = performance.now() + timeoutMs;
   for (let waitMs = 1; ; waitMs = Math.min(waitMs * 2, 50)) {
     const pids = await processesIn(dirs);
-    if (pids.length === 0 || mayGoOn?.() === false) return;
+    if (pids.length === 0 || mayContinue?.() === false) return;
     // Not before a first try: on a machine under load, listing the processes alone may take that long.
     if (waitMs > 1 && performance.now() > deadline) throw await notEnded(path, pids, timeoutMs);
     await kill(pids);

@@ -40,8 +40,8 @@ export interface DescriptorKind {
 export class DescriptorStream extends Duplex {
   readonly #kind: DescriptorKind;
   readonly #watch: NativeWatch;
-  #wantsRead = false;
-  #wantsWrite = false;
+  #readRequested = false;
+  #writeRequested = false;
   #closed = false;
   #writing: { chunk: Buffer; readonly done: (error?: Error | null) => void } | undefined;
 
@@ -63,8 +63,8 @@ export class DescriptorStream extends Duplex {
   }
 
   override _read(): void {
-    if (this.#wantsRead) return;
-    this.#wantsRead = true;
+    if (this.#readRequested) return;
+    this.#readRequested = true;
     this.#watchWanted();
   }
 
@@ -94,12 +94,12 @@ export class DescriptorStream extends Duplex {
 
   #onReady({ readable, writable }: Readiness): void {
     if (this.#closed) return;
-    if (this.#wantsRead && readable) {
-      this.#wantsRead = false;
-      if (this.#readSome()) this.#wantsRead = true;
+    if (this.#readRequested && readable) {
+      this.#readRequested = false;
+      if (this.#readSome()) this.#readRequested = true;
     }
-    if (this.#wantsWrite && writable) {
-      this.#wantsWrite = false;
+    if (this.#writeRequested && writable) {
+      this.#writeRequested = false;
       this.#writeSome();
     }
     // Also when nothing changed: after an error libuv no longer polls the descriptor.
@@ -143,7 +143,7 @@ export class DescriptorStream extends Duplex {
         }
       }
       if (count === undefined) {
-        this.#wantsWrite = true;
+        this.#writeRequested = true;
         this.#watchWanted();
         return;
       }
@@ -156,7 +156,7 @@ export class DescriptorStream extends Duplex {
 
   #watchWanted(): void {
     if (this.#closed) return;
-    watchFor(this.#watch, { readable: this.#wantsRead, writable: this.#wantsWrite });
+    watchFor(this.#watch, { readable: this.#readRequested, writable: this.#writeRequested });
   }
 }
 

@@ -129,7 +129,7 @@ describe("parseCdiFile()", () => {
     ["a strange node", edits({ deviceNodes: [{ path: "/d", type: "x" }] }), /type must be/],
     ["a relative mount", edits({ mounts: [{ hostPath: "/a", containerPath: "b" }] }), /absolute/],
     ["an unknown hook", edits({ hooks: [{ hookName: "never", path: "/a" }] }), /hookName/],
-    ["a group that is none", edits({ additionalGids: [-1] }), /additionalGids/],
+    ["an invalid group", edits({ additionalGids: [-1] }), /additionalGids/],
     ["network devices", edits({ netDevices: [{ name: "a" }] }), /netDevices/],
   ] as const) {
     test(`refuses ${what}`, () => {

@@ -84,7 +84,7 @@ test("parseHook() refuses what it cannot carry out, naming the file", () => {
     [file({}, { hook: { path: "hook" } }), /hook.path must be an absolute path/],
     [file({}, { hook: { path: "/a", args: "x" } }), /hook.args/],
     [file({}, { hook: { path: "/a", timeout: 0 } }), /hook.timeout/],
-    [file({}, { stages: ["precreate"] }), /"precreate" is none of prestart/],
+    [file({}, { stages: ["precreate"] }), /"precreate" must be one of prestart/],
     [file({}, { stages: [] }), /one or more/],
     [file({}, { when: undefined }), /when must be an object/],
     [file({ always: "yes" }), /when.always/],

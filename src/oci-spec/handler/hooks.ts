@@ -78,7 +78,7 @@ function stagesOf(json: unknown): readonly OciHookStage[] {
   return stages.map((name) => {
     const stage = hookStages.find((each) => each === name);
     if (stage !== undefined) return stage;
-    throw new TypeError(`stages: "${name}" is none of ${hookStages.join(", ")}`);
+    throw new TypeError(`stages: "${name}" must be one of ${hookStages.join(", ")}`);
   });
 }
 

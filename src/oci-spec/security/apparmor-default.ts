@@ -62,7 +62,7 @@ export function defaultApparmor(runtimes: readonly string[] = ["crun", "runc"]):
     `ptrace (read, trace, readby, tracedby) peer=${self},`,
     "deny mount,",
     "deny pivot_root,",
-    // Files at the top of /proc; /proc/self and its like are links.
+    // Files at the top of /proc; /proc/self and /proc/mounts are links.
     deny("/proc/*", "w"),
     deny(`/proc/{${procDirectories.join(",")}}/**`, "w"),
     deny(`/proc/sys/{${sysctlDirectories.join(",")}}/**`, "w"),

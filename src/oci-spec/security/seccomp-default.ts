@@ -28,7 +28,7 @@ export interface SeccompContext {
  *   so that it would reach the two families; it answers ENOSYS unless the node's owner allows it.
  * - personality: only values that lower no protection: Linux, Linux32, both with UNAME26, and the
  *   query.
- * - ptrace and its like: since 4.8 a tracer can no longer slip past a seccomp filter (seccomp(2)).
+ * - ptrace, process_vm_readv and process_vm_writev: since 4.8 a tracer can no longer slip past a seccomp filter (seccomp(2)).
  */
 export function defaultSeccomp(context: SeccompContext): OciSeccomp {
   return {

@@ -33,8 +33,8 @@ const operators: readonly OciSeccompOperator[] = [
 
 /**
  * A profile of the runtime-spec's form (config-linux.md, "Seccomp"), as `localhost_ref` names one.
- * 64-bit numbers keep all digits. Fields that the form lacks are ignored, as by containerd and CRI-O, but
- * for Docker's conditions: a rule without its condition would allow more than intended.
+ * 64-bit numbers keep all digits. Fields that the form lacks are ignored, as by containerd and CRI-O, except
+ * Docker's conditions: a rule without its condition would allow more than intended.
  * `invalid-argument` naming `path` and the field for anything else.
  */
 export function parseSeccompProfile(text: string, path: string): OciSeccomp {

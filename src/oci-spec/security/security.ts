@@ -62,7 +62,7 @@ function newChoice(
   if (profileType === SecurityProfile_ProfileType.RuntimeDefault)
     return { name: "runtime-default" };
   return refuse(
-    `${field}.profile_type is ${enumName(SecurityProfile_ProfileType, profileType)}, which is none`,
+    `${field}.profile_type is ${enumName(SecurityProfile_ProfileType, profileType)}, which is unknown`,
   );
 }
 

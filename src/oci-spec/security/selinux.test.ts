@@ -40,7 +40,7 @@ function draws(...numbers: readonly number[]): (below: number) => number {
 }
 const none = draws();
 
-test("selinuxPolicy() reads the type and passes over comments and blanks", () => {
+test("selinuxPolicy() reads the type and skips comments and blanks", () => {
   const text = '# SELINUXTYPE=no\n; SELINUXTYPE=no\nSELINUX=enforcing\nSELINUXTYPE = "targeted" \n';
   assert.equal(selinuxPolicy(text), "targeted");
   assert.equal(selinuxPolicy("SELINUX=disabled\n"), undefined);

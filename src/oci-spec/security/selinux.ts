@@ -114,7 +114,7 @@ function labelled(process: Label, file: Label, own: Partial<Label>): PodLabels {
 
 function known(text: string): Label {
   const label = parseLabel(text);
-  if (label === undefined) throw new RangeError(`read SELinux label: "${text}" is none`);
+  if (label === undefined) throw new RangeError(`read SELinux label: "${text}" is not a label`);
   return label;
 }
 

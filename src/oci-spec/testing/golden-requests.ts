@@ -46,7 +46,7 @@ function labelled(init: ConfigInit): SpecInput {
   return { ...input, selinux: labels };
 }
 
-/** One request for each topic; its spec stands in golden/<name>.json. */
+/** One request for each topic; its spec is in golden/<name>.json. */
 export const goldenRequests: Readonly<Record<string, SpecInput>> = {
   minimal: specInput(),
   kubelet: specInput({

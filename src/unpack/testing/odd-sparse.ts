@@ -110,7 +110,7 @@ export const sparse: Readonly<Record<string, Entries>> = {
     { name: "x", data: "abcdeABCDEFG", pax: { ...sparse01, "GNU.sparse.numblocks": "3" } },
     last,
   ],
-  "sparse, 0.1: numbers that are none": [
+  "sparse, 0.1: invalid numbers": [
     { name: "x", data: "abcdeABCDEFG", pax: { ...sparse01, "GNU.sparse.map": "100,5,2000,x" } },
     last,
   ],

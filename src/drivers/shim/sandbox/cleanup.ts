@@ -50,8 +50,8 @@ async function endCgroups(
   }
   if (!isOwn(sandbox)) return;
   // The pod's next sandbox may be created in it meanwhile.
-  const mayGoOn = (): boolean => deps.isAlone(sandbox);
-  await killInEveryHierarchy(deps.cgroups, parent, { timeoutMs: killMs, mayGoOn });
+  const mayContinue = (): boolean => deps.isAlone(sandbox);
+  await killInEveryHierarchy(deps.cgroups, parent, { timeoutMs: killMs, mayContinue });
 }
 
 /**

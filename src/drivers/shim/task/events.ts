@@ -8,7 +8,7 @@ import { TtrpcServer, unaryMethod } from "../../../wire/ttrpc/index.ts";
 
 /** Handles events. They are hints: shims send them twice, late or never. */
 export interface ShimEventListener {
-  /** The kernel killed a process of the container for want of memory. */
+  /** The kernel killed a process of the container for lack of memory. */
   outOfMemory(containerId: string): void;
 }
 

@@ -368,7 +368,7 @@ export class ShimRuntime implements ContainerRuntime {
     }
   }
 
-  /** Removes the bundle last but for the pod's shim: it shows a later daemon that something is left. */
+  /** Removes the bundle after everything except the pod's shim: it shows a later daemon that something is left. */
   async #removeFiles(id: string, state: TaskState | undefined): Promise<void> {
     await rm(this.#paths.work(id), { recursive: true, force: true });
     await rm(this.#paths.task(id), { recursive: true, force: true });

@@ -20,7 +20,7 @@ interface Deps {
   readonly log: Logger;
   /** Aborted when the daemon ends. */
   readonly signal: AbortSignal;
-  /** Whether the shim has reported that the kernel killed a process of the container for want of memory. */
+  /** Whether the shim has reported that the kernel killed a process of the container for lack of memory. */
   readonly isOomReported: () => boolean;
 }
 

@@ -155,7 +155,7 @@ export class TaskCommand implements ExecCommand {
   }
 
   /**
-   * Closes its streams and removes its fifos: at once, but for a command that is still being started. Its
+   * Closes its streams and removes its fifos: at once, except for a command that is still being started. Its
    * shim opens the fifos then; without them it would wait forever, or fail while the command runs.
    * The shim deletes the command in the background, as it waits for processes that have the output open.
    */
