@@ -71,30 +71,6 @@ export function parseAllowed(text: string): readonly Allowed[] {
   return rows(text, 3).map(([file = "", kept = ""]) => ({ file, text: kept }));
 }
 
-/** words-baseline.txt: a path and the number of findings at or below it. */
-export function parseBaseline(text: string): ReadonlyMap<string, number> {
-  return new Map(
-    text
-      .split("\n")
-      .filter((line) => line.trim() !== "" && !line.startsWith("#"))
-      .map((line) => {
-        const [, entry = "", count = ""] = /^(\S+) (\d+)$/.exec(line) ?? [];
-        if (entry === "") throw new Error(`read the baseline: want "PATH NUMBER", got "${line}"`);
-        return [entry, Number(count)] as const;
-      }),
-  );
-}
-
-/** The longest path of the baseline that holds the file; "." when none does, which allows nothing. */
-export function baselineFor(baseline: ReadonlyMap<string, number>, file: string): string {
-  const parts = file.split("/");
-  for (let length = parts.length; length > 0; length -= 1) {
-    const prefix = parts.slice(0, length).join("/");
-    if (baseline.has(prefix)) return prefix;
-  }
-  return ".";
-}
-
 /** A text as words in lower case, and for each character of it the line that it is from. */
 interface Words {
   readonly text: string;

@@ -3,14 +3,7 @@ import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import path from "node:path";
 import { describe, test } from "node:test";
-import {
-  baselineFor,
-  findWords,
-  formatFinding,
-  parseAllowed,
-  parseBaseline,
-  parseMarkers,
-} from "./word-search.ts";
+import { findWords, formatFinding, parseAllowed, parseMarkers } from "./word-search.ts";
 
 const read = (file: string): string => readFileSync(path.join(import.meta.dirname, file), "utf8");
 
@@ -109,19 +102,4 @@ describe("words.txt", () => {
       assert.deepEqual(found(text), []);
     });
   }
-});
-
-describe("the baseline", () => {
-  const baseline = parseBaseline("# a comment\nsrc 10\nsrc/engine 0\n");
-
-  test("counts a file at the longest path that holds it", () => {
-    assert.equal(baselineFor(baseline, "src/engine/run.ts"), "src/engine");
-    assert.equal(baselineFor(baseline, "src/engines.ts"), "src");
-    assert.equal(baselineFor(baseline, "docs/cli.md"), ".");
-    assert.equal(baseline.get("src"), 10);
-  });
-
-  test("refuses a line that it cannot read", () => {
-    assert.throws(() => parseBaseline("src ten"), /want "PATH NUMBER", got "src ten"/);
-  });
 });

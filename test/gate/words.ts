@@ -1,31 +1,25 @@
 /**
  * The language gate: finds the words of words.txt in names, comments, strings, file names and documents.
  *
- *   sh test/gate/words.sh                       check against words-baseline.txt; code 1 on a finding
+ *   sh test/gate/words.sh                       every finding; code 1 when there is one
  *   DAVIT_WORDS_REPORT=1 sh test/gate/words.sh  only count, by directory and by word; code 0
  *   sh test/gate/words.sh --list PATH...        every finding at or below these paths
- *   sh test/gate/words.sh --lower               lower the baseline to what is found now
  */
 import { execFileSync } from "node:child_process";
-import { existsSync, globSync, readFileSync, statSync, writeFileSync } from "node:fs";
+import { existsSync, globSync, readFileSync, statSync } from "node:fs";
 import path from "node:path";
 import process from "node:process";
 import {
   type Allowed,
-  baselineFor,
   type Finding,
   findWords,
   formatFinding,
   parseAllowed,
-  parseBaseline,
   parseMarkers,
 } from "./word-search.ts";
 
 const gate = import.meta.dirname;
 const repo = path.resolve(gate, "../..");
-const baselineFile = path.join(gate, "words-baseline.txt");
-/** Findings printed for one line of the baseline; --list prints them all. */
-const printedAtMost = 40;
 
 /** Not ours to word, generated from sources that are checked, or the list of the words itself. */
 const skipped =
@@ -112,34 +106,6 @@ function report(findings: readonly Finding[]): string {
   ].join("\n");
 }
 
-/** What the baseline does not allow, in lines for a person; nothing when all is within it. */
-function excess(findings: readonly Finding[]): readonly string[] {
-  const baseline = parseBaseline(readFileSync(baselineFile, "utf8"));
-  const byEntry = Map.groupBy(findings, ({ file }) => baselineFor(baseline, file));
-  return [...byEntry].flatMap(([entry, found]) => {
-    const allowed = baseline.get(entry) ?? 0;
-    if (found.length <= allowed) return [];
-    const shown = found.slice(0, printedAtMost).map(formatFinding);
-    const rest = found.length - shown.length;
-    return [
-      ...shown,
-      ...(rest === 0 ? [] : [`... and ${rest} more: sh test/gate/words.sh --list ${entry}`]),
-      `words: "${entry}" has ${found.length} findings, and words-baseline.txt allows ${allowed}`,
-    ];
-  });
-}
-
-/** The baseline with each number lowered to what is found; none is raised. */
-function lowered(findings: readonly Finding[]): string {
-  const text = readFileSync(baselineFile, "utf8");
-  const baseline = parseBaseline(text);
-  const counts = Map.groupBy(findings, ({ file }) => baselineFor(baseline, file));
-  return text.replace(/^(\S+) (\d+)$/gm, (_line, entry: string, allowed: string) => {
-    const count = counts.get(entry)?.length ?? 0;
-    return `${entry} ${Math.min(count, Number(allowed))}`;
-  });
-}
-
 const findings = findAll();
 const [option, ...paths] = process.argv.slice(2);
 if (option === "--list") {
@@ -147,12 +113,9 @@ if (option === "--list") {
     paths.some((each) => file === each || file.startsWith(`${each.replace(/\/$/, "")}/`)),
   );
   for (const finding of chosen) process.stdout.write(`${formatFinding(finding)}\n`);
-} else if (option === "--lower") {
-  writeFileSync(baselineFile, lowered(findings));
 } else if ((process.env["DAVIT_WORDS_REPORT"] ?? "") !== "") {
   process.stdout.write(`${report(findings)}\n`);
 } else {
-  const lines = excess(findings);
-  for (const line of lines) process.stdout.write(`${line}\n`);
-  process.exitCode = lines.length === 0 ? 0 : 1;
+  for (const finding of findings) process.stdout.write(`${formatFinding(finding)}\n`);
+  process.exitCode = findings.length === 0 ? 0 : 1;
 }

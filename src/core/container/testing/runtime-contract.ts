@@ -169,7 +169,7 @@ function testLife(contract: Contract): void {
     const bundle = contract.harness.bundle("sleeps");
     assert.equal(await contract.runtime.spec(bundle.id), undefined);
     await contract.withContainer("sleeps", async (id, { spec }) => {
-      assert.equal(await contract.runtime.spec(id), spec);
+      assert.deepEqual(await contract.runtime.spec(id), spec);
     });
   });
 }
@@ -301,8 +301,9 @@ function testProcesses(contract: Contract): void {
   test("update() that fails changes nothing", async () => {
     await contract.withContainer("sleeps", async (id) => {
       const before = contract.harness.memoryLimit(id);
-      const spec: unknown = { memory: { limit: "much" } };
-      const invalid = { ...memoryLimits(64n << 20n), spec: spec as OciResources };
+      // CPUs that do not exist.
+      const spec: OciResources = { cpu: { cpus: "4000" } };
+      const invalid = { ...memoryLimits(64n << 20n), spec };
       await assert.rejects(contract.runtime.update(id, invalid, soon()));
       assert.equal(contract.harness.memoryLimit(id), before);
     });
