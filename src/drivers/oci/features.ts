@@ -21,7 +21,7 @@ export async function readRuntimeFeatures(path: string): Promise<RuntimeFeatures
 }
 
 /** Reads the JSON of `crun features` or `runc features`. A feature that is absent there is not supported. */
-export function parseFeatures(json: unknown): RuntimeFeatures {
+function parseFeatures(json: unknown): RuntimeFeatures {
   const features = json as {
     readonly mountOptions?: readonly string[];
     readonly linux?: {
