@@ -26,7 +26,7 @@ export {
 export { memoryInUse, assertLimitAboveUsage } from "./memory-use.ts";
 export { rememberLimits } from "./remember.ts";
 export { oomKills, oomKillsOfGone, parseOomKills } from "./oom.ts";
-export { type CgroupResources, weightOfShares, writeResources } from "./resources.ts";
+export { type CgroupResources, writeResources } from "./resources.ts";
 export {
   syncLimitsToSystemd,
   bitMask,
