@@ -113,7 +113,7 @@ describe("the devices of a request", () => {
 
   for (const [hostPath, status, why] of [
     ["/dev/none-of-this-name", code.notFound, /none-of-this-name/],
-    ["/etc/passwd", code.invalidArgument, /no device/],
+    ["/etc/passwd", code.invalidArgument, /is not a device/],
   ] as const) {
     test(
       `that do not exist or are not devices are refused: ${hostPath}`,

@@ -44,9 +44,10 @@ export const byShim = process.env["DAVIT_TEST_HANDLER"] === "shim";
 /** Whether runc is the OCI runtime of the suite, and not crun. */
 const byRunc = process.env["DAVIT_TEST_HANDLER"] === "runc";
 
-/** The configuration of a suite whose daemon has no performance measures. */
-const tuningUnderTest: ConfigTable =
-  process.env["DAVIT_TEST_TUNING"] === "off" ? { tuning: { enable: false } } : {};
+/** False where the suite runs a daemon without its performance measures (variant `untuned`). */
+export const isTuned = process.env["DAVIT_TEST_TUNING"] !== "off";
+
+const tuningUnderTest: ConfigTable = isTuned ? {} : { tuning: { enable: false } };
 
 /** The configuration that makes the handler under test the default one. */
 function handlerUnderTest(config: ConfigTable): ConfigTable {
