@@ -82,7 +82,7 @@ function isContainerDevice(device: HostDevice): boolean {
   );
 }
 
-/** Refuses devices that cannot be meant (api.proto, Device). `invalid-argument`. */
+/** Refuses invalid devices (api.proto, Device). `invalid-argument`. */
 export function checkDevices(config: ContainerConfig): void {
   for (const { hostPath, containerPath, permissions } of config.devices) {
     if (!hostPath.startsWith("/") || hostPath.includes("\0")) {

@@ -37,7 +37,7 @@ export function containerEnv(sources: EnvSources): readonly string[] {
 /**
  * The request's variables as text; a value that is not UTF-8 as {@link textOfBytes} has it.
  * `invalid-argument` for a key that is empty or has `=`, for a NUL anywhere (environ(7)), and for a value
- * that is not UTF-8 and longer than can be handed on.
+ * that is not UTF-8 and longer than the environment program accepts.
  */
 export function configEnv(envs: readonly KeyValue[]): readonly (readonly [string, string])[] {
   return envs.map(({ key, value }) => {

@@ -15,7 +15,7 @@ import { containerSecurity } from "./security/security.ts";
  * The OCI runtime-spec of a container: the same input always results in the same spec, and nothing
  * outside of the input is read.
  *
- * Errors are those of its parts: `invalid-argument` for a request that cannot be meant,
+ * Errors are those of its parts: `invalid-argument` for a request that makes no sense,
  * `failed-precondition` for one that this pod, node or OCI runtime cannot carry out.
  */
 export function containerSpec(input: SpecInput): OciSpec {

@@ -159,7 +159,7 @@ function requestedMount(
   };
 }
 
-/** By the mappings alone the OCI runtime maps the ids of the mount, its "idmap" option is for those without. */
+/** The mappings suffice to make an ID-mapped mount. The option "idmap" is for mounts without mappings. */
 function mappedIds({ image, uidMappings, gidMappings }: Mount): Partial<OciMount> {
   // An image volume's ids are mapped already, below the overlay; its mount cannot be.
   if (image !== undefined) return {};

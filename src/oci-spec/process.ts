@@ -102,7 +102,7 @@ function workingDir(config: ContainerConfig, image: ImageConfig): string {
 }
 
 /**
- * The numbers of a user. The primary group is among the further ones: a process that gives up its
+ * The numbers of a user. The primary group is also a supplementary group: a process that gives up its
  * group must not get at files that are closed to that group (containerd, CVE-2023-25173).
  */
 export function processUser(user: ContainerUser): OciUser {
@@ -115,7 +115,7 @@ export function processUser(user: ContainerUser): OciUser {
   };
 }
 
-/** Highest id that is one: -1 means "leave it" to chown(2) and setresuid(2). */
+/** The highest valid id. -1 means "unchanged" to chown(2) and setresuid(2). */
 export const maxId = 0xffff_fffen;
 
 function id(what: string, value: bigint): number {

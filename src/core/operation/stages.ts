@@ -49,7 +49,7 @@ export const stages = {
   "update-pod-sandbox-resources": ["write-limits", "update-controller", "write-record", "answer"],
   "create-container": [
     "write-record",
-    // Snapshots.mount().
+    // Roots.mount().
     "make-root-directory",
     "mount-root",
     // The engine.
@@ -79,7 +79,7 @@ export const stages = {
     "remove-runtime-state",
     // ContainerRuntime.remove().
     "remove-files",
-    // Snapshots.remove().
+    // Roots.remove().
     "unmount-root",
     "unmount-images",
     "delete-root",
@@ -125,7 +125,7 @@ export const stages = {
   ],
   "pull-layer": [
     "open-blob",
-    // Snapshots.unpackLayer().
+    // Layers.unpack().
     "make-directory",
     "unpack",
     "publish",

@@ -1,4 +1,4 @@
-/** A value that does not exist yet: those who need it wait, for a limited time. */
+/** Holds calls until recovery has produced a value, for a limited time. */
 export class StartupGate<T> implements Disposable {
   readonly #over = Promise.withResolvers<undefined>();
   readonly #timer: NodeJS.Timeout;

@@ -112,8 +112,8 @@ async function mark(path: string): Promise<string> {
   }
 }
 
-// Names, inodes, sizes and change times of everything that a load reads: when they are as they were,
-// nothing can be loaded. The change time moves with the mode as well: a file may become readable.
+// Names, inodes, sizes and change times of everything that a load reads. If all are unchanged, there is
+// nothing to load. A change of the mode also changes ctime: a file may become readable.
 async function fingerprint(dir: string): Promise<string> {
   const entries = await readdir(dir, { withFileTypes: true }).catch(() => []);
   const paths = entries.map(async (entry) => {
@@ -229,7 +229,7 @@ export class ConfDir implements Disposable {
     }
   }
 
-  // The parent is watched for the directory's coming, going and being swapped.
+  // Watches the parent, too, in case the directory is created, removed or replaced.
   async #watch(): Promise<void> {
     const paths = [this.#dir, dirname(this.#dir)];
     const inodes = await Promise.all(

@@ -90,8 +90,8 @@ export class ConfiguredHandlers implements Handlers {
   }
 
   /**
-   * What the OCI runtime of a sandbox's handler can do; the least that every runtime can where it has
-   * not answered. Waits as features() does.
+   * What the OCI runtime of a sandbox's handler can do; if it has not answered, the features that every
+   * runtime has. Waits as features() does.
    */
   async runtimeFeatures({ name }: BoundHandler): Promise<RuntimeFeatures> {
     await this.#asked.get(name)?.promise;

@@ -5,7 +5,7 @@ export interface LowerLink {
 }
 
 /**
- * What a layer has of the layers below it, whichever those are. Paths in it, without symbolic links, as
+ * What a layer takes from the layers below it, independent of which layers those are. Paths in it, without symbolic links, as
  * byte strings: a character of U+0000 to U+00FF for each byte.
  */
 export interface FromBelow {

@@ -12,8 +12,8 @@ const MAX_LINKS = 40;
 const MAX_LOOKUPS = 200_000;
 
 /**
- * The limit of lookups in lower layers for an image. Its layers define the lookups, and links
- * that lead to links can make much work of little text.
+ * The limit of lookups in lower layers for an image. Its layers define the lookups, and chains
+ * of links let a small layer cause many of them.
  */
 export class LookupBudget {
   readonly #signal: AbortSignal;
@@ -38,7 +38,7 @@ export class LookupBudget {
 
 /** What a path leads to: a file of one layer, or a directory that several layers may have. */
 export interface LowerFile {
-  /** On the disk: of directories the topmost one, whose attributes are the ones that are seen. */
+  /** The path on disk. For a directory, that of the topmost layer, which defines the attributes. */
   readonly path: Buffer;
   readonly info: Stats;
 }

@@ -25,7 +25,7 @@ describe("blobs with wrong content", () => {
     await fixture.assertRefused(
       { ...right, blob: { ...right.blob, digest: other } },
       "data-loss",
-      /came with other bytes/,
+      /digest mismatch for blob/,
     );
     await fixture.assertRefused(
       { ...sourceOf(tar, blob), diffId: other },
@@ -43,12 +43,12 @@ describe("blobs with wrong content", () => {
     await fixture.assertRefused(
       { ...sourceOf(tar, blob), chunks: sourceOf(damaged).chunks },
       "data-loss",
-      /came with other bytes/,
+      /digest mismatch for blob/,
     );
     await fixture.assertRefused(
       { ...sourceOf(tar, blob), chunks: sourceOf(blob.subarray(0, 90)).chunks },
       "data-loss",
-      /came with other bytes/,
+      /digest mismatch for blob/,
     );
   });
 

@@ -290,7 +290,7 @@ function checkDigests(said: Unpacked | Refusal, layer: LayerSource): Unpacked {
     throw failed(
       layer,
       "data-loss",
-      `blob "${blob.digest}" came with other bytes: they are "${said.blobDigest}"`,
+      `digest mismatch for blob "${blob.digest}": got "${said.blobDigest}"; pull again`,
     );
   }
   if ("error" in said) {

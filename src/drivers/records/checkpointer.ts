@@ -116,7 +116,7 @@ export class Checkpointer {
     });
   }
 
-  /** Never rejects: a log that grows is worth a line, not a daemon. */
+  /** Never rejects: a failed checkpoint is logged, and the daemon continues. */
   async #run(): Promise<void> {
     try {
       let done = await this.#round();

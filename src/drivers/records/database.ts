@@ -50,7 +50,7 @@ export function openDatabase(
   }
 }
 
-/** Where a copy for reading may find room: none of these is usually on the disk of the records. */
+/** Directories for the read-only copy, usually on other file systems. */
 const copyDirectories: readonly string[] = ["/dev/shm", "/run", tmpdir()];
 
 /**
@@ -88,7 +88,7 @@ function copyIn(
     }
     const damage = existsSync(copy) ? findDamage(copy) : undefined;
     if (damage === undefined) return openWritable(copy, clock.nowMs());
-    logger.error("the records are damaged, and their disk cannot be written: begin without them", {
+    logger.error("the database is damaged and its disk is not writable; starting without records", {
       path,
       damage,
     });
@@ -164,7 +164,7 @@ function moveAside(
   for (const suffix of ["-wal", "-shm", ""]) {
     if (existsSync(path + suffix)) renameSync(path + suffix, aside + suffix);
   }
-  deps.logger.error("the records are damaged: moved aside, beginning with fresh ones", {
+  deps.logger.error("the database is damaged; moved it aside and created a new one", {
     path,
     movedTo: aside,
     damage,

@@ -208,12 +208,12 @@ export class Authorizer {
   }
 }
 
-/** Whether it would be sent in plain text what the host itself gets encrypted. */
+/** Whether the token service would receive over HTTP what the host receives over TLS. */
 function wouldExpose(realm: URL, { root, mayBePlain }: RegistryHost): boolean {
   return realm.protocol === "http:" && root.startsWith("https:") && !mayBePlain;
 }
 
-/** Basic is only of use with a password; a token is to be had without any credentials. */
+/** Basic needs a password. A token can be requested anonymously. */
 function chooseChallenge(
   challenges: readonly Challenge[],
   credentials: Credentials,
@@ -256,7 +256,7 @@ function parseToken(bytes: Uint8Array, askedAtMs: number): Token {
   }
   const given = record?.["expires_in"];
   const seconds = typeof given === "number" && given > 0 ? given : defaultLifeSeconds;
-  // Counted from the asking, on this clock alone, and dropped a little before the end.
+  // The lifetime starts at the request, by the local clock. The token is dropped shortly before it expires.
   const marginMs = Math.min(10_000, (seconds * 1000) / 4);
   return { value, expiresAtMs: askedAtMs + seconds * 1000 - marginMs };
 }

@@ -34,7 +34,7 @@ export interface Exchange {
   readonly signal: AbortSignal;
 }
 
-// More registries than that at once are certificates that were replaced.
+// Beyond this number, entries are most likely for replaced certificates.
 const maxAgents = 64;
 const idleConnectionMs = 15_000;
 
@@ -154,8 +154,7 @@ export class Connections implements Disposable {
   }
 }
 
-// Where Debian, Fedora and its kin, SUSE and Alpine keep what the system trusts, in one file. Node's
-// own tls.getCACertificates("system") reads each certificate several times and takes 150 ms.
+// The CA bundles of Debian, Fedora, SUSE and Alpine. Node's own tls.getCACertificates("system") reads each certificate several times and takes 150 ms.
 const systemBundles = [
   "/etc/ssl/certs/ca-certificates.crt",
   "/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem",
@@ -179,7 +178,7 @@ function systemCertificates(): readonly string[] {
 function secureContextOf(settings: TlsSettings): tls.SecureContext {
   try {
     return tls.createSecureContext({
-      // Reading the system's takes some time, for nothing where nothing is verified.
+      // Without verification the system's certificates are not loaded.
       ca: settings.skipVerify ? [] : [...systemCertificates(), ...settings.ca],
       cert: settings.client.map(({ cert }) => cert),
       key: settings.client.map(({ key }) => key),

@@ -13,7 +13,7 @@ import type { Capability } from "./hosts-file.ts";
 import type { UseAnswer } from "./registry-blob.ts";
 import { hostsOf, type RegistryHost } from "./registry-hosts.ts";
 
-/** How long a host that did not answer is asked after the others. */
+/** How long a host that did not answer is tried last. */
 const avoidMs = 30_000;
 
 /** What a {@link FallbackClient} works with. */

@@ -76,9 +76,8 @@ export class HostClient {
   }
 
   /**
-   * Gets an answer of status 200 or 206 and has `use` make something of it, which hears of the host
-   * that answered, where that is another one than was asked. A failure of either that may pass is
-   * tried again a moment later. Writes one log line for each try. Throws a {@link HostFailure}
+   * Passes a response of status 200 or 206 to `use`, with the name of the host after a redirect. A
+   * transient failure of either is retried a moment later. Writes one log line for each try. Throws a {@link HostFailure}
    * without anything secret in it, or what ended the signal.
    */
   async get<T>(

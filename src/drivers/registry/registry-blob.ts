@@ -127,7 +127,7 @@ export class RegistryBlob implements BlobStream {
       const begin = isPart ? this.#rangeOf(message, offset) : 0n;
       const length = lengthOf(message);
       const wanted = this.sizeBytes - begin;
-      // A part may end early, and the rest be asked for; the whole may not differ.
+      // A partial response may be short; the rest is requested. A full response must have the exact size.
       const isWrong = isPart ? (length ?? 0n) > wanted : length !== wanted;
       if (length !== undefined && isWrong) {
         throw new HostFailure(

@@ -39,9 +39,9 @@ const secrets = [
 ];
 
 /**
- * The text of the default AppArmor profile (apparmor.d(5)): a container may do what its
- * capabilities and namespaces let it, but neither mount, nor change the node by /proc and /sys, nor
- * trace or signal what is not confined like itself. It includes no file, so that it loads on every
+ * The text of the default AppArmor profile (apparmor.d(5)): it denies
+ * mounts, writes to /proc and /sys that affect the node, and ptrace or signals to processes outside the
+ * profile. It includes no file, so that it loads on every
  * node. `runtimes` are names of profiles that an OCI runtime may itself run under: it must be able
  * to end its containers.
  */

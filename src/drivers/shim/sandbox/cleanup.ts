@@ -31,7 +31,7 @@ export async function endLeftovers(
   if (left.length > 0) {
     throw new RuntimeError(
       "deadline-exceeded",
-      `end sandbox "${id}": process ${left.join(", ")} of its shim does not die; it waits for a device or file system, and ends when that answers`,
+      `end sandbox "${id}": process ${left.join(", ")} of its shim did not exit after SIGKILL: it waits for a device or file system in the kernel; fix that, then retry`,
     );
   }
 }
