@@ -189,7 +189,7 @@ describe("a database that is damaged while no daemon runs", () => {
       damage();
       const from = daemon.lines.length;
       await launchDaemon(daemon);
-      const line = await daemon.waitForLine(/records are damaged: moved aside/, from);
+      const line = await daemon.waitForLine(/database is damaged; moved it aside/, from);
       assert.ok(existsSync(String(line.fields["movedTo"])));
       await untilSwept(it);
       await untilAddressFree();
