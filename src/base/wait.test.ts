@@ -58,3 +58,15 @@ describe("beforeAbort()", () => {
     await new Promise(setImmediate);
   });
 });
+
+test("within() ends with its signal, and keeps no timer after that", async () => {
+  const ended = new AbortController();
+  const waiting = within(new Promise(() => undefined), 60_000, ended.signal);
+  ended.abort();
+  assert.equal(await waiting, false);
+  assert.equal(
+    process.getActiveResourcesInfo().filter((name) => name === "Timeout").length,
+    0,
+    "no timer is left",
+  );
+});

@@ -1,12 +1,17 @@
 import { setTimeout as delay } from "node:timers/promises";
 
-/** The value of the promise, or undefined when it is not settled in time. Rejects when the promise does so in time. */
+/**
+ * The value of the promise, or undefined when it is not settled in time or before `signal` is aborted.
+ * Rejects when the promise does so in time.
+ */
 export async function valueWithin<T>(
   promise: Promise<T>,
   timeoutMs: number,
+  signal?: AbortSignal,
 ): Promise<T | undefined> {
   const timer = new AbortController();
-  const timeout = delay(timeoutMs, undefined, { signal: timer.signal }).catch(() => undefined);
+  const ends = signal === undefined ? timer.signal : AbortSignal.any([timer.signal, signal]);
+  const timeout = delay(timeoutMs, undefined, { signal: ends }).catch(() => undefined);
   try {
     return await Promise.race([promise, timeout]);
   } finally {
@@ -15,13 +20,17 @@ export async function valueWithin<T>(
   }
 }
 
-/** True when the promise is fulfilled in time; false when it is not, or is rejected. */
-export async function within(promise: Promise<unknown>, timeoutMs: number): Promise<boolean> {
+/** True when the promise is fulfilled in time and before `signal` is aborted; false when it is not, or is rejected. */
+export async function within(
+  promise: Promise<unknown>,
+  timeoutMs: number,
+  signal?: AbortSignal,
+): Promise<boolean> {
   const fulfilled = promise.then(
     () => true,
     () => false,
   );
-  return (await valueWithin(fulfilled, timeoutMs)) === true;
+  return (await valueWithin(fulfilled, timeoutMs, signal)) === true;
 }
 
 /** Waits for `promise` until `signal` is aborted, and then rejects with its reason. */

@@ -28,7 +28,7 @@ const formerIds: Readonly<Record<string, string>> = {
 
 /** One thing that a check found. */
 export interface Finding extends Kind {
-  /** `group.name`, one of the ids of the group's catalogue. It never changes. */
+  /** `group.name`, one of the ids of the catalogue of the group. A new name keeps the earlier one in `formerId`. */
   readonly id: string;
   /** Its id in an earlier version, if that was another one. */
   readonly formerId?: string;

@@ -81,6 +81,9 @@ export async function buildContainers(
   const runtime = await OciRuntime.open({
     state: config.state,
     cgroups: layout,
+    expectMigration: (isOver) => {
+      parts.tuning.expectCgroupMigration(layout, isOver);
+    },
     clock,
     log,
     conmonPath: config.runtime.monitorPath,

@@ -1,4 +1,8 @@
-import { type CgroupLayout, prewarmCgroupMigration } from "../../linux/cgroup/index.ts";
+import {
+  type CgroupLayout,
+  expectCgroupMigration,
+  prewarmCgroupMigration,
+} from "../../linux/cgroup/index.ts";
 import { preferEventLoop } from "../../linux/process/index.ts";
 
 /**
@@ -10,6 +14,8 @@ export interface Tuning {
   preferEventLoop(): void;
   /** Begins the kernel's wait before a process is moved into a cgroup. Never fails. */
   prewarmCgroupMigration(layout: CgroupLayout): void;
+  /** Repeats that until `isOver`, for a process that another program moves. */
+  expectCgroupMigration(layout: CgroupLayout, isOver: () => boolean): void;
   /** Milliseconds for which calls may begin in one turn of the event loop; undefined begins all at once. */
   readonly callBudgetMs: number | undefined;
   /** Keeps cgroup files open between samples of stats. */
@@ -28,6 +34,9 @@ export function tuningOf({ enable }: { readonly enable: boolean }): Tuning {
     },
     prewarmCgroupMigration: (layout) => {
       if (enable) void prewarmCgroupMigration(layout);
+    },
+    expectCgroupMigration: (layout, isOver) => {
+      if (enable) expectCgroupMigration(layout, isOver);
     },
     callBudgetMs: enable ? 2 : undefined,
     cachesCgroupFiles: enable,

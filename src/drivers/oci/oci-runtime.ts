@@ -58,6 +58,8 @@ interface Deps {
   /** The state directory of the configuration. */
   readonly state: string;
   readonly cgroups: CgroupLayout;
+  /** Called when a process will be moved into a cgroup, until `isOver`; does nothing if not given. */
+  readonly expectMigration?: (isOver: () => boolean) => void;
   readonly clock: Clock;
   readonly log: Logger;
   /** Path or name of conmon; the default is "conmon". */
@@ -143,7 +145,7 @@ export class OciRuntime implements ContainerRuntime {
       const starting = await startMonitor({
         conmonPath: this.#deps.conmonPath ?? "conmon",
         runtimePath: state.runtimePath,
-        cgroups: this.#deps.cgroups,
+        expectMigration: this.#deps.expectMigration,
         paths: this.#paths,
         bundle,
         logFd: logFile?.fd,

@@ -3,7 +3,7 @@ import { describe, test } from "node:test";
 import { FakeEngine, never } from "../testing/engine.ts";
 import { digestOf } from "../testing/fake-layers.ts";
 import { pullImage } from "./pull.ts";
-import { sweepLayers } from "./sweep.ts";
+import { sweepLayers, sweepUnfinishedLayers } from "./sweep.ts";
 
 async function pull(engine: FakeEngine, name: string, ...layers: readonly string[]) {
   engine.world.source.publish(name, { layers });
@@ -64,5 +64,33 @@ describe("sweepLayers()", () => {
     engine.world.layers.trouble.fail("remove");
     await sweepLayers(engine.images);
     assert.deepEqual(engine.logged("error"), ["failed to remove unused layers"]);
+  });
+});
+
+describe("sweepUnfinishedLayers()", () => {
+  test("is retried when it fails, as on a full disk", async (t) => {
+    const engine = new FakeEngine(t);
+    const { layers, time } = engine.world;
+    layers.trouble.fail("sweep", undefined, 1);
+    await sweepUnfinishedLayers(engine.images);
+    assert.deepEqual(engine.images.janitor.owned(), ["remove unfinished layers"]);
+    await time.advance(1_000);
+    assert.deepEqual(engine.images.janitor.owned(), []);
+  });
+
+  test("delays the start of the daemon by 2 s at most when the disk hangs", async (t) => {
+    const engine = new FakeEngine(t);
+    const { layers, time } = engine.world;
+    const hang = layers.trouble.hang("sweep");
+    let isOver = false;
+    const sweep = sweepUnfinishedLayers(engine.images).then(() => {
+      isOver = true;
+    });
+    await hang.arrived;
+    await time.advance(1_900);
+    assert.equal(isOver, false);
+    await time.advance(200);
+    await sweep;
+    hang.release();
   });
 });

@@ -1,11 +1,13 @@
 import type { Digest } from "../../base/digest.ts";
 import { messageOf } from "../../base/errors.ts";
+import { runWithTimeoutThenBackground } from "../lifecycle/run-with-timeout.ts";
 import type { ImageContext } from "./context.ts";
 import { layersInUse, removeUnusedLayers } from "./remove.ts";
 
 // How long the complete layers of a failed pull are kept for the next one. kubelet retries within
 // 5 minutes (its pull back-off), and a restart during a pull should not fetch gigabytes again.
 const keepMs = 600_000;
+const unfinishedMs = 2_000;
 
 /**
  * Removes the layers that no image and no container uses: those of an interrupted removal at once,
@@ -31,13 +33,20 @@ export async function sweepLayers(context: ImageContext): Promise<void> {
   }
 }
 
-/** Removes what an earlier daemon did not finish unpacking. A failure is logged. */
-export async function sweepUnfinishedLayers({ layers, log }: ImageContext): Promise<void> {
-  try {
-    for (const line of await layers.sweep()) log.warn(`removed an orphan: ${line}`);
-  } catch (error) {
-    log.error("failed to remove unfinished layers", { error: messageOf(error) });
-  }
+/**
+ * Removes what an earlier daemon did not finish unpacking: within 2 s, or else in the background. A
+ * failure, for example on a full disk, is retried until it succeeds.
+ */
+export async function sweepUnfinishedLayers(context: ImageContext): Promise<void> {
+  const { layers, log } = context;
+  await runWithTimeoutThenBackground(
+    context,
+    "remove unfinished layers",
+    unfinishedMs,
+    async () => {
+      for (const line of await layers.sweep()) log.warn(`removed an orphan: ${line}`);
+    },
+  );
 }
 
 /** Sweeps when the layers of a failed pull have been kept long enough. */

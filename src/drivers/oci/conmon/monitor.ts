@@ -7,7 +7,6 @@ import { messageOf, RuntimeError } from "../../../base/errors.ts";
 import type { Logger } from "../../../base/logger.ts";
 import type { ContainerBundle } from "../../../core/container/index.ts";
 import { isScope } from "../../../core/sandbox/index.ts";
-import { type CgroupLayout, expectCgroupMigration } from "../../../linux/cgroup/index.ts";
 import { type Child, spawnChildInPool, waiterProgram } from "../../../linux/process/index.ts";
 import { logName } from "./log-links.ts";
 import type { StateLayout } from "../state-layout.ts";
@@ -57,7 +56,7 @@ const longestConsoleDirectory = 85;
 export async function startMonitor(options: {
   readonly conmonPath: string;
   readonly runtimePath: string;
-  readonly cgroups: CgroupLayout;
+  readonly expectMigration: ((isOver: () => boolean) => void) | undefined;
   readonly paths: StateLayout;
   readonly bundle: ContainerBundle;
   /** The open log; see log-links.ts. Undefined: nothing is logged. */
@@ -96,7 +95,7 @@ export async function startMonitor(options: {
     isCreated = true;
   });
   answer.catch(() => undefined);
-  expectCgroupMigration(options.cgroups, () => isCreated);
+  options.expectMigration?.(() => isCreated);
   return { child, answer };
 }
 

@@ -15,7 +15,6 @@ import {
   type CgroupLayout,
   cgroupDirs,
   cgroupProcs,
-  expectCgroupMigration,
   killCgroup,
   removeCgroup,
 } from "../../../linux/cgroup/index.ts";
@@ -46,6 +45,8 @@ export interface ExecDeps {
   /** A directory for files that exist as long as the command. */
   readonly directory: string;
   readonly cgroups: CgroupLayout;
+  /** Called when a process will be moved into a cgroup, until `isOver`. */
+  readonly expectMigration: ((isOver: () => boolean) => void) | undefined;
   readonly log: Logger;
 }
 
@@ -182,7 +183,7 @@ export class Command implements ExecCommand {
       this.#runs = false;
     });
     // The runtime writes the command's pid after it has moved it into its cgroup.
-    expectCgroupMigration(deps.cgroups, () => !this.#runs || existsSync(files.pidFile));
+    deps.expectMigration?.(() => !this.#runs || existsSync(files.pidFile));
   }
 
   async ended(): Promise<void> {

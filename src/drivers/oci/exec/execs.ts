@@ -20,17 +20,21 @@ export interface ExecContainer extends EndingContainer {
   readonly hostPids: boolean;
 }
 
+/** What {@link Execs} works with. */
+interface ExecsDeps {
+  readonly cgroups: CgroupLayout;
+  readonly expectMigration?: (isOver: () => boolean) => void;
+  readonly log: Logger;
+}
+
 /** Runs commands in containers. */
 export class Execs {
   readonly #deps: TerminalDeps;
   readonly #paths: StateLayout;
 
-  constructor(
-    { cgroups, log }: { readonly cgroups: CgroupLayout; readonly log: Logger },
-    paths: StateLayout,
-  ) {
+  constructor({ cgroups, expectMigration, log }: ExecsDeps, paths: StateLayout) {
     const { execs: directory, consoles } = paths;
-    this.#deps = { directory, consoles, cgroups, log };
+    this.#deps = { directory, consoles, cgroups, expectMigration, log };
     this.#paths = paths;
   }
 

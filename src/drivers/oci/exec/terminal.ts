@@ -1,7 +1,7 @@
 import { setImmediate } from "node:timers/promises";
 
 import { messageOf, RuntimeError } from "../../../base/errors.ts";
-import { beforeAbort, within } from "../../../base/wait.ts";
+import { beforeAbort, valueWithin } from "../../../base/wait.ts";
 import type { Operation } from "../../../core/operation/index.ts";
 import { ConsoleSocket, type DescriptorStream } from "../../../linux/stream/index.ts";
 import { withConsoleSize } from "../../../oci-spec/index.ts";
@@ -80,9 +80,8 @@ async function receiveTerminal(
     if (!("code" in first)) return first;
     // It is sent before the command begins, but a short command may have ended before we received it.
     const timeoutMs = (await command.hasBegun()) ? receiveMs : receiveFailedMs;
-    if (await beforeAbort(within(console.terminal, timeoutMs), signal)) {
-      return await console.terminal;
-    }
+    const late = await beforeAbort(valueWithin(console.terminal, timeoutMs), signal);
+    if (late !== undefined) return late;
     await drain([errors], execLimits.drainMs, signal);
     await command.exitCode(errors.withheld);
     throw new RuntimeError("unknown", "OCI runtime exec: it ended without sending a terminal");

@@ -90,7 +90,7 @@ export class TaskCommand implements ExecCommand {
       this.#isStarting = false;
     };
     this.#start.then(settled, settled);
-    await beforeAbort(withinCallLimit(this.#start), signal);
+    await beforeAbort(withinCallLimit(this.#start, signal), signal);
     const exit = this.#waitForExit();
     if (this.#inputEnded) this.endInput();
     this.#sizes?.follow(({ width, height }) => {
@@ -239,12 +239,14 @@ export class TaskCommand implements ExecCommand {
 }
 
 /** Waits for a start, no longer than a call of a shim may take. */
-async function withinCallLimit(start: Promise<unknown>): Promise<void> {
+async function withinCallLimit(start: Promise<unknown>, signal: AbortSignal): Promise<void> {
   // The start's own failure is awaited below.
   const isAnswered = await within(
     start.catch(() => undefined),
     callMs,
+    signal,
   );
+  signal.throwIfAborted();
   if (isAnswered) await start;
   else {
     const text = `start command: its shim has not answered after ${callMs} ms`;
