@@ -47,7 +47,7 @@ describe("SIGHUP", () => {
     daemon.changeConfig({ log: { level: "debug" }, cni: { max_parallel: 3 } });
     const read = await reload(/"reloaded the configuration"/);
     assert.match(read, /"changed":\["log\.level"\]/);
-    const waits = await daemon.waitForLine(/"these settings are used after a restart of davit/);
+    const waits = await daemon.waitForLine(/"these settings take effect when davit restarts/);
     assert.deepEqual(waits.fields["keys"], ["cni.max_parallel"]);
     assert.equal(await level(), "debug");
     // A call that is logged at the level debug only.
