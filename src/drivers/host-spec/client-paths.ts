@@ -1,5 +1,5 @@
 import { RuntimeError, wrap } from "../../base/errors.ts";
-import { beforeAbort } from "../../base/wait.ts";
+import { beforeAbort, within } from "../../base/wait.ts";
 import { Semaphore } from "../../base/semaphore.ts";
 
 /** Limits of {@link ClientPaths}. */
@@ -110,11 +110,7 @@ export class ClientPaths {
       () => undefined,
       () => undefined,
     );
-    const { promise: late, resolve } = Promise.withResolvers<"late">();
-    const timer = setTimeout(resolve, this.#limits.slowMs, "late");
-    const first = await Promise.race([settled, late]);
-    clearTimeout(timer);
-    if (first !== "late") return;
+    if (await within(settled, this.#limits.slowMs)) return;
     const slow = { path, mountPoint: await this.#mountPointOf(path), settled };
     this.#slow.add(slow);
     void settled.then(() => this.#slow.delete(slow));

@@ -6,7 +6,12 @@ import { type Digest, isDigest } from "../../base/digest.ts";
 import { type ErrorKind, RuntimeError } from "../../base/errors.ts";
 import { releaseTransferred } from "../../base/transferable.ts";
 import { type LayerSource, TooLarge } from "../../core/snapshot/index.ts";
-import { type Child, type ChildExit, spawnChildInPool } from "../../linux/process/index.ts";
+import {
+  type Child,
+  type ChildExit,
+  SIGKILL,
+  spawnChildInPool,
+} from "../../linux/process/index.ts";
 import { type FromBelow, parseFromBelow } from "./from-below.ts";
 import type { UnpackTurn } from "./unpack-turns.ts";
 
@@ -41,7 +46,6 @@ interface UnpackOptions {
   readonly stallMs: number;
 }
 
-const SIGKILL = 9;
 /** The unpacker limits the names in its report to 640 KiB, which JSON may make longer. */
 const REPORT_MAX = 4 * 1024 * 1024;
 /**

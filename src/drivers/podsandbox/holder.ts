@@ -15,12 +15,12 @@ import {
   openProcess,
   processStartTime,
   spawnChildInPool,
+  SIGKILL,
 } from "../../linux/process/index.ts";
 import type { PinnedPaths } from "./state-layout.ts";
 
 // The name that users see as PID 1 of their pod.
 const holderName = "davit-holder";
-const sigkill = 9;
 const killMs = 5_000;
 
 /** The process that keeps a pod-wide PID namespace alive, as this daemon knows it. */
@@ -71,7 +71,7 @@ export async function startHolder(
     identity: { pid: child.pid, startTime: String(startTime) },
     exited: child.exited,
     kill: () => {
-      child.kill(sigkill);
+      child.kill(SIGKILL);
     },
   };
 }
@@ -134,7 +134,7 @@ export function findHolder(identity: ProcessIdentity): Holder | undefined {
     identity,
     exited: process.exited,
     kill: () => {
-      process.kill(sigkill);
+      process.kill(SIGKILL);
     },
   };
 }

@@ -1,3 +1,5 @@
+import { within } from "../../base/wait.ts";
+
 interface Entry<T> {
   value: T | undefined;
   /** When the value was complete, and when it was last asked for; milliseconds of the clock. */
@@ -123,10 +125,5 @@ export async function settled(
 ): Promise<void> {
   const waiting = work.filter((promise) => promise !== undefined);
   if (waiting.length === 0) return;
-  const { promise: late, resolve } = Promise.withResolvers<undefined>();
-  const timer = setTimeout(() => {
-    resolve(undefined);
-  }, limitMs);
-  await Promise.race([Promise.all(waiting), late]);
-  clearTimeout(timer);
+  await within(Promise.all(waiting), limitMs);
 }

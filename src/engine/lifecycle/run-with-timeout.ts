@@ -1,7 +1,7 @@
-import { setTimeout as sleep } from "node:timers/promises";
 import { messageOf } from "../../base/errors.ts";
 import type { Logger } from "../../base/logger.ts";
 import type { TaskGroup } from "../../base/task-group.ts";
+import { within } from "../../base/wait.ts";
 import type { Janitor } from "./janitor.ts";
 
 const retryMs = 1_000;
@@ -39,8 +39,5 @@ export async function runWithTimeoutThenBackground(
       resolve(undefined);
     }
   });
-  const timer = new AbortController();
-  const late = sleep(limitMs, undefined, { signal: timer.signal }).catch(() => undefined);
-  await Promise.race([over, late]);
-  timer.abort();
+  await within(over, limitMs);
 }
