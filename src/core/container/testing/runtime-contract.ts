@@ -30,7 +30,7 @@ export interface RuntimeHarness extends AsyncDisposable {
   open(): Promise<ContainerRuntime & { close(): Promise<void> }>;
   /** A new container that runs the script, with a log, and with a stdin for `echoes`. */
   bundle(script: ContainerScript): ContainerBundle;
-  /** An OCI process as JSON text. */
+  /** The OCI process of a command. */
   processSpec(args: readonly string[]): OciProcess;
   /** The memory limit in the container's cgroup. */
   memoryLimit(id: string): string;
