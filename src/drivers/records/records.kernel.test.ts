@@ -257,10 +257,7 @@ describe("Records on a full disk", () => {
     try {
       await using records = Records.open(path, { logger });
       assert.deepEqual(records.sandboxes.load(), []);
-      assert.match(
-        logger.of("error")[0]?.message ?? "",
-        /damaged, and their disk cannot be written/,
-      );
+      assert.match(logger.of("error")[0]?.message ?? "", /is damaged and its disk is not writable/);
     } finally {
       mount("-o", "remount,rw");
     }
