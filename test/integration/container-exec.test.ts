@@ -1,23 +1,24 @@
 /** ExecSync: its answers, their timing, and that it leaves nothing. */
 // variants: shim, runc, untuned
 import assert from "node:assert/strict";
-import { readdirSync, readFileSync } from "node:fs";
+import { readFileSync } from "node:fs";
 import { after, before, describe, test } from "node:test";
 import type { TestDaemon } from "../support/daemon.ts";
 import {
   closePod,
+  countDescriptors,
   createIn,
   exec,
   inPod,
   Node,
   openPod,
-  type Pod,
   pidOf,
   remove,
   runIn,
   script,
   sh,
   stop,
+  type Pod,
 } from "../support/suites/containers.ts";
 import {
   bare,
@@ -244,7 +245,7 @@ test(
 test(
   "a hundred in a row, and twenty at once, leave no descriptor and no process",
   leakless(served, async () => {
-    const open = (): number => readdirSync(`/proc/${daemon.pid}/fd`).length;
+    const open = (): number => countDescriptors(daemon);
     const run = async (n: number): Promise<void> => {
       const said = await exec(daemon, id, ["echo", String(n)]);
       assert.deepEqual(said, { stdout: `${n}\n`, stderr: "", exitCode: 0 });

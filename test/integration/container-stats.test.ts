@@ -1,13 +1,12 @@
 /** Stats through the socket: the usage of containers and pods, and which of them are listed. */
 // variants: shim, untuned
 import assert from "node:assert/strict";
-import { readdirSync, readlinkSync } from "node:fs";
-import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
 import type { ContainerStats } from "../../src/gen/runtime/v1/api_pb.ts";
 import type { TestDaemon } from "../support/daemon.ts";
 import {
   createIn,
+  descriptorsOf,
   inPod,
   isTuned,
   Node,
@@ -38,15 +37,8 @@ const statsOf = async (containerId: string): Promise<ContainerStats> => {
 
 /** How many cgroups the daemon has open to read their usage again and again. */
 function held(): number {
-  const directory = `/proc/${daemon.pid}/fd`;
-  const links = readdirSync(directory).map((name) => {
-    try {
-      return readlinkSync(join(directory, name));
-    } catch {
-      return ""; // closed since its name was read
-    }
-  });
-  return links.filter((link) => /\/memory\.stat( \(deleted\))?$/.test(link)).length;
+  return descriptorsOf(daemon).filter((target) => /\/memory\.stat( \(deleted\))?$/.test(target))
+    .length;
 }
 
 /** What a number says that must be there. */

@@ -1,22 +1,23 @@
 /** Exec: its streams, its end, and that it leaves nothing. */
 // variants: shim, runc
 import assert from "node:assert/strict";
-import { readdirSync, readFileSync } from "node:fs";
+import { readFileSync } from "node:fs";
 import { after, before, describe, test } from "node:test";
 import { openRemoteCommand } from "../../src/client/streaming/index.ts";
 import type { TestDaemon } from "../support/daemon.ts";
 import { readProcesses } from "../support/snapshot/processes.ts";
 import {
   closePod,
+  countDescriptors,
   createIn,
   inPod,
   Node,
   openPod,
-  type Pod,
   runIn,
   script,
   sh,
   stop,
+  type Pod,
 } from "../support/suites/containers.ts";
 import { bare, code, failsWith, leakless, until } from "../support/suites/pods.ts";
 import { openExec, transports } from "../support/suites/streams.ts";
@@ -192,7 +193,7 @@ test(
 test(
   "a hundred in a row, and twenty at once, leave no descriptor and no process",
   leakless(served, async () => {
-    const open = (): number => readdirSync(`/proc/${daemon.pid}/fd`).length;
+    const open = (): number => countDescriptors(daemon);
     const run = async (n: number): Promise<void> => {
       const transport = n % 2 === 0 ? "spdy" : "websocket";
       const terminal = n % 3 === 0;

@@ -1,6 +1,6 @@
 /** Helpers for the suites of images and containers: a daemon with a registry, and containers in pods. */
 import assert from "node:assert/strict";
-import { readdirSync, readFileSync } from "node:fs";
+import { readdirSync, readFileSync, readlinkSync } from "node:fs";
 import path from "node:path";
 import type { TestContext } from "node:test";
 import type { MessageInitShape } from "@bufbuild/protobuf";
@@ -308,6 +308,26 @@ export async function exited(
     },
     timeoutMs,
   );
+}
+
+/** The target of each descriptor that the daemon has open; empty for one that was closed meanwhile. */
+export function descriptorsOf(daemon: TestDaemon): readonly string[] {
+  const directory = `/proc/${daemon.pid}/fd`;
+  return readdirSync(directory).map((name) => {
+    try {
+      return readlinkSync(path.join(directory, name));
+    } catch {
+      return "";
+    }
+  });
+}
+
+/**
+ * How many descriptors the daemon has open, without the database's: the first checkpoint, 5 s after the
+ * last write, opens one more and keeps it (src/drivers/records/checkpointer.ts).
+ */
+export function countDescriptors(daemon: TestDaemon): number {
+  return descriptorsOf(daemon).filter((target) => !target.endsWith("/davit.db")).length;
 }
 
 /** Output and exit code of a command. */
