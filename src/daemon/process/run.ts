@@ -20,7 +20,7 @@ import { faultsFromEnvironment } from "./faults.ts";
 import { LiveConfig } from "./live-config.ts";
 import { type LogSink, openLog } from "./log.ts";
 import { type CompiledCode, IdleMaintenance } from "../tuning/idle-maintenance.ts";
-import { tuningOf } from "../tuning/tuning.ts";
+import { type Tuning, tuningOf } from "../tuning/tuning.ts";
 import { ServiceManager } from "./service-manager.ts";
 
 // When the daemon stops, running calls get this long to end; kubelet repeats the others.
@@ -81,12 +81,13 @@ export async function runDaemon(config: Config, options: DaemonOptions): Promise
     new IdleMaintenance({ log, isBusy, tuning, compiledCode: options.compiledCode }),
   );
   const cri = new StartupGate<CriContext>(earlyCallMs);
-  const server = serverOf(config, { version: options.version, cri, calls, callLog, idle, log });
+  const { version } = options;
+  const server = serverOf(config, { version, tuning, cri, calls, callLog, idle, log });
   const gid = config.server.group === "" ? undefined : gidOf(config.server.group);
   await server.listen(config.server.listen, { mode: 0o660, ...(gid === undefined ? {} : { gid }) });
   undo.defer(() => server.stop(graceMs));
   undo.use(cri);
-  log.info("serving", { socket: config.server.listen, version: options.version, pid });
+  log.info("serving", { socket: config.server.listen, version, pid });
   service.starting("restoring what the last run left");
 
   // For tests, see CONTRIBUTING.md: faults at named points, and the id of another boot.
@@ -128,9 +129,10 @@ export async function runDaemon(config: Config, options: DaemonOptions): Promise
 
 /** The gRPC server of both CRI services, which counts and logs its calls. */
 function serverOf(
-  { server, tuning }: Config,
+  { server }: Config,
   parts: {
     readonly version: string;
+    readonly tuning: Tuning;
     readonly cri: StartupGate<CriContext>;
     readonly calls: Calls;
     readonly callLog: CallLog;
@@ -138,7 +140,7 @@ function serverOf(
     readonly log: Logger;
   },
 ): GrpcServer {
-  const { version, cri, calls, callLog, idle, log } = parts;
+  const { version, tuning, cri, calls, callLog, idle, log } = parts;
   return new GrpcServer({
     methods: criMethods({
       version,
@@ -149,7 +151,7 @@ function serverOf(
       },
     }),
     maxMessageBytes: server.maxMessageBytes,
-    callBudgetMs: tuningOf(tuning).callBudgetMs,
+    callBudgetMs: tuning.callBudgetMs,
     toStatus,
     logger: log,
     onCall: (call) => {

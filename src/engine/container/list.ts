@@ -1,5 +1,5 @@
 import type { Container, ContainerStateName } from "../../core/container/index.ts";
-import { matchesLabels } from "../lifecycle/labels.ts";
+import { labelMatcher } from "../lifecycle/labels.ts";
 import type { ContainerContext } from "./context.ts";
 
 /** Selects containers. A field that is absent matches every container. */
@@ -17,9 +17,10 @@ export function* listContainers(
   { store }: Pick<ContainerContext, "store">,
   { id = "", sandboxId = "", states, labels = {} }: ContainerFilter,
 ): Iterable<Container> {
+  const hasLabels = labelMatcher(labels);
   for (const container of store.listed()) {
     if (!container.id.startsWith(id) || !container.sandboxId.startsWith(sandboxId)) continue;
     if (states?.includes(container.state.name) === false) continue;
-    if (matchesLabels(container.config.labels, labels)) yield container;
+    if (hasLabels(container.config.labels)) yield container;
   }
 }

@@ -1,7 +1,7 @@
-/** True when the labels contain every pair of the selector. An empty selector matches all. */
-export function matchesLabels(
-  labels: Readonly<Record<string, string>>,
+/** A test for labels: true when every label of the selector is there with its value. An empty selector matches all. */
+export function labelMatcher(
   selector: Readonly<Record<string, string>>,
-): boolean {
-  return Object.entries(selector).every(([key, value]) => labels[key] === value);
+): (labels: Readonly<Record<string, string>>) => boolean {
+  const wanted = Object.entries(selector);
+  return (labels) => wanted.every(([key, value]) => labels[key] === value);
 }

@@ -1,5 +1,5 @@
 import type { Sandbox } from "../../core/sandbox/index.ts";
-import { matchesLabels } from "../lifecycle/labels.ts";
+import { labelMatcher } from "../lifecycle/labels.ts";
 import type { SandboxContext } from "./context.ts";
 
 /** Selects sandboxes. A field that is absent matches every sandbox. */
@@ -15,9 +15,10 @@ export function* listPodSandboxes(
   { store }: Pick<SandboxContext, "store">,
   { id = "", ready, labels = {} }: SandboxFilter,
 ): Iterable<Sandbox> {
+  const hasLabels = labelMatcher(labels);
   for (const sandbox of store.listed()) {
     if (!sandbox.id.startsWith(id)) continue;
     if (ready !== undefined && ready !== (sandbox.state.name === "ready")) continue;
-    if (matchesLabels(sandbox.config.labels, labels)) yield sandbox;
+    if (hasLabels(sandbox.config.labels)) yield sandbox;
   }
 }
