@@ -6,10 +6,7 @@ import { joinFields } from "../convert/fields.ts";
 
 /** ListContainers: each item is encoded once for each value of its container. */
 export function listContainers(context: CriContext, request: ListContainersRequest): Uint8Array {
-  const items: Uint8Array[] = [];
   const filter = containerFilter(request.filter);
-  for (const container of containers.listContainers(context.containers, filter)) {
-    items.push(encodedContainerItem(container));
-  }
-  return joinFields(items);
+  const listed = containers.listContainers(context.containers, filter);
+  return joinFields(listed.map(encodedContainerItem));
 }

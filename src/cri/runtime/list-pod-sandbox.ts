@@ -6,10 +6,7 @@ import { encodedListItem, sandboxFilter } from "../convert/sandbox.ts";
 
 /** ListPodSandbox: each item is encoded once for each value of its sandbox. */
 export function listPodSandbox(context: CriContext, request: ListPodSandboxRequest): Uint8Array {
-  const items: Uint8Array[] = [];
   const filter = sandboxFilter(request.filter);
-  for (const sandbox of sandboxes.listPodSandboxes(context.sandboxes, filter)) {
-    items.push(encodedListItem(sandbox));
-  }
-  return joinFields(items);
+  const listed = sandboxes.listPodSandboxes(context.sandboxes, filter);
+  return joinFields(listed.map(encodedListItem));
 }

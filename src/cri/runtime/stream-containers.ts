@@ -13,7 +13,7 @@ export function* streamContainers(
   request: StreamContainersRequest,
 ): Iterable<Uint8Array> {
   const filter = containerFilter(request.filter);
-  const listed = [...containers.listContainers(context.containers, filter)];
+  const listed = containers.listContainers(context.containers, filter);
   for (let from = 0; from < listed.length; from += batch) {
     yield joinFields(listed.slice(from, from + batch).map(encodedContainerItem));
   }

@@ -13,7 +13,7 @@ export function* streamPodSandboxes(
   request: StreamPodSandboxesRequest,
 ): Iterable<Uint8Array> {
   const filter = sandboxFilter(request.filter);
-  const listed = [...sandboxes.listPodSandboxes(context.sandboxes, filter)];
+  const listed = sandboxes.listPodSandboxes(context.sandboxes, filter);
   for (let from = 0; from < listed.length; from += batch) {
     yield joinFields(listed.slice(from, from + batch).map(encodedListItem));
   }

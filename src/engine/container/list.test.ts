@@ -15,7 +15,7 @@ for (const [id, sandboxId, state, app] of [
 }
 
 const found = (filter: ContainerFilter): readonly string[] =>
-  [...listContainers({ store }, filter)].map(({ id }) => id);
+  listContainers({ store }, filter).map(({ id }) => id);
 
 test("listContainers() filters by prefixes of ids, states and labels, all of them", () => {
   assert.deepEqual(found({}), ["c1a", "c1b", "c2a"]);

@@ -13,14 +13,17 @@ export interface ContainerFilter {
 }
 
 /** The containers that match the filter, from memory. An unknown id gives an empty list. */
-export function* listContainers(
+export function listContainers(
   { store }: Pick<ContainerContext, "store">,
-  { id = "", sandboxId = "", states, labels = {} }: ContainerFilter,
-): Iterable<Container> {
+  { id, sandboxId, states, labels }: ContainerFilter,
+): readonly Container[] {
   const hasLabels = labelMatcher(labels);
+  const found: Container[] = [];
   for (const container of store.listed()) {
-    if (!container.id.startsWith(id) || !container.sandboxId.startsWith(sandboxId)) continue;
+    if (id !== undefined && !container.id.startsWith(id)) continue;
+    if (sandboxId !== undefined && !container.sandboxId.startsWith(sandboxId)) continue;
     if (states?.includes(container.state.name) === false) continue;
-    if (hasLabels(container.config.labels)) yield container;
+    if (hasLabels === undefined || hasLabels(container.config.labels)) found.push(container);
   }
+  return found;
 }

@@ -15,7 +15,7 @@ for (const [id, state, app] of [
 }
 
 const found = (filter: SandboxFilter): readonly string[] =>
-  [...listPodSandboxes({ store }, filter)].map(({ id }) => id);
+  listPodSandboxes({ store }, filter).map(({ id }) => id);
 
 test("listPodSandboxes() filters by a prefix of the id, readiness and labels, all of them", () => {
   assert.deepEqual(found({}), ["p1", "p2", "p3"]);

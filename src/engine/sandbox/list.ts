@@ -11,14 +11,16 @@ export interface SandboxFilter {
 }
 
 /** The sandboxes that match the filter, from memory. An unknown id gives an empty list. */
-export function* listPodSandboxes(
+export function listPodSandboxes(
   { store }: Pick<SandboxContext, "store">,
-  { id = "", ready, labels = {} }: SandboxFilter,
-): Iterable<Sandbox> {
+  { id, ready, labels }: SandboxFilter,
+): readonly Sandbox[] {
   const hasLabels = labelMatcher(labels);
+  const found: Sandbox[] = [];
   for (const sandbox of store.listed()) {
-    if (!sandbox.id.startsWith(id)) continue;
+    if (id !== undefined && !sandbox.id.startsWith(id)) continue;
     if (ready !== undefined && ready !== (sandbox.state.name === "ready")) continue;
-    if (hasLabels(sandbox.config.labels)) yield sandbox;
+    if (hasLabels === undefined || hasLabels(sandbox.config.labels)) found.push(sandbox);
   }
+  return found;
 }

@@ -35,7 +35,7 @@ export async function listContainerStats(
   context: StatsContext,
   filter: ContainerFilter,
 ): Promise<readonly MeasuredContainer[]> {
-  const containers = [...listContainers(context.containers, filter)];
+  const containers = listContainers(context.containers, filter);
   const measured = await context.stats.containers(containers);
   return containers.flatMap((container) => {
     const stats = measured.get(container.id);

@@ -46,7 +46,7 @@ export async function listPodSandboxStats(
   context: StatsContext,
   filter: Omit<SandboxFilter, "ready">,
 ): Promise<readonly MeasuredPod[]> {
-  return measure(context, [...listPodSandboxes(context.sandboxes, { ...filter, ready: true })]);
+  return measure(context, listPodSandboxes(context.sandboxes, { ...filter, ready: true }));
 }
 
 async function measure(
