@@ -1,78 +1,14 @@
 import assert from "node:assert/strict";
 import { once } from "node:events";
-import { type ClientHttp2Session, connect, constants } from "node:http2";
 import { connect as connectSocket } from "node:net";
 import { describe, test } from "node:test";
 import { status as codes } from "@grpc/grpc-js";
+
 import { RuntimeError } from "../../base/errors.ts";
 import type { Call, CallEnd, Method } from "./call.ts";
-import { frame, MessageReader } from "./codec.ts";
 import { grpcCodeOfKind } from "./status.ts";
-import { echo, echoPath, ForeignClient, serve, testMessageLimit } from "./testing/serving.ts";
-
-const oneByte = Buffer.from([7]);
-
-/** The response to a raw request. */
-interface RawAnswer {
-  readonly headers: Record<string, unknown>;
-  readonly trailers: Record<string, unknown>;
-  readonly messages: Buffer[];
-  readonly rstCode: number;
-}
-
-function rawSession(path: string): ClientHttp2Session & Disposable {
-  const session = connect("http://localhost", { createConnection: () => connectSocket(path) });
-  session.on("error", () => undefined);
-  return Object.assign(session, { [Symbol.dispose]: () => session.destroy() });
-}
-
-/** A raw request; the body is sent unchanged. */
-async function rawCall(
-  session: ClientHttp2Session,
-  headers: Record<string, string>,
-  body: Buffer = frame(oneByte),
-): Promise<RawAnswer> {
-  const stream = session.request({
-    ":method": "POST",
-    ":path": echoPath("Echo"),
-    "content-type": "application/grpc",
-    te: "trailers",
-    ...headers,
-  });
-  let got: Record<string, unknown> = {};
-  let trailers: Record<string, unknown> = {};
-  const chunks: Buffer[] = [];
-  stream.on("response", (response) => (got = response));
-  stream.on("trailers", (found: Record<string, unknown>) => (trailers = found));
-  stream.on("data", (chunk: Buffer) => chunks.push(chunk));
-  stream.on("error", () => undefined);
-  stream.end(body);
-  await new Promise((resolve) => stream.on("close", resolve));
-  const messages = new MessageReader(testMessageLimit).push(Buffer.concat(chunks));
-  return { headers: got, trailers, messages, rstCode: stream.rstCode };
-}
-
-/** A handler that never responds, and a promise of its call. */
-function stuck(): { readonly method: Method; readonly called: Promise<Call> } {
-  const { promise, resolve } = Promise.withResolvers<Call>();
-  return {
-    called: promise,
-    method: {
-      kind: "unary",
-      handle: (_, call) => {
-        resolve(call);
-        return new Promise<never>(() => undefined);
-      },
-    },
-  };
-}
-
-function aborted(call: Call): Promise<unknown> {
-  if (call.signal.aborted) return Promise.resolve(call.signal.reason);
-  return new Promise((resolve) => {
-    call.signal.addEventListener("abort", () => resolve(call.signal.reason));
-  });
-}
+import { aborted, oneByte, rawCall, rawSession, stuck } from "./testing/raw-calls.ts";
+import { echo, ForeignClient, serve } from "./testing/serving.ts";
 
 describe("GrpcServer with a grpc-js client", () => {
   test("serves unary calls, also with an empty message", async () => {
@@ -317,128 +253,6 @@ describe("GrpcServer with a grpc-js client", () => {
       await new Promise((resolve, reject) => {
         session.ping((error) => (error === null ? resolve(undefined) : reject(error)));
       });
-    }
-    assert.equal((await rawCall(session, {})).trailers["grpc-status"], "0");
-  });
-});
-
-describe("GrpcServer on the wire", () => {
-  test("accepts the authorities that gRPC clients send for a unix socket", async () => {
-    await using serving = await serve({ Echo: echo });
-    using session = rawSession(serving.path);
-    for (const authority of ["localhost", "%2Frun%2Fdavit.sock", "davit"]) {
-      const answer = await rawCall(session, { ":authority": authority });
-      assert.equal(answer.trailers["grpc-status"], "0", authority);
-      assert.deepEqual(answer.messages, [oneByte]);
-    }
-  });
-
-  test("responds at the deadline while the handler still runs", async () => {
-    const { method, called } = stuck();
-    await using serving = await serve({ Echo: method });
-    using session = rawSession(serving.path);
-    const answer = await rawCall(session, { "grpc-timeout": "20m" });
-    assert.equal(answer.headers["grpc-status"], "4");
-    assert.match(String(answer.headers["grpc-message"]), /deadline has passed/);
-    const call = await called;
-    assert.equal((call.signal.reason as RuntimeError).kind, "deadline-exceeded");
-  });
-
-  test("ends a stream at the deadline, whether the client reads or not", async () => {
-    const drip: Method = {
-      kind: "server-stream",
-      async *handle(_, call) {
-        yield oneByte;
-        await aborted(call);
-      },
-    };
-    const flood: Method = {
-      kind: "server-stream",
-      async *handle() {
-        for (;;) yield Buffer.alloc(65_536);
-      },
-    };
-    await using serving = await serve({ Drip: drip, Flood: flood });
-    using session = rawSession(serving.path);
-    const answer = await rawCall(session, { ":path": echoPath("Drip"), "grpc-timeout": "20m" });
-    assert.deepEqual(answer.messages, [oneByte]);
-    assert.equal(answer.trailers["grpc-status"], "4");
-
-    const stalled = session.request({
-      ":method": "POST",
-      ":path": echoPath("Flood"),
-      "content-type": "application/grpc",
-      "grpc-timeout": "20m",
-    });
-    stalled.end(frame(oneByte));
-    await once(stalled, "close");
-    assert.equal(stalled.rstCode, constants.NGHTTP2_CANCEL);
-  });
-
-  test("rejects requests that are not gRPC with an HTTP status", async () => {
-    await using serving = await serve({ Echo: echo });
-    using session = rawSession(serving.path);
-    const typed = await rawCall(session, { "content-type": "application/json" });
-    assert.equal(typed.headers[":status"], 415);
-    const web = await rawCall(session, { "content-type": "application/grpc-web" });
-    assert.equal(web.headers[":status"], 415);
-    assert.equal((await rawCall(session, { ":method": "PUT" })).headers[":status"], 405);
-    const proto = await rawCall(session, { "content-type": "application/grpc+proto" });
-    assert.equal(proto.trailers["grpc-status"], "0");
-  });
-
-  test("rejects malformed requests with the codes of the gRPC protocol", async () => {
-    await using serving = await serve({ Echo: echo });
-    using session = rawSession(serving.path);
-    const one = frame(oneByte);
-    const refusals: readonly (readonly [Record<string, string>, Buffer, string])[] = [
-      [{}, Buffer.alloc(0), "12"],
-      [{}, Buffer.concat([one, one]), "12"],
-      [{}, Buffer.from([1, 0, 0, 0, 0]), "12"],
-      [{ "grpc-encoding": "gzip" }, one, "12"],
-      [{}, one.subarray(0, 5), "13"],
-      [{}, Buffer.from([9, 0, 0, 0, 0]), "13"],
-      [{}, Buffer.from([0, 255, 255, 255, 255]), "8"],
-      [{ "grpc-timeout": "soon" }, one, "3"],
-    ];
-    for (const [headers, body, code] of refusals) {
-      const answer = await rawCall(session, headers, body);
-      assert.equal(answer.headers["grpc-status"], code, JSON.stringify([headers, body]));
-    }
-    const gzip = await rawCall(session, { "grpc-encoding": "gzip" });
-    assert.equal(gzip.headers["grpc-accept-encoding"], "identity");
-    assert.equal((await rawCall(session, {})).trailers["grpc-status"], "0");
-  });
-
-  test("treats a reset with any code as a cancellation, and continues", async () => {
-    const calls: Promise<unknown>[] = [];
-    const seen = Promise.withResolvers<undefined>();
-    const method: Method = {
-      kind: "unary",
-      handle: (_, call) => {
-        calls.push(aborted(call));
-        if (calls.length === 3) seen.resolve(undefined);
-        return new Promise<never>(() => undefined);
-      },
-    };
-    await using serving = await serve({ Stuck: method, Echo: echo });
-    using session = rawSession(serving.path);
-    const streams = [0, 1, 2].map(() => {
-      const stream = session.request({
-        ":method": "POST",
-        ":path": echoPath("Stuck"),
-        "content-type": "application/grpc",
-      });
-      stream.on("error", () => undefined);
-      stream.end(frame(oneByte));
-      return stream;
-    });
-    await seen.promise;
-    streams[0]?.close(constants.NGHTTP2_CANCEL);
-    streams[1]?.close(constants.NGHTTP2_INTERNAL_ERROR);
-    streams[2]?.close(constants.NGHTTP2_NO_ERROR);
-    for (const reason of await Promise.all(calls)) {
-      assert.equal((reason as RuntimeError).kind, "canceled");
     }
     assert.equal((await rawCall(session, {})).trailers["grpc-status"], "0");
   });

@@ -4,7 +4,9 @@ import { type Duplex, duplexPair } from "node:stream";
 import { buffer, text } from "node:stream/consumers";
 import { pipeline } from "node:stream/promises";
 import { test } from "node:test";
-import { dictionary, dictionaryId } from "./dictionary.ts";
+import { deflateSync } from "node:zlib";
+
+import { dictionary } from "./dictionary.ts";
 import {
   dataHead,
   flagFin,
@@ -14,16 +16,13 @@ import {
   pingFrame,
   resetFrame,
   settingsFrame,
-  synReplyFrame,
   synStreamFrame,
   windowUpdateFrame,
 } from "./frames.ts";
-import { HeaderReader, HeaderWriter, maxHeaderBytes } from "./headers.ts";
+import { HeaderWriter } from "./headers.ts";
 import { SpdySession, type SpdySessionOptions } from "./session.ts";
 import type { SpdyStream } from "./stream.ts";
-import { deflateSync, constants, createDeflate } from "node:zlib";
-
-const hex = (text: string): Buffer => Buffer.from(text.replace(/\s/g, ""), "hex");
+import { hex } from "./testing/hex.ts";
 
 /** A session, and the bytes on the other end of its connection. */
 function half(options: Partial<SpdySessionOptions> = {}): {
@@ -74,59 +73,6 @@ function whole(options: Partial<SpdySessionOptions> = {}): {
 const headers = (type: string): ReadonlyMap<string, string> => new Map([["streamtype", type]]);
 
 const settled = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
-
-test("dictionary is the one of SPDY/3, by its checksum in a zlib stream", () => {
-  assert.equal(dictionary.length, 1423);
-  // zlib writes the checksum of the dictionary after its header (RFC 1950).
-  assert.equal(deflateSync("", { dictionary }).readUInt32BE(2), dictionaryId);
-});
-
-test("frames have the bytes of the protocol", () => {
-  assert.deepEqual(dataHead(3, 5, true), hex("00000003 01000005"));
-  assert.deepEqual(resetFrame(1, 5), hex("80030003 00000008 00000001 00000005"));
-  assert.deepEqual(settingsFrame(65536), hex("80030004 0000000c 00000001 00000007 00010000"));
-  assert.deepEqual(pingFrame(2), hex("80030006 00000004 00000002"));
-  assert.deepEqual(goAwayFrame(5, 0), hex("80030007 00000008 00000005 00000000"));
-  assert.deepEqual(windowUpdateFrame(1, 256), hex("80030009 00000008 00000001 00000100"));
-  const writer = new HeaderWriter();
-  // deflate of 32 KiB with a dictionary, the dictionary's number, a stored block, a flush
-  const first = writer.write(new Map());
-  assert.deepEqual(first, hex("783f e3c6a7c2 000400fbff 00000000 000000ffff"));
-  assert.deepEqual(
-    synReplyFrame(1, writer.write(new Map())),
-    hex("80030002 00000012 00000001 000400fbff 00000000 000000ffff"),
-  );
-});
-
-test("HeaderReader reads what zlib compresses, block after block", async () => {
-  const deflate = createDeflate({ dictionary, level: 9 });
-  const reader = new HeaderReader();
-  for (const type of ["error", "stdin", "stdout", "stdout"]) {
-    const plain = inflated(new HeaderWriter().write(headers(type)));
-    deflate.write(plain);
-    await new Promise<void>((resolve) => deflate.flush(constants.Z_SYNC_FLUSH, () => resolve()));
-    const block = deflate.read() as Buffer;
-    assert.deepEqual([...reader.read(block)], [["streamtype", type]]);
-  }
-  deflate.destroy();
-});
-
-/** The plain bytes of the first block of a HeaderWriter, after the zlib header and the lengths of the block. */
-function inflated(block: Buffer): Buffer {
-  return block.subarray(6 + 5, -5);
-}
-
-test("HeaderReader rejects a decompression bomb, another dictionary, and truncated blocks", () => {
-  const bomb = deflateSync(Buffer.alloc(maxHeaderBytes + 1), { dictionary });
-  assert.throws(() => new HeaderReader().read(bomb), /more than 16384 bytes/);
-  const other = deflateSync("x", { dictionary: Buffer.from("other") });
-  assert.throws(() => new HeaderReader().read(other), /other dictionary/);
-  assert.throws(() => new HeaderReader().read(Buffer.from("GET / HTTP/1.1")), /not a zlib stream/);
-  const wrongLength = deflateSync(hex("00000001 7fffffff 61"), { dictionary });
-  assert.throws(() => new HeaderReader().read(wrongLength), /truncated/);
-  const many = deflateSync(hex("7fffffff"), { dictionary });
-  assert.throws(() => new HeaderReader().read(many), /truncated/);
-});
 
 test("SpdySession carries streams both ways, each with an end of its own", async () => {
   const { client, server, accepted } = whole();
