@@ -265,7 +265,7 @@ export class OverlayLayers implements Layers {
     using turn = await this.#turns.take(layer.registry, signal);
     if (turn !== undefined) return await this.#unpack(files, begun, signal, turn);
     const disk = this.#deps.paths.root;
-    await using spool = await Spool.fill({ layer: begun, directory: directory, disk, signal });
+    await using spool = await Spool.fill({ layer: begun, directory, disk, signal });
     using _turn = await this.#turns.takeForLocal(signal);
     return await this.#unpack(files, { ...layer, chunks: spool.chunks() }, signal);
   }

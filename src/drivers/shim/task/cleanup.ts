@@ -74,7 +74,7 @@ export class TaskCleanup {
   async #destroyAtShim(shim: PodShim, id: string, { sandboxId }: TaskState): Promise<boolean> {
     try {
       const timeoutMs = endMs;
-      await ignoring("not-found", () =>
+      await ignoringNotFound(() =>
         shim.task.call(Task.method.kill, { id, signal: SIGKILL, all: true }, { timeoutMs }),
       );
       // A task that was never started has no exit to wait for.
@@ -113,13 +113,13 @@ export class TaskCleanup {
 
 /** Has the shim delete the task and its OCI runtime's state. The output is complete after that. */
 async function deleteAtShim(shim: PodShim, id: string): Promise<void> {
-  await ignoring("not-found", () => shim.task.call(Task.method.delete, { id }));
+  await ignoringNotFound(() => shim.task.call(Task.method.delete, { id }));
 }
 
-async function ignoring(kind: "not-found", work: () => Promise<unknown>): Promise<void> {
+async function ignoringNotFound(work: () => Promise<unknown>): Promise<void> {
   try {
     await work();
   } catch (error) {
-    if (!isKind(error, kind)) throw error;
+    if (!isKind(error, "not-found")) throw error;
   }
 }

@@ -338,8 +338,12 @@ export class ShimRuntime implements ContainerRuntime {
   ): void {
     const { cgroups, clock, log } = this.#deps;
     const deps = {
-      ...{ cgroups, clock, log, signal: this.#closing.signal },
-      ...{ shims: this.#shims, cleanup: this.#cleanup },
+      cgroups,
+      clock,
+      log,
+      shims: this.#shims,
+      cleanup: this.#cleanup,
+      signal: this.#closing.signal,
       isOomReported: (): boolean => this.#outOfMemory.delete(id),
     };
     const exitNote = this.#paths.taskFile(id, "exit.json");

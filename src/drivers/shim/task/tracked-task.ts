@@ -84,7 +84,11 @@ export class TrackedTask implements EndingContainer {
     try {
       const end = await awaitTaskEnd({
         ...this.#task,
-        ...{ sandboxId: state.sandboxId, clock, log, shims, signal },
+        sandboxId: state.sandboxId,
+        clock,
+        log,
+        shims,
+        signal,
         endWithoutShim: () => cleanup.endWithoutShim(id, state),
       });
       const exit = (await readExitNote(exitNote, log)) ?? {
