@@ -1,5 +1,5 @@
 import { hasNsdelegate } from "../../linux/cgroup/index.ts";
-import { type MountEntry } from "../../linux/mount/index.ts";
+import type { MountEntry } from "../../linux/mount/index.ts";
 import { systemdDirectory } from "../../linux/host/index.ts";
 import { type Check, firstLine, type DoctorContext, wordsOf } from "../check.ts";
 import { catalogue, type Finding, type Fix } from "../finding.ts";

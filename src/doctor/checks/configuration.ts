@@ -1,4 +1,4 @@
-import { type Check, type DoctorContext } from "../check.ts";
+import type { Check, DoctorContext } from "../check.ts";
 import { catalogue, type Finding } from "../finding.ts";
 
 const kinds = catalogue("configuration", {

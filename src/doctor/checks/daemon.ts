@@ -1,5 +1,5 @@
 import { parseConfig } from "../../config/load.ts";
-import { type Check, type DoctorContext } from "../check.ts";
+import type { Check, DoctorContext } from "../check.ts";
 import { catalogue, type Finding } from "../finding.ts";
 import type { CriStatus } from "../host.ts";
 

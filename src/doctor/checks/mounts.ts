@@ -1,5 +1,5 @@
 import type { MountEntry } from "../../linux/mount/index.ts";
-import { type Check, type DoctorContext } from "../check.ts";
+import type { Check, DoctorContext } from "../check.ts";
 import { catalogue, type Finding } from "../finding.ts";
 
 const kinds = catalogue("mounts", {

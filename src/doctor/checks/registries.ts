@@ -1,5 +1,5 @@
 import type { HostTrial, RegistryTrial } from "../registry-probe.ts";
-import { type Check, type DoctorContext } from "../check.ts";
+import type { Check, DoctorContext } from "../check.ts";
 import { catalogue, type Finding } from "../finding.ts";
 
 const kinds = catalogue("registries", {

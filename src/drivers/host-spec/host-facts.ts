@@ -3,7 +3,7 @@ import { hostname } from "node:os";
 import { join } from "node:path";
 import { RuntimeError } from "../../base/errors.ts";
 import { linuxCapabilities, type SpecHost } from "../../oci-spec/index.ts";
-import { type CgroupLayout } from "../../linux/cgroup/index.ts";
+import type { CgroupLayout } from "../../linux/cgroup/index.ts";
 import { kernelRelease } from "../../linux/host/index.ts";
 
 /** What specs depend on of this machine. Read once, at the daemon's start. */

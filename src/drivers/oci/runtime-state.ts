@@ -1,7 +1,7 @@
 import { readFile } from "node:fs/promises";
 
 import { errnoCode, systemError } from "../../base/system-error.ts";
-import { type FileStep } from "../../linux/file/index.ts";
+import type { FileStep } from "../../linux/file/index.ts";
 
 /** What a later daemon needs to end a container and cannot derive from its id. */
 export interface RuntimeState {

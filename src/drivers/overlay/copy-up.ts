@@ -1,7 +1,7 @@
 import { link, mkdir } from "node:fs/promises";
 import { RuntimeError } from "../../base/errors.ts";
 import { copyAttributes } from "../../linux/file/index.ts";
-import { type DiskHeadroom } from "../../linux/host/index.ts";
+import type { DiskHeadroom } from "../../linux/host/index.ts";
 import { errnoCode, SystemError } from "../../base/system-error.ts";
 import type { FromBelow, LowerLink } from "./from-below.ts";
 import { attributeNames, type LowerFile, type LowerFiles, openDirectory } from "./lower-files.ts";

@@ -19,7 +19,7 @@ import {
   type StatusQuestion,
 } from "../../core/sandbox/index.ts";
 import type { KnownIds } from "../../core/store/index.ts";
-import { type CgroupLayout } from "../../linux/cgroup/index.ts";
+import type { CgroupLayout } from "../../linux/cgroup/index.ts";
 import {
   isNamespaceMounted,
   type NamespaceWatch,

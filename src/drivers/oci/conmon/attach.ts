@@ -5,7 +5,7 @@ import type { Logger } from "../../../base/logger.ts";
 import { within } from "../../../base/wait.ts";
 import type { AttachedClient } from "../../../core/container/index.ts";
 import type { Operation } from "../../../core/operation/index.ts";
-import { type TerminalSize } from "../../../core/streaming/index.ts";
+import type { TerminalSize } from "../../../core/streaming/index.ts";
 import { connectPackets, type DescriptorStream } from "../../../linux/stream/index.ts";
 import { AttachedClients, untilAttachEnds } from "../../../stdio/attached-clients.ts";
 import type { LogStream } from "../../../stdio/cri-log-lines.ts";

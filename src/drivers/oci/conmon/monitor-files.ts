@@ -3,7 +3,7 @@ import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 
 import { errnoCode, systemError } from "../../../base/system-error.ts";
-import { type FileIdentity } from "../../../linux/file/index.ts";
+import type { FileIdentity } from "../../../linux/file/index.ts";
 
 /** The regular files that a process has open; undefined when it has ended, or has closed all files to end. */
 export async function openFiles(pid: number): Promise<readonly FileIdentity[] | undefined> {

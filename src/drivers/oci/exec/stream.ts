@@ -1,5 +1,5 @@
 import type { Operation } from "../../../core/operation/index.ts";
-import { type ExecEnd } from "../../../core/streaming/index.ts";
+import type { ExecEnd } from "../../../core/streaming/index.ts";
 import { streamOutput } from "../../../stdio/exec-session.ts";
 import { feed, Pump } from "../../../stdio/pump.ts";
 import { withCommand } from "./command.ts";

@@ -20,7 +20,7 @@ import {
 import type { ReportedUsage, SandboxMeter } from "../../../core/stats/index.ts";
 import type { KnownIds } from "../../../core/store/index.ts";
 import { NamespaceMode } from "../../../gen/runtime/v1/api_pb.ts";
-import { type CgroupLayout } from "../../../linux/cgroup/index.ts";
+import type { CgroupLayout } from "../../../linux/cgroup/index.ts";
 import {
   isNamespaceMounted,
   type NamespaceWatch,

@@ -11,7 +11,7 @@ import { runFileSteps } from "../../../linux/file/index.ts";
 import { systemError } from "../../../base/system-error.ts";
 import { ContainerIo } from "./container-io.ts";
 import { stateText } from "../process/shim-state.ts";
-import { type TaskState } from "./task-state.ts";
+import type { TaskState } from "./task-state.ts";
 import { encodeOptions, isRuncType } from "../process/options.ts";
 import type { PodShim } from "../process/pod-shims.ts";
 import type { StateLayout } from "../process/state-layout.ts";

@@ -7,7 +7,7 @@ import type { ExecResult, ProcessClient } from "../../../../core/container/index
 import type { OciProcess } from "../../../../core/oci/index.ts";
 import { specText, withConsoleSize } from "../../../../oci-spec/index.ts";
 import type { Operation } from "../../../../core/operation/index.ts";
-import { type ExecEnd } from "../../../../core/streaming/index.ts";
+import type { ExecEnd } from "../../../../core/streaming/index.ts";
 import { Task } from "../../../../gen/containerd/task/v3/task_pb.ts";
 import { makeFifo } from "../../../../linux/stream/index.ts";
 import { collectOutput, streamOutput } from "../../../../stdio/exec-session.ts";
