@@ -1,6 +1,6 @@
 import type { Duplex } from "node:stream";
 
-/** Options of an ReadThrottle. */
+/** Options of a ReadThrottle. */
 export interface ReadThrottleOptions {
   readonly transport: Duplex;
   /** The connection is not read while all streams together have more unread bytes than this. */
