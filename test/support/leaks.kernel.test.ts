@@ -5,6 +5,7 @@ import {
   mkdirSync,
   mkdtempSync,
   openSync,
+  readFileSync,
   rmdirSync,
   rmSync,
   writeFileSync,
@@ -14,6 +15,7 @@ import { tmpdir } from "node:os";
 import path from "node:path";
 import { after, describe, test } from "node:test";
 import { DatabaseSync } from "node:sqlite";
+import { until } from "../../src/linux/testing/leaks.ts";
 import { testMark } from "./belongs.ts";
 import {
   describeLeaks,
@@ -256,6 +258,9 @@ describe("takeSnapshot()", () => {
   test("finds an orphan by the mark in its environment", async () => {
     const before = await takeSnapshot(options);
     const pid = Number(sh("setsid sleep 301 >/dev/null 2>&1 & echo $!").toString());
+    // The shell does not wait for it, and during execve(2) a process has no environment.
+    const read = (name: string): string => readFileSync(`/proc/${pid}/${name}`, "latin1");
+    await until("sleep runs", () => read("cmdline").startsWith("sleep") && read("environ") !== "");
     const [leak, ...more] = await findLeaks(before, options);
     process.kill(pid, "SIGKILL");
     assert.match(leak?.name ?? "", /sleep 301$/);
