@@ -24,6 +24,7 @@ import { silentLogger } from "../../base/logger.ts";
 import type { Attachment, NetworkRequest, PortForwarding } from "../../core/network/index.ts";
 import type { SandboxNetwork } from "../../core/sandbox/index.ts";
 import { pinNamespaces, unpinNamespace } from "../../linux/namespace/index.ts";
+import { until } from "../../linux/testing/leaks.ts";
 import { CniNetwork, type CniNetworkOptions } from "./cni-network.ts";
 import { execOnHost } from "./plugin-exec.ts";
 import { patient } from "../../../test/support/patience.ts";
@@ -42,14 +43,6 @@ const isAlive = (pid: number): boolean => {
     return !readFileSync(`/proc/${pid}/stat`, "utf8").includes(") Z ");
   } catch {
     return false; // gone
-  }
-};
-
-const until = async (what: string, holds: () => boolean): Promise<void> => {
-  const deadline = Date.now() + patient(10_000);
-  while (!holds()) {
-    if (Date.now() > deadline) throw new Error(`waited 10 s until ${what}`);
-    await new Promise((resolve) => setTimeout(resolve, 5));
   }
 };
 
