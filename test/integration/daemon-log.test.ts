@@ -49,6 +49,12 @@ function grep(text: string): readonly LogLine["fields"][] {
     .map(({ fields }) => fields);
 }
 
+/** The line with a message among those that name a text. It may come after the answer to the call: the log is a pipe. */
+const written = (text: string, message: string): Promise<LogLine["fields"]> =>
+  until(`"${message}" of ${text} is in the log`, () =>
+    grep(text).find((each) => each["message"] === message),
+  );
+
 const messages = (lines: readonly LogLine["fields"][]): readonly unknown[] =>
   lines.map(({ message }) => message);
 
@@ -84,6 +90,7 @@ describe("the log of the daemon", () => {
       await remove(daemon, id);
       await removePod(daemon, subject.id);
 
+      await written(subject.id, "RemovePodSandbox");
       const lines = grep(nameOf(subject));
       assert.deepEqual(messages(lines), [
         "RunPodSandbox",
@@ -136,16 +143,18 @@ describe("the log of the daemon", () => {
         const begin = Date.now();
         const id = await runIn(subject, config);
         await exited(daemon, id);
-        const ended = line(grep(id), "container ended");
+        const ended = await written(id, "container ended");
         assert.deepEqual([ended["exitCode"], ended["reason"]], [exitCode, reason]);
         const { ranMs } = ended;
         assert.ok(typeof ranMs === "number" && ranMs >= 0 && ranMs <= Date.now() - begin);
       }
       const id = await createIn(subject, script("", { command: ["/no/such/program"] }));
       await assert.rejects(start(daemon, id));
-      const failed = grep(id).find(({ level }) => level === "warn");
-      assert.match(String(failed?.["message"]), /^StartContainer failed: .*\/no\/such\/program/);
-      assert.equal(failed?.["pod"], nameOf(subject));
+      const failed = await until("the failed start is in the log", () =>
+        grep(id).find(({ level }) => level === "warn"),
+      );
+      assert.match(String(failed["message"]), /^StartContainer failed: .*\/no\/such\/program/);
+      assert.equal(failed["pod"], nameOf(subject));
       await removePod(daemon, subject.id);
     }),
   );
@@ -156,9 +165,7 @@ describe("the log of the daemon", () => {
       const { daemon } = node;
       const subject = await openPod(daemon, pod({ network: NODE, ipc: NODE, pid: POD }));
       process.kill(await holderOf(daemon, subject.id), "SIGKILL");
-      const died = await until("the sandbox's death is told", () =>
-        grep(subject.id).find(({ message }) => message === "a sandbox died"),
-      );
+      const died = await written(subject.id, "a sandbox died");
       assert.equal(died["pod"], nameOf(subject));
       assert.match(String(died["reason"]), /./);
       await removePod(daemon, subject.id);
@@ -168,10 +175,9 @@ describe("the log of the daemon", () => {
   test("says what was pulled, and refusals with what was asked for", async () => {
     const { daemon } = node;
     await daemon.client.image.pullImage({ image: { image: busybox } });
-    const pulled = grep(busybox).filter(({ message }) => message === "PullImage");
-    const [first] = pulled;
-    assert.ok(Number(first?.["bytes"]) > 100_000, JSON.stringify(first));
-    assert.match(String(first?.["imageId"]), /^sha256:/);
+    const pulled = await written(busybox, "PullImage");
+    assert.ok(Number(pulled["bytes"]) > 100_000, JSON.stringify(pulled));
+    assert.match(String(pulled["imageId"]), /^sha256:/);
     const auth = { username: "me", password: secret };
     const image = { image: "registry.k8s.io/e2e/none:1" };
     const pullAs = (name: string): Promise<unknown> => {
@@ -179,9 +185,11 @@ describe("the log of the daemon", () => {
       return daemon.client.image.pullImage({ image, auth, sandboxConfig: { metadata } });
     };
     await assert.rejects(pullAs("web"));
-    const [failed] = grep(image.image).filter(({ level }) => level === "warn");
-    assert.match(String(failed?.["message"]), /^PullImage failed: /);
-    assert.equal(failed?.["pod"], "ns/web");
+    const failed = await until("the failed pull is in the log", () =>
+      grep(image.image).find(({ level }) => level === "warn"),
+    );
+    assert.match(String(failed["message"]), /^PullImage failed: /);
+    assert.equal(failed["pod"], "ns/web");
     await assert.rejects(pullAs("a\u001b[2J\nb\u009b1A"), failsWith(code.invalidArgument));
     assert.ok(served().lines.every(({ text }) => /^[\x20-\x7e]*$/.test(text)));
     assert.deepEqual(grep(secret), []);
@@ -204,7 +212,7 @@ describe("the log of the daemon", () => {
       await launchDaemon(daemon);
       const { exitCode } = await exited(daemon, id);
       assert.equal(exitCode, 5);
-      assert.equal(line(grep(id), "container ended")["pod"], nameOf(subject));
+      assert.equal((await written(id, "container ended"))["pod"], nameOf(subject));
       assert.equal((await containerStatus(daemon, id)).exitCode, 5);
       await removePod(daemon, subject.id);
     }),
