@@ -227,3 +227,22 @@ test("run() ends its operation whatever happens, and explains a failure by its s
   );
   assert.deepEqual(operations.views(), []);
 });
+
+test("observe() tells of operations as they begin and end, with their object and error", async () => {
+  const { operations } = begin();
+  const told: unknown[] = [];
+  operations.observe({
+    began: ({ name, object }) => told.push(["began", name, object]),
+    ended: ({ name }, { error }) => told.push(["ended", name, error?.includes("no room")]),
+  });
+  const options = { subject: "pod-b", timeoutMs: 1_000, log: silentLogger } as const;
+  await operations.run({ ...options, name: "stop-pod-sandbox" }, () => Promise.resolve());
+  const failing = { ...options, name: "run-pod-sandbox", object: "id-b" } as const;
+  await assert.rejects(operations.run(failing, () => Promise.reject(new Error("no room"))));
+  assert.deepEqual(told, [
+    ["began", "stop-pod-sandbox", "pod-b"],
+    ["ended", "stop-pod-sandbox", undefined],
+    ["began", "run-pod-sandbox", "id-b"],
+    ["ended", "run-pod-sandbox", true],
+  ]);
+});

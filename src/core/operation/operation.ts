@@ -1,7 +1,7 @@
 import { kindOf, RuntimeError, wrap } from "../../base/errors.ts";
 import type { Logger } from "../../base/logger.ts";
 import { type Clock, maxTimerMs } from "../../base/time.ts";
-import { OperationHistory, type StageMark } from "./history.ts";
+import { OperationHistory, type PastOperation, type StageMark } from "./history.ts";
 import type { CrashPoint, OperationName, Stage } from "./stages.ts";
 
 /**
@@ -51,6 +51,13 @@ export interface OperationView {
   readonly stages: readonly StageMark[];
 }
 
+/** Is told of operations as they begin and end. Its functions must not throw. */
+export interface OperationObserver {
+  /** Called in the asynchronous context of the call that begins the operation. */
+  readonly began?: (operation: RunningOperation) => void;
+  readonly ended?: (operation: RunningOperation, past: PastOperation) => void;
+}
+
 interface Options {
   readonly name: OperationName;
   readonly subject: string;
@@ -64,6 +71,8 @@ interface Options {
 export class RunningOperation implements Operation {
   readonly name: OperationName;
   readonly subject: string;
+  /** The id of its object in the history; the subject if it has no other. */
+  readonly object: string;
   readonly signal: AbortSignal;
   readonly log: Logger;
   readonly marks: StageMark[] = [];
@@ -71,7 +80,6 @@ export class RunningOperation implements Operation {
   readonly #timer: NodeJS.Timeout;
   readonly #faults: Faults;
   readonly #clock: Clock;
-  readonly #object: string;
   readonly #startedMs: number;
   /** The last workOn(), until the next stage begins. */
   #workingOn: StageMark | undefined;
@@ -90,7 +98,7 @@ export class RunningOperation implements Operation {
   ) {
     this.name = options.name;
     this.subject = options.subject;
-    this.#object = options.object ?? options.subject;
+    this.object = options.object ?? options.subject;
     this.log = options.log;
     this.#faults = deps.faults;
     this.#clock = deps.clock;
@@ -196,16 +204,16 @@ export class RunningOperation implements Operation {
     return explained;
   }
 
-  /** Adds the finished operation to the history. It failed if explain() was called. */
-  recordIn(history: OperationHistory): void {
-    history.add(this.#object, {
+  /** The finished operation, as the history keeps it. It failed if explain() was called. */
+  past(): PastOperation {
+    return {
       operation: this.name,
       subject: this.subject,
       startedMs: this.#startedMs,
       tookMs: this.#ageMs(),
       stages: this.marks,
       ...(this.#error === undefined ? {} : { error: this.#error }),
-    });
+    };
   }
 
   /** Ends the operation. */
@@ -220,6 +228,7 @@ export class Operations {
   /** The finished operations. */
   readonly history = new OperationHistory();
   readonly #running = new Set<RunningOperation>();
+  readonly #observers: OperationObserver[] = [];
   readonly #faults: Faults;
   readonly #clock: Clock;
   /** Set when the daemon exits: operations that begin afterwards are aborted at once. */
@@ -230,6 +239,11 @@ export class Operations {
     this.#clock = deps.clock;
   }
 
+  /** Tells `observer` of the operations that begin and end from now on. */
+  observe(observer: OperationObserver): void {
+    this.#observers.push(observer);
+  }
+
   /** Begins an operation. Dispose of it at its end (`using`). It is aborted after `timeoutMs`. */
   begin(options: Options): RunningOperation {
     const operation = new RunningOperation(options, {
@@ -237,10 +251,13 @@ export class Operations {
       clock: this.#clock,
       onEnd: (ended) => {
         this.#running.delete(ended);
-        ended.recordIn(this.history);
+        const past = ended.past();
+        this.history.add(ended.object, past);
+        for (const observer of this.#observers) observer.ended?.(ended, past);
       },
     });
     this.#running.add(operation);
+    for (const observer of this.#observers) observer.began?.(operation);
     if (this.#over !== undefined) operation.abort(this.#over);
     return operation;
   }
