@@ -203,6 +203,31 @@ static int64_t number_of(napi_env env, napi_value value) {
   return napi_get_value_int64(env, value, &number) == napi_ok ? number : -1;
 }
 
+/*
+ * JS: socketPeer(fd): [pid, uid]. The process that connected a unix stream socket, as it was then: unix(7), SO_PEERCRED.
+ * The pid is 0 for a process outside the pid namespace of this one.
+ */
+static napi_value socket_peer(napi_env env, napi_callback_info info) {
+  size_t argc = 1;
+  napi_value argv[1], result = NULL, number = NULL;
+  int32_t fd = -1;
+  if (napi_get_cb_info(env, info, &argc, argv, NULL, NULL) != napi_ok || argc < 1 ||
+      napi_get_value_int32(env, argv[0], &fd) != napi_ok) {
+    napi_throw_type_error(env, NULL, "want a descriptor");
+    return NULL;
+  }
+  struct ucred peer;
+  socklen_t length = sizeof peer;
+  if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &length) < 0)
+    return count_result(env, -1, "getsockopt");
+  napi_create_array_with_length(env, 2, &result);
+  napi_create_int64(env, peer.pid, &number);
+  napi_set_element(env, result, 0, number);
+  napi_create_int64(env, peer.uid, &number);
+  napi_set_element(env, result, 1, number);
+  return result;
+}
+
 /* JS: terminalResize(watch, rows * 65536 + columns): void. The processes of the terminal get SIGWINCH. */
 static napi_value terminal_resize(napi_env env, napi_callback_info info) {
   napi_value second[1];
@@ -360,6 +385,7 @@ napi_status sockets_init(napi_env env, napi_value exports) {
       {"socketConnectLoopback", socket_connect_loopback},
       {"socketError", socket_error},
       {"socketInNamespace", socket_in_namespace},
+      {"socketPeer", socket_peer},
       {"descriptorRead", descriptor_read},
       {"descriptorWrite", descriptor_write},
       {"terminalResize", terminal_resize},

@@ -8,22 +8,25 @@ import {
   PullImageRequestSchema,
   RunPodSandboxRequestSchema,
   StopContainerRequestSchema,
+  StopPodSandboxRequestSchema,
 } from "../gen/runtime/v1/api_pb.ts";
 import type { CriContext } from "./context.ts";
 import { imageSubjects, runtimeSubjects } from "./subjects.ts";
 
 const metadata = { name: "web", namespace: "default", uid: "u", attempt: 0 };
-const sandbox = { id: "5a4db0", config: { metadata } };
+const sandbox = { id: "5a4db0", config: { metadata }, state: { name: "stopped" } };
 const container = {
   id: "c0ffee",
   sandboxId: sandbox.id,
   config: { metadata: { name: "app", attempt: 0 } },
-  image: { shown: "docker.io/library/busybox:1" },
+  image: { shown: "docker.io/library/busybox:1", id: "sha256:1" },
+  state: { name: "running" },
 };
 
-const { createContainer, exec, runPodSandbox, stopContainer } = runtimeSubjects;
+const { createContainer, exec, runPodSandbox, stopContainer, stopPodSandbox } = runtimeSubjects;
 const { pullImage } = imageSubjects;
 assert.ok(createContainer && exec && runPodSandbox && stopContainer && pullImage);
+assert.ok(stopPodSandbox);
 
 /** What a store finds by a prefix of an id. */
 const storeOf = <T extends { readonly id: string }>(one: T) => ({
@@ -47,6 +50,7 @@ const whole = {
   containerName: "app",
   container: "c0ffee",
   image: "docker.io/library/busybox:1",
+  imageId: "sha256:1",
 };
 
 test("a call has its pod and container, also for a prefix of the id", () => {
@@ -55,10 +59,8 @@ test("a call has its pod and container, also for a prefix of the id", () => {
     ...whole,
     graceSeconds: 30,
   });
-  for (const containerId of ["", "unknown"]) {
-    const asked = stopContainer.asked({ ...request, containerId }, context);
-    assert.deepEqual(asked, { container: containerId, graceSeconds: 30 });
-  }
+  const none = stopContainer.asked({ ...request, containerId: "" }, context);
+  assert.deepEqual(none, { container: "", graceSeconds: 30 });
 });
 
 test("a create has its name, and then its id", () => {
@@ -100,4 +102,17 @@ test("long texts of a client are cut", () => {
   const name = { ...metadata, name: long };
   const run = create(RunPodSandboxRequestSchema, { config: { metadata: name } });
   assert.ok(JSON.stringify(runPodSandbox.asked(run, context)).length < 300);
+});
+
+test("a stop or removal that has nothing to do says so", () => {
+  const asked = (podSandboxId: string): unknown =>
+    stopPodSandbox.asked(create(StopPodSandboxRequestSchema, { podSandboxId }), context);
+  assert.deepEqual(asked("5a"), { pod: "default/web", sandbox: "5a4db0", already: "stopped" });
+  assert.deepEqual(asked("none"), { sandbox: "none", already: "removed" });
+  const stop = create(StopContainerRequestSchema, { containerId: "gone", timeout: 1n });
+  assert.deepEqual(stopContainer.asked(stop, context), {
+    container: "gone",
+    already: "removed",
+    graceSeconds: 1,
+  });
 });

@@ -33,8 +33,10 @@ export const runtimeSubjects: Subjects<typeof RuntimeService> = {
     }),
     got: ({ podSandboxId }) => ({ sandbox: podSandboxId }),
   },
-  stopPodSandbox: { asked: ({ podSandboxId }, context) => sandboxOf(podSandboxId, context) },
-  removePodSandbox: { asked: ({ podSandboxId }, context) => sandboxOf(podSandboxId, context) },
+  stopPodSandbox: {
+    asked: ({ podSandboxId }, context) => endOf(podSandboxId, context, "stopped"),
+  },
+  removePodSandbox: { asked: ({ podSandboxId }, context) => endOf(podSandboxId, context) },
   updatePodSandboxResources: {
     asked: ({ podSandboxId }, context) => sandboxOf(podSandboxId, context),
   },
@@ -55,11 +57,11 @@ export const runtimeSubjects: Subjects<typeof RuntimeService> = {
   startContainer: { asked: ({ containerId }, context) => containerOf(containerId, context) },
   stopContainer: {
     asked: ({ containerId, timeout }, context) => ({
-      ...containerOf(containerId, context),
+      ...containerEndOf(containerId, context, "exited"),
       graceSeconds: Number(timeout),
     }),
   },
-  removeContainer: { asked: ({ containerId }, context) => containerOf(containerId, context) },
+  removeContainer: { asked: ({ containerId }, context) => containerEndOf(containerId, context) },
   updateContainerResources: {
     asked: ({ containerId }, context) => containerOf(containerId, context),
   },
@@ -96,6 +98,34 @@ export const imageSubjects: Subjects<typeof ImageService> = {
   },
   removeImage: { asked: ({ image }) => ({ image: cut(image?.image ?? "") }) },
 };
+
+/**
+ * The fields of a sandbox that is to be stopped or removed. `already` says that the call has nothing to do: the sandbox
+ * has the state `end`, or it does not exist.
+ */
+function endOf(text: string, context: CriContext, end?: string): LogFields {
+  const already = alreadyIn(() => context.sandboxes.store.find(text), end);
+  return { ...sandboxOf(text, context), ...already };
+}
+
+/** The same for a container. */
+function containerEndOf(text: string, context: CriContext, end?: string): LogFields {
+  const already = alreadyIn(() => context.containers.store.find(text), end);
+  return { ...containerOf(text, context), ...already };
+}
+
+function alreadyIn(
+  find: () => { readonly state: { readonly name: string } } | undefined,
+  end: string | undefined,
+): LogFields {
+  try {
+    const state = find()?.state.name ?? "removed";
+    return state === "removed" || state === end ? { already: state } : {};
+  } catch {
+    // The call refuses an id that is empty or ambiguous.
+    return {};
+  }
+}
 
 /** A client may name an object by a prefix of its id, and one that there is not. */
 function sandboxOf(text: string, { sandboxes }: CriContext): LogFields {

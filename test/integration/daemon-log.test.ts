@@ -1,4 +1,5 @@
 /** The daemon's log: the lines about a pod, which its name and its ids select. */
+import { readFileSync } from "node:fs";
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
 import type { LogLine, TestDaemon } from "../support/daemon.ts";
@@ -10,6 +11,7 @@ import {
   exited,
   Node,
   openPod,
+  pidOf,
   type Pod,
   remove,
   runIn,
@@ -70,7 +72,7 @@ const nameOf = ({ config }: Pod): string =>
 
 describe("the log of the daemon", () => {
   test(
-    "describes the life of a pod in nine lines, with its name and its id",
+    "describes the life of a pod in eight lines and one per exec, with its name and its id",
     leakless(served, async () => {
       const { daemon } = node;
       const subject = await openPod(daemon, bare());
@@ -86,6 +88,9 @@ describe("the log of the daemon", () => {
       // A probe, which is not in the log of a healthy node.
       await exec(daemon, id, ["true"]);
       await stop(daemon, id);
+      await stop(daemon, id);
+      await stopPod(daemon, subject.id);
+      // As kubelet does until the pod is removed: a stop of what has stopped is not in the log.
       await stopPod(daemon, subject.id);
       await remove(daemon, id);
       await removePod(daemon, subject.id);
@@ -110,22 +115,65 @@ describe("the log of the daemon", () => {
           .slice(1)
           .filter((m) => !String(m).includes("Sandbox")),
       );
-      const name = config.metadata?.name;
       const whole = {
         pod: nameOf(subject),
         sandbox: subject.id,
-        containerName: name,
+        containerName: config.metadata?.name,
         container: id,
         image: busybox,
       };
       for (const message of ["StartContainer", "Exec", "container ended", "RemoveContainer"]) {
         assert.deepEqual({ ...line(lines, message), ...whole }, line(lines, message));
       }
-      const { command, tty } = line(lines, "Exec");
+      assert.match(String(line(lines, "StartContainer")["imageId"]), /^sha256:[0-9a-f]{64}$/);
+      const { command, tty, peer, peerPid, peerUid } = line(lines, "Exec");
       assert.deepEqual([command, tty], [["sh", "-c", "echo hello"], false]);
+      const name = readFileSync("/proc/self/comm", "utf8").trimEnd();
+      assert.deepEqual([peer, peerPid, peerUid], [name, process.pid, 0]);
       const { exitCode, reason } = line(lines, "container ended");
       assert.deepEqual([exitCode, reason], [137, "Error"]);
       assert.deepEqual(grep(secret), []);
+    }),
+  );
+
+  test(
+    "tells the story of a night by the pod's name, and by its id",
+    leaklessAcross(served, async () => {
+      const { daemon } = node;
+      const subject = await openPod(daemon, bare());
+      const attempt = (count: number): { readonly metadata: object } => ({
+        metadata: { name: "app", attempt: count },
+      });
+      const limited = { linux: { resources: { memoryLimitInBytes: 16n << 20n } } };
+      const first = await runIn(subject, script("tail /dev/zero", { ...attempt(0), ...limited }));
+      await exited(daemon, first);
+      const second = await runIn(subject, script("sleep 300", attempt(1)));
+      await daemon.stop();
+      await launchDaemon(daemon);
+      await daemon.client.runtime.exec({ containerId: second, cmd: ["id"], stdout: true });
+      process.kill(await pidOf(daemon, second), "SIGKILL");
+      await exited(daemon, second);
+      await removePod(daemon, subject.id);
+
+      await written(subject.id, "RemovePodSandbox");
+      const attempts = [first, second];
+      const story = grep(subject.id).map(({ message, container, exitCode, reason }) => [
+        message,
+        ...(typeof container === "string" ? [attempts.indexOf(container)] : []),
+        ...(exitCode === undefined ? [] : [exitCode, reason]),
+      ]);
+      assert.deepEqual(story, [
+        ["RunPodSandbox"],
+        ["CreateContainer", 0],
+        ["StartContainer", 0],
+        ["container ended", 0, 137, "OOMKilled"],
+        ["CreateContainer", 1],
+        ["StartContainer", 1],
+        ["Exec", 1],
+        ["container ended", 1, 137, "Error"],
+        ["RemovePodSandbox"],
+      ]);
+      assert.deepEqual(grep(nameOf(subject)), grep(subject.id));
     }),
   );
 

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 import { isKind, RuntimeError } from "../../base/errors.ts";
-import { silentLogger } from "../../base/logger.ts";
+import { type Logger, silentLogger } from "../../base/logger.ts";
 import {
   crashPoints,
   type Faults,
@@ -228,7 +228,7 @@ test("run() ends its operation whatever happens, and explains a failure by its s
   assert.deepEqual(operations.views(), []);
 });
 
-test("observe() tells of operations as they begin and end, with their object and error", async () => {
+test("observe() reports operations as they begin and end, with their object and error", async () => {
   const { operations } = begin();
   const told: unknown[] = [];
   operations.observe({
@@ -244,5 +244,24 @@ test("observe() tells of operations as they begin and end, with their object and
     ["ended", "stop-pod-sandbox", undefined],
     ["began", "run-pod-sandbox", "id-b"],
     ["ended", "run-pod-sandbox", true],
+  ]);
+});
+
+test("each stage is a line of the log at debug level", async () => {
+  const operations = new Operations({
+    faults: noFaults,
+    clock: { nowMs: () => 0, nowNs: () => 0n },
+  });
+  const lines: unknown[] = [];
+  const log: Logger = { ...silentLogger, debug: (...line) => void lines.push(line) };
+  const options = { subject: "web_default_u_0", timeoutMs: 1_000, log } as const;
+  await operations.run({ ...options, name: "run-pod-sandbox" }, async (operation) => {
+    await operation.enter("network-plugin-done", "bridge");
+    await operation.undoing("write-record");
+  });
+  const common = { operation: "run-pod-sandbox", subject: "web_default_u_0", atMs: 0 };
+  assert.deepEqual(lines, [
+    ["stage", { ...common, stage: "network-plugin-done", detail: "bridge" }],
+    ["stage", { ...common, stage: "write-record" }],
   ]);
 });

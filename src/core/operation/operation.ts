@@ -51,7 +51,7 @@ export interface OperationView {
   readonly stages: readonly StageMark[];
 }
 
-/** Is told of operations as they begin and end. Its functions must not throw. */
+/** Observes operations as they begin and end. Its functions must not throw. */
 export interface OperationObserver {
   /** Called in the asynchronous context of the call that begins the operation. */
   readonly began?: (operation: RunningOperation) => void;
@@ -123,7 +123,7 @@ export class RunningOperation implements Operation {
     this.signal.throwIfAborted();
     const atMs = this.#ageMs();
     this.#workingOn = undefined;
-    this.marks.push(detail === undefined ? { stage, atMs } : { stage, atMs, detail });
+    this.#mark(detail === undefined ? { stage, atMs } : { stage, atMs, detail });
     await this.#faults.at(`${this.name}/${stage}` as CrashPoint, this.signal);
     this.signal.throwIfAborted();
   }
@@ -135,7 +135,7 @@ export class RunningOperation implements Operation {
   async undoing(stage: Stage): Promise<void> {
     this.#failedAt ??= this.view();
     this.#workingOn = undefined;
-    this.marks.push({ stage, atMs: this.#ageMs() });
+    this.#mark({ stage, atMs: this.#ageMs() });
     const patience = new AbortController();
     const timer = setTimeout(() => {
       patience.abort(new RuntimeError("deadline-exceeded", `took longer than ${undoMs / 1000} s`));
@@ -167,6 +167,11 @@ export class RunningOperation implements Operation {
         signal.removeEventListener("abort", onAbort);
       },
     };
+  }
+
+  #mark(mark: StageMark): void {
+    this.marks.push(mark);
+    this.log.debug("stage", { operation: this.name, subject: this.subject, ...mark });
   }
 
   /** The current stage. */
@@ -239,7 +244,7 @@ export class Operations {
     this.#clock = deps.clock;
   }
 
-  /** Tells `observer` of the operations that begin and end from now on. */
+  /** Calls `observer` for operations that begin or end from now on. */
   observe(observer: OperationObserver): void {
     this.#observers.push(observer);
   }

@@ -51,3 +51,21 @@ test("CallLog says of a call what was noted, also where it failed", () => {
     ["debug", "ExecSync", { call: 4, ...facts }],
   ]);
 });
+
+test("CallLog names the process that called, and logs what changed nothing at debug level", () => {
+  lines.length = 0;
+  const calls = new CallLog(log);
+  const peer = { pid: 7, uid: 0, name: "crictl" };
+  const stop = call("StopPodSandbox");
+  const again = call("StopPodSandbox");
+  calls.ended({ ...stop, peer }, end());
+  calls.note(again, { already: "stopped" });
+  calls.ended(again, end());
+  assert.deepEqual(
+    lines.map(([level, , fields]) => [level, fields?.["peer"], fields?.["peerPid"]]),
+    [
+      ["info", "crictl", 7],
+      ["debug", undefined, undefined],
+    ],
+  );
+});

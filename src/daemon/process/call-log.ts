@@ -5,7 +5,10 @@ import { grpcOk } from "../../wire/grpc/status.ts";
 // What kubelet polls every second or so, and its probes: a line for each would hide the others.
 const polling = /\/(List|Stream)\w*$|(Status|Stats|Version|RuntimeConfig|FsInfo|ExecSync)$/;
 
-/** Logs one line for each call, when it ends; polling calls only at debug level. */
+/**
+ * Logs one line for each call, when it ends. Polling calls are logged only at debug level, as are calls with the field
+ * `already`, which changed nothing: kubelet repeats StopPodSandbox until the pod is removed.
+ */
 export class CallLog {
   readonly #log: Logger;
   readonly #fields = new WeakMap<Call, LogFields>();
@@ -23,9 +26,17 @@ export class CallLog {
   ended(call: Call, end: CallEnd): void {
     const method = call.method.slice(call.method.lastIndexOf("/") + 1);
     const ms = Math.round(end.durationMs * 10) / 10;
-    const fields = { ...this.#fields.get(call), call: call.id, code: end.code, ms };
+    const noted = this.#fields.get(call);
+    const fields = { ...noted, call: call.id, ...peerOf(call), code: end.code, ms };
     if (end.code !== grpcOk) this.#log.warn(`${method} failed: ${end.message}`, fields);
-    else if (polling.test(call.method)) this.#log.debug(method, fields);
+    else if (polling.test(call.method) || noted?.["already"] !== undefined)
+      this.#log.debug(method, fields);
     else this.#log.info(method, fields);
   }
+}
+
+/** Who called: the name, pid and uid of the process. */
+function peerOf({ peer }: Call): LogFields {
+  if (peer === undefined) return {};
+  return { ...(peer.name === "" ? {} : { peer: peer.name }), peerPid: peer.pid, peerUid: peer.uid };
 }

@@ -14,7 +14,10 @@ test("LiveConfig.reload() uses the level of the log, and says what waits for a r
   live.reload(() => parseConfig('root = "/elsewhere"\n[log]\nlevel = "debug"\n', "d.toml"), log);
   assert.equal(live.value.log.level, "debug");
   assert.equal(live.value.root, "/var/lib/davit");
-  assert.match(told[0] ?? "", /^reloaded the configuration {"changed":\["log\.level"\]}$/);
+  assert.match(
+    told[0] ?? "",
+    /^reloaded the configuration {"cause":"SIGHUP","changed":\["log\.level"\]}$/,
+  );
   assert.match(told[1] ?? "", /when davit restarts; pods keep running {"keys":\["root"\]}$/);
 
   told.length = 0;

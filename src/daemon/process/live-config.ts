@@ -37,7 +37,7 @@ export class LiveConfig {
     const used = keys.filter((key) => liveKeys.has(key));
     const waiting = keys.filter((key) => !liveKeys.has(key));
     this.#config = { ...this.#config, log: next.log };
-    log.info("reloaded the configuration", { changed: used });
+    log.info("reloaded the configuration", { cause: "SIGHUP", changed: used });
     if (waiting.length > 0) {
       log.warn("these settings take effect when davit restarts; pods keep running", {
         keys: waiting,

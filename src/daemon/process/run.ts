@@ -9,8 +9,9 @@ import { gidOf } from "../../config/group.ts";
 import type { SandboxController } from "../../core/sandbox/index.ts";
 import { type CriContext, criMethods, toStatus } from "../../cri/index.ts";
 import { errnoCode, systemError } from "../../base/system-error.ts";
-import { lockFile } from "../../linux/file/index.ts";
+import { type FileLock, lockFile } from "../../linux/file/index.ts";
 import { notifyService } from "../../linux/host/index.ts";
+import { peerOf } from "../../linux/stream/index.ts";
 import { GrpcServer } from "../../wire/grpc/server.ts";
 import { StartupGate } from "./startup-gate.ts";
 import type { Built, ControllerParts } from "../build/build.ts";
@@ -66,9 +67,8 @@ export async function runDaemon(config: Config, options: DaemonOptions): Promise
   const log = options.log ?? openLog(stderrSink(), () => live.value.log.level);
   const { env, pid } = process;
   const service = undo.use(new ServiceManager({ env, pid, send: notifyService, log }));
-  for (const key of ["root", "state"] as const) {
-    undo.use(await takeDirectory(key, config[key], log));
-  }
+  const root = undo.use(await takeDirectory("root", config.root, log));
+  undo.use(await takeDirectory("state", config.state, log));
 
   // They are closed after the server, whose calls use them.
   const parts = undo.use(new AsyncDisposableStack());
@@ -87,7 +87,11 @@ export async function runDaemon(config: Config, options: DaemonOptions): Promise
   await server.listen(config.server.listen, { mode: 0o660, ...(gid === undefined ? {} : { gid }) });
   undo.defer(() => server.stop(graceMs));
   undo.use(cri);
-  log.info("serving", { socket: config.server.listen, version, pid });
+  const lastRun = root.last === "ended" ? "ended without a stop" : "stopped";
+  log.info("serving", {
+    ...{ socket: config.server.listen, version, pid },
+    ...(root.last === undefined ? {} : { lastRun }),
+  });
   service.starting("restoring what the last run left");
 
   // For tests, see CONTRIBUTING.md: faults at named points, and the id of another boot.
@@ -153,6 +157,7 @@ function serverOf(
     maxMessageBytes: server.maxMessageBytes,
     callBudgetMs: tuning.callBudgetMs,
     toStatus,
+    peerOf,
     logger: log,
     onCall: (call) => {
       const ended = calls.begin(call);
@@ -208,7 +213,7 @@ async function takeDirectory(
   key: "root" | "state",
   directory: string,
   log: Logger,
-): Promise<Disposable> {
+): Promise<Pick<FileLock, "last"> & Disposable> {
   try {
     await makeDirectory(directory);
     return takeLock(directory);
@@ -218,7 +223,7 @@ async function takeDirectory(
       // What runs must still be served; the lock on the state directory excludes a second daemon.
       const advice = "no pod, container or image can be made until it is mounted read-write";
       log.error(`the file system of root "${directory}" is read-only; ${advice}`);
-      return { [Symbol.dispose]: () => undefined };
+      return { last: undefined, [Symbol.dispose]: () => undefined };
     }
     const todo = isKind(error, "resource-exhausted") ? "free space there" : "make it writable";
     throw new RuntimeError(
@@ -254,7 +259,7 @@ async function makeDirectory(directory: string): Promise<void> {
   }
 }
 
-function takeLock(directory: string): Disposable {
+function takeLock(directory: string): FileLock {
   const path = join(directory, "davit.lock");
   const lock = lockFile(path);
   if (lock !== undefined) return lock;

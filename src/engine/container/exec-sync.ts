@@ -7,6 +7,7 @@ import {
   runningContainer,
   runtimeOf,
 } from "./context.ts";
+import { containerSubject } from "../lifecycle/subjects.ts";
 
 /**
  * Runs a command in a running container and returns its output and exit code. A command that takes
@@ -25,14 +26,14 @@ export async function execSync(
   const container = runningContainer(context, input.containerId, "exec in");
   checkCommand(container.id, input.command);
   context.prewarmCgroupMigration();
-  const { id, sandboxId } = container;
+  const { id } = container;
   const { timeoutSeconds } = input;
   return context.operations.run(
     {
       name: "exec-sync",
       subject: id,
       timeoutMs: timeoutSeconds > 0n ? Number(timeoutSeconds) * 1000 : maxTimerMs,
-      log: context.log.with({ container: id, sandbox: sandboxId }),
+      log: context.log.with(containerSubject(container, context.sandboxes)),
     },
     async (operation) => {
       using _caller = operation.follow(caller);

@@ -3,6 +3,7 @@ import type { Container } from "../../core/container/index.ts";
 import type { RunningOperation } from "../../core/operation/index.ts";
 import { type ContainerContext, runtimeOf } from "./context.ts";
 import { endById } from "./stop.ts";
+import { containerSubject } from "../lifecycle/subjects.ts";
 
 /**
  * Removes a container and kills it first if it is running. Its log stays, it belongs to kubelet.
@@ -35,7 +36,7 @@ export async function removeContainerById(
         name: "remove-container",
         subject: id,
         timeoutMs: context.times.endMs,
-        log: context.log.with({ container: id, sandbox: container.sandboxId }),
+        log: context.log.with(containerSubject(container, context.sandboxes)),
       },
       (operation) => takeApart(context, container, operation),
     ),

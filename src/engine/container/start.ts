@@ -3,6 +3,7 @@ import type { Container } from "../../core/container/index.ts";
 import type { RunningOperation } from "../../core/operation/index.ts";
 import { type ContainerContext, runtimeOf, specSubject } from "./context.ts";
 import { watchContainer } from "./watch.ts";
+import { containerSubject } from "../lifecycle/subjects.ts";
 
 // The exit code of a failed start, as with containerd.
 const startErrorCode = 128;
@@ -27,7 +28,7 @@ export async function startContainer(
     name: "start-container",
     subject: id,
     timeoutMs: context.times.startMs,
-    log: context.log.with({ container: id, sandbox: container.sandboxId }),
+    log: context.log.with(containerSubject(container, context.sandboxes)),
   });
   // Stop and Remove do not wait for the lock. They abort this operation.
   using _abortable = context.cancellable.add(id, operation);

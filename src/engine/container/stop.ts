@@ -7,6 +7,7 @@ import { parseSignal } from "../../oci-spec/index.ts";
 import type { RunningOperation } from "../../core/operation/index.ts";
 import { type ContainerContext, runtimeOf } from "./context.ts";
 import { recordExit, adoptProcess } from "./watch.ts";
+import { containerSubject } from "../lifecycle/subjects.ts";
 
 // How long a stop waits for a start that it has aborted.
 const giveUpMs = 5_000;
@@ -53,7 +54,7 @@ export async function endById(
       name: "stop-container",
       subject: id,
       timeoutMs: Math.max(graceMs, 0) + context.times.endMs,
-      log: context.log.with({ container: id }),
+      log: context.log.with(containerSubject(container, context.sandboxes)),
     },
     (operation) => end(context, container, graceMs, operation),
   );

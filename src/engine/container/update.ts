@@ -9,6 +9,7 @@ import type { RunningOperation } from "../../core/operation/index.ts";
 import { buildOrUndo } from "../lifecycle/inflight-creates.ts";
 import { type ContainerContext, runtimeOf } from "./context.ts";
 import { adoptProcess } from "./watch.ts";
+import { containerSubject } from "../lifecycle/subjects.ts";
 
 /**
  * Changes the resources of a container. Fields that are 0 or empty in the request do not change.
@@ -43,7 +44,7 @@ export async function updateContainerResources(
     name: "update-container-resources",
     subject: id,
     timeoutMs: context.times.endMs,
-    log: context.log.with({ container: id, sandbox: container.sandboxId }),
+    log: context.log.with(containerSubject(container, context.sandboxes)),
   });
   using _caller = operation.follow(caller);
   // Stop and Remove do not wait for the lock. They abort this operation.

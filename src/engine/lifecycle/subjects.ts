@@ -17,7 +17,7 @@ export function sandboxSubject({ id, config }: Pick<Sandbox, "id" | "config">): 
   return { pod: podName(config.metadata), sandbox: id };
 }
 
-/** The container's pod, name, id and image. */
+/** The container's pod, name and id, and the name and id of its image. */
 export function containerSubject(
   container: Pick<Container, "id" | "sandboxId" | "config" | "image">,
   sandboxes: { peek(id: string): Sandbox | undefined },
@@ -29,5 +29,6 @@ export function containerSubject(
     containerName: config.metadata?.name ?? "",
     container: id,
     image: image.shown,
+    imageId: image.id,
   };
 }

@@ -2,6 +2,7 @@ import { beforeAbort } from "../../base/wait.ts";
 import type { RunningOperation } from "../../core/operation/index.ts";
 import { controllerOf, otherCgroups, type SandboxContext } from "./context.ts";
 import { stopLocked } from "./stop.ts";
+import { sandboxSubject } from "../lifecycle/subjects.ts";
 
 /**
  * Removes the sandbox: stops it if necessary, releases its resources and deletes its record.
@@ -23,14 +24,15 @@ export async function removeSandbox(
   caller?: AbortSignal,
 ): Promise<void> {
   using _turn = await context.locks.acquire(id, caller);
-  if (context.store.peek(id) === undefined) return;
+  const sandbox = context.store.peek(id);
+  if (sandbox === undefined) return;
   await context.failedTeardowns.track(id, () =>
     context.operations.run(
       {
         name: "remove-pod-sandbox",
         subject: id,
         timeoutMs: context.times.stopMs,
-        log: context.log.with({ sandbox: id }),
+        log: context.log.with(sandboxSubject(sandbox)),
       },
       (operation) => takeApart(context, id, operation),
     ),

@@ -2,6 +2,7 @@ import { beforeAbort } from "../../base/wait.ts";
 import type { RunningOperation } from "../../core/operation/index.ts";
 import type { Sandbox } from "../../core/sandbox/index.ts";
 import { controllerOf, type SandboxContext } from "./context.ts";
+import { sandboxSubject } from "../lifecycle/subjects.ts";
 
 /**
  * Kills the sandbox's processes and removes its network. The sandbox stays listed, NOTREADY.
@@ -32,7 +33,7 @@ export async function stopLocked(context: SandboxContext, id: string): Promise<v
       name: "stop-pod-sandbox",
       subject: id,
       timeoutMs: context.times.stopMs,
-      log: context.log.with({ sandbox: id }),
+      log: context.log.with(sandboxSubject(sandbox)),
     },
     (operation) => endAndRelease(context, sandbox, operation),
   );

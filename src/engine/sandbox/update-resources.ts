@@ -9,6 +9,7 @@ import {
 } from "../../core/sandbox/index.ts";
 import { buildOrUndo } from "../lifecycle/inflight-creates.ts";
 import { controllerOf, type SandboxContext } from "./context.ts";
+import { sandboxSubject } from "../lifecycle/subjects.ts";
 
 /**
  * Changes the pod-wide resources and overhead of a sandbox: writes them to the pod's cgroup if davit
@@ -39,7 +40,7 @@ export async function updatePodSandboxResources(
     subject: id,
     // A stop or a removal of the sandbox waits for it.
     timeoutMs: context.times.statusMs * 5,
-    log: context.log.with({ sandbox: id }),
+    log: context.log.with(sandboxSubject(sandbox)),
   });
   using _caller = operation.follow(caller);
   const onStuck = (what: string, error: unknown): void => {

@@ -31,6 +31,7 @@ describe("lockFile()", () => {
 
     using lock = lockFile(path);
     assert.equal(lock?.path, path);
+    assert.equal(lock.last, "ended");
     assert.equal(readFileSync(path, "utf8"), `${process.pid}\n`);
     assert.equal(statSync(path).mode & 0o777, 0o600);
   });
@@ -38,11 +39,12 @@ describe("lockFile()", () => {
   test("is not inherited by a child", async () => {
     const path = join(dir, "inherited.lock");
     const lock = lockFile(path);
+    assert.deepEqual([lock?.path, lock?.last], [path, undefined]);
     const child = spawnChild({ file: "/bin/sleep", args: ["60"], env: {} });
     lock?.[Symbol.dispose]();
     lock?.[Symbol.dispose]();
     using again = lockFile(path);
-    assert.notEqual(again, undefined);
+    assert.equal(again?.last, "released");
     child.kill(9);
     await child.exited;
   });

@@ -7,4 +7,5 @@ export {
   openFifoReader,
   openFifoWriter,
 } from "./fifo.ts";
+export { peerOf, type SocketPeer } from "./peer.ts";
 export { ConsoleSocket, connectLoopback, connectPackets } from "./sockets.ts";

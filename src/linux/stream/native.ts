@@ -17,6 +17,7 @@ interface Calls {
   socketEnd(watch: NativeWatch): void;
   socketConnectLoopback(watch: NativeWatch, port: number): boolean;
   socketError(watch: NativeWatch): void;
+  socketPeer(fd: number): readonly [pid: number, uid: number];
   socketInNamespace(net: string | null, ipv6: boolean): number;
   descriptorRead(watch: NativeWatch, bytes: Uint8Array): number;
   descriptorWrite(watch: NativeWatch, bytes: Uint8Array): number;
@@ -80,6 +81,15 @@ export function receiveDescriptor(watch: NativeWatch, doing: string): number | u
 /** Shuts down the sending direction (shutdown(2)). */
 export function endSocket(watch: NativeWatch): void {
   callNative(() => calls().socketEnd(watch), "end socket");
+}
+
+/**
+ * The process that connected a unix stream socket, and its user, as they were then (unix(7), SO_PEERCRED). The pid is 0
+ * for a process outside this pid namespace. ENOTSOCK, EBADF.
+ */
+export function socketPeer(fd: number): { readonly pid: number; readonly uid: number } {
+  const [pid, uid] = callNative(() => calls().socketPeer(fd), "read the peer of a socket");
+  return { pid, uid };
 }
 
 /**

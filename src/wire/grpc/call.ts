@@ -1,3 +1,11 @@
+/** The process at the other end of a connection, as it was when it connected. */
+export interface Peer {
+  readonly pid: number;
+  readonly uid: number;
+  /** The name that the process gave itself; empty if it is not known. */
+  readonly name: string;
+}
+
 /** The call, as its handler sees it. */
 export interface Call {
   /** Path of the method, such as `/runtime.v1.RuntimeService/Version`. */
@@ -14,6 +22,8 @@ export interface Call {
   readonly deadline?: number;
   /** When the call was received, in milliseconds since the epoch. */
   readonly startedAt: number;
+  /** Who called; undefined if the server does not know. */
+  readonly peer?: Peer | undefined;
 }
 
 /** A method with one request and one response. */

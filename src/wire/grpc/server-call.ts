@@ -3,7 +3,7 @@ import { performance } from "node:perf_hooks";
 import { messageOf, RuntimeError } from "../../base/errors.ts";
 import type { Logger } from "../../base/logger.ts";
 import { maxTimerMs } from "../../base/time.ts";
-import type { Call, CallEnd, Method, ServerStreamMethod } from "./call.ts";
+import type { Call, CallEnd, Method, Peer, ServerStreamMethod } from "./call.ts";
 import { encodeStatusMessage, MessageReader, tooLarge, writeMessage } from "./codec.ts";
 import { type GrpcStatus, grpcCodeOfKind, grpcOk } from "./status.ts";
 import type { CallScheduler } from "./call-scheduler.ts";
@@ -27,6 +27,7 @@ export interface CallFacts {
   readonly method: Method;
   /** How long the client waits, in milliseconds; undefined: forever. */
   readonly timeoutMs: number | undefined;
+  readonly peer: Peer | undefined;
 }
 
 // Without `date`: no client uses it, and it would cost 30 bytes and a formatted string for each call. Node.js need
@@ -81,6 +82,7 @@ export class ServerCall implements Call {
   readonly id: number;
   readonly startedAt = Date.now();
   readonly deadline?: number;
+  readonly peer: Peer | undefined;
 
   readonly #stream: CallStream;
   readonly #host: CallHost;
@@ -107,6 +109,7 @@ export class ServerCall implements Call {
     this.#target = facts.method;
     this.method = facts.path;
     this.id = facts.id;
+    this.peer = facts.peer;
     this.#reader = new MessageReader(host.maxMessageBytes);
     if (facts.timeoutMs !== undefined) {
       this.deadline = this.startedAt + facts.timeoutMs;

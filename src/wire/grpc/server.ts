@@ -17,7 +17,7 @@ import type { Logger } from "../../base/logger.ts";
 import { within } from "../../base/wait.ts";
 import { PendingConnections } from "../pending-connections.ts";
 import { listenUnix, type UnixListener, type UnixListenOptions } from "../unix-socket.ts";
-import type { Call, CallEnd, Method } from "./call.ts";
+import type { Call, CallEnd, Method, Peer } from "./call.ts";
 import { parseTimeout } from "./codec.ts";
 import { type CallHost, respondTrailersOnly, ServerCall } from "./server-call.ts";
 import { type GrpcStatus, grpcCodeOfKind } from "./status.ts";
@@ -39,6 +39,8 @@ export interface GrpcServerOptions {
   readonly logger: Logger;
   /** Called at the start of each call to a known method. The function that it returns is called at the end. */
   readonly onCall?: (call: Call) => ((end: CallEnd) => void) | undefined;
+  /** Identifies the peer of a socket by its descriptor. Without it, calls have no `peer`. */
+  readonly peerOf?: ((fd: number) => Peer | undefined) | undefined;
   /** A client that does not complete the HTTP/2 connection preface in this time is disconnected; 10 s. */
   readonly prefaceTimeoutMs?: number;
 }
@@ -101,6 +103,8 @@ export class GrpcServer {
   /** Those of them that have made no call yet, the oldest first. */
   readonly #withoutCall = new Set<ServerHttp2Session>();
   readonly #sockets = new Set<Socket>();
+  readonly #peers = new WeakMap<object, Peer>();
+  readonly #peerOf: GrpcServerOptions["peerOf"];
   #listener: UnixListener | undefined;
   #calls = 0;
   #stopping: Promise<void> | undefined;
@@ -109,6 +113,7 @@ export class GrpcServer {
     this.#methods = options.methods;
     this.#services = new Set([...options.methods.keys()].map(serviceOf));
     this.#logger = options.logger;
+    this.#peerOf = options.peerOf;
     this.#pending = new PendingConnections({
       maxCount: maxPending,
       timeoutMs: options.prefaceTimeoutMs ?? 10_000,
@@ -176,6 +181,9 @@ export class GrpcServer {
 
   #addSession(session: ServerHttp2Session): void {
     this.#sessions.add(session);
+    const fd = descriptorOf(session);
+    const peer = fd === undefined ? undefined : this.#peerOf?.(fd);
+    if (peer !== undefined) this.#peers.set(session, peer);
     session.setLocalWindowSize(connectionWindowBytes);
     this.#pending.add(session);
     session.once("remoteSettings", () => this.#admit(session));
@@ -244,7 +252,8 @@ export class GrpcServer {
       return;
     }
     this.#calls += 1;
-    new ServerCall(stream, { id: this.#calls, path, method, timeoutMs }, this.#host);
+    const peer = stream.session === undefined ? undefined : this.#peers.get(stream.session);
+    new ServerCall(stream, { id: this.#calls, path, method, timeoutMs, peer }, this.#host);
   }
 
   #unimplemented(path: string): GrpcStatus {
@@ -254,6 +263,15 @@ export class GrpcServer {
       : `call "${shown}": no such service; the server has ${[...this.#services].join(", ")}`;
     return { code: grpcCodeOfKind.unimplemented, message };
   }
+}
+
+/**
+ * The descriptor of a session's connection.
+ * NOTE(node): it is a property of the libuv handle of a socket, which has no public name.
+ */
+function descriptorOf(session: ServerHttp2Session): number | undefined {
+  const { _handle: handle } = session.socket as { readonly _handle?: { readonly fd?: number } };
+  return typeof handle?.fd === "number" && handle.fd >= 0 ? handle.fd : undefined;
 }
 
 function ignore(): void {
