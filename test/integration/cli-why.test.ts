@@ -1,6 +1,6 @@
 /** davit why and davit inflight against a real daemon: past operations and those in progress. */
 import assert from "node:assert/strict";
-import { mkdtempSync, rmSync } from "node:fs";
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { after, before, describe, test } from "node:test";
@@ -81,12 +81,35 @@ describe("davit why", () => {
     assert.equal(text.split("no-such-program").length - 1, 1);
   });
 
-  test("knows the state after a restart, and says that it knows nothing else", async () => {
+  for (const how of ["stop", "kill -9"]) {
+    test(`shows the same operations after a restart by ${how}`, async () => {
+      const operations = async (): Promise<readonly string[]> =>
+        (await davit.done("why", pod.id))
+          .split("\n")
+          // Without the ages.
+          .map((line) => line.replace(/, [^,]* ago/g, ""));
+      const before = await operations();
+      assert.ok(before.some((line) => /^ {2}run pod sandbox {2}/.test(line)));
+      const written = path.join(node.daemon.paths.root, "history", "operations.jsonl");
+      await until("the operations are written", () =>
+        readFileSync(written, "utf8").includes('"stop-container"'),
+      );
+      if (how === "stop") await node.daemon.stop();
+      else await node.daemon.kill9();
+      await launchDaemon(node.daemon);
+      await until("the history is read", async () => (await operations()).length >= before.length);
+      assert.deepEqual(await operations(), before);
+    });
+  }
+
+  test("does without a history that is damaged", async () => {
     await node.daemon.stop();
+    const file = path.join(node.daemon.paths.root, "history", "operations.jsonl");
+    writeFileSync(file, "\0\0\0{}\n[1]\n".repeat(100));
     await launchDaemon(node.daemon);
     const text = await davit.done("why", pod.id);
     assert.match(text, /^pod .* ready, /);
-    assert.match(text, /no operations since the start of the server/);
+    assert.match(text, /no operations are known/);
   });
 });
 

@@ -31,8 +31,8 @@ export const why: Command = {
   details:
     "Shows the state and its reason, the past operations as a waterfall of stages, the operation in progress\n" +
     "with its network plugin, and failures. For a pod that is being created or failed to be created, shows the\n" +
-    "operations with its name. Only davit keeps a history, until it restarts; other servers report only\n" +
-    "the state.",
+    "operations with its name. Only davit keeps a history, also over restarts; other servers report only the\n" +
+    "state.",
   operands: [{ name: "OBJECT", complete: "pod-or-container" }],
   options: {},
   examples: [
@@ -179,7 +179,7 @@ function section(
   const past = readHistory(history);
   const heading = `${title}  ${facts.filter((fact) => fact !== "").join(", ")}\n`;
   if (past === undefined) return `${heading}  this server does not report a history\n`;
-  if (past.length === 0) return `${heading}  no operations since the start of the server\n`;
+  if (past.length === 0) return `${heading}  no operations are known\n`;
   return heading + indent(waterfalls(past, style));
 }
 

@@ -59,3 +59,25 @@ test("OperationHistory evicts failed creates before existing objects", () => {
   assert.deepEqual(history.of("failed0"), []);
   assert.deepEqual(names(history, "failed8"), ["run-pod-sandbox no"]);
 });
+
+test("OperationHistory puts what it restores before what it has", () => {
+  const history = new OperationHistory({ objects: 2, removed: 1 });
+  history.add("a", past("stop-container", " now"));
+  history.restore([
+    { object: "gone", past: past("run-pod-sandbox") },
+    { object: "b", past: past("run-pod-sandbox") },
+    { object: "a", past: past("create-container") },
+    { object: "a", past: past("start-container", " before") },
+  ]);
+  assert.deepEqual(names(history, "a"), [
+    "create-container",
+    "start-container before",
+    "stop-container now",
+  ]);
+  assert.deepEqual(names(history, "b"), ["run-pod-sandbox"]);
+  assert.deepEqual(history.of("gone"), []);
+  assert.deepEqual(
+    history.failures().map(({ error }) => error),
+    [" before", " now"],
+  );
+});

@@ -20,6 +20,12 @@ export interface PastOperation {
   readonly error?: string;
 }
 
+/** An operation, and the id of its object. */
+export interface HistoryEntry {
+  readonly object: string;
+  readonly past: PastOperation;
+}
+
 /** The number of operations that are kept for each object. */
 const perObject = 12;
 
@@ -35,14 +41,13 @@ interface Limits {
 
 /**
  * The operations on each object, which explain its state. It is in memory and bounded: it has all
- * existing pods and containers of a node, and the most recently removed ones. It is lost at a restart of
- * the daemon.
+ * existing pods and containers of a node, and the most recently removed ones.
  */
 export class OperationHistory {
   readonly #limits: Limits;
-  readonly #objects = new Map<string, PastOperation[]>();
-  readonly #removed = new Map<string, PastOperation[]>();
-  readonly #failed: PastOperation[] = [];
+  #objects = new Map<string, PastOperation[]>();
+  #removed = new Map<string, PastOperation[]>();
+  #failed: PastOperation[] = [];
 
   constructor(limits: Limits = { objects: 2_000, removed: 100 }) {
     this.#limits = limits;
@@ -54,8 +59,7 @@ export class OperationHistory {
       this.#failed.push(past);
       if (this.#failed.length > failures) this.#failed.shift();
     }
-    // Probes run all the time and do not explain the state of their container.
-    if (past.operation === "exec-sync" && past.error === undefined) return;
+    if (!explainsState(past)) return;
     const list = this.#objects.get(object) ?? this.#removed.get(object) ?? [];
     list.push(past);
     if (list.length > perObject) dropOne(list);
@@ -67,6 +71,19 @@ export class OperationHistory {
     evict(this.#objects, this.#limits.objects);
   }
 
+  /** Puts the operations of earlier daemons, oldest first, before those of this one. */
+  restore(earlier: readonly HistoryEntry[]): void {
+    const all = new OperationHistory(this.#limits);
+    for (const { object, past } of earlier) all.add(object, past);
+    const failed = [...all.#failed, ...this.#failed];
+    for (const [object, list] of [...this.#removed, ...this.#objects]) {
+      for (const past of list) all.add(object, past);
+    }
+    this.#objects = all.#objects;
+    this.#removed = all.#removed;
+    this.#failed = failed.slice(-failures);
+  }
+
   /** The operations on an object, oldest first. */
   of(object: string): readonly PastOperation[] {
     return this.#objects.get(object) ?? this.#removed.get(object) ?? [];
@@ -76,6 +93,11 @@ export class OperationHistory {
   failures(): readonly PastOperation[] {
     return [...this.#failed];
   }
+}
+
+/** False for a successful ExecSync: probes run all the time and do not explain the state of their container. */
+export function explainsState({ operation, error }: PastOperation): boolean {
+  return operation !== "exec-sync" || error !== undefined;
 }
 
 /** True for a removal, a failed create, and a pull. Their history is evicted before that of existing objects. */

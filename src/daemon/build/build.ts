@@ -22,27 +22,12 @@ import { FileAttachmentNotes, Records, WriteBehindRecords } from "../../drivers/
 import { Selinux } from "../../drivers/host-spec/index.ts";
 import type { ShimController, ShimRuntime } from "../../drivers/shim/index.ts";
 import { HostStats } from "../../drivers/stats/index.ts";
-import {
-  Attachments,
-  collectGarbage,
-  defaultPatience,
-  NetworkTeardown,
-} from "../../engine/network/index.ts";
-import {
-  recoverContainers,
-  removeContainersOf,
-  stopContainersOf,
-} from "../../engine/container/index.ts";
+import { Attachments, defaultPatience, NetworkTeardown } from "../../engine/network/index.ts";
+import { removeContainersOf, stopContainersOf } from "../../engine/container/index.ts";
 import { InflightCreates } from "../../engine/lifecycle/inflight-creates.ts";
-import {
-  attributeLayers,
-  forgetIncompleteImages,
-  sweepLayers,
-  sweepUnfinishedLayers,
-} from "../../engine/image/index.ts";
 import { FailedTeardowns } from "../../engine/lifecycle/failed-teardowns.ts";
 import { Janitor } from "../../engine/lifecycle/janitor.ts";
-import { defaultTimes, recoverSandboxes, type SandboxContext } from "../../engine/sandbox/index.ts";
+import { defaultTimes, type SandboxContext } from "../../engine/sandbox/index.ts";
 import { type CgroupLayout, detectCgroups } from "../../linux/cgroup/index.ts";
 import { hostBootId, isRunBySystemd, systemdDirectory } from "../../linux/host/index.ts";
 import { NamespaceWatch } from "../../linux/namespace/index.ts";
@@ -52,10 +37,9 @@ import { openStreaming } from "./streaming.ts";
 import type { Tuning } from "../tuning/tuning.ts";
 import type { CallView } from "../process/calls.ts";
 import { ConfiguredHandlers } from "../../drivers/handlers/index.ts";
+import { keepHistory } from "./history.ts";
 import { Networks } from "./networks.ts";
-
-/** How long the recovery of containers may take. Milliseconds. */
-const recoverMs = 120_000;
+import { recoverAll } from "./recover.ts";
 
 /** What a controller from outside this build can work with. */
 export interface ControllerParts {
@@ -113,6 +97,7 @@ export async function build(config: Config, options: BuildOptions): Promise<Buil
   const handlers = handlersOf(config.runtime, shimParts);
 
   const operations = new Operations({ faults: options.faults, clock });
+  undo.use(keepHistory(operations, config.root, log));
   const engine = buildEngine({ config, records, networks, operations, clock, log });
   // What background work of the engine uses until it has ended.
   const ends = undo.use(new AsyncDisposableStack());
@@ -229,22 +214,6 @@ async function openControllers(
   return { shimParts, shims: shims?.runtime, controllers, meter: shims?.controller };
 }
 
-/** Restores what the last daemon left, and removes what has no record. */
-async function recoverAll(
-  contexts: Pick<CriContext, "sandboxes" | "containers" | "images">,
-  { records, networks }: Pick<EngineDeps, "records" | "networks">,
-): Promise<void> {
-  const { images, sandboxes } = contexts;
-  images.store.load();
-  forgetIncompleteImages(images);
-  attributeLayers(images);
-  await recoverSandboxes(sandboxes, records);
-  const unread = new Set(records.setAside().map(({ kind }) => kind));
-  await recoverAllContainers(contexts, records);
-  if (unread.has("sandbox") || unread.has("attachment")) return;
-  collectGarbage({ ...sandboxes, networks: networks.all() });
-}
-
 /** The host's cgroups. Rejects the systemd driver on a host without systemd, where no container would start. */
 function usableCgroups(driver: Config["runtime"]["cgroupDriver"], log: Logger): CgroupLayout {
   const layout = detectCgroups();
@@ -308,29 +277,6 @@ function statsOf(
     });
   }
   return stats;
-}
-
-/** Restores containers, then the layers that they use. */
-async function recoverAllContainers(
-  { containers, images }: Pick<CriContext, "containers" | "images">,
-  records: WriteBehindRecords,
-): Promise<void> {
-  const { operations, log } = containers;
-  const last = "the last daemon's containers";
-  await operations.run(
-    { name: "recover-containers", subject: last, timeoutMs: recoverMs, log },
-    async (operation) => {
-      await recoverContainers(containers, records, operation);
-      await operation.enter("sweep-layers");
-      await sweepUnfinishedLayers(images);
-      // The layers of an image or container whose record cannot be read are unknown: keep all.
-      const unread = records
-        .setAside()
-        .some(({ kind }) => kind === "image" || kind === "container");
-      if (!unread) await sweepLayers(images);
-      await operation.enter("ready");
-    },
-  );
 }
 
 interface EngineDeps {

@@ -1,0 +1,54 @@
+import type { CriContext } from "../../cri/index.ts";
+import type { WriteBehindRecords } from "../../drivers/records/index.ts";
+import { recoverContainers } from "../../engine/container/index.ts";
+import {
+  attributeLayers,
+  forgetIncompleteImages,
+  sweepLayers,
+  sweepUnfinishedLayers,
+} from "../../engine/image/index.ts";
+import { collectGarbage } from "../../engine/network/index.ts";
+import { recoverSandboxes } from "../../engine/sandbox/index.ts";
+import type { Networks } from "./networks.ts";
+
+/** How long the recovery of containers may take. Milliseconds. */
+const recoverMs = 120_000;
+
+/** Restores what the last daemon left, and removes what has no record. */
+export async function recoverAll(
+  contexts: Pick<CriContext, "sandboxes" | "containers" | "images">,
+  { records, networks }: { readonly records: WriteBehindRecords; readonly networks: Networks },
+): Promise<void> {
+  const { images, sandboxes } = contexts;
+  images.store.load();
+  forgetIncompleteImages(images);
+  attributeLayers(images);
+  await recoverSandboxes(sandboxes, records);
+  const unread = new Set(records.setAside().map(({ kind }) => kind));
+  await recoverAllContainers(contexts, records);
+  if (unread.has("sandbox") || unread.has("attachment")) return;
+  collectGarbage({ ...sandboxes, networks: networks.all() });
+}
+
+/** Restores containers, then the layers that they use. */
+async function recoverAllContainers(
+  { containers, images }: Pick<CriContext, "containers" | "images">,
+  records: WriteBehindRecords,
+): Promise<void> {
+  const { operations, log } = containers;
+  const last = "the last daemon's containers";
+  await operations.run(
+    { name: "recover-containers", subject: last, timeoutMs: recoverMs, log },
+    async (operation) => {
+      await recoverContainers(containers, records, operation);
+      await operation.enter("sweep-layers");
+      await sweepUnfinishedLayers(images);
+      // The layers of an image or container whose record cannot be read are unknown: keep all.
+      const unread = records
+        .setAside()
+        .some(({ kind }) => kind === "image" || kind === "container");
+      if (!unread) await sweepLayers(images);
+      await operation.enter("ready");
+    },
+  );
+}

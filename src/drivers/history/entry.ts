@@ -1,0 +1,38 @@
+import type { HistoryEntry, StageMark } from "../../core/operation/index.ts";
+
+/** A line of the file. Stages are lists, which take a third of the space of objects. */
+export function formatEntry({ object, past }: HistoryEntry): string {
+  const { stages, ...rest } = past;
+  const marks = stages.map(({ stage, atMs, detail }) =>
+    detail === undefined ? [stage, atMs] : [stage, atMs, detail],
+  );
+  return `${JSON.stringify({ object, ...rest, stages: marks })}\n`;
+}
+
+/** The entry of a line; undefined if the line is not one. */
+export function parseEntry(line: string): HistoryEntry | undefined {
+  const fields = fieldsOf(line);
+  const { object, operation, subject, startedMs, tookMs, stages, error } = fields;
+  if (typeof object !== "string" || typeof operation !== "string") return undefined;
+  if (typeof subject !== "string" || !Array.isArray(stages)) return undefined;
+  if (typeof startedMs !== "number" || typeof tookMs !== "number") return undefined;
+  const marks = stages.flatMap(parseMark);
+  const failure = typeof error === "string" ? { error } : {};
+  return { object, past: { operation, subject, startedMs, tookMs, stages: marks, ...failure } };
+}
+
+function fieldsOf(line: string): Readonly<Record<string, unknown>> {
+  try {
+    const value: unknown = JSON.parse(line);
+    return typeof value === "object" && value !== null ? { ...value } : {};
+  } catch {
+    return {};
+  }
+}
+
+function parseMark(mark: unknown): readonly StageMark[] {
+  if (!Array.isArray(mark)) return [];
+  const [stage, atMs, detail] = mark as readonly unknown[];
+  if (typeof stage !== "string" || typeof atMs !== "number") return [];
+  return [typeof detail === "string" ? { stage, atMs, detail } : { stage, atMs }];
+}
