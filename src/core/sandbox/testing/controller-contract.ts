@@ -17,14 +17,24 @@ import {
 export interface ControllerHarness extends AsyncDisposable {
   /** Opens a controller on the harness's state; a second one is that of the next daemon. */
   open(): Promise<SandboxController>;
-  /** Fails if anything of the sandbox is left. */
-  assertGone(id: string): void;
+  /** What the sandboxes' handler has besides the controller's name, such as the program of a shim. */
+  readonly handler?: Partial<Sandbox["handler"]>;
+  /** Fails if anything of the sandbox is left. With `podFiles: false`, its files and namespaces may be. */
+  assertGone(id: string, options?: { readonly podFiles: boolean }): void;
 }
 
 const never = new AbortController().signal;
 
-/** Tests the promises of {@link SandboxController}, one test each; every implementation runs it. */
-export function describeController(name: string, open: () => Promise<ControllerHarness>): void {
+/**
+ * Tests the promises of {@link SandboxController}, one test each; every implementation runs it. `sweepsPodFiles` is
+ * false for a controller that has its pods' files and network namespaces where podsandbox has them: podsandbox sweeps
+ * them.
+ */
+export function describeController(
+  name: string,
+  open: () => Promise<ControllerHarness>,
+  { sweepsPodFiles = true }: { readonly sweepsPodFiles?: boolean } = {},
+): void {
   describe(`${name} as a SandboxController`, () => {
     let contract: Contract;
     beforeEach(async () => {
@@ -34,6 +44,7 @@ export function describeController(name: string, open: () => Promise<ControllerH
     afterEach(() => contract.harness[Symbol.asyncDispose]());
     testLife(() => contract);
     testRestart(() => contract);
+    testSweep(() => contract, sweepsPodFiles);
   });
 }
 
@@ -46,9 +57,29 @@ class Contract {
     this.controller = controller;
   }
 
-  /** A sandbox without a PID namespace of its own, created and started. */
+  /** A sandbox without a PID namespace of its own, not yet created. */
+  newSandbox(): Sandbox {
+    const id = randomBytes(32).toString("hex");
+    const namespaceOptions = { pid: NamespaceMode.CONTAINER };
+    const controller = this.controller.name;
+    return {
+      id,
+      name: id,
+      requestBytes: new Uint8Array(),
+      config: create(PodSandboxConfigSchema, {
+        hostname: "contract",
+        linux: { securityContext: { namespaceOptions } },
+      }),
+      handler: { requested: "", name: "contract", controller, ...this.harness.handler },
+      createdAtNs: 1n,
+      bootId: "boot",
+      state: { name: "creating" },
+    };
+  }
+
+  /** The same, created and started. */
   async started(): Promise<Sandbox> {
-    const sandbox = newSandbox(this.controller.name);
+    const sandbox = this.newSandbox();
     const { netnsPath } = await this.controller.create(sandbox, testOperation());
     const created = { ...sandbox, ...(netnsPath === undefined ? {} : { netnsPath }) };
     const { process } = await this.controller.start(created, testOperation());
@@ -62,24 +93,6 @@ class Contract {
   async status(sandbox: Sandbox, verbose = false): Promise<ControllerStatus> {
     return this.controller.status(sandbox, { verbose, signal: never });
   }
-}
-
-function newSandbox(controller: string): Sandbox {
-  const id = randomBytes(32).toString("hex");
-  const namespaceOptions = { pid: NamespaceMode.CONTAINER };
-  return {
-    id,
-    name: id,
-    requestBytes: new Uint8Array(),
-    config: create(PodSandboxConfigSchema, {
-      hostname: "contract",
-      linux: { securityContext: { namespaceOptions } },
-    }),
-    handler: { requested: "", name: "contract", controller },
-    createdAtNs: 1n,
-    bootId: "boot",
-    state: { name: "creating" },
-  };
 }
 
 function testLife(its: () => Contract): void {
@@ -124,11 +137,11 @@ function testLife(its: () => Contract): void {
 
   test("shutdown() removes a sandbox that was only created, or never", async () => {
     const { controller, harness } = its();
-    const sandbox = newSandbox(controller.name);
+    const sandbox = its().newSandbox();
     await controller.create(sandbox, testOperation());
     await controller.shutdown(sandbox, never);
     harness.assertGone(sandbox.id);
-    await controller.shutdown(newSandbox(controller.name), never);
+    await controller.shutdown(its().newSandbox(), never);
   });
 
   test("wait() ends with its signal", async () => {
@@ -160,16 +173,21 @@ function testRestart(its: () => Contract): void {
     assert.match((await next.load(sandbox, never)) ?? "", /./);
     await next.shutdown(sandbox, never);
   });
+}
 
+function testSweep(its: () => Contract, sweepsPodFiles: boolean): void {
   test("orphans() and sweep() concern unknown sandboxes only", async () => {
     const { controller, harness } = its();
     const [known, lost] = [await its().started(), await its().started()];
     const ids = new Set([known.id]);
     assert.deepEqual(await controller.orphans(ids), [lost.id]);
     assert.ok((await controller.sweep(ids, never)).length > 0);
-    harness.assertGone(lost.id);
+    harness.assertGone(lost.id, { podFiles: sweepsPodFiles });
     assert.deepEqual(await controller.orphans(ids), []);
     assert.equal((await its().status(known)).state, controllerReady);
-    await controller.shutdown(known, never);
+    for (const sandbox of [known, lost]) {
+      await controller.shutdown(sandbox, never);
+      harness.assertGone(sandbox.id);
+    }
   });
 }

@@ -133,6 +133,11 @@ export class PodShims {
     return identity !== undefined && runs(identity);
   }
 
+  /** Whether the pod has files of a shim, which are there until the shim is shut down. */
+  isKnown(sandboxId: string): boolean {
+    return existsSync(this.bundle(sandboxId));
+  }
+
   /** Whether the pod's shim has made its sandbox. */
   async isSandboxer(sandboxId: string): Promise<boolean> {
     return (await this.#state(sandboxId))?.sandboxer === true;
@@ -287,7 +292,7 @@ export class PodShims {
   /** The shim's process; if the shim has not reported it, found by the command line of containerd's shims. */
   async #processOf(sandboxId: string): Promise<ProcessIdentity | undefined> {
     const known = this.#shims.get(sandboxId)?.process ?? (await this.#state(sandboxId))?.process;
-    if (known !== undefined || !existsSync(this.bundle(sandboxId))) return known;
+    if (known !== undefined || !this.isKnown(sandboxId)) return known;
     return findShimProcess(sandboxId);
   }
 

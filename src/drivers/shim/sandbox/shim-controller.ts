@@ -261,9 +261,13 @@ export class ShimController implements SandboxController, SandboxMeter {
   }
 
   async #ask(id: string, verbose: boolean, signal: AbortSignal): Promise<ControllerStatus> {
-    const shim = await beforeAbort(this.#deps.shims.find(id), signal);
+    const { shims } = this.#deps;
+    const shim = await beforeAbort(shims.find(id), signal);
     if (shim === undefined) {
-      const lives = await this.#deps.shims.isAlive(id);
+      if (!shims.isKnown(id)) {
+        throw new RuntimeError("not-found", `ask for sandbox "${id}": it has no shim`);
+      }
+      const lives = await shims.isAlive(id);
       // A shim that hangs is not gone: the last known state stays valid.
       throw new RuntimeError(
         lives ? "deadline-exceeded" : "unavailable",
