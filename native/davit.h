@@ -70,7 +70,6 @@ struct job_kind {
 
 extern const struct job_kind namespace_jobs[];
 extern const struct job_kind mount_jobs[];
-extern const struct job_kind file_jobs[];
 extern const struct job_kind file_step_jobs[];
 extern const struct job_kind attribute_jobs[];
 extern const struct job_kind in_root_jobs[];
@@ -78,6 +77,7 @@ extern const struct job_kind user_jobs[];
 extern const struct job_kind read_jobs[];
 extern const struct job_kind cgroup_jobs[];
 extern const struct job_kind directory_jobs[];
+extern const struct job_kind tree_jobs[];
 
 /* The namespaces of a pod that are pinned, besides its user namespace: clone flag and file. */
 enum { PIN_NET, PIN_IPC, PIN_UTS, PIN_COUNT };
@@ -102,7 +102,7 @@ napi_status add_function(napi_env env, napi_value exports, const char *name, nap
 napi_status add_jobs(napi_env env, napi_value exports, const struct job_kind *kinds);
 
 /* Each adds what is not a job in the file of that name. Only module.c calls them. */
-napi_status files_init(napi_env env, napi_value exports);
+napi_status layer_entries_init(napi_env env, napi_value exports);
 napi_status lock_init(napi_env env, napi_value exports);
 napi_status memory_init(napi_env env, napi_value exports);
 napi_status notify_init(napi_env env, napi_value exports);

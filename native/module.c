@@ -5,12 +5,12 @@
 #include "davit.h"
 
 static const struct job_kind *const jobs[] = {
-  attribute_jobs, cgroup_jobs, directory_jobs, file_jobs, file_step_jobs,
-  in_root_jobs, mount_jobs, namespace_jobs, read_jobs, user_jobs,
+  attribute_jobs, cgroup_jobs, directory_jobs, file_step_jobs, in_root_jobs,
+  mount_jobs, namespace_jobs, read_jobs, tree_jobs, user_jobs,
 };
 
 static napi_status (*const inits[])(napi_env env, napi_value exports) = {
-  files_init, lock_init, memory_init, notify_init, programs_init,
+  layer_entries_init, lock_init, memory_init, notify_init, programs_init,
   schedule_init, sockets_init, spawn_init, watch_init,
 };
 

@@ -1,7 +1,6 @@
 /*
- * Walks through trees of files, and attributes that node:fs cannot set. Walks run on a thread of the
- * pool; functions for one entry of a layer run on the calling thread, because the unpacker has no other
- * work. A walk never follows a symbolic link and never enters another mount, bind mounts included.
+ * Walks through trees of files, and the sync of a file system, on a thread of the pool. A walk never follows
+ * a symbolic link and never enters another mount, bind mounts included.
  */
 #include "davit.h"
 
@@ -15,7 +14,6 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
-#include <sys/sysmacros.h>
 #include <sys/xattr.h>
 #include <unistd.h>
 
@@ -336,138 +334,10 @@ static void sync_file_system(struct job *job) {
   if (fd >= 0) close(fd);
 }
 
-const struct job_kind file_jobs[] = {
+const struct job_kind tree_jobs[] = {
     {"removeTree", 1, 1, remove_tree, false},
     {"diskUsage", 1, 0, disk_usage, false},
     {"relabel", 2, 0, relabel, false},
     {"syncFileSystem", 1, 0, sync_file_system, false},
     {NULL, 0, 0, NULL, false},
 };
-
-/* File names are bytes: JS passes one character for each byte. NULL with an exception pending. */
-static char *take_bytes(napi_env env, napi_value value) {
-  size_t length = 0, copied = 0;
-  char *bytes = NULL;
-  if (napi_get_value_string_latin1(env, value, NULL, 0, &length) == napi_ok &&
-      (bytes = malloc(length + 1)) != NULL) {
-    napi_get_value_string_latin1(env, value, bytes, length + 1, &copied);
-    if (strlen(bytes) == length) return bytes;
-    free(bytes);
-  }
-  struct fault fault = {0};
-  fault_set_errno(&fault, EINVAL, "read file name", "");
-  fault_throw(env, &fault);
-  return NULL;
-}
-
-/* The arguments of the functions below: a path, then numbers. NULL with an exception pending. */
-static char *take_path(napi_env env, napi_callback_info info, size_t count, int64_t *numbers) {
-  size_t argc = 8;
-  napi_value argv[8];
-  if (napi_get_cb_info(env, info, &argc, argv, NULL, NULL) != napi_ok) return NULL;
-  for (size_t i = 0; i < count; i++) {
-    if (argc < count + 1 || napi_get_value_int64(env, argv[i + 1], &numbers[i]) != napi_ok) {
-      napi_throw_type_error(env, NULL, "want a path and numbers");
-      return NULL;
-    }
-  }
-  return take_bytes(env, argv[0]);
-}
-
-static napi_value finish(napi_env env, char *path, const struct fault *fault) {
-  if (fault->err != 0) fault_throw(env, fault);
-  free(path);
-  return NULL;
-}
-
-/* JS: enterRoot(directory): void. Changes the root of this process (chroot(2)). */
-static napi_value enter_root(napi_env env, napi_callback_info info) {
-  struct fault fault = {0};
-  char *path = take_path(env, info, 0, NULL);
-  if (path == NULL) return NULL;
-  if (chdir(path) < 0 || chroot(".") < 0 || chdir("/") < 0) fault_set(&fault, "chroot", path);
-  return finish(env, path, &fault);
-}
-
-/*
- * JS: setAttributes(path, uid, gid, mode, seconds, nanoseconds): void. mode < 0: not changed, because a
- * symbolic link has none; nanoseconds < 0: times not changed. In this order: chown(2) clears setuid.
- */
-static napi_value set_attributes(napi_env env, napi_callback_info info) {
-  struct fault fault = {0};
-  int64_t n[5];
-  char *path = take_path(env, info, 5, n);
-  if (path == NULL) return NULL;
-  struct timespec times[2] = {{.tv_sec = n[3], .tv_nsec = n[4]}, {.tv_sec = n[3], .tv_nsec = n[4]}};
-  if (lchown(path, (uid_t)n[0], (gid_t)n[1]) < 0) {
-    fault_set(&fault, "chown", path);
-  } else if (n[2] >= 0 && chmod(path, (mode_t)n[2]) < 0) {
-    fault_set(&fault, "chmod", path);
-  } else if (n[4] >= 0 && utimensat(AT_FDCWD, path, times, AT_SYMLINK_NOFOLLOW) < 0) {
-    fault_set(&fault, "utimensat", path);
-  }
-  return finish(env, path, &fault);
-}
-
-/* JS: makeNode(path, mode, major, minor): void. mode includes the type, see mknod(2). */
-static napi_value make_node(napi_env env, napi_callback_info info) {
-  struct fault fault = {0};
-  int64_t n[3];
-  char *path = take_path(env, info, 3, n);
-  if (path == NULL) return NULL;
-  if (mknod(path, (mode_t)n[0], makedev((unsigned)n[1], (unsigned)n[2])) < 0) {
-    fault_set(&fault, "mknod", path);
-  }
-  return finish(env, path, &fault);
-}
-
-/* JS: setXattr(path, name, value): void; one character for each byte in all three. */
-static napi_value set_xattr(napi_env env, napi_callback_info info) {
-  struct fault fault = {0};
-  size_t argc = 3, length = 0;
-  napi_value argv[3];
-  char *value = NULL, *name = NULL, *path = NULL;
-  if (napi_get_cb_info(env, info, &argc, argv, NULL, NULL) != napi_ok || argc < 3) return NULL;
-  if ((path = take_bytes(env, argv[0])) == NULL || (name = take_bytes(env, argv[1])) == NULL) {
-    free(path);
-    return NULL;
-  }
-  /* The value may have any byte. */
-  if (napi_get_value_string_latin1(env, argv[2], NULL, 0, &length) == napi_ok &&
-      (value = malloc(length + 1)) != NULL) {
-    napi_get_value_string_latin1(env, argv[2], value, length + 1, &length);
-    if (lsetxattr(path, name, value, length, 0) < 0) fault_set(&fault, "set xattr of", path);
-  } else {
-    fault_set_errno(&fault, EINVAL, "read xattr of", path);
-  }
-  free(value);
-  free(name);
-  return finish(env, path, &fault);
-}
-
-/*
- * JS: preparePipe(fd, bytes): void. Clears O_NONBLOCK, and sets the capacity of a pipe.
- * Another kind of file, or a pipe that may not grow, is not changed: it is only slower.
- */
-static napi_value prepare_pipe(napi_env env, napi_callback_info info) {
-  size_t argc = 2;
-  napi_value argv[2];
-  int32_t fd = -1, bytes = 0;
-  if (napi_get_cb_info(env, info, &argc, argv, NULL, NULL) != napi_ok || argc < 2) return NULL;
-  if (napi_get_value_int32(env, argv[0], &fd) == napi_ok &&
-      napi_get_value_int32(env, argv[1], &bytes) == napi_ok) {
-    int flags = fcntl(fd, F_GETFL);
-    if (flags >= 0 && (flags & O_NONBLOCK) != 0) (void)fcntl(fd, F_SETFL, flags & ~O_NONBLOCK);
-    (void)fcntl(fd, F_SETPIPE_SZ, bytes);
-  }
-  return NULL;
-}
-
-napi_status files_init(napi_env env, napi_value exports) {
-  napi_status status = add_function(env, exports, "enterRoot", enter_root);
-  if (status == napi_ok) status = add_function(env, exports, "setAttributes", set_attributes);
-  if (status == napi_ok) status = add_function(env, exports, "preparePipe", prepare_pipe);
-  if (status == napi_ok) status = add_function(env, exports, "makeNode", make_node);
-  if (status == napi_ok) status = add_function(env, exports, "setXattr", set_xattr);
-  return status;
-}
