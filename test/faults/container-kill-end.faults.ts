@@ -5,7 +5,7 @@
 import { after, test } from "node:test";
 import { podKinds } from "../support/crash/sites.ts";
 import { nameOf, spotsOf } from "../support/crash/spots.ts";
-import { killExec, killRemove, killStop } from "../support/crash/container-scenarios.ts";
+import { killExec, killRemove, killStop } from "../support/crash/container-kills.ts";
 import { containerSites } from "../support/crash/containers.ts";
 import { killUpdate } from "../support/crash/updates.ts";
 

@@ -2,7 +2,7 @@
 import { after, test } from "node:test";
 import { podKinds } from "../support/crash/sites.ts";
 import { nameOf, spotsOf } from "../support/crash/spots.ts";
-import { killCreate, killStart } from "../support/crash/container-scenarios.ts";
+import { killCreate, killStart } from "../support/crash/container-kills.ts";
 import { containerSites } from "../support/crash/containers.ts";
 
 const sites = containerSites();

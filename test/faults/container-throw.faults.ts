@@ -8,7 +8,7 @@ import {
   throwRemove,
   throwStart,
   throwStop,
-} from "../support/crash/container-scenarios.ts";
+} from "../support/crash/container-failures.ts";
 import { containerSites } from "../support/crash/containers.ts";
 import { hangAtShutdown } from "../support/crash/hangs.ts";
 import { throwUpdate } from "../support/crash/updates.ts";

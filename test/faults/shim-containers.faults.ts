@@ -9,12 +9,14 @@ import {
   killRemove,
   killStart,
   killStop,
+} from "../support/crash/container-kills.ts";
+import {
   throwCreate,
   throwExec,
   throwRemove,
   throwStart,
   throwStop,
-} from "../support/crash/container-scenarios.ts";
+} from "../support/crash/container-failures.ts";
 import {
   endHungStart,
   hangAtShutdown,

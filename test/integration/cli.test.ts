@@ -1,4 +1,4 @@
-/** The davit command against a real daemon and registry: each command, its output and exit code. */
+/** The davit command against a real daemon and registry: lists, logs, exec, stop, rm, images and the server. */
 import assert from "node:assert/strict";
 import { execFile } from "node:child_process";
 import { existsSync, readdirSync, readFileSync, renameSync } from "node:fs";
@@ -6,7 +6,7 @@ import { after, before, describe, test } from "node:test";
 import { promisify } from "node:util";
 import { Davit, podOf as pod, program, sleeper } from "../support/suites/cli.ts";
 import { busybox, Node } from "../support/suites/containers.ts";
-import { openDirectories, until } from "../support/suites/pods.ts";
+import { until } from "../support/suites/pods.ts";
 import { busyboxLayer, imageOf, layerOf } from "../support/images.ts";
 import { freePort } from "../support/registry.ts";
 
@@ -22,178 +22,9 @@ after(async () => {
   await node[Symbol.asyncDispose]();
 });
 
-/** Runs pods during `use`. */
-async function withPods(yaml: string, use: () => Promise<void>): Promise<void> {
-  const file = davit.manifest(yaml);
-  await davit.done("run", "--wait", file);
-  try {
-    await use();
-  } finally {
-    await davit.done("down", "-t", "0", file);
-  }
-}
-
-describe("davit run and down", () => {
-  test("run a pod with volumes, init container and variables, and leave nothing", async () => {
-    const file = davit.manifest(
-      pod("full", `cat /data/first; echo $WHO at $IP; id -G; ${sleeper}`, {
-        spec: `
-  securityContext: {fsGroup: 4321}
-  volumes: [{name: data, emptyDir: {}}, {name: mem, emptyDir: {medium: Memory, sizeLimit: 1Mi}}]
-  initContainers:
-    - name: first
-      image: ${busybox}
-      imagePullPolicy: Never
-      command: [/bin/sh, -c, "echo from init >/data/first; stat -c %g /data/first"]
-      volumeMounts: [{name: data, mountPath: /data}]`,
-        container: `
-      env:
-        - {name: WHO, valueFrom: {fieldRef: {fieldPath: metadata.name}}}
-        - {name: IP, valueFrom: {fieldRef: {fieldPath: status.podIP}}}
-      volumeMounts:
-        - {name: data, mountPath: /data, readOnly: true}
-        - {name: mem, mountPath: /mem, subPath: a/b}`,
-      }),
-    );
-    const out = await davit.done("run", "-w", file);
-    assert.match(out, /^POD ID +NAMESPACE +NAME +ADDRESS +CONTAINERS\n\w{12} +default +full +10\./);
-    const [, address = ""] = / (10\.\S+) /.exec(out) ?? [];
-    await until("its log is written", async () =>
-      (await davit.done("logs", "full")).includes("4321"),
-    );
-    assert.equal(await davit.done("logs", "full/main"), `from init\nfull at ${address}\n0 4321\n`);
-    assert.equal(await davit.done("logs", "full/first"), "4321\n");
-    assert.equal(
-      await davit
-        .done("exec", "full/main", "df", "-P", "/mem")
-        .then((text) => /^shm +1024 /m.test(text)),
-      true,
-    );
-
-    const again = await davit.run("run", file);
-    assert.equal(again.code, 1);
-    assert.match(
-      again.err,
-      /this pod exists already, nothing was done:\n {2}\w{12} {2}default\/full, ready, created \d+ s ago/,
-    );
-    assert.match(again.err, /remove it with "davit down default\/full"/);
-
-    assert.match(await davit.done("run", "--replace", "-q", "-f", file), /^[0-9a-f]{64}\n$/);
-    assert.equal(await davit.done("down", file), "default/full\n");
-    assert.equal(await davit.done("down", file), "default/full (not found)\n");
-    assert.deepEqual(readdirSync(davit.podsDirectory), []);
-  });
-
-  test("give pods with hostUsers false ids that no other pod has, and their volumes with them", async () => {
-    openDirectories(node.daemon);
-    const look = `cat /proc/self/uid_map | tr -s ' '; stat -c %u:%g /data; echo x >/data/x && echo written; ${sleeper}`;
-    const yaml = ["one", "two"].map((name) =>
-      pod(name, look, {
-        spec: "  hostUsers: false\n  volumes: [{name: data, emptyDir: {}}]",
-        container: "      volumeMounts: [{name: data, mountPath: /data}]",
-      }),
-    );
-    const firstId = async (name: string): Promise<number> => {
-      await until("its log is written", async () =>
-        (await davit.done("logs", name)).includes("written"),
-      );
-      const log = await davit.done("logs", name);
-      assert.match(log, /^ 0 \d+ 65536\n0:0\nwritten\n$/);
-      return Number(log.split(" ")[2]);
-    };
-    await withPods(yaml[0] ?? "", () =>
-      withPods(yaml[1] ?? "", async () => {
-        const [one, two] = [await firstId("one"), await firstId("two")];
-        assert.ok(one >= 65_536 && two >= 65_536, `${String(one)}, ${String(two)}`);
-        assert.ok(Math.abs(one - two) >= 65_536, `${String(one)}, ${String(two)}`);
-        const mapped = await davit.done("exec", "one/main", "sh", "-c", "id -u; id -g");
-        assert.equal(mapped, "0\n0\n");
-      }),
-    );
-    assert.deepEqual(readdirSync(davit.podsDirectory), []);
-  });
-
-  test("refuse a field by file and line before anything is created, on stdin too", async () => {
-    const yaml = `${pod("fine", "true")}\n---${pod("wrong", "true", { container: "      livenessProbe: {exec: {}, periodSeconds: 1}" })}`;
-    const line = yaml.slice(0, yaml.indexOf("livenessProbe")).split("\n").length;
-    const { code, err, out } = await davit.start(["run", "-"], yaml).ended;
-    assert.deepEqual([code, out], [2, ""]);
-    assert.match(
-      err,
-      new RegExp(`^stdin:${line}: spec\\.containers\\[0\\]\\.livenessProbe: not supp`, "m"),
-    );
-    assert.equal(await davit.done("pods", "-q"), "");
-  });
-
-  test("undo everything when one of several pods fails, and show why", async () => {
-    const yaml = `${pod("good", sleeper)}\n---${pod("bad", "true", {
-      spec: `
-  initContainers:
-    - {name: init, image: ${busybox}, command: [sh, -c, "echo nothing to do here >&2; exit 7"]}`,
-    })}`;
-    const { code, err } = await davit.run("run", davit.manifest(yaml));
-    assert.equal(code, 1);
-    assert.match(
-      err,
-      /"default\/bad\/init" exited with code 7 .*the end of its log:\n {2}nothing to do/s,
-    );
-    assert.equal(await davit.done("pods", "-q"), "");
-    assert.deepEqual(readdirSync(davit.podsDirectory), []);
-  });
-
-  test("say what is wrong with a command, an image, a crash, a host path and a user", async () => {
-    const cases: readonly (readonly [string, RegExp, number?])[] = [
-      [
-        pod("a", "true").replace("/bin/sh", "/bin/none"),
-        /start container "default\/a\/main".*none/,
-      ],
-      [pod("a", "true").replace(busybox, "registry.k8s.io/e2e/none:1"), /pull image.*none/, 3],
-      [
-        pod("a", "echo so bad; exit 3"),
-        /exited with code 3 \(Error\); the end of its log:\n {2}so bad/,
-      ],
-      [
-        pod("a", "true", {
-          spec: "  volumes: [{name: h, hostPath: {path: /nowhere/x, type: File}}]",
-        }),
-        /create volume "h" of pod "default\/a": check File "\/nowhere\/x"/,
-      ],
-      [pod("a", "true", { spec: "  securityContext: {runAsNonRoot: true}" }), /runs as root: set/],
-    ];
-    for (const [yaml, expected, exitCode = 1] of cases) {
-      const { code, err } = await davit.run("run", "--wait", davit.manifest(yaml));
-      assert.equal(code, exitCode, err);
-      assert.match(err, expected);
-    }
-    assert.equal(await davit.done("pods", "-q"), "");
-  });
-
-  test("are undone by Ctrl-C", async () => {
-    const release = node.registry.hold(/blobs/);
-    try {
-      await node.registry.push(
-        "e2e/slow",
-        imageOf([layerOf([{ path: "slow", body: "x".repeat(9999) }], "none")]),
-        ["1"],
-      );
-      const yaml = pod("slow", "true").replace(busybox, "registry.k8s.io/e2e/slow:1");
-      const { child, ended } = davit.start(["run", davit.manifest(yaml)]);
-      await until("it pulls", () => node.registry.count(/e2e\/slow\/blobs/) > 0);
-      child.kill("SIGINT");
-      const { code, err } = await ended;
-      assert.equal(code, 130, err);
-      assert.match(err, /interrupted; everything that was created is removed/);
-      assert.equal(await davit.done("pods", "-q"), "");
-      assert.deepEqual(readdirSync(davit.podsDirectory), []);
-    } finally {
-      release();
-    }
-  });
-});
-
 describe("davit's lists", () => {
   test("show pods and containers, filtered, as tables, ids, JSON and YAML", async () => {
-    await withPods(`${pod("one", sleeper)}\n---${pod("two", "exit 0")}`, async () => {
+    await davit.withPods(`${pod("one", sleeper)}\n---${pod("two", "exit 0")}`, async () => {
       const all = await davit.done("pods");
       assert.match(all, /^POD ID +NAMESPACE +NAME +STATE +CONTAINERS +ADDRESS +CREATED\n/);
       assert.match(all, /default +one +ready +1\/1 +10\.\d+\.\d+\.\d+ +\d+ s ago/);
@@ -230,7 +61,7 @@ describe("davit's lists", () => {
   });
 
   test("find objects by name, path and id, and refuse what is ambiguous or absent", async () => {
-    await withPods(`${pod("one", sleeper)}\n---${pod("two", sleeper)}`, async () => {
+    await davit.withPods(`${pod("one", sleeper)}\n---${pod("two", sleeper)}`, async () => {
       const status = JSON.parse(await davit.done("inspect", "one/main")) as {
         status: { id: string; metadata: { name: string } };
         info: { pid: number };
@@ -257,7 +88,7 @@ describe("davit's lists", () => {
 describe("davit logs", () => {
   test("separate the streams, and support tail, since and timestamps", async () => {
     const script = "echo a; echo b >&2; printf 'no newline'; sleep 1000";
-    await withPods(pod("log", script), async () => {
+    await davit.withPods(pod("log", script), async () => {
       await until("all is written", async () => (await davit.done("logs", "log")).includes("no"));
       const { out, err } = await davit.run("logs", "log");
       assert.deepEqual([out.startsWith("a\nno newline"), err], [true, "b\n"]);
@@ -270,7 +101,7 @@ describe("davit logs", () => {
   });
 
   test("follow a log over a rotation until the container ends", async () => {
-    await withPods(
+    await davit.withPods(
       pod("follow", `echo first; while [ ! -e /end ]; do sleep 0.1; done; echo last`),
       async () => {
         const id = (await davit.done("ps", "-q", "--pod", "follow")).trim();
@@ -293,7 +124,7 @@ describe("davit logs", () => {
 
 describe("davit exec, stop, rm", () => {
   test("exec passes on bytes and exit codes, and reports its own failures as 125, 127 and 124", async () => {
-    await withPods(pod("exec", sleeper), async () => {
+    await davit.withPods(pod("exec", sleeper), async () => {
       const run = await davit.run(
         "exec",
         "exec",
@@ -375,7 +206,7 @@ describe("davit pull, images, rmi", () => {
       await davit.done("images", "registry.k8s.io/e2e/other"),
       /other +a[^\n]*\n[^\n]*other +b/,
     );
-    await withPods(pod("user", sleeper), async () => {
+    await davit.withPods(pod("user", sleeper), async () => {
       const { code, err } = await davit.run("rmi", busybox);
       assert.equal(code, 1);
       assert.match(err, /container "default\/user\/main" uses it/);

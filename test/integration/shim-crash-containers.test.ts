@@ -12,9 +12,8 @@ import {
   killRemove,
   killStart,
   killStop,
-  throwExec,
-  throwStart,
-} from "../support/crash/container-scenarios.ts";
+} from "../support/crash/container-kills.ts";
+import { throwExec, throwStart } from "../support/crash/container-failures.ts";
 import { endHungStart, hangExec } from "../support/crash/hangs.ts";
 import { shimKinds, shimSites } from "../support/crash/shims.ts";
 

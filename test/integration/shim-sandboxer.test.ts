@@ -1,34 +1,17 @@
-/** The shim controller: pods whose sandboxes a sandboxer makes, and all of their failures. */
+/** The shim controller: pods whose sandboxes a sandboxer makes, and how they and their sandboxers end. */
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
-import { existsSync, readFileSync, rmSync } from "node:fs";
+import { existsSync, rmSync } from "node:fs";
 import path from "node:path";
-import { after, before, describe, test } from "node:test";
-import { create, type DescMessage, type MessageInitShape, toBinary } from "@bufbuild/protobuf";
-import {
-  PlatformResponseSchema,
-  SandboxMetricsResponseSchema,
-  StartSandboxResponseSchema,
-} from "../../src/gen/containerd/runtime/sandbox/v1/sandbox_pb.ts";
-import { MetricsSchema } from "../../src/gen/io/containerd/cgroups/v2/metrics_pb.ts";
-import type { PodSandboxConfig } from "../../src/gen/runtime/v1/api_pb.ts";
-import type { TestDaemon } from "../support/daemon.ts";
-import {
-  removeSandboxer,
-  type SandboxerScript,
-  heldEnd,
-  leftBy,
-  makeSandboxer,
-  writeSandboxerScript,
-} from "../support/sandboxer.ts";
+import { describe, test } from "node:test";
+import { StartSandboxResponseSchema } from "../../src/gen/containerd/runtime/sandbox/v1/sandbox_pb.ts";
+import { heldEnd, leftBy } from "../support/sandboxer.ts";
 import { isThere, readProcesses } from "../support/snapshot/processes.ts";
 import {
   createIn,
   exec,
   exited,
   inPod,
-  Node,
-  type Pod,
   RUNNING,
   containerStatus,
   runIn,
@@ -57,66 +40,20 @@ import {
   stopPod,
   until,
 } from "../support/suites/pods.ts";
+import {
+  commandOf,
+  daemon,
+  file,
+  hexOf,
+  inSandbox,
+  now,
+  sandboxerOf,
+  served,
+  serveSandboxer,
+  setAnswers,
+} from "../support/suites/sandboxer.ts";
 
-let node: Node;
-let daemon: TestDaemon;
-let directory = "";
-let file = "";
-const served = (): TestDaemon => daemon;
-
-before(async () => {
-  const sandboxer = makeSandboxer();
-  ({ directory, file } = sandboxer);
-  const handlers = {
-    sandboxer: { controller: "shim", runtime_type: sandboxer.program },
-    debian: { controller: "shim", runtime_type: "io.containerd.runc.v2" },
-  };
-  node = await Node.startWithBusybox({ config: { runtime: { handlers } } });
-  daemon = node.daemon;
-  const warm = await runPod(daemon, podOf());
-  await removePod(daemon, warm);
-});
-after(async () => {
-  await node[Symbol.asyncDispose]();
-  removeSandboxer(directory);
-});
-
-/** A pod of the sandboxer; the script is empty before and after. */
-async function inSandbox(
-  config: PodSandboxConfig,
-  use: (pod: Pod) => Promise<void>,
-): Promise<void> {
-  writeSandboxerScript(file, {});
-  const id = await runPod(daemon, config, "sandboxer");
-  try {
-    await use({ daemon, id, config });
-  } finally {
-    writeSandboxerScript(file, {});
-    await removePod(daemon, id);
-  }
-}
-
-const now = (): bigint => BigInt(Date.now()) * 1_000_000n;
-const setAnswers = (answers: SandboxerScript): void => writeSandboxerScript(file, answers);
-
-/** Empty for a process that has ended meanwhile. */
-function commandOf(pid: number): readonly string[] {
-  try {
-    return readFileSync(`/proc/${pid}/cmdline`, "utf8").split("\0");
-  } catch {
-    return [];
-  }
-}
-
-/** The shim of the pod: the only one that serves its id. */
-function sandboxerOf(id: string): number {
-  const found = readProcesses().find(({ pid }) => {
-    const words = commandOf(pid);
-    return words.includes(id) && words.includes("serve");
-  });
-  assert.ok(found !== undefined, "there is a sandboxer");
-  return found.pid;
-}
+serveSandboxer();
 
 test(
   "a command that starts after its caller cancelled it is ended",
@@ -155,156 +92,6 @@ test(
     }),
   ),
 );
-
-describe("PodSandboxStatus of a sandboxer that", () => {
-  const cases: readonly (readonly [what: string, answers: SandboxerScript, state: number])[] = [
-    ["does not know the sandbox", { SandboxStatus: { does: "fail", kind: "not-found" } }, NOTREADY],
-    ["fails", { SandboxStatus: { does: "fail", kind: "internal" } }, READY],
-    ["answers with an empty message", { SandboxStatus: { does: "empty" } }, NOTREADY],
-    ["is slow", { SandboxStatus: { does: "late" } }, READY],
-    ["hangs", { SandboxStatus: { does: "hang" } }, READY],
-    ["dies at it", { SandboxStatus: { does: "die" } }, NOTREADY],
-  ];
-  for (const [what, answers, state] of cases) {
-    test(
-      `${what} is an answer: ${state === READY ? "ready" : "not ready"}, with a true time`,
-      leakless(served, () =>
-        inSandbox(bare(), async ({ id }) => {
-          const before = await statusOf(daemon, id);
-          setAnswers(answers);
-          // An answer is returned again for a second.
-          const status = await until("it is asked", async () => {
-            const one = await statusOf(daemon, id);
-            return one.state === state ? one : undefined;
-          });
-          assert.ok(status.createdAt > 0n && status.createdAt <= now());
-          assert.equal(status.metadata?.uid, before.metadata?.uid);
-        }),
-      ),
-    );
-  }
-});
-
-const hexOf = <S extends DescMessage>(schema: S, message: MessageInitShape<S>): string =>
-  Buffer.from(toBinary(schema, create(schema, message))).toString("hex");
-
-/** The answer of a sandboxer whose sandbox runs this. */
-const platform = (os: string, architecture = "amd64"): SandboxerScript => ({
-  Platform: { does: "say", hex: hexOf(PlatformResponseSchema, { platform: { os, architecture } }) },
-});
-
-/** How a sandboxer reports this usage, by a type of this name. */
-function metrics(value: MessageInitShape<typeof MetricsSchema>, typeUrl: string): SandboxerScript {
-  const data = { typeUrl, value: toBinary(MetricsSchema, create(MetricsSchema, value)) };
-  const hex = hexOf(SandboxMetricsResponseSchema, { metrics: { data } });
-  return { SandboxMetrics: { does: "say", hex } };
-}
-
-describe("the platform of a sandbox", () => {
-  test(
-    "is in its verbose status, also after a restart of the daemon",
-    leaklessAcross(served, () =>
-      inSandbox(bare(), async ({ id }) => {
-        const platformInfo = { os: "linux", architecture: "amd64" };
-        assert.deepEqual((await infoOf(daemon, id))["platform"], platformInfo);
-        await daemon.kill9();
-        await launchDaemon(daemon);
-        assert.deepEqual((await infoOf(daemon, id))["platform"], platformInfo);
-      }),
-    ),
-  );
-
-  test(
-    "that is not linux is refused by name, and nothing is left of it",
-    leakless(served, async () => {
-      setAnswers(platform("windows"));
-      await assert.rejects(runPod(daemon, bare(), "sandboxer"), /runs "windows".*for linux/);
-      setAnswers({});
-    }),
-  );
-
-  const quiet: readonly (readonly [what: string, answers: SandboxerScript])[] = [
-    ["empty", { Platform: { does: "empty" } }],
-    ["of no name", platform("", "")],
-    ["unimplemented", { Platform: { does: "fail", kind: "unimplemented" } }],
-    ["unknown there", { Platform: { does: "fail", kind: "not-found" } }],
-    ["garbage", { Platform: { does: "say", hex: "ffffff" } }],
-    ["never reported", { Platform: { does: "hang" } }],
-  ];
-  for (const [what, answers] of quiet) {
-    test(
-      `that is ${what} counts as the host's`,
-      leakless(served, async () => {
-        setAnswers(answers);
-        const id = await runPod(daemon, bare(), "sandboxer");
-        const { platform: reported, processStatus } = await infoOf(daemon, id);
-        assert.deepEqual([reported, processStatus], [undefined, "running"]);
-        await exited(daemon, await runIn({ daemon, id, config: bare() }, script("exit 0")));
-        setAnswers({});
-        await removePod(daemon, id);
-      }),
-    );
-  }
-});
-
-describe("PodSandboxStats of a sandboxer that", () => {
-  const usageOf = async (podSandboxId: string): Promise<readonly (bigint | undefined)[]> => {
-    const { stats } = await daemon.client.runtime.podSandboxStats({ podSandboxId });
-    const { cpu, memory, process: tasks } = stats?.linux ?? {};
-    return [
-      cpu?.usageCoreNanoSeconds?.value,
-      memory?.workingSetBytes?.value,
-      tasks?.processCount?.value,
-    ];
-  };
-
-  test(
-    "reports are its own, and those of the cgroup for missing values",
-    leakless(served, () =>
-      inSandbox(bare(), async ({ id }) => {
-        const memory = { usage: 9_000_000_000_000n, inactiveFile: 1_000_000_000_000n };
-        const cpu = { usageUsec: 5_000_000_000_000n };
-        setAnswers(metrics({ cpu, memory }, MetricsSchema.typeName));
-        const [cpuNs, workingSet, tasks] = await until("it is asked", async () => {
-          const usage = await usageOf(id);
-          return usage[0] === 5_000_000_000_000_000n ? usage : undefined;
-        });
-        assert.equal(cpuNs, 5_000_000_000_000_000n);
-        assert.equal(workingSet, 8_000_000_000_000n);
-        // A sandbox without containers has no process in its cgroup.
-        assert.equal(tasks, 0n);
-        const { stats } = await daemon.client.runtime.listPodSandboxStats({});
-        const listed = stats.find(({ attributes }) => attributes?.id === id);
-        assert.equal(listed?.linux?.cpu?.usageCoreNanoSeconds?.value, 5_000_000_000_000_000n);
-      }),
-    ),
-  );
-
-  const useless: readonly (readonly [what: string, answers: SandboxerScript])[] = [
-    ["answers with an empty message", { SandboxMetrics: { does: "empty" } }],
-    ["does not know the call", { SandboxMetrics: { does: "fail", kind: "unimplemented" } }],
-    ["sends an invalid answer", { SandboxMetrics: { does: "say", hex: "ffffff" } }],
-    ["reports by an unknown type", metrics({ cpu: { usageUsec: 5n } }, "example.org/Usage")],
-    ["hangs", { SandboxMetrics: { does: "hang" } }],
-  ];
-  for (const [what, answers] of useless) {
-    test(
-      `${what} are those of the pod's cgroup`,
-      leakless(served, () =>
-        inSandbox(bare(), async (pod) => {
-          setAnswers(answers);
-          await runIn(pod, script("while :; do sleep 0.01; done"));
-          const [cpuNs, workingSet, tasks] = await until("there are any", async () => {
-            const usage = await usageOf(pod.id);
-            return (usage[0] ?? 0n) > 0n && (usage[2] ?? 0n) > 0n ? usage : undefined;
-          });
-          assert.ok((cpuNs ?? 0n) < 5_000_000_000_000_000n);
-          assert.ok((workingSet ?? 0n) > 0n && (tasks ?? 0n) >= 1n);
-        }),
-      ),
-    );
-  }
-});
 
 test(
   "a sandbox without a PID namespace of its own shows no container the node's processes",

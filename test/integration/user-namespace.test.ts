@@ -1,135 +1,49 @@
 /** Pods in a user namespace of their own: the ids of processes and files, inside and on the node. */
 import assert from "node:assert/strict";
-import {
-  chmodSync,
-  chownSync,
-  existsSync,
-  globSync,
-  mkdirSync,
-  mkdtempSync,
-  readFileSync,
-  rmSync,
-  statSync,
-  writeFileSync,
-} from "node:fs";
-import { tmpdir } from "node:os";
+import { existsSync, globSync, statSync, writeFileSync } from "node:fs";
 import path from "node:path";
-import { after, before, describe, test } from "node:test";
-import type { PodSandboxConfig } from "../../src/gen/runtime/v1/api_pb.ts";
-import type { TestDaemon } from "../support/daemon.ts";
-import { busyboxLayer, imageOf, layerOf } from "../support/images.ts";
+import { describe, test } from "node:test";
 import {
-  type ContainerInit,
   container,
   containerInfo,
   createIn,
   exec,
   inPod,
-  Node,
-  type Pod,
   pidOf,
-  pull,
-  requestIn,
   runIn,
   script,
   sh,
   exited,
 } from "../support/suites/containers.ts";
 import {
-  CONTAINER,
-  code,
-  failsWith,
   fileOf,
   holderOf,
-  infoOf,
   inodeOf,
   launchDaemon,
   leakless,
   leaklessAcross,
   mapped,
-  listIds,
-  type Modes,
   mountAt,
   NODE,
-  openDirectories,
   pinsOf,
   POD,
-  pod,
   userRange as range,
-  runPod,
   statusOf,
-  withPod,
 } from "../support/suites/pods.ts";
+import {
+  daemon,
+  directory,
+  idsOf,
+  nothing,
+  owners,
+  running,
+  served,
+  serveMappedPods,
+} from "../support/suites/mapped-pods.ts";
 
 const { hostId: first, length } = range;
-const image = "registry.k8s.io/e2e/owners:1";
-const declaring = "registry.k8s.io/e2e/declaring:1";
-const nothing = "registry.k8s.io/e2e/nothing:1";
 
-let node: Node;
-let daemon: TestDaemon;
-const served = (): TestDaemon => daemon;
-const directory = mkdtempSync(path.join(tmpdir(), "davit-users-"));
-
-before(async () => {
-  node = await Node.startWithBusybox({
-    config: { runtime: { handlers: { runc: { path: "runc" } } } },
-  });
-  daemon = node.daemon;
-  const layers = [
-    busyboxLayer("gzip", [{ path: "data/", uid: 1000, gid: 2000 }]),
-    ...["a", "b", "c"].map((name) =>
-      layerOf([
-        { path: "data/", uid: 1000, gid: 2000 },
-        { path: `data/${name}`, body: name, uid: 1000, gid: 2000 },
-      ]),
-    ),
-  ];
-  await node.registry.push("e2e/owners", imageOf(layers, { Cmd: ["sh"] }), ["1"]);
-  await pull(daemon, image);
-  const kept = [
-    { path: "kept/", uid: 7, gid: 8 },
-    { path: "kept/file", body: "", uid: 7, gid: 8 },
-  ];
-  const single = imageOf([busyboxLayer("gzip", kept)], {
-    Cmd: ["sh"],
-    Volumes: { "/kept": {}, "/made": {} },
-  });
-  await node.registry.push("e2e/declaring", single, ["1"]);
-  await pull(daemon, declaring);
-  await node.registry.push("e2e/nothing", imageOf([], {}), ["1"]);
-  await pull(daemon, nothing);
-  // The first pod creates the bridge.
-  await withPod(daemon, pod(), async () => undefined);
-  openDirectories(daemon);
-  chmodSync(directory, 0o755);
-});
-after(async () => {
-  await node[Symbol.asyncDispose]();
-  rmSync(directory, { recursive: true });
-});
-
-/** The body of a test with one running container in such a pod. */
-function running(
-  config: () => ContainerInit,
-  look: (id: string, pod: Pod) => Promise<void>,
-  modes: Modes = {},
-) {
-  return leakless(served, () =>
-    inPod(daemon, mapped(modes), async (pod) => {
-      await look(await runIn(pod, config()), pod);
-    }),
-  );
-}
-
-const owners = (): ContainerInit => container({ image: { image } });
-const idsOf = (pid: number): readonly string[] =>
-  ["Uid", "Gid"].map(
-    (name) =>
-      new RegExp(`^${name}:\\s*(\\d+)`, "m").exec(
-        readFileSync(`/proc/${pid}/status`, "utf8"),
-      )?.[1] ?? "",
-  );
+serveMappedPods();
 
 describe("a pod in a user namespace", () => {
   test(
@@ -257,59 +171,6 @@ function layerFile(name: string): string {
   return found;
 }
 
-describe("volumes of such a pod", () => {
-  test(
-    "keep the ids of their files where the request maps them",
-    leakless(served, () =>
-      inPod(daemon, mapped(), async (pod) => {
-        const source = path.join(directory, "volume");
-        mkdirSync(source);
-        writeFileSync(path.join(source, "of-1000"), "");
-        chownSync(path.join(source, "of-1000"), 1000, 2000);
-        const mapping = { uidMappings: [range], gidMappings: [range] };
-        const mounts = [
-          { hostPath: source, containerPath: "/mapped", ...mapping },
-          { hostPath: source, containerPath: "/ro", readonly: true, ...mapping },
-          { hostPath: source, containerPath: "/plain" },
-        ];
-        const id = await runIn(pod, container({ mounts }));
-        const look = "stat -c %u:%g /mapped/of-1000 /ro/of-1000 /plain/of-1000";
-        assert.equal(await sh(daemon, id, look), "1000:2000\n1000:2000\n65534:65534");
-        await sh(daemon, id, "touch /mapped/new");
-        assert.equal(statSync(path.join(source, "new")).uid, 0, "root's on the node, too");
-        for (const denied of ["touch /ro/new", "touch /plain/new"]) {
-          assert.notEqual((await exec(daemon, id, ["sh", "-c", denied])).exitCode, 0, denied);
-        }
-        rmSync(source, { recursive: true });
-      }),
-    ),
-  );
-});
-
-describe("volumes of images in such a pod", () => {
-  test(
-    "show the owners in the image",
-    leakless(served, () =>
-      inPod(daemon, mapped(), async (pod) => {
-        const mapping = { uidMappings: [range], gidMappings: [range] };
-        const volume = { image: { image }, readonly: true, ...mapping };
-        const mounts = [
-          { ...volume, containerPath: "/whole" },
-          { ...volume, containerPath: "/part", imageSubPath: "data" },
-          { ...volume, image: { image: declaring }, containerPath: "/single" },
-        ];
-        const id = await runIn(pod, container({ image: { image: declaring }, mounts }));
-        const files = "/whole/data/a /part/b /whole/bin /single/kept /kept /kept/file /made";
-        const [theirs, roots] = ["1000:2000", "0:0"];
-        const wanted = [theirs, theirs, roots, "7:8", "7:8", "7:8", roots];
-        assert.equal(await sh(daemon, id, `stat -c %u:%g ${files}`), wanted.join("\n"));
-        await sh(daemon, id, "touch /kept/new /made/new");
-        assert.notEqual((await exec(daemon, id, ["touch", "/whole/new"])).exitCode, 0);
-      }),
-    ),
-  );
-});
-
 describe("a user namespace and a shared PID namespace", () => {
   test(
     "show the holder, which no process in the pod can trace",
@@ -372,101 +233,6 @@ describe("a user namespace on the node's network", () => {
     const { features } = await daemon.client.runtime.status({});
     assert.equal(features?.userNamespacesHostNetwork, true);
   });
-});
-
-describe("status", () => {
-  test(
-    "has the ids of a pod, and the path of its user namespace",
-    leakless(served, () =>
-      withPod(daemon, mapped(), async (id) => {
-        const { linux } = await statusOf(daemon, id);
-        const options = linux?.namespaces?.options?.usernsOptions;
-        assert.equal(options?.mode, POD);
-        const ranges = [options.uids, options.gids].map(([one]) => [
-          one?.containerId,
-          one?.hostId,
-          one?.length,
-        ]);
-        assert.deepEqual(ranges, Array(2).fill([0, first, length]));
-        const { runtimeSpec } = await infoOf(daemon, id);
-        const user = { type: "user", path: pinsOf(daemon, id).user };
-        const { namespaces } = (runtimeSpec as { linux: { namespaces: object[] } }).linux;
-        assert.deepEqual(namespaces[0], user);
-      }),
-    ),
-  );
-
-  test("offers user namespaces for the handlers whose runtime has id-mapped mounts", async () => {
-    const { runtimeHandlers } = await daemon.client.runtime.status({});
-    const offered = Object.fromEntries(
-      runtimeHandlers.map(({ name, features }) => [name, features?.userNamespaces]),
-    );
-    assert.equal(offered[""], true);
-    assert.equal(offered["crun"], true);
-    assert.equal(offered["runc"], false);
-  });
-});
-
-describe("refusals", () => {
-  const bad: Readonly<Record<string, readonly [() => PodSandboxConfig, RegExp]>> = {
-    "no mapping": [
-      () => mapped({}, { uids: [] }),
-      /userns_options\.uids must be one mapping, got 0/,
-    ],
-    "two mappings": [() => mapped({}, { gids: [range, range] }), /gids must be one mapping, got 2/],
-    "no id 0": [
-      () => mapped({}, { uids: [{ ...range, containerId: 1 }] }),
-      /uids must begin with container_id 0, got 1/,
-    ],
-    "an empty range": [() => mapped({}, { gids: [{ ...range, length: 0 }] }), /gids has length 0/],
-    "a range past the last id": [
-      () => mapped({}, { uids: [{ ...range, hostId: 4_294_967_295 }] }),
-      /uids must end below 4294967295/,
-    ],
-    "ids of the node's own namespace": [() => mapped({}, { mode: NODE }), /mode NODE cannot have/],
-    "mode CONTAINER": [
-      () => mapped({}, { mode: CONTAINER }),
-      /mode must be POD or NODE, got CONTAINER/,
-    ],
-    "the node's processes": [() => mapped({ pid: NODE }), /pid NODE cannot/],
-    "the node's IPC": [() => mapped({ ipc: NODE }), /ipc NODE cannot/],
-  };
-  for (const [what, [config, why]] of Object.entries(bad)) {
-    test(
-      what,
-      leakless(served, async () => {
-        await assert.rejects(runPod(daemon, config()), failsWith(code.invalidArgument, why));
-        assert.deepEqual(await listIds(daemon), []);
-      }),
-    );
-  }
-
-  test(
-    "a handler whose runtime cannot map mounts",
-    leakless(served, async () => {
-      await assert.rejects(
-        runPod(daemon, mapped(), "runc"),
-        failsWith(code.failedPrecondition, /handler "runc".*no id-mapped mounts/),
-      );
-      assert.deepEqual(await listIds(daemon), []);
-    }),
-  );
-
-  test(
-    "a container that is not in its pod's user namespace",
-    leakless(served, () =>
-      inPod(daemon, mapped(), async (pod) => {
-        const other = mapped({}, { uids: [{ ...range, hostId: first + 1 }] });
-        for (const namespaceOptions of [{}, other.linux?.securityContext?.namespaceOptions ?? {}]) {
-          const config = container({ linux: { securityContext: { namespaceOptions } } });
-          await assert.rejects(
-            daemon.client.runtime.createContainer(requestIn(pod, config)),
-            failsWith(code.invalidArgument, /userns_options is not that of the pod/),
-          );
-        }
-      }),
-    ),
-  );
 });
 
 describe("the daemon's end", () => {

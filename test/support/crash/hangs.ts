@@ -28,7 +28,7 @@ import {
   checkStartFailed,
   graceFor,
   startAndEnd,
-} from "./container-scenarios.ts";
+} from "./container-steps.ts";
 import {
   checkContainer,
   checkImage,

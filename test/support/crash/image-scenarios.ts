@@ -1,4 +1,4 @@
-/** Scenarios of crash tests at one spot of an image operation; see container-scenarios.ts. */
+/** Scenarios of crash tests at one spot of an image operation; see container-kills.ts. */
 import assert from "node:assert/strict";
 import { imageStatus, pull, removeImage } from "../suites/containers.ts";
 import { until } from "../suites/pods.ts";

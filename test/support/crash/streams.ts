@@ -8,7 +8,7 @@ import { openAttach, openExec, openForward } from "../suites/streams.ts";
 import { runtimeFact, until } from "../suites/pods.ts";
 import type { CrashSite, PodKind } from "./sites.ts";
 import { type Spot, stageOf } from "./spots.ts";
-import { beginWithContainer, checkNoCommand } from "./container-scenarios.ts";
+import { beginWithContainer, checkNoCommand } from "./container-steps.ts";
 import { checkContainer, endContainer, processesOf } from "./containers.ts";
 import type { TestDaemon } from "../daemon.ts";
 import { recoverAfter, type Recoveries } from "./pod-scenarios.ts";

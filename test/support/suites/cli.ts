@@ -91,6 +91,17 @@ export class Davit {
     throw new Error(`davit ${args.join(" ")}: code ${code}\n${out}${err}`);
   }
 
+  /** Runs pods during `use`. */
+  async withPods(yaml: string, use: () => Promise<void>): Promise<void> {
+    const file = this.manifest(yaml);
+    await this.done("run", "--wait", file);
+    try {
+      await use();
+    } finally {
+      await this.done("down", "-t", "0", file);
+    }
+  }
+
   /** Writes a manifest and returns its path. */
   manifest(yaml: string): string {
     this.#files += 1;

@@ -1,12 +1,9 @@
 /**
- * Scenarios of crash tests at one spot of a container operation: inject the fault, check the state, do what a
+ * Scenarios of crash tests at one spot of a container operation: kill the daemon, check the state, do what a
  * kubelet would do, and check again. After each of them only the site's bystanders are left.
  */
 import assert from "node:assert/strict";
-import { readdirSync } from "node:fs";
-import path from "node:path";
 import {
-  byShim,
   type ContainerInit,
   CREATED,
   containerInfo,
@@ -15,7 +12,6 @@ import {
   EXITED,
   exec,
   exited,
-  type Pod,
   pull,
   remove,
   removeImage,
@@ -26,8 +22,8 @@ import {
   stop,
 } from "../suites/containers.ts";
 import { code, failsWith, until } from "../suites/pods.ts";
-import { type CrashSite, type PodKind, retry } from "./sites.ts";
-import { type FaultAction, faultAt, type Spot, stageOf } from "./spots.ts";
+import type { CrashSite, PodKind } from "./sites.ts";
+import { faultAt, type Spot, stageOf } from "./spots.ts";
 import {
   checkContainer,
   checkImage,
@@ -41,13 +37,19 @@ import {
   retryCreate,
   untilUp,
 } from "./containers.ts";
-import { failsAt, type Recoveries, recoverAfter } from "./pod-scenarios.ts";
+import { type Recoveries, recoverAfter } from "./pod-scenarios.ts";
 import type { TestDaemon } from "../daemon.ts";
+import {
+  beginWithContainer,
+  checkDuringRemoval,
+  checkNoCommand,
+  execFor,
+  graceFor,
+  startAndEnd,
+} from "./container-steps.ts";
 
 /** How a kubelet retries a container whose start was cut: the same call, or a new container. */
 export type Retry = "same" | "new";
-
-// ---- kill
 
 /** The daemon dies at `spot` of a CreateContainer. */
 export async function killCreate(
@@ -229,116 +231,11 @@ export async function killRecoverContainers(
   await site.checkNothingLeft();
 }
 
-// ---- throw
-
-/** A CreateContainer fails at `spot`: it is undone before the caller gets the error. */
-export async function throwCreate(site: CrashSite, spot: Spot, kind: PodKind): Promise<void> {
-  await site.begin(faultAt(spot, "throw"));
-  const pod = homeOf(site, kind);
-  const config = listener();
-  await assert.rejects(createIn(pod, config), failsAt(spot));
-  await site.checkNothingLeft();
-  await startAndEnd(site, pod, await createIn(pod, config), config);
-}
-
-/** A StartContainer fails at `spot`: nothing runs, and the status says why. */
-export async function throwStart(site: CrashSite, spot: Spot, kind: PodKind): Promise<void> {
-  const { daemon } = site;
-  await site.begin(faultAt(spot, "throw"));
-  const pod = homeOf(site, kind);
-  const config = listener();
-  const id = await createIn(pod, config);
-  await assert.rejects(start(daemon, id), failsAt(spot));
-  await site.checkBystanders();
-  await checkStartFailed(pod, id, spot, /a fault was injected/);
-  await remove(daemon, id);
-  await checkRemoved(site, pod, id);
-  const next = listener();
-  await startAndEnd(site, pod, await createIn(pod, next), next);
-}
-
-/** A StopContainer fails at `spot`. */
-export async function throwStop(site: CrashSite, spot: Spot, kind: PodKind): Promise<void> {
-  const { daemon } = site;
-  const { pod, id } = await beginWithContainer(site, spot, "throw", kind);
-  await assert.rejects(stop(daemon, id, graceFor(spot)), failsAt(spot));
-  await site.checkBystanders();
-  await stop(daemon, id, graceFor(spot));
-  const status = await checkContainer(pod, id, EXITED);
-  assert.equal(status.exitCode, graceFor(spot) === 0 ? 137 : 3);
-  await endContainer(site, pod, id);
-}
-
-/** A RemoveContainer of a running container fails at `spot`. */
-export async function throwRemove(site: CrashSite, spot: Spot, kind: PodKind): Promise<void> {
-  const { daemon } = site;
-  const { pod, id } = await beginWithContainer(site, spot, "throw", kind);
-  await assert.rejects(remove(daemon, id), failsAt(spot));
-  await site.checkBystanders();
-  await checkDuringRemoval(pod, id, spot, "running");
-  await remove(daemon, id);
-  await checkRemoved(site, pod, id);
-}
-
-/** An ExecSync fails at `spot`: its command is gone, its container keeps running. */
-export async function throwExec(site: CrashSite, spot: Spot, kind: PodKind): Promise<void> {
-  const { daemon } = site;
-  const { pod, id } = await beginWithContainer(site, spot, "throw", kind);
-  const before = processesOf(pod, id);
-  // A command that cannot be killed at once is killed again, and its caller gets the timeout.
-  const isKill = spot.point === "exec-sync/kill-command";
-  const fails = isKill ? failsWith(code.deadlineExceeded, /stage wait-for-end/) : failsAt(spot);
-  await assert.rejects(execFor(daemon, id, spot), fails);
-  await checkNoCommand(pod, id, before);
-  assert.equal(await sh(daemon, id, "echo again"), "again");
-  await endContainer(site, pod, id);
-}
-
-// ---- steps
-
 /** Until the recovery has inspected a container, lists show its recorded state. */
 async function untilRecovered(daemon: TestDaemon, id: string): Promise<void> {
   await until("the start is found", async () => {
     return (await containerStatus(daemon, id)).state !== CREATED;
   });
-}
-
-/** Starts the daemon with a fault, and creates a container for it. */
-export async function beginWithContainer(
-  site: CrashSite,
-  spot: Spot,
-  action: FaultAction,
-  kind: PodKind,
-  state: "running" | "created" = "running",
-): Promise<{ readonly pod: Pod; readonly id: string }> {
-  await site.begin(faultAt(spot, action));
-  const pod = homeOf(site, kind);
-  const config = listener();
-  const id = await createIn(pod, config);
-  if (state === "created") return { pod, id };
-  await start(site.daemon, id);
-  await untilUp(pod, config);
-  // The sleep process that it waits for.
-  await until("its child is there", () => processesOf(pod, id).length === 2);
-  return { pod, id };
-}
-
-/** Starts a created container, checks that it runs once, and ends it. */
-export async function startAndEnd(
-  site: CrashSite,
-  pod: Pod,
-  id: string,
-  config: ContainerInit,
-): Promise<void> {
-  await retry("the container starts", () => start(pod.daemon, id));
-  await untilUp(pod, config);
-  await checkContainer(pod, id, RUNNING);
-  await endContainer(site, pod, id);
-}
-
-/** A grace period with which a stop passes the spot. Seconds. */
-export function graceFor({ point }: Spot): number {
-  return /(send-signal|wait-for-end|answer)$/.test(point) ? 20 : 0;
 }
 
 /** The exit code of a process that was stopped before its daemon died; undefined if it still runs. */
@@ -349,65 +246,4 @@ function exitCodeAfter({ point }: Spot): number | undefined {
     answer: 3,
   };
   return codes[stageOf(point)];
-}
-
-async function checkDuringRemoval(
-  pod: Pod,
-  id: string,
-  { point }: Spot,
-  state: "running" | "created",
-): Promise<void> {
-  if (point === "remove-container/answer") {
-    await assert.rejects(containerStatus(pod.daemon, id), failsWith(code.notFound));
-  } else if (state === "created") {
-    await checkContainer(pod, id, CREATED);
-  } else if (point === "remove-container/stop") {
-    await checkContainer(pod, id, RUNNING);
-  } else {
-    assert.equal((await checkContainer(pod, id, EXITED)).exitCode, 137);
-  }
-}
-
-/** After a failed start the container is exited with StartError and 128, and the message that its caller got. */
-export async function checkStartFailed(
-  pod: Pod,
-  id: string,
-  { point }: Spot,
-  why: RegExp,
-): Promise<void> {
-  if (point === "start-container/answer") {
-    await checkContainer(pod, id, RUNNING);
-    return;
-  }
-  const status = await checkContainer(pod, id, EXITED);
-  assert.deepEqual([status.exitCode, status.reason], [128, "StartError"]);
-  assert.match(status.message, why);
-  assert.match(status.message, new RegExp(`stage ${stageOf(point)}`));
-}
-
-/** An ExecSync that passes the spot. Its command keeps running if the spot needs a running command. */
-function execFor(daemon: TestDaemon, id: string, { point }: Spot): Promise<unknown> {
-  if (point === "exec-sync/kill-command") return exec(daemon, id, ["sleep", "1000"], 1);
-  const lasts = /(start-process|wait-for-end)$/.test(point);
-  return exec(daemon, id, lasts ? ["sleep", "1000"] : ["echo", "hi"]);
-}
-
-/** Checks that no process and no file of a command is left. */
-export async function checkNoCommand(
-  pod: Pod,
-  id: string,
-  before: readonly number[],
-): Promise<void> {
-  await until("no process of a command is left", () => {
-    return processesOf(pod, id).every((pid) => before.includes(pid));
-  });
-  assert.deepEqual(processesOf(pod, id), before);
-  if (byShim) {
-    const bundle = path.join(pod.daemon.paths.state, "shims/tasks", id);
-    const left = (): readonly string[] =>
-      readdirSync(bundle).filter((name) => name.startsWith("exec-"));
-    await until("no fifo of a command is left", () => left().length === 0);
-    return;
-  }
-  assert.deepEqual(readdirSync(path.join(pod.daemon.paths.state, "execs")), []);
 }
