@@ -1,5 +1,5 @@
-// Promises of the generated code that davit's records and answers lean on. They are tested here
-// because src/gen/ holds nothing but what the generator writes.
+// What davit's records and answers require of the generated code. It is tested here, because src/gen/ has only
+// generated files.
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { create, fromBinary, toBinary } from "@bufbuild/protobuf";

@@ -22,7 +22,7 @@ function starting(): {
   });
   return {
     ready: () => {
-      // UpdateRuntimeConfig of an empty request looks at nothing of it.
+      // UpdateRuntimeConfig reads no context for an empty request.
       context = {} as CriContext;
       soon.resolve(undefined);
     },

@@ -31,6 +31,6 @@ test("allowedAnnotations() finds a way through several stars and sets, and takes
 });
 
 test("allowedAnnotations() is as fast for keys that are made for a pattern", () => {
-  // By a regular expression some 300^12 steps.
+  // A regular expression would need about 300^12 steps.
   assert.deepEqual(keys(["*a*a*a*a*a*a*a*a*a*a*a*a*b"], "a".repeat(300)), []);
 });

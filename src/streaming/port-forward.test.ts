@@ -226,7 +226,7 @@ test("port-forward: a pod that reads nothing does not keep a connection whose cl
   const { data } = await forward.connect(stuck.port);
   const target = await first(opened.targets.connected);
   const block = Buffer.alloc(256 * 1024);
-  // Until the kernel's buffers are full, and as much again is queued here.
+  // Until the kernel's buffers are full and the same amount is queued here.
   for (let behind = 0; behind < 100; behind = target.writableNeedDrain ? behind + 1 : 0) {
     if (!data.writableNeedDrain) data.write(block);
     await settled();

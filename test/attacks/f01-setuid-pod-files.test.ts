@@ -12,7 +12,7 @@ import { fileOf, leakless, mapped, openDirectories, pod, withPod } from "../supp
 import type { TestDaemon } from "../support/daemon.ts";
 import { asNobody } from "./nobody.ts";
 
-// A static program that runs what its arguments name, as the user that it is itself.
+// A static program that runs its arguments as a command, with its own effective user.
 const program = path.resolve(import.meta.dirname, "../../dist/davit-waiter");
 const names = ["hosts", "hostname", "resolv.conf"];
 const secret = "only root reads this";

@@ -45,7 +45,7 @@ describe("ReopenContainerLog", () => {
           rotated += 1;
           const prepare = `cd /lg && mv a.log a.log.${rotated} && n=${name} && rm -rf $n && ${make}`;
           await sh(daemon, id, prepare);
-          // As many as libuv's pool has threads, and some more.
+          // More than libuv's pool has threads.
           const calls = Array.from({ length: 20 }, () =>
             daemon.client.runtime.reopenContainerLog({ containerId: id }),
           );

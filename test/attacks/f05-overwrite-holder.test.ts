@@ -52,7 +52,7 @@ test(
       const capabilities = { addCapabilities: ["SYS_PTRACE"] };
       const id = await runIn(at, container({ linux: { securityContext: { capabilities } } }));
       assert.equal(await sh(daemon, id, "readlink /proc/1/exe"), memory);
-      // It still has a name that people know.
+      // Its name still identifies it.
       assert.equal(await sh(daemon, id, "cat /proc/1/comm"), "davit-holder");
       assert.equal(await sh(daemon, id, "tr '\\0' ' ' < /proc/1/cmdline"), "davit-holder -");
     }),
@@ -66,7 +66,7 @@ for (const [what, config] of Object.entries({ "of a pod": pod, "with own ids": m
       const before = readFileSync(onNode);
       const at = await openPod(daemon, config({ pid: POD }));
       const exe = `/proc/${await holderOf(daemon, at.id)}/exe`;
-      // Before anything is written: it must not be a file of this working copy.
+      // The check precedes the first write, which must not change a file of this working copy.
       assert.equal(readlinkSync(exe), memory);
       const kept = openSync(exe, "r");
       try {
@@ -84,7 +84,7 @@ for (const [what, config] of Object.entries({ "of a pod": pod, "with own ids": m
         closeSync(kept);
       }
       assert.deepEqual(readFileSync(onNode), before);
-      // And the next pod has a holder that runs.
+      // The holder of the next pod runs.
       const next = await openPod(daemon, config({ pid: POD }));
       await holderOf(daemon, next.id);
       await closePod(next);
@@ -101,7 +101,7 @@ test(
       async (at) => {
         const id = await runIn(at);
         const running = exec(daemon, id, ["sh", "-c", "until [ -e /end ]; do sleep 0.1; done"]);
-        // If the test fails below, its pod goes and this call with it.
+        // If the test fails below, the removal of its pod ends this call.
         running.catch(() => undefined);
         const waiter = await until("a waiter runs", () =>
           readProcesses().find(({ comm, pid }) => {

@@ -48,7 +48,7 @@ before(async () => {
   node.registry.guard("bob/own", bob);
   await node.registry.push("alice/private", privateImage, ["1"]);
   await node.registry.push("bob/own", forged, ["forged"]);
-  // Bob's copy of her manifest, with a blob that the registry does not have for him.
+  // Bob's copy of her manifest, with a blob that the registry does not serve to him.
   await node.registry.push("bob/own", privateImage, ["copied"]);
   await node.registry.removeBlob("bob/own", secret);
 });
@@ -163,7 +163,7 @@ describe("a layer that another tenant has pulled", () => {
       await refused("images.test/bob/own:forged", dataLoss);
       await refused("images.test/bob/own:copied", code.notFound);
       assert.ok(isThere());
-      // It takes the layer away with it.
+      // This removes the layer, too.
       await pullAs(alice, privateName);
     }),
   );
@@ -190,7 +190,7 @@ describe("a layer that another tenant is pulling", () => {
   test(
     "is pulled even if the pull of the same blob by another tenant fails",
     imageless(served, async () => {
-      // His answer, 404, is held back, so that hers waits for his download.
+      // The 404 for him is delayed, so that her pull waits for his download.
       const his = new RegExp(`^GET .*/bob/own/blobs/${secret.digest}`);
       const release = node.registry.hold(his, 0);
       stack.defer(release);
@@ -218,7 +218,7 @@ describe("a layer that is here", () => {
         node.registry.count(headOf(secret)),
         node.registry.count(getOf(secret)),
       ];
-      // Her credentials as no other test gives them: what was granted before does not count.
+      // No other test uses these credentials of hers, so nothing was granted to them before.
       const auth = { auth: Buffer.from(`${alice.username}:${alice.password}`).toString("base64") };
       for (let times = 0; times < 3; times++) {
         await daemon.client.image.pullImage({ image: { image: privateName }, auth });
@@ -274,7 +274,7 @@ describe("a layer that is here", () => {
       const registry = await bobsRegistry({ ...wrong, manifest }, (_, response) => {
         response.writeHead(200, { "content-length": secret.bytes.length }).end(secret.bytes);
       });
-      // By the name of the registry that the layer has come from.
+      // By the name of the registry that served the layer.
       node.registry.mirror("images.test", `http://${registry.host}`);
       stack.defer(() => {
         node.registry.mirror("images.test");

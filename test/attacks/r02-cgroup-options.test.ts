@@ -40,7 +40,7 @@ describe("a privileged container leaves the node's cgroups as they are mounted",
         const use = async (at: Parameters<typeof runIn>[0]): Promise<void> => {
           const securityContext = { privileged: true };
           const id = await runIn(at, container({ linux: { securityContext } }));
-          // It has them, and may write to them.
+          // It has all hierarchies, and may write to them.
           assert.match(
             await sh(daemon, id, "cat /proc/mounts"),
             / \/sys\/fs\/cgroup\S* cgroup2? rw/,

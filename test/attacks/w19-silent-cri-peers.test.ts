@@ -39,7 +39,7 @@ for (const [what, count, first] of [
       await until("a new client is served", () => isServed(socket), 5_000);
     }
     await removePod(daemon, await runPod(daemon, bare()));
-    // Made before all of them, and idle since: it has called, so it stays.
+    // It was opened before all others and is idle. It stays open, because it has made a call.
     await version(idle);
     idle.destroy();
   });

@@ -22,7 +22,7 @@ before(async () => {
   daemon = await startDaemon();
 });
 after(async () => {
-  // What is held is listed by the next daemon, and removed with the others.
+  // The next daemon lists the held pods. They are removed with the others.
   await daemon.stop();
   await launchDaemon(daemon);
   await endDaemon(daemon);
@@ -66,7 +66,7 @@ test(`of pods that no caller claims, ${maxUnclaimed} are held and the others are
   await runForNobody(32);
   assert.equal(await lengthOf("heldCreates"), maxUnclaimed);
   await until("the others are gone", async () => {
-    // An answer that crossed a cancel is one to the daemon: those pods are listed.
+    // A create whose answer crossed its cancel counts as answered, so its pod is listed.
     const kept = maxUnclaimed + (await listIds(daemon)).length;
     const pods = readdirSync(path.join(daemon.paths.state, "sandboxes")).length;
     return pods === kept && (await lengthOf("unfinishedRemovals")) === 0;

@@ -138,7 +138,7 @@ test(
     await Promise.all(held.map(cancel));
     const [joins, retries, lost] = [held.slice(0, 2), held.slice(2, 5), held.slice(5)];
 
-    // While they are being made: unlisted, an equal request joins, a different one is told the stage.
+    // During its create a pod is not listed. An equal request joins, and a different one fails with the stage.
     const joined = Promise.all(joins.map(({ config }) => runPod(daemon, config)));
     joined.catch(() => undefined);
     for (const { config } of held.slice(0, 6)) {

@@ -46,7 +46,7 @@ async function createForNobody(pod: Pod, config: ContainerInit): Promise<void> {
       ({ containerId }) => containerId,
       async (error: unknown) => {
         if (kindOf(error) === "canceled") return undefined;
-        // The try before was answered, and its caller went away before the answer came.
+        // The previous try was answered, but its caller had left.
         assert.equal(kindOf(error), "already-exists", String(error));
         const { containers } = await daemon.client.runtime.listContainers({});
         return containers.find(({ podSandboxId }) => podSandboxId === pod.id)?.id;
@@ -75,7 +75,7 @@ test(
     assert.equal((await heldCreates()).length, 1);
     await removePod(daemon, first.id);
     assert.deepEqual(await heldCreates(), []);
-    // The same pod and container again: another request, since the sandbox has another id.
+    // The same pod and container again. The request differs, because the sandbox has another id.
     const second = await openPod(daemon, config);
     await createIn(second, wanted);
     await closePod(second);

@@ -55,7 +55,7 @@ test("davit rm leaves no directory of a pod, and touches nothing for names that 
     await davit.done("rm", ...words);
     assert.deepEqual(readdirSync(davit.podsDirectory), [], words.join(" "));
   }
-  // Another client may call a pod what it likes.
+  // Another client may choose any name for a pod.
   const victim = path.join(davit.podsDirectory, "..", "victim_x_y");
   mkdirSync(victim);
   mkdirSync(path.join(davit.podsDirectory, "a"));

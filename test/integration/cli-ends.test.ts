@@ -76,7 +76,7 @@ test("a second Ctrl-C exits immediately and says how to clean up", async () => {
     await plugin.waitForCalls("ADD", calls + 1);
     child.kill("SIGINT");
     await until("it waits", () => /waiting for the server to create the pod/.test(said()));
-    // Two within half a second are one press of a key.
+    // Two signals within half a second count as one key press.
     await until("it has left", () => child.exitCode !== null || (child.kill("SIGINT"), false));
     const { code, err } = await ended;
     assert.equal(code, 130, err);

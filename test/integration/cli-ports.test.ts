@@ -45,7 +45,7 @@ test("davit run refuses a host port on which a process listens, and creates noth
     assert.match(err, said);
     assert.equal(await davit.done("pods", "-q"), "");
     assert.deepEqual(readdirSync(davit.podsDirectory), []);
-    // Of another protocol or another address it is free.
+    // It is free for another protocol or address.
     for (const port of [
       `hostPort: ${free}, protocol: UDP`,
       `hostPort: ${free}, hostIP: 127.0.0.2`,

@@ -158,7 +158,7 @@ test("davit cp streams a tar archive to stdout and takes one from stdin", () =>
     };
     const pipe = (line: string): string =>
       execFileSync("sh", ["-ec", line], { cwd: directory, env }).toString();
-    // Nothing of this machine's is written: a file "-" in the current directory, as it was once.
+    // It writes no file on this machine. A bug once created the file "-" in the current directory.
     assert.match(pipe(`'${program}' cp ${id}:/tmp/a - | tar -tv`), /a\/b\/link -> f\n/);
     assert.deepEqual(readdirSync(directory), []);
     pipe(`'${program}' cp ${id}:/tmp/a - | tar -x && '${program}' cp ${id}:/tmp/a/. - >dot.tar`);

@@ -90,7 +90,7 @@ describe("the devices of a request", () => {
     running(
       () => container({ devices: [{ hostPath: log, containerPath: "/dev/r", permissions: "r" }] }),
       async (id) => {
-        // To write to it takes no capability.
+        // Writing to it needs no capability.
         const said = await exec(daemon, id, ["/bin/sh", "-c", "exec 3> /dev/r"]);
         assert.match(said.stderr, /Operation not permitted/);
       },

@@ -41,10 +41,10 @@ before(async () => {
   node = await Node.startWithBusybox();
   daemon = node.daemon;
   pod = await openPod(daemon, bare());
-  // A shell, since the first process must reap what its children leave.
+  // A shell, because the first process must reap orphans.
   const envs = [{ key: "ASKED", value: Buffer.from("for") }];
   id = await runIn(pod, script("while :; do sleep 100000; done", { envs }));
-  // What the container itself runs must be there before any test counts processes.
+  // The container's own processes must run before a test counts processes.
   await pidOf(daemon, id);
   await until("the container's own sleep runs", () => readProcesses().some(isOwnSleep));
 });

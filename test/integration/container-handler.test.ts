@@ -97,7 +97,7 @@ describe("base_runtime_spec", () => {
     "gives environment and limits of process and cgroup, which the request overrides",
     inBarePod(async (pod) => {
       const id = await runIn(pod);
-      // What an exec in it has, too.
+      // A command in it has them, too.
       assert.equal(await sh(daemon, id, "echo $FROM_BASE $FROM_IMAGE; ulimit -n"), "yes yes\n123");
       const cgroup = `${parentOf(pod.config)}/${id}`;
       assert.equal(cgroupValue(cgroup, "pids.max"), "60");

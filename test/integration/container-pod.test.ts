@@ -234,7 +234,7 @@ describe("PIDs", () => {
           pod,
           container({ linux: { securityContext: { capabilities: { addCapabilities } } } }),
         );
-        // That it may: the link is there for who may trace it alone (proc_pid_root(5)).
+        // Only a process that may trace it can read the link (proc_pid_root(5)).
         assert.equal(await sh(daemon, id, "readlink /proc/1/root"), "/");
         assert.equal(await sh(daemon, id, "ls -A /proc/1/root/ /proc/1/cwd/ | grep -v :"), "");
         const status = await sh(daemon, id, "cat /proc/1/status");

@@ -127,7 +127,7 @@ for (const how of ["stop", "kill -9"] as const) {
         await until("it has written", () => count() > 3);
         await endDaemonBy(how);
         const then = count();
-        // A shim keeps 64 KiB of the output until there is a daemon again, which writes the log then.
+        // Without a daemon, the fifo of a shim keeps 64 KiB of output. The next daemon writes it to the log.
         if (!byShim) await until("the log grows", () => count() > then + 10);
         await launchDaemon(daemon);
         await until("the log grows", () => count() > then + 10);

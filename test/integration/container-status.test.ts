@@ -124,7 +124,7 @@ describe("ContainerStatus", () => {
         assert.deepEqual(spec.process.args, ["sleep", "100000"]);
         assert.ok(cgroupsOfProcess(Number(info["pid"])).includes(spec.linux.cgroupsPath));
         assert.equal((info["config"] as { command: string[] }).command[0], "sleep");
-        // Asking makes nothing: a spec there is from the start on.
+        // A status call creates no spec. The start does.
         const source = path.join(daemon.paths.directory, "made-at-the-start");
         const mounts = [{ containerPath: "/m", hostPath: source }];
         const created = await createIn(pod, container({ mounts }));

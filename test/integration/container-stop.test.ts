@@ -210,7 +210,7 @@ describe("StopContainer", () => {
           await end(daemon, id);
           await started;
           const { containers } = await daemon.client.runtime.listContainers({ filter: { id } });
-          // A stop that came before the start had begun is no reason not to start.
+          // A stop before the start does not prevent it.
           if (end === remove) assert.deepEqual(containers, []);
           await remove(daemon, id);
         }

@@ -151,7 +151,7 @@ describe("UpdateContainerResources of a running container", () => {
       for (const [wrong, why] of refused) {
         await assert.rejects(update(id, wrong), failsWith(code.invalidArgument, why));
       }
-      // Only the kernel knows, and the shares are written by then.
+      // Only the kernel rejects this, and the shares are written before.
       await assert.rejects(update(id, { cpuShares: 3n, cpusetCpus: "4000" }), /write-limits/);
       assert.deepEqual(inForce(pod, id), before);
       assert.deepEqual(await shown(id), limits);

@@ -143,7 +143,7 @@ describe("a container's life", () => {
     leakless(served, async () => {
       const config = bare();
       const pod = { daemon, config, id: await runPod(daemon, config) };
-      // They ignore TERM: what ends them in time is a KILL.
+      // They ignore TERM, so only KILL ends them in time.
       const deaf = (): ReturnType<typeof script> => script("trap '' TERM; sleep 100000");
       const ids = [await runIn(pod, deaf()), await runIn(pod, deaf()), await createIn(pod)];
       const begin = performance.now();

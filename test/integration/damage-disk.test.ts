@@ -145,7 +145,7 @@ describe("a full disk", () => {
         if (how === "stop") await daemon.stop();
         {
           using _full = fullDisk();
-          // An end that a daemon knows of, and could not write down.
+          // The daemon knows of this end, but could not record it.
           process.kill(pids[1], "SIGKILL");
           if (how === "kill -9") {
             await exited(daemon, ids[1], 5000);
@@ -156,7 +156,7 @@ describe("a full disk", () => {
           const from = daemon.lines.length;
           await launchDaemon(daemon);
           if (how === "stop") {
-            // SQLite needs room to open a database that was closed in order.
+            // SQLite needs space to open a database that was closed properly.
             await daemon.waitForLine(/database is read-only.*disk is full; free space/, from);
             assert.equal(await runtimeFact(daemon, "recordsCanBeWritten"), false);
           }
@@ -291,7 +291,7 @@ describe("a disk that has become read-only", () => {
     await other.stop();
     await launchDaemon(other);
     assert.deepEqual(await listIds(other), [living.id]);
-    // What could not be deleted then is now.
+    // Files that could not be deleted before are deleted now.
     await until("the roots of removed containers are gone", () => {
       return readdirSync(path.join(other.paths.root, "roots")).join() === livingId;
     });

@@ -92,7 +92,7 @@ async function untilSwept({ pod, pids }: Living): Promise<void> {
     await until(`${name} is empty`, () => readdirSync(directory).length === 0);
   }
   await until("no root is left", () => readdirSync(path.join(root, "roots")).length === 0);
-  // Nobody knows any more who made the cgroup; it is empty, and whoever owns it can remove it.
+  // Without the records, davit does not know who created the cgroup. It leaves it, empty.
   for (const directory of cgroupsThere(parentOf(pod.config))) rmdirSync(directory);
 }
 
@@ -157,7 +157,7 @@ test("without the root directory everything that ran is ended, since no record i
   await deleteDirectory(daemon.paths.root);
   await launchDaemon(daemon);
   await untilSwept(it);
-  // Its address is lost with the root: that is where the notes of networks are.
+  // Its address stays allocated, because the attachment notes were in the root.
   for (const address of await takenAddresses(daemon)) {
     rmSync(path.join(daemon.paths.ipamDir, "davit-test", address));
   }

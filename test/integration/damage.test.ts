@@ -114,7 +114,7 @@ for (const when of whens) {
         process.kill(pid, "SIGKILL");
         const status = await exited(daemon, id, 5000);
         assert.deepEqual([status.exitCode, status.reason], [255, "Unknown"]);
-        // Killed by now; whoever has become its parent takes a moment to reap it.
+        // It was killed, but its new parent may not have reaped it yet.
         await until("its child is gone", () => !isThere(child));
         await remove(daemon, id);
       }),

@@ -17,7 +17,7 @@ import { TestRegistry } from "../support/registry.ts";
 const repo = path.resolve(import.meta.dirname, "../..");
 const notifySocket = "@davit-test-docs";
 
-// Empty directories where an installation writes; the machine's own /etc below one that takes writes.
+// Empty directories where an installation writes, and a writable overlay on the machine's /etc.
 const freshMachine = `
   for directory in /var/lib /opt /usr/local /run; do mount -t tmpfs davit-test-docs $directory; done
   mkdir -p /run/etc/upper /run/etc/work /usr/local/bin /opt/davit

@@ -11,7 +11,7 @@ test("a service manager is told when davit serves, is ready, lives and ends", as
   await using manager = await DatagramListener.start(socket);
   const env = { NOTIFY_SOCKET: socket, WATCHDOG_USEC: "400000" };
   await using daemon = await TestDaemon.start({ env });
-  // A beat may come before the daemon is ready.
+  // A watchdog message may precede READY.
   const next = async (): Promise<string> => {
     for (;;) {
       const text = await manager.next();

@@ -60,7 +60,7 @@ describe("davit doctor on sockets and the daemon", () => {
     const server = createServer(() => undefined);
     await listen(server, daemon.paths.socket);
     chmodSync(daemon.paths.socket, 0o666);
-    // The test's own /run.
+    // /run is the test's own.
     mkdirSync("/run/containerd");
     const other = createServer(() => undefined);
     await listen(other, "/run/containerd/containerd.sock");
@@ -93,7 +93,7 @@ describe("davit doctor on sockets and the daemon", () => {
     assertFinds(await doctor("daemon"), "daemon.configuration-changed");
     configure({});
     await runPod(daemon, podConfig());
-    // The socket goes, and whoever holds the lock does not serve it.
+    // Without its socket, the daemon that holds the lock cannot be reached.
     rmSync(daemon.paths.socket);
     assertFinds(await doctor("sockets"), "sockets.daemon-unreachable");
     await daemon.kill9();
@@ -135,7 +135,7 @@ describe("davit doctor on sockets and the daemon", () => {
     assert.match(JSON.stringify(outcome.findings), /cannot release/);
     plugin.on("DEL", { does: "succeed" });
     await daemon.client.runtime.stopPodSandbox({ podSandboxId });
-    // Of the other pod nothing is left but its cgroup, which nobody knows any more.
+    // Only the cgroup of the other pod is left, because its record was set aside.
     for (const directory of cgroupsThere(parentOf(config))) rmdirSync(directory);
   });
 
@@ -185,7 +185,7 @@ describe("davit doctor on the configuration and registries", () => {
       mkdirSync(path.join(certs, name), { recursive: true });
       writeFileSync(path.join(certs, name, "hosts.toml"), text);
     };
-    // Accepts, and says nothing forever.
+    // Accepts connections and never answers.
     const mute = createServer(() => undefined);
     const well = createServer((client) => client.end("HTTP/1.1 401 Unauthorized\r\n\r\n"));
     const ill = createServer((client) => client.end("HTTP/1.1 503 Unavailable\r\n\r\n"));

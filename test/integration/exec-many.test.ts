@@ -4,7 +4,7 @@ import { test } from "node:test";
 import { growth } from "../support/growth.ts";
 import { inARow, saysItsNumber, saysMuch } from "../support/suites/repeated-exec.ts";
 
-// What is kept of a command, its output or its process, is more; caches and compiled code are not full yet.
+// A leak of a command's output or process is larger. Caches and compiled code still grow.
 const heapBytesPerTime = 4 << 10;
 const peakBytes = 64 << 20;
 

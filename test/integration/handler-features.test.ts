@@ -52,7 +52,7 @@ async function whileSilent<T>(ask: () => Promise<T>): Promise<T> {
   rmSync(gate);
   await launchDaemon(daemon);
   const asked = ask();
-  // An answer that does not wait comes before this is over, and says that nothing can be done.
+  // A Status that does not wait would be answered before this timeout.
   const early = await Promise.race([asked.then(() => true), sleep(300, false)]);
   writeFileSync(gate, "");
   const answer = await asked;

@@ -24,7 +24,7 @@ import {
 import { bare, code, failsWith, launchDaemon, until } from "../support/suites/pods.ts";
 
 const base = busyboxLayer();
-// Its bytes do not compress: half of it is far more than any buffer on the way.
+// Its bytes do not compress, so half of it exceeds all buffers on the way.
 const big = layerOf([{ path: "big", body: randomBytes(4 << 20) }], "none");
 const image = imageOf([base, big], { Cmd: ["sh"] });
 const name = "registry.k8s.io/t/big:1";

@@ -56,7 +56,7 @@ before(async () => {
   daemon = node.daemon;
   memory = await DaemonMemory.attach(daemon.pid);
   if (withoutStrace === false) trace.begin();
-  // Makes the bridge, compiles the code, opens the threads, fills the caches.
+  // This creates the bridge, compiles code, starts threads and fills caches.
   for (let at = 0; at < warmUpLives; at++) await liveOnce(kindOfPod(at), at % 4 === 0);
   await liveAtOnce(atOnce);
 });

@@ -39,7 +39,7 @@ const ip = (...args: string[]): unknown => execFileSync("ip", args);
 
 describe("the demo beside a route to 10.0.0.0/8", () => {
   before(() => {
-    // The demo uses fixed directories of the host; here nobody else's demo has them.
+    // The demo uses fixed directories of the host. No other demo uses them here.
     execFileSync("mount", ["-t", "tmpfs", "tmpfs", "/var/lib"]);
     ip("link", "add", "vpn0", "type", "veth", "peer", "name", "vpn1");
     ip("link", "set", "vpn0", "up");

@@ -80,7 +80,7 @@ describe("damaged records", () => {
       [broken],
     );
     assert.match(aside[0]?.reason ?? "", /request/);
-    // It may be alive, and nobody knows: nothing of it is touched.
+    // It may be alive, so nothing of it is changed.
     assert.ok(existsSync(`/proc/${holder}`));
     assert.equal(mountAt(pinsOf(daemon, broken).net)?.type, "nsfs");
     assert.equal((await takenAddresses(daemon)).length, 2);
@@ -88,7 +88,7 @@ describe("damaged records", () => {
     const again = await runPod(daemon, config);
     for (const each of [again, id]) await removePod(daemon, each);
 
-    // What a person does about it: end it, and forget its record; the next start sweeps the rest.
+    // An operator ends it and deletes its record. The next start removes the rest.
     await daemon.stop();
     {
       using database = openDatabase(daemon);
@@ -162,7 +162,7 @@ describe("damaged records", () => {
     assert.ok(readdirSync(root).some((name) => name.startsWith("davit.db.corrupt-")));
     for (const { id, holder } of pods) await untilNothingOf(id, holder);
     assert.deepEqual(cgroupsThere(`/davit/${pods[0]?.id ?? ""}`), []);
-    // Nobody knows any more who made these; empty they are, and whoever owns them can remove them.
+    // Without the records, davit does not know who created these. It leaves them, empty.
     for (const directory of directories.flatMap(cgroupsThere)) rmdirSync(directory);
     await withPod(daemon, pod({ pid: POD }), async (id) => {
       assert.equal((await statusOf(daemon, id)).state, READY);

@@ -128,7 +128,7 @@ describe("after a restart", () => {
       assert.deepEqual({ ...status, state: READY }, begun);
       assert.equal(status.state, NOTREADY);
       assert.match(String((await infoOf(daemon, id))["reason"]), /PID namespace/);
-      // And dead it stays, whatever starts again.
+      // It stays dead after all of these restarts.
       await daemon.stop();
       await launchDaemon(daemon);
       assert.deepEqual(await statusOf(daemon, id), status);

@@ -77,7 +77,7 @@ describe("Status", () => {
       handlers.map(({ name }) => name),
       ["", "crun", "runc"],
     );
-    // The default one under its own name and under none.
+    // The default handler is listed by its own name and by the empty name.
     assert.deepEqual(handlers[0]?.features, handlers[1]?.features);
     // runc 1.1 makes no id-mapped mounts.
     const mapped = handlers.filter(({ features }) => features?.userNamespaces === true);

@@ -144,7 +144,7 @@ describe("without a network configuration", () => {
         failsWith(code.unavailable, new RegExp(daemon.paths.confDir)),
       );
       assert.deepEqual(await listIds(daemon), []);
-      // Host network pods (the network plugin itself, say) must not wait for it.
+      // Pods on the host network, such as the network plugin itself, must not wait for it.
       await withPod(daemon, pod({ network: NODE }), async () => undefined);
     }),
   );
@@ -221,7 +221,7 @@ describe("a plugin that misbehaves", () => {
       });
       const deleted = plugin.calls("DEL").length;
       await failThenRun(pod(), code.internal, /stage .*no more addresses/);
-      // What a failed ADD made is the plugin's to take back: once for the failure, once for the pod.
+      // The plugin gets DEL twice: after the failed ADD, and for the pod.
       assert.equal(plugin.calls("DEL").length, deleted + 2);
     }),
   );
@@ -304,7 +304,7 @@ describe("a plugin that misbehaves", () => {
       plugin.on("DEL", { does: "succeed" });
       const calls = plugin.calls("DEL").length;
       await until("the queue is empty", async () => (await pending()).length === 0);
-      // The namespace went with the Stop: the specification requires an empty CNI_NETNS then.
+      // The Stop removed the namespace, so the specification requires an empty CNI_NETNS.
       const [call] = plugin.calls("DEL").slice(calls);
       assert.equal(call?.env["CNI_NETNS"], "");
       assert.equal(call.env["CNI_CONTAINERID"], id);

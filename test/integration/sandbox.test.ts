@@ -193,7 +193,7 @@ describe("RunPodSandbox", () => {
         const file = fileOf(daemon, id, "hostname");
         assert.notEqual(readFileSync(file, "utf8"), "");
         assert.equal(statSync(file).mode & 0o7777, 0o644);
-        // Walked, but not read: the ids of a node's pods are nobody's business.
+        // Other users may enter the directory but not list it, because it shows the ids of all pods.
         await assert.rejects(
           output(...nobody, "ls", fileOf(daemon, id, "..")),
           /Permission denied/,

@@ -110,7 +110,7 @@ describe("server.group", () => {
   let daemon: TestDaemon;
   before(async () => {
     daemon = await startDaemon({ config: { server: { group: gid } } });
-    // The directories of a test are its own user's alone.
+    // Only the user who runs the test may enter its directories.
     for (const directory of [tmpdir(), daemon.paths.directory]) {
       chmodSync(directory, statSync(directory).mode | 0o011);
     }

@@ -86,7 +86,7 @@ test(
         const id = await runIn(other);
         assert.notEqual(shimOf(await pidOf(daemon, id)), shims[0]);
       });
-      // The shim stays for the pod's next container, and goes with the last one.
+      // The shim stays for the pod's next container, and ends with the last one.
       await remove(daemon, ids[0] ?? "");
       assert.ok(isThere(shims[0] ?? 0));
       await remove(daemon, ids[1] ?? "");
@@ -143,7 +143,7 @@ test(
     const id = await runIn(pod, script("while [ ! -e /go ]; do sleep 0.05; done; exit 7"));
     const go = `/proc/${await pidOf(daemon, id)}/root/go`;
     await daemon.kill9();
-    // Its records are on disk as of now, and will be again: that the end was recorded is undone.
+    // The records of this moment replace later ones below, so that the recorded end is lost.
     const names = ["davit.db", "davit.db-wal"].map((name) => path.join(daemon.paths.root, name));
     const records = names.map((name) => (existsSync(name) ? readFileSync(name) : undefined));
     await launchDaemon(daemon);
@@ -211,7 +211,7 @@ describe("a shim that hangs when its pod gets another container", () => {
       const shim = shimOf(await pidOf(daemon, await runIn(pod)));
       const next = await createIn(pod);
       process.kill(shim, "SIGSTOP");
-      // Without its connection.
+      // The next daemon has no connection to the shim.
       await daemon.kill9();
       await launchDaemon(daemon);
       await assert.rejects(start(daemon, next), /does not answer/);

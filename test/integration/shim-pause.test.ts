@@ -92,7 +92,7 @@ for (const handler of ["byCrun", "byRunc", "bySandboxer"]) {
           const statusOf = async () => (await task.call(Task.method.state, { id })).status;
           await task.call(Task.method.pause, { id });
           assert.equal(await statusOf(), Status.PAUSED);
-          // The freezer of v1 says FREEZING for as long as a process has not got a CPU to stop on.
+          // The freezer of v1 reports FREEZING until each process has got a CPU to stop on.
           await until("its cgroup is frozen", () => isFrozen(cgroup));
           assert.equal((await containerStatus(daemon, id)).state, RUNNING);
           await task.call(Task.method.resume, { id });

@@ -272,7 +272,7 @@ describe("the sandbox's death", () => {
   test("a pod whose shim this daemon does not find is not ready, and can be removed", async () => {
     const id = await runPod(shim, pod(), "kata");
     await shim.stop();
-    // The same files, served by the real program: no shim was started for this pod.
+    // The real program serves the same files. No shim was started for this pod.
     await using other = await servePlainly(shim);
     assert.equal((await statusOf(other, id)).state, NOTREADY);
     await removePod(other, id);

@@ -76,7 +76,7 @@ describe("PodSandboxStatus", () => {
       withPod(plain, pod(), async (id) => {
         const { net } = pinsOf(plain, id);
         await unmountByHand(plain, net);
-        // From here on looking at it is an error (ELOOP).
+        // From here on, its inspection fails (ELOOP).
         unlinkSync(net);
         symlinkSync(net, net);
         const status = await untilNotReady(plain, id);
@@ -255,7 +255,7 @@ describe("PodSandboxStatus", () => {
         };
         assert.equal(result.Interfaces["eth0"]?.IPConfigs[0]?.IP, ip);
         assert.equal(result.Interfaces["eth0"]?.Sandbox, net);
-        // What containerd's own readers unmarshal, and refuse without the version.
+        // containerd's own readers unmarshal this, and reject it without the version.
         const record = info["sandboxMetadata"] as {
           Version: string;
           Metadata: Record<string, unknown>;

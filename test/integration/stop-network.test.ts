@@ -307,7 +307,7 @@ describe("a plugin at the end of a pod", () => {
         database.prepare("UPDATE sandbox SET state = 'torn' WHERE id = ?").run(lost);
         database.close();
         await launchDaemon(daemon);
-        // A GC under way would make this wait for it.
+        // A GC in progress would delay this.
         await withPod(daemon, pod(), async () => undefined);
         assert.deepEqual(collected(), []);
 

@@ -43,7 +43,7 @@ interface FailedTeardown {
   readonly lastError: string;
 }
 
-// Which process, in which state, where in the kernel, and what to do next.
+// The error names the process, its state, its place in the kernel, and what to do next.
 const named =
   /process \d+ \("\w+"\) in state D \(uninterruptible sleep\), waiting in \w+.*restart the node/;
 
@@ -167,12 +167,12 @@ describe("a process that hangs in the kernel", { skip: noStuckDisk }, () => {
   before(async () => {
     node = await Node.startWithBusybox();
     daemon = node.daemon;
-    // Else the first pod's bridge would be taken for a leak.
+    // Otherwise the bridge of the first pod would count as a leak.
     await withPod(daemon, pod(), async () => undefined);
   });
   after(() => node[Symbol.asyncDispose]());
 
-  // At once: most of the time is the patience of kills that fail.
+  // All at once, because most of the time is the timeout of kills that fail.
   test(
     "is named in the errors of what waits for it, delays nothing else, and leaves nothing when it continues",
     leakless(served, async () => {

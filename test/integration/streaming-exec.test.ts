@@ -33,7 +33,7 @@ before(async () => {
   daemon = node.daemon;
   pod = await openPod(daemon, bare());
   id = await runIn(pod, script("while :; do sleep 100000; done"));
-  // What the container itself runs must be there before any test counts processes.
+  // The container's own processes must run before a test counts processes.
   await until("the container's own sleep runs", () => running("sleep 100000 ") > 0);
 });
 after(async () => {

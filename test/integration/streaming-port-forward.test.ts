@@ -18,7 +18,7 @@ const served = (): TestDaemon => daemon;
 before(async () => {
   node = await Node.startWithBusybox();
   daemon = node.daemon;
-  // The bridge comes with the first pod, and stays.
+  // The first pod creates the bridge, which stays.
   await inPod(daemon, podConfig(), () => Promise.resolve());
 });
 after(async () => {
@@ -54,7 +54,7 @@ for (const transport of transports) {
               return false;
             });
           }
-          // A port without a server is told, and ends nothing else.
+          // A port without a server gets an error and affects nothing else.
           const refused = await forward.connect(8081);
           refused.data.resume();
           assert.match((await refused.failure) ?? "", /refused/);

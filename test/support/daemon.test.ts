@@ -115,7 +115,7 @@ describe("GrpcJsClient", () => {
     const abort = new AbortController();
     const from = daemon.lines.length;
     const cancelled = client.unary(method.status, {}, { signal: abort.signal });
-    // Cancelled only once it is on the wire: an answer to a later call says so.
+    // It is cancelled after it was sent, which the answer to a later call shows.
     await client.unary(method.version, {});
     abort.abort();
     await assert.rejects(cancelled, code(grpcStatus.CANCELLED));

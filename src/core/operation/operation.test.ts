@@ -111,7 +111,7 @@ describe("RunningOperation", () => {
     context.mock.timers.tick(2_499);
     assert.equal(operation.signal.aborted, false);
     context.mock.timers.tick(1);
-    // What a plugin call, a fetch or a sleep of the platform rejects with.
+    // Plugin calls, fetches and sleeps reject with such an error when they are aborted.
     const aborted = await sleep(1, undefined, { signal: operation.signal }).catch(
       (error: unknown) => error,
     );

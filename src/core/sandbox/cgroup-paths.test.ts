@@ -47,7 +47,7 @@ test("containerCgroup() is a directory with cgroupfs, and a scope in the slice w
     path: `/kubepods/pod1/${id}`,
     specPath: `/kubepods/pod1/${id}`,
   });
-  // kubelet's driver is another one: the directory is what was asked for.
+  // The driver is cgroupfs, so the name has no special meaning.
   const { path } = containerCgroup({ parent: "/a.slice", ownedFrom: undefined }, id);
   assert.equal(path, `/a.slice/${id}`);
   const scope = containerCgroup(

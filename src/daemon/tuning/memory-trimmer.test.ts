@@ -36,7 +36,7 @@ function scriptedProcess({ mock }: TestContext): {
     checks: 0,
     releases: 0,
     pass: (ms: number) => {
-      // A tick runs only the timers that are there when it begins.
+      // A tick runs only the timers that exist when it begins.
       for (let passed = 0; passed < ms; passed += checkIntervalMs / 2)
         mock.timers.tick(checkIntervalMs / 2);
     },
@@ -66,7 +66,7 @@ test("without work nobody checks, and after a little of it once", (context) => {
   process.residentMiB = 120;
   process.trimmer.worked();
   process.pass(3_600_000);
-  // One of them at the beginning of the work.
+  // The first check is at the beginning of the work.
   assert.deepEqual([process.checks, process.releases], [2, 0]);
 });
 
@@ -82,7 +82,7 @@ test("after much work it waits until the process is idle, and counts growth from
   process.isBusy = false;
   process.pass(checkIntervalMs);
   assert.equal(process.releases, 1);
-  // 35 MiB are left: 58 are not enough, and 59 not before a minute is over.
+  // 35 MiB are left. At 58 MiB it does not release, and at 59 MiB only after a minute.
   process.trimmer.worked();
   process.residentMiB = 58;
   process.pass(checkIntervalMs);

@@ -140,7 +140,7 @@ describe("CniNetwork on this kernel", () => {
       writeConflist(confDir, "10-test.conflist", conflist);
     };
     before(() => {
-      // portmap needs it, and a fresh namespace has none.
+      // portmap needs it, and a new namespace does not have it.
       writeFileSync("/proc/sys/net/ipv4/ip_forward", "1");
     });
     after(() => {
@@ -205,7 +205,7 @@ describe("CniNetwork on this kernel", () => {
       await remove(network, "a");
       assert.doesNotMatch(rules(), /18080|CNI-DN-|CNI-SN-/);
       assert.deepEqual(ipam(), []);
-      // The plugin keeps its two rules for all ports; they are not a pod's.
+      // The plugin keeps two rules for all ports, which belong to no pod.
       sh("iptables", "-t", "nat", "-F", "CNI-HOSTPORT-MASQ");
       sh("iptables", "-t", "nat", "-F", "CNI-HOSTPORT-SETMARK");
     });
@@ -276,7 +276,7 @@ describe("CniNetwork on this kernel", () => {
     });
 
     test("kills one that hangs at its deadline, and its children", async () => {
-      // A shell, so that the pids of both are known, and the child holds stdout.
+      // A shell reports the pids of both, and its child keeps stdout open.
       const script = `#!/bin/sh\nsleep 1000 &\necho $$ $! > ${base}/pids\nwait\n`;
       writeFileSync(path.join(plugin.binDir, "hangs"), script, { mode: 0o755 });
       use("1.0.0", "hangs");

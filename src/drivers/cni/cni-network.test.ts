@@ -245,7 +245,7 @@ describe("CniNetwork.status()", () => {
     const [call] = cni.calls;
     assert.deepEqual(call?.config, { ...chain[0], name: "pods", cniVersion: "1.1.0" });
     assert.equal(call.env["CNI_COMMAND"], "STATUS");
-    // Nothing of an attachment, not even from the environment of the daemon.
+    // It gets no variable of an attachment, not even one of the daemon's environment.
     assert.equal("CNI_CONTAINERID" in call.env, false);
     assert.equal("CNI_NETNS" in call.env, false);
   });

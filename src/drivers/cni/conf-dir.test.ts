@@ -98,7 +98,7 @@ describe("ConfDir", () => {
     mkdirSync(dir);
     writeFileSync(join(dir, "1.conflist"), conf("first"));
     writeFileSync(join(dir, "2.conflist"), conf("second"));
-    // Only the test scans: a scan by the watch in between would be the second one.
+    // Only the test scans, because a scan by the watch would count as the second one.
     await open(3_600_000, 3_600_000);
     writeFileSync(join(dir, "1.conflist"), "{");
     await subject.scan();

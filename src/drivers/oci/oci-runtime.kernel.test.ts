@@ -63,7 +63,7 @@ describe("OciRuntime.start()", () => {
       const options = { args: ["sh", "-c", "tty; sleep 1000"], terminal: true, runtimePath };
       const { id, monitor } = await host.start(apart, options);
       await host.logWith(id, /pts/);
-      // The socket itself is gone as soon as the terminal has come.
+      // The socket is removed when the terminal has been received.
       assert.equal(await environmentOf(monitor?.pid ?? 0, "TMPDIR"), ".");
       await apart.remove(id);
     }

@@ -12,7 +12,7 @@ import { patient } from "../../../test/support/patience.ts";
 const host = await TestHost.open();
 const runtime = await host.runtime();
 
-// The first start opens descriptors that stay open, as that of the sealed crun.
+// The first start opens descriptors that stay open, such as that of the sealed crun.
 before(async () => {
   const { id } = await host.start(runtime, { args: ["true"] });
   await host.end(runtime, id);
@@ -87,7 +87,7 @@ describe("OciRuntime.start() that fails", () => {
       setTimeout(() => {
         caller.abort(new Error("the caller is gone"));
       }, ms);
-      // On a quick machine the start was quicker.
+      // On a fast machine the start may end before the abort.
       await starting.then(
         () => runtime.remove(bundle.id),
         () => undefined,

@@ -56,7 +56,7 @@ describe("layers", () => {
     for (const change of changes) {
       assert.ok(!fixture.layers.hasFrom(layer, { ...origin, ...change }));
     }
-    // Its origin is known, so that an attribution is ignored.
+    // Its origin is known, so an attribution is ignored.
     fixture.layers.attribute(layer, other);
     assert.ok(!fixture.layers.hasFrom(layer, other));
     await fixture.layers.unpack({ ...sourceOf(tar, packed), registry: "other.test" }, never);

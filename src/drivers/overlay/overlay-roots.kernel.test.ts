@@ -158,7 +158,7 @@ describe("mount()", () => {
   for (const asOldKernel of [false, true]) {
     test(`127 layers ${asOldKernel ? "as before 6.7" : "one by one"}, volatile and private`, async () => {
       const layers: Digest[] = [];
-      // The layers are made by hand: only the number of names that the kernel accepts matters.
+      // The layers come from no image, because only the number of names matters.
       const template = await fixture.layer(file("template"));
       for (let at = 0; at < 127; at++) {
         const diffId = digestOf(Buffer.from(String(at)));

@@ -129,7 +129,7 @@ describe("UnpackTurns", () => {
       clock.pass(at % 10 === 0 ? 400 : 10);
       assert.equal(steady.busy(MIB / 10, never), undefined);
     }
-    // Bytes give back 2 s in all from here on.
+    // From here on, bytes give back 2 s in total.
     const other = take(turns, "other");
     for (let at = 0; at < 10; at++) {
       steady.idle();
@@ -165,7 +165,7 @@ describe("UnpackTurns", () => {
     assert.equal(slow.busy(1, never), undefined);
     slow.idle();
     const other = turns.take("other", never);
-    // It was slow before: its turn goes to the one who comes now.
+    // It was slow before, so the new one gets its turn.
     clock.pass(50);
     assert.ok(await isSettled(other));
   });

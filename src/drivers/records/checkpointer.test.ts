@@ -22,7 +22,7 @@ describe("Checkpointer", () => {
     assert.ok(little > 0 && little < 100_000);
     for (let n = 0; records.walBytes() < 100_000; n++) records.sandboxes.put(fullSandbox(`${n}`));
     await until("the log is empty", () => records.walBytes() === 0);
-    // It is all in the one file now.
+    // Everything is in one file now.
     assert.ok(readFileSync(path).includes("pod-a_default_uid-a_2"));
   });
 
@@ -116,7 +116,7 @@ describe("Checkpointer", () => {
     const path = join(directory.path, "davit.db");
     const logger = new MemoryLogger();
     await using records = Records.open(path, { logger, checkpoint: { walBytes: 1, quietMs: 5 } });
-    // A table that is gone makes the fence fail: it stands for any disk error.
+    // A missing table makes the fence fail, as any disk error does.
     using raw = new DatabaseSync(path);
     raw.exec("ALTER TABLE meta RENAME TO hidden");
     records.sandboxes.put(fullSandbox("a"));

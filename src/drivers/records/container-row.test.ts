@@ -69,7 +69,7 @@ describe("Records of containers", () => {
     // Field 9999, length-delimited, and the sandbox's id a second time.
     const unknown = [0xfa, 0xf0, 0x04, 0x03, 1, 2, 3, 0x0a, 0x04, 0x6f, 0x76, 0x65, 0x72];
     const bytes = [...container.requestBytes, ...unknown];
-    // A view into a larger buffer, as a gRPC frame hands it out.
+    // A view into a larger buffer, like the message of a gRPC frame.
     const requestBytes = Uint8Array.from([9, 9, 9, ...bytes, 9]).subarray(3, 3 + bytes.length);
     const path = join(directory.path, "davit.db");
     const [loaded] = await writtenAndRead(path, [{ ...container, requestBytes }]);

@@ -43,7 +43,7 @@ describe("Records.open()", () => {
     using directory = temporaryDirectory();
     const source = join(directory.path, "source.db");
     await filled(source, 3);
-    // As a newer davit that was killed leaves it: the last writes are in its log alone.
+    // A newer davit that was killed leaves its last writes only in the log.
     const newer = new DatabaseSync(source);
     newer.exec("PRAGMA wal_autocheckpoint = 0; UPDATE meta SET schema = 99; CREATE TABLE more (x)");
     const root = join(directory.path, "root");
@@ -172,7 +172,7 @@ describe("Records.open()", () => {
     const { requestBytes, resourcesBytes, selinux: _later, ...sandbox } = fullSandbox("a");
     const { sandboxId, ...attachment } = fullAttachment("a");
     {
-      // In words of its own, not those of the row files: this is what is on disks.
+      // Written out here and not taken from the row files, because disks have these texts.
       using old = new DatabaseSync(path);
       migrate(old, 100, migrations.slice(0, 1));
       const { createdAtNs, bootId, state, handler, cgroup, process, netnsPath, network } = sandbox;

@@ -77,7 +77,7 @@ describe("Records under strace", { skip: hasStrace ? false : "strace is not inst
       const { main, calls } = trace(path, 500);
       const onMain = calls.filter((call) => isSync(call) && call.thread === main);
       assert.deepEqual(onMain, []);
-      // The trace sees syncs at all, and the main thread's writes.
+      // The trace contains syncs, and the writes of the main thread.
       assert.ok(calls.some((call) => isSync(call) && call.file === "log"));
       assert.ok(calls.some((call) => isSync(call) && call.file === "database"));
       assert.ok(calls.filter((call) => call.thread === main && call.file === "log").length > 500);
@@ -87,7 +87,7 @@ describe("Records under strace", { skip: hasStrace ? false : "strace is not inst
   test("sync the log before a page of it reaches the database, and the database before the log is cut", () => {
     using directory = temporaryDirectory();
     const path = join(directory.path, "davit.db");
-    // A first life for the tables: a new database is written without a log.
+    // The first run creates the tables, because a new database is written without a log.
     trace(path, 1);
     const { calls } = trace(path, 500);
     let logSynced = false;
@@ -98,7 +98,7 @@ describe("Records under strace", { skip: hasStrace ? false : "strace is not inst
       if (call.file === "log" && isSync(call)) logSynced = true;
       else if (call.file === "database" && isSync(call)) {
         databaseSynced = true;
-        // What is copied next lies behind the next fence.
+        // The next copy needs another fence.
         logSynced = false;
       } else if (call.file === "database") {
         assert.ok(logSynced, `before the log was synced: ${call.line}`);
@@ -155,7 +155,7 @@ describe("Records on a full disk", () => {
       new RegExp(`write sandbox "sandbox-${written.length}" in records "${path}"`),
     );
     assert.match(String(failure), /free space/);
-    // What room is left takes a few updates; the first that fails leaves the value before it.
+    // The free space suffices for a few updates. The first one that fails keeps the previous value.
     let last = fullSandbox("sandbox-0").bootId;
     assert.throws(() => {
       for (let n = 0; n < 10_000; n++) {
@@ -170,7 +170,7 @@ describe("Records on a full disk", () => {
     );
     assert.equal(loaded[0]?.bootId, last);
 
-    // Checkpoints need space, too: they fail, log it, and work as soon as there is some.
+    // Checkpoints need space, too. They fail, log it, and succeed when there is some.
     await until("a failed checkpoint is logged", () => logger.of("warn").length > 0);
     mount("-o", "remount,size=8m");
     records.sandboxes.put(fullSandbox("more"));

@@ -79,7 +79,7 @@ describe("Records", () => {
     // Field 9999, length-delimited, after the known ones; and the runtime handler a second time.
     const unknown = [0xfa, 0xf0, 0x04, 0x03, 1, 2, 3, 0x12, 0x04, 0x6f, 0x76, 0x65, 0x72];
     const requestBytes = Uint8Array.from([...sandbox.requestBytes, ...unknown]);
-    // A view into a larger buffer, as a gRPC frame hands it out.
+    // A view into a larger buffer, like the message of a gRPC frame.
     const frame = Uint8Array.from([9, 9, 9, 9, 9, ...requestBytes, 9, 9]);
     {
       await using records = Records.open(path, { logger: silentLogger });
@@ -252,7 +252,7 @@ describe("Records", () => {
         const [id = "", written = ""] = line.split(" ");
         acknowledged.set(id, Number(written));
         generation = Number(written) + 1;
-        // Read on to the end after the kill: what came through the pipe was acknowledged.
+        // The pipe is read to its end after the kill, because its last lines were acknowledged, too.
         if (++lines === 50 + life * 37) child.kill("SIGKILL");
       }
       await exited;

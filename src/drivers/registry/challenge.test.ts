@@ -25,7 +25,7 @@ describe("parseChallenges()", () => {
     assert.deepEqual(parsed('Basic realm="never closed'), [["basic", {}]]);
     assert.deepEqual(parsed("\u0000"), []);
     for (const piece of [" ", ",", ", ", 'a="\\', "a ", "a=b,", '"']) {
-      // Time of the CPU, which other programs do not spend.
+      // CPU time, on which other programs have no influence.
       const before = process.cpuUsage();
       parseChallenges(piece.repeat(16_000));
       assert.ok(process.cpuUsage(before).user < 1_000_000, piece);

@@ -209,7 +209,7 @@ describe("Registry and the hosts of hosts.toml", () => {
   test("reads certificates in docker's layout", async () => {
     const image = tinyImage("app");
     const host = await server(serve(image.content), fixture.certificates);
-    // By its name, the server is on this machine and any certificate would do.
+    // By its name the server is on this machine, where any certificate is accepted.
     const registry = `127-0-0-1.test:${host.port}`;
     const configDir = mkdtempSync(join(fixture.dir, "certs.d-"));
     const directory = join(configDir, `127-0-0-1.test_${host.port}_`);

@@ -96,7 +96,7 @@ describe("ImageFetcher.blob()", () => {
         /for bytes from 10 of 300000/,
       );
     }
-    // Without a length, the surplus shows only while it is read.
+    // Without a length, surplus bytes are noticed only while they are read.
     const long = await server((_, response) => {
       response.write(bytes);
       response.end("more");

@@ -1,4 +1,4 @@
-// A registry on another machine, as seen from its address: the test adds an address for it.
+// A registry that seems to be on another machine: the test adds an address for it.
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
 import { once } from "node:events";

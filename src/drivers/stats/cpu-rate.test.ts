@@ -9,7 +9,7 @@ void test("CpuRate.add() gives a rate from the second reading on, over 1 s at le
   assert.equal(rate.add(500_000_000n, 999), undefined);
   // Half a core for 2 s.
   assert.equal(rate.add(1_000_001_000n, 2000), 500_000_000n);
-  // Too soon after that: the rate stands.
+  // Too soon after that, so the rate does not change.
   assert.equal(rate.add(9_000_000_000n, 2500), 500_000_000n);
   assert.equal(rate.add(3_000_001_000n, 3000), 2_000_000_000n);
 });

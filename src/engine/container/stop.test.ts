@@ -16,7 +16,7 @@ describe("stopContainer()", () => {
   test("sends the stop signal, and returns when the exit is recorded", async (t) => {
     const engine = new FakeEngine(t);
     const id = await engine.start(await engine.run());
-    // What ends by its signal is not killed.
+    // A process that ends by its signal is not killed.
     engine.world.runtime.trouble.fail("killAll");
     await stopContainer(engine.containers, id.slice(0, 12), 30n, never);
     assert.deepEqual(engine.world.runtime.signals.get(id), [15]);

@@ -213,7 +213,7 @@ describe("pullImage() that fails", () => {
     const engine = new FakeEngine(t);
     const { source, layers } = engine.world;
     source.publish("app", { layers: ["one", "two", "three", "four"] });
-    // Two of the first three hang until they are told to end.
+    // Two of the first three hang until they are aborted.
     const unpack = layers.unpack.bind(layers);
     layers.trouble.hang("unpack");
     const failSecond: typeof unpack = (layer, ...rest) =>
@@ -352,7 +352,7 @@ describe("pullImage(), concurrently with other pulls,", () => {
     source.publish("app", { layers: ["base"], password: "secret" });
     await pull(engine, "app", "secret");
     await assert.rejects(pull(engine), { kind: "unauthenticated" });
-    // A name of its own that names the same layer: the registry must give it.
+    // Another image with the same layer, which the registry must serve.
     source.publish("thief", { layers: ["base"] });
     source.grantsBlobs = false;
     await pull(engine, "thief");

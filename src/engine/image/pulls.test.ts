@@ -45,7 +45,7 @@ test("join() continues when one caller disconnects, and ends with the last one",
   second.abort(new Error("second left"));
   await assert.rejects(two, /second left/);
   await ended.promise;
-  // Who asks now gets work of its own, not the one that is being given up.
+  // A new caller gets new work, not the work that is being cancelled.
   assert.equal(await pulls.join("a", never, () => Promise.resolve("new")), "new");
 });
 

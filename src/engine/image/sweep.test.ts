@@ -37,7 +37,7 @@ describe("sweepLayers()", () => {
     await sweepLayers(next.images);
     assert.ok(has(next, "base"));
     await time.advance(302_000);
-    // The next sweep is that of the last daemon's layers: 10 minutes from the first one on.
+    // The next sweep removes the previous daemon's layers, 10 minutes after the first one.
     assert.ok(has(next, "base"));
     await time.advance(302_000);
     assert.ok(!has(next, "base"));

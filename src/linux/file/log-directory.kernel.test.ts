@@ -48,7 +48,7 @@ const obstacles: readonly (readonly [string, (path: string) => void])[] = [
   ["a symbolic link", (path) => symlinkSync(at("canary"), path)],
   ["a symbolic link", (path) => symlinkSync(at("missing"), path)],
   ["a named pipe", (path) => makeFifo(path)],
-  // A tape or a watchdog would react to an open; this is /dev/full.
+  // An open would affect a tape or a watchdog. This is /dev/full.
   ["a device", (path) => makeNode(path, 0o020666, { major: 1, minor: 7 })],
   ["a directory", (path) => mkdirSync(path)],
   ["another name", (path) => linkSync(at("canary"), path)],
@@ -147,7 +147,7 @@ describe("LogDirectory", () => {
     const ended = once(holder, "exit");
     await once(holder.stdout, "data");
     const ending = new AbortController();
-    // If it does wait: the kernel removes the lease after 45 s.
+    // If it waits, the kernel removes the lease after 45 s.
     const giveUp = setTimeout(() => ending.abort(), 20_000);
     try {
       const opening = opened.append("0.log");

@@ -37,7 +37,7 @@ test("preferEventLoop() changes only the calling thread", async () => {
   assert.equal(niceOf(`/proc/self/task/${process.pid}/stat`), -10);
   const others = readdirSync("/proc/self/task").filter((tid) => Number(tid) !== process.pid);
   assert.ok(others.length > 0);
-  // What the tests were started with: only this thread was set to 0.
+  // They have the value with which the tests were started. Only this thread was set to 0.
   for (const tid of others) assert.equal(niceOf(`/proc/self/task/${tid}/stat`), before);
   const sleep = { file: "sleep", args: ["60"], env };
   for (const child of [spawnChild(sleep), await spawnChildInPool(sleep)]) {

@@ -117,7 +117,7 @@ describe("OciRuntime.attach()", () => {
       const warnings: string[] = [];
       const onWarning = ({ message }: Error): unknown => warnings.push(message);
       process.on("warning", onWarning);
-      // Node warns of the eleventh listener of a kind.
+      // Node.js warns when an event has eleven listeners.
       for (let round = 0; round < 15; round++) {
         await until("it has written", () => host.log(id).length >= 1);
         await new Attached(id, options, "stdout", "stderr").leave();

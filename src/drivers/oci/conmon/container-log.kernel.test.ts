@@ -85,7 +85,7 @@ describe("the log of a container", () => {
 
 describe("OciRuntime.reopenLog()", () => {
   test("loses no line and writes none twice while the log is rotated", async () => {
-    // It writes as long as the log is rotated: a reopening must not meet the container's end.
+    // The container writes during all rotations, so that no log is reopened after its end.
     const loop = "while :; do n=$((n+1)); echo $n; [ $((n % 50)) = 0 ] && sleep 0.001; done";
     const script = `trap 'echo end; exit' TERM; n=0; ${loop}`;
     const { id } = await host.start(runtime, { args: ["sh", "-c", script] });

@@ -33,8 +33,8 @@ describe(`OciRuntime.execSync() on this host's cgroup ${detected.version}`, () =
   suite(detected.version, () => Promise.resolve(detected));
 });
 
-// On a v1 host the v2 tree has no controllers, but all that is needed here. It is put where OCI
-// runtimes look for it, in the mount namespace that the test runner makes for each file.
+// On a v1 host the v2 tree has no controllers, and these tests need none. It is mounted where OCI runtimes
+// expect it, in the mount namespace that the test runner makes for each file.
 const isolated = process.env["DAVIT_TEST_NAMESPACE"] !== undefined;
 const root = "/sys/fs/cgroup";
 const skip =
@@ -62,7 +62,7 @@ function suite(version: CgroupLayout["version"], cgroups: () => Promise<CgroupLa
   before(async () => {
     host = await TestHost.open(await cgroups());
     runtime = await host.runtime();
-    // Its PID 1 reaps, as a container's should.
+    // Its PID 1 reaps orphans.
     const args = ["sh", "-c", "while :; do sleep 0.5; done"];
     id = (await host.start(runtime, { args })).id;
   });
@@ -166,7 +166,7 @@ function suite(version: CgroupLayout["version"], cgroups: () => Promise<CgroupLa
     );
     process.kill(Number(pid), 9);
     await until("it is gone", () => commandLine(Number(pid)) === "");
-    // On v2 the group of a command that left something stays until the container ends.
+    // On v2 the cgroup of a command that left processes stays until the container ends.
     for (const name of execGroups()) {
       await removeCgroup(host.cgroups, `${host.cgroupPath(id)}/${name}`);
     }
@@ -252,7 +252,7 @@ function suite(version: CgroupLayout["version"], cgroups: () => Promise<CgroupLa
     const answers = Promise.allSettled(execs);
     await runtime.killAll(short);
     for (const answer of await answers) {
-      // It may have been quicker than the kill.
+      // The command may have ended before the kill.
       if (answer.status === "fulfilled") assert.ok([0, 137].includes(answer.value.exitCode));
       else assert.ok(isKind(answer.reason, "failed-precondition"), String(answer.reason));
     }

@@ -8,7 +8,7 @@ test("monitoredId() recognizes a conmon of this state by its command line, and n
   const args = ["/usr/bin/conmon", "--cid", id, "--exit-dir", "/run/davit/exits", ""];
   assert.equal(monitoredId(args, "/run/davit/exits"), id);
   assert.equal(monitoredId(args, "/run/other/exits"), undefined);
-  // A container may have such a command line, and paths are made of the id.
+  // A container may have such a command line, and the id becomes part of paths.
   for (const cid of ["../../victim", "abc", `${id}/..`, ""]) {
     const other = ["sh", "--exit-dir", "/run/davit/exits", "--cid", cid];
     assert.equal(monitoredId(other, "/run/davit/exits"), undefined);

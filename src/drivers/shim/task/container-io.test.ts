@@ -26,7 +26,7 @@ test("finish() does not wait for a log whose disk hangs; the log is written when
   const paths = new StateLayout(directory);
   const id = "c1";
   mkdirSync(paths.task(id), { recursive: true });
-  // A fifo takes the place of the disk: it is not read, so that a write hangs after 64 KiB (fifo(7)).
+  // A fifo replaces the log file. Nobody reads it, so a write hangs after 64 KiB (pipe(7)).
   const logPath = join(directory, "0.log");
   makeFifo(logPath);
   const disk = openSync(logPath, constants.O_RDWR | constants.O_NONBLOCK);
