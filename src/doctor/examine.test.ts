@@ -124,6 +124,25 @@ describe("examine()", () => {
     );
   });
 
+  const proxies: Readonly<Record<string, string>> = {
+    "http://proxy:3128": "http://proxy:3128",
+    "http://user:s3cret@proxy:3128": "http://***@proxy:3128",
+    "http://user:s3@cret@proxy:3128": "http://***@proxy:3128",
+    "http://user:s3/c@ret@proxy:3128/": "http://***@proxy:3128/",
+    "user:s3@cret@proxy:3128": "***@proxy:3128",
+  };
+  for (const [given, shown] of Object.entries(proxies)) {
+    test(`shows the proxy ${given} as ${shown}`, async () => {
+      const host = new FixtureHost();
+      host.env = { HTTPS_PROXY: given };
+      const context = contextOf(host, { probeRegistries: true });
+      const { groups } = await examine(context, { checks, fix: false });
+      const all = groups.flatMap(({ findings }) => findings);
+      const proxied = all.find(({ id }) => id === "registries.proxied");
+      assert.ok(proxied?.found.startsWith(`HTTPS_PROXY=${shown} in this`), proxied?.found);
+    });
+  }
+
   test("accepts processes in the root of v2, which has no cgroup.type", async () => {
     const host = new FixtureHost();
     host.files.set("/sys/fs/cgroup/cgroup.subtree_control", "\n");

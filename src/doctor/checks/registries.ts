@@ -106,7 +106,15 @@ function proxies({ host }: DoctorContext): readonly Finding[] {
   const set = names.filter((name) => (host.env[name] ?? "") !== "");
   const [first] = set;
   if (first === undefined) return [];
-  const shown = (host.env[first] ?? "").replace(/\/\/[^\s/@]*@/, "//***@");
+  const shown = withoutCredentials(host.env[first] ?? "");
   const text = `${first}=${shown} in this environment; that of davit serve may differ`;
   return [kinds.report("proxied", text, "list hosts to reach directly in NO_PROXY")];
+}
+
+/**
+ * The URL of a proxy with `***` in place of its credentials. They may have an "@" or a "/" that is not encoded, so they
+ * end at the last "@", and the scheme may be missing.
+ */
+function withoutCredentials(proxy: string): string {
+  return proxy.replace(/^([a-z][a-z0-9+.-]*:\/\/)?[^]*@/i, "$1***@");
 }
