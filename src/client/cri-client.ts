@@ -79,7 +79,7 @@ export function parseEndpoint(endpoint: string): string {
   if (path.startsWith("/")) return path;
   throw new RuntimeError(
     "invalid-argument",
-    `parse endpoint: want unix:///path/to/socket or an absolute path, got "${endpoint}"`,
+    `parse endpoint: it must be unix:///path/to/socket or an absolute path; it is "${endpoint}"`,
   );
 }
 

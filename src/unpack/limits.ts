@@ -43,7 +43,10 @@ function parseLimit(value: unknown, text: string): Limit {
 }
 
 function wrongLimits(text: string): RuntimeError {
-  return new RuntimeError("internal", `unpack layer: want limits, got ${text}`);
+  return new RuntimeError(
+    "internal",
+    `unpack layer: its first argument must be limits; it is ${text}`,
+  );
 }
 
 /**

@@ -69,7 +69,7 @@ export async function runUnpacker(args: readonly string[]): Promise<number> {
 async function unpack(args: readonly string[], blob: BlobInput): Promise<UnpackedLayer> {
   const [limitsText, directory] = args;
   if (limitsText === undefined || directory === undefined || args.length !== 2) {
-    const text = `unpack layer: want limits and one directory, got ${args.length} arguments`;
+    const text = `unpack layer: its arguments must be limits and one directory; there are ${args.length}`;
     throw new RuntimeError("invalid-argument", text);
   }
   const limits = parseLimits(limitsText);

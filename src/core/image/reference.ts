@@ -31,7 +31,7 @@ export function parseReference(text: string): ImageReference {
     throw new RuntimeError("invalid-argument", `parse image name ${JSON.stringify(text)}: ${why}`);
   };
   const match = grammar.exec(text);
-  if (match === null) return refuse("want [HOST/]PATH[:TAG][@DIGEST] with a lower-case path");
+  if (match === null) return refuse("it must be [HOST/]PATH[:TAG][@DIGEST] with a lower-case path");
   const [, givenHost, givenPath = "", tag, digest] = match;
   if (digest !== undefined && !isDigest(digest))
     return refuse(`"${digest}" is not a sha256 digest`);

@@ -37,7 +37,7 @@ function parseFault(text: string): Fault {
   if (match === null || point === undefined) {
     throw new RuntimeError(
       "invalid-argument",
-      `read DAVIT_FAULTS: want POINT=kill|throw|hang[@VISIT] with a known point, got "${text}"`,
+      `read DAVIT_FAULTS: each fault must be POINT=kill|throw|hang[@VISIT] with a known point; it is "${text}"`,
     );
   }
   return { point, action: match[2] as Action, visit: Number(match[3] ?? 1) };

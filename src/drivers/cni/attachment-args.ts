@@ -74,7 +74,7 @@ export function parseAttachmentArgs(text: string): AttachmentArgs {
   if (typeof cniArgs !== "string" || !isObject(capabilityArgs)) {
     throw new RuntimeError(
       "data-loss",
-      "read recorded network arguments: want cniArgs and capabilityArgs",
+      "read recorded network arguments: cniArgs must be a string and capabilityArgs an object",
     );
   }
   return { cniArgs, capabilityArgs };
@@ -89,7 +89,7 @@ export function parsePodCidrs(text: string): readonly string[] {
       if (parseCidr(cidr) !== undefined) return cidr;
       throw new RuntimeError(
         "invalid-argument",
-        `parse pod CIDR: want address/length, got "${cidr}"`,
+        `parse pod CIDR: it must be address/length; it is "${cidr}"`,
       );
     });
 }

@@ -53,7 +53,7 @@ describe("podBandwidth()", () => {
     test(`refuses "${bad}"`, () => {
       assert.throws(() => podBandwidth({ "kubernetes.io/egress-bandwidth": bad }), {
         kind: "invalid-argument",
-        message: new RegExp(`egress-bandwidth": want .*got "${bad}"`),
+        message: new RegExp(`egress-bandwidth": it must be .*it is "${bad}"`),
       });
     });
   }

@@ -67,13 +67,13 @@ function parseRate(
   if (rate === undefined) {
     throw new RuntimeError(
       "invalid-argument",
-      `parse annotation "${name}": want bits per second as a quantity such as "10M", got "${text}"`,
+      `parse annotation "${name}": it must be bits per second as a quantity such as "10M"; it is "${text}"`,
     );
   }
   if (rate < leastRate || rate > mostRate) {
     throw new RuntimeError(
       "invalid-argument",
-      `parse annotation "${name}": want 1k to 1P bits per second, got "${text}"`,
+      `parse annotation "${name}": it must be 1k to 1P bits per second; it is "${text}"`,
     );
   }
   return Number(rate);

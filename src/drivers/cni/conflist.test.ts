@@ -63,7 +63,7 @@ describe("parseNetworkList()", () => {
 
   test("includes the JSON parser's message", () => {
     assert.throws(() => parseNetworkList('{"name": '), /parse JSON: Unexpected end/);
-    assert.throws(() => parseNetworkList("[]"), /want an object/);
+    assert.throws(() => parseNetworkList("[]"), /must be an object/);
   });
 });
 

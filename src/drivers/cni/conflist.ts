@@ -51,12 +51,12 @@ export function parseObject(text: string): JsonObject {
   } catch (error) {
     throw new RuntimeError("invalid-argument", `parse JSON: ${messageOf(error)}`, { cause: error });
   }
-  if (!isObject(value)) throw invalid("parse JSON: want an object");
+  if (!isObject(value)) throw invalid("parse JSON: it must be an object");
   return value;
 }
 
 function parsePlugin(value: unknown): PluginConf {
-  if (!isObject(value)) throw invalid("want an object");
+  if (!isObject(value)) throw invalid("it must be an object");
   const { capabilities, ...config } = value;
   const type = config["type"];
   if (typeof type !== "string" || type === "") throw invalid('"type" is missing');

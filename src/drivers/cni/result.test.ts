@@ -31,7 +31,7 @@ describe("parseResult()", () => {
   test("refuses an invalid result", () => {
     for (const [text, message] of [
       ["", /parse JSON/],
-      ["null", /want an object/],
+      ["null", /must be an object/],
       ['{"ips":{}}', /"ips" must be a list/],
       ['{"ips":[7]}', /"ips" must hold objects/],
       ['{"ips":[{"address":"10.0.0.2"}]}', /like "10.0.0.2\/24", got "10.0.0.2"/],

@@ -196,5 +196,5 @@ export function parseSyncMessage(line: string): SyncMessage {
     if (broken !== null) return { pid: Number(broken[1]), message: broken[2] ?? "" };
     throw new RuntimeError("internal", `read answer of conmon: ${messageOf(cause)}: "${line}"`);
   }
-  throw new RuntimeError("internal", `read answer of conmon: want a pid, got "${line}"`);
+  throw new RuntimeError("internal", `read answer of conmon: it must have a pid; it is "${line}"`);
 }

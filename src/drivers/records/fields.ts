@@ -132,12 +132,12 @@ export class Fields {
     return this.has(name) ? this.object(name) : undefined;
   }
 
-  #wrong(name: string, want: string): RuntimeError {
-    const found = this.has(name) ? JSON.stringify(this.#values[name]).slice(0, 80) : "nothing";
+  #wrong(name: string, expected: string): RuntimeError {
+    const found = this.has(name) ? JSON.stringify(this.#values[name]).slice(0, 80) : "absent";
     const field = this.#prefix + name;
     return new RuntimeError(
       "data-loss",
-      `parse record field "${field}": want ${want}, got ${found}`,
+      `parse record field "${field}": it must be ${expected}; it is ${found}`,
     );
   }
 }

@@ -75,18 +75,18 @@ const layerJson = { diffId: sampleDigest("d"), digest: sampleDigest("e"), sizeBy
 const damages: readonly Damage[] = [
   { what: "text that is not JSON", column: "body", to: "", reason: /not JSON/ },
   { what: "JSON null", column: "body", to: "null", reason: /not a JSON object/ },
-  { what: "an unknown record version", column: "version", to: 9, reason: /got 9/ },
+  { what: "an unknown record version", column: "version", to: 9, reason: /it is 9/ },
   json("an unknown JSON version", (it) => (it["v"] = 2), /"v"/),
-  json("no tags", (it) => delete it["repoTags"], /"repoTags".*nothing/),
+  json("no tags", (it) => delete it["repoTags"], /"repoTags".*it is absent/),
   json("a text as digests", (it) => (it["repoDigests"] = "a"), /"repoDigests"/),
-  json("a number as size", (it) => (it["sizeBytes"] = 1), /"sizeBytes".*got 1/),
-  json("no layers", (it) => delete it["layers"], /"layers".*nothing/),
+  json("a number as size", (it) => (it["sizeBytes"] = 1), /"sizeBytes".*it is 1/),
+  json("no layers", (it) => delete it["layers"], /"layers".*it is absent/),
   json("layers that are not objects", (it) => (it["layers"] = ["a"]), /"layers"/),
-  layer("a layer without diff id", "diffId", undefined, /"layers\[1\].diffId".*nothing/),
+  layer("a layer without diff id", "diffId", undefined, /"layers\[1\].diffId".*it is absent/),
   layer("capitals in a diff id", "diffId", sampleDigest("d").toUpperCase(), /"layers\[1\].diffId"/),
   layer("a layer of another algorithm", "digest", "sha512:ab", /"layers\[1\].digest".*sha512/),
-  layer("a layer with a number as size", "sizeBytes", 4, /"layers\[1\].sizeBytes".*got 4/),
-  json("no config", (it) => delete it["config"], /"config".*nothing/),
+  layer("a layer with a number as size", "sizeBytes", 4, /"layers\[1\].sizeBytes".*it is 4/),
+  json("no config", (it) => delete it["config"], /"config".*it is absent/),
   json("no entrypoint", (it) => delete sub(it, "config")["entrypoint"], /"config.entrypoint"/),
   json("a text as command", (it) => (sub(it, "config")["cmd"] = "sh"), /"config.cmd"/),
   json("an object as environment", (it) => (sub(it, "config")["env"] = {}), /"config.env"/),
@@ -120,7 +120,7 @@ describe("Records.images.load()", () => {
     const path = join(directory.path, "davit.db");
     await writtenAndRead(path, [fullImage("1"), fullImage("2"), fullImage("3")]);
     damage(path, imageRows, sampleDigest("2"), { column: "id", to: "busybox" });
-    await setsAside(path, "busybox", /column "id": want a sha256 digest/);
+    await setsAside(path, "busybox", /column "id": it must be a sha256 digest/);
   });
 });
 

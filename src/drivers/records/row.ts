@@ -37,7 +37,10 @@ export function integerOf(row: Row, column: string): bigint {
 export function checkVersion(row: Row, version: number): void {
   const found = integerOf(row, "version");
   if (found === BigInt(version)) return;
-  throw new RuntimeError("data-loss", `parse record: want record version ${version}, got ${found}`);
+  throw new RuntimeError(
+    "data-loss",
+    `parse record: its version must be ${version}; it is ${found}`,
+  );
 }
 
 /** What `read` decodes from a column's bytes; `data-loss`, naming the column, when it throws. */
@@ -61,6 +64,6 @@ export function dumpRow(row: Row): Uint8Array {
   return new TextEncoder().encode(JSON.stringify(Object.fromEntries(columns)));
 }
 
-function wrongColumn(column: string, want: string): RuntimeError {
-  return new RuntimeError("data-loss", `parse record column "${column}": want ${want}`);
+function wrongColumn(column: string, expected: string): RuntimeError {
+  return new RuntimeError("data-loss", `parse record column "${column}": it must be ${expected}`);
 }

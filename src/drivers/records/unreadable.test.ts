@@ -19,8 +19,13 @@ const sandboxDamages: readonly Damage[] = [
   { what: "text that is not JSON", column: "state", to: '{"v":1,', reason: /not JSON/ },
   { what: "JSON that is not an object", column: "state", to: "[1]", reason: /not a JSON object/ },
   { what: "JSON null", column: "state", to: "null", reason: /not a JSON object/ },
-  { what: "an unknown record version", column: "version", to: 2, reason: /version 1, got 2/ },
-  { what: "an absurd record version", column: "version", to: 2n ** 62n, reason: /got 4611686/ },
+  {
+    what: "an unknown record version",
+    column: "version",
+    to: 2,
+    reason: /version must be 1; it is 2/,
+  },
+  { what: "an absurd record version", column: "version", to: 2n ** 62n, reason: /it is 4611686/ },
   {
     what: "an unknown JSON version",
     column: "state",
@@ -50,13 +55,13 @@ const sandboxDamages: readonly Damage[] = [
     what: "no boot id",
     column: "state",
     to: (json) => delete json["bootId"],
-    reason: /"bootId".*nothing/,
+    reason: /"bootId".*it is absent/,
   },
   {
     what: "a number as creation time",
     column: "state",
     to: (json) => (json["createdAtNs"] = 5),
-    reason: /"createdAtNs".*got 5/,
+    reason: /"createdAtNs".*it is 5/,
   },
   {
     what: "words as creation time",
@@ -68,7 +73,7 @@ const sandboxDamages: readonly Damage[] = [
     what: "no state",
     column: "state",
     to: (json) => delete json["state"],
-    reason: /"state".*nothing/,
+    reason: /"state".*it is absent/,
   },
   {
     what: "an unknown state",
@@ -128,7 +133,7 @@ const sandboxDamages: readonly Damage[] = [
 
 const attachmentDamages: readonly Damage[] = [
   { what: "text that is not JSON", column: "body", to: "", reason: /not JSON/ },
-  { what: "an unknown record version", column: "version", to: 9, reason: /got 9/ },
+  { what: "an unknown record version", column: "version", to: 9, reason: /it is 9/ },
   {
     what: "no conflist",
     column: "body",

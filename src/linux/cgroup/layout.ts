@@ -88,7 +88,7 @@ export function cgroupParts(path: string): readonly string[] {
   if (!path.startsWith("/") || parts.length === 0 || parts.some((p) => p === "." || p === "..")) {
     throw new RuntimeError(
       "invalid-argument",
-      `use cgroup: want an absolute path below the root without "..", got "${path}"`,
+      `use cgroup: its path must be absolute, below the root and without ".."; it is "${path}"`,
     );
   }
   return parts;

@@ -49,7 +49,7 @@ export function tmpfsText(target: string, options: TmpfsOptions): string {
   if (!numbers.every((n) => Number.isSafeInteger(n) && n >= 0) || !isLimited) {
     throw new RuntimeError(
       "invalid-argument",
-      `mount tmpfs on "${target}": want a positive size and a mode, got ${numbers.join(", ")}`,
+      `mount tmpfs on "${target}": size, mode and ids must be whole numbers, and limits positive; they are ${numbers.join(", ")}`,
     );
   }
   const files = inodes === undefined ? "" : `,nr_inodes=${inodes}`;

@@ -196,6 +196,6 @@ function checkedFd(fd: number): number {
   if (Number.isInteger(fd) && fd >= 0) return fd;
   throw new RuntimeError(
     "invalid-argument",
-    `pass descriptor to a child: want a number, got ${fd}`,
+    `pass descriptor to a child: it must be a number from 0; it is ${fd}`,
   );
 }

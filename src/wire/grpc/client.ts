@@ -61,12 +61,15 @@ export class GrpcClient implements Disposable {
     let response: Uint8Array | undefined;
     for await (const message of this.serverStream(method, request, options)) {
       if (response !== undefined) {
-        throw statusError("internal", `call "${method}": want one response, got more`);
+        throw statusError(
+          "internal",
+          `call "${method}": there must be one response; there are several`,
+        );
       }
       response = message;
     }
     if (response === undefined) {
-      throw statusError("internal", `call "${method}": want one response, got none`);
+      throw statusError("internal", `call "${method}": there must be one response; there is none`);
     }
     return response;
   }

@@ -119,7 +119,10 @@ export class MessageReader {
 
   #sizeOf(flag: number, size: number): number {
     if (flag > compressedFlag) {
-      throw new RuntimeError("internal", `read message: want a flag byte 0 or 1, got ${flag}`);
+      throw new RuntimeError(
+        "internal",
+        `read message: its flag byte must be 0 or 1; it is ${flag}`,
+      );
     }
     if (flag === compressedFlag) {
       throw new RuntimeError(
@@ -160,7 +163,7 @@ export function parseTimeout(header: string): number {
   if (digits === undefined || factor === undefined) {
     throw new RuntimeError(
       "invalid-argument",
-      `parse grpc-timeout: want digits and one of HMSmun, got "${header.slice(0, 32)}"`,
+      `parse grpc-timeout: it must be digits and one of HMSmun; it is "${header.slice(0, 32)}"`,
     );
   }
   return Number(digits) * factor;

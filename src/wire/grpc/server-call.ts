@@ -137,7 +137,7 @@ export class ServerCall implements Call {
     const { receiving } = this.#host;
     try {
       for (const message of this.#reader.push(chunk)) {
-        if (this.#request !== undefined) throw wrongNumber("more than one request");
+        if (this.#request !== undefined) throw wrongNumber("there are several");
         this.#request = message;
         this.#requestBytes = message.length;
       }
@@ -166,7 +166,7 @@ export class ServerCall implements Call {
     }
     const request = this.#request;
     if (request === undefined) {
-      this.#fail(wrongNumber("no request"));
+      this.#fail(wrongNumber("there is none"));
       return;
     }
     this.#request = undefined;
@@ -336,7 +336,7 @@ function trailersOf(status: GrpcStatus): Record<string, string> {
   return trailers;
 }
 
-function wrongNumber(got: string): RuntimeError {
+function wrongNumber(found: string): RuntimeError {
   // doc/statuscodes.md defines this code for a wrong number of requests.
-  return new RuntimeError("unimplemented", `read request: want exactly one, got ${got}`);
+  return new RuntimeError("unimplemented", `read request: there must be exactly one; ${found}`);
 }

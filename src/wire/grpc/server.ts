@@ -300,5 +300,8 @@ function timeoutOf(headers: IncomingHttpHeaders): number | undefined {
   const header = headers["grpc-timeout"];
   if (header === undefined) return undefined;
   if (typeof header === "string") return parseTimeout(header);
-  throw new RuntimeError("invalid-argument", "parse grpc-timeout: want it once, got it repeatedly");
+  throw new RuntimeError(
+    "invalid-argument",
+    "parse grpc-timeout: there must be one; there are several",
+  );
 }

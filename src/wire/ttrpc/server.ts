@@ -157,7 +157,7 @@ class Connection {
     if (type !== frameType.request || streamId % 2 === 0 || streamId <= this.#lastId) {
       throw new RuntimeError(
         "data-loss",
-        `want a request with a new odd stream id, got type ${type}, stream ${streamId}`,
+        `a frame must be a request with a new odd stream id; it is type ${type}, stream ${streamId}`,
       );
     }
     this.#lastId = streamId;

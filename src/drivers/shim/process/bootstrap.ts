@@ -22,13 +22,13 @@ export function parseBootstrap(answer: string): Bootstrap {
   if (version !== 2 && version !== 3) {
     throw new RuntimeError(
       "failed-precondition",
-      `start shim: want version 2 or 3 of the task API, got ${JSON.stringify(version)}`,
+      `start shim: its version of the task API must be 2 or 3; it is ${JSON.stringify(version)}`,
     );
   }
   if (protocol !== undefined && protocol !== "" && protocol !== "ttrpc") {
     throw new RuntimeError(
       "failed-precondition",
-      `start shim: want protocol "ttrpc", got ${JSON.stringify(protocol)}; use a shim that speaks ttrpc`,
+      `start shim: its protocol must be "ttrpc"; it is ${JSON.stringify(protocol)}; use a shim that speaks ttrpc`,
     );
   }
   if (typeof address !== "string") {
@@ -45,7 +45,7 @@ function parseJson(text: string): {
   try {
     return JSON.parse(text) as Record<string, unknown>;
   } catch (cause) {
-    throw new RuntimeError("unavailable", `start shim: malformed response, want JSON: ${text}`, {
+    throw new RuntimeError("unavailable", `start shim: malformed response, not JSON: ${text}`, {
       cause,
     });
   }
@@ -58,6 +58,6 @@ function socketPathOf(address: string): string {
   if (path.startsWith("/")) return path;
   throw new RuntimeError(
     "failed-precondition",
-    `start shim: want the address of a unix socket, got "${address}"`,
+    `start shim: its address must be that of a unix socket; it is "${address}"`,
   );
 }

@@ -42,7 +42,7 @@ export function shimProgram(runtimeType: string, runtimePath = ""): string {
   if (name === undefined || version === undefined) {
     throw new RuntimeError(
       "invalid-argument",
-      `find shim "${runtimeType}": want a name as "io.containerd.runc.v2", or an absolute path`,
+      `find shim "${runtimeType}": it must be a name such as "io.containerd.runc.v2", or an absolute path`,
     );
   }
   const searchPath = process.env["PATH"] ?? "";

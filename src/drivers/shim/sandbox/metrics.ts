@@ -44,7 +44,7 @@ function partsOf({ typeUrl, value }: NonNullable<Metric["data"]>): Parts {
   if (type === LegacyMetricsSchema.typeName) return read(LegacyMetricsSchema, value, ofLegacy);
   throw new RuntimeError(
     "unknown",
-    `read metrics of a sandbox: want cgroup metrics, got "${type}"`,
+    `read metrics of a sandbox: they must be cgroup metrics; their type is "${type}"`,
   );
 }
 
