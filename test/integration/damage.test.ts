@@ -1,4 +1,4 @@
-/** Damage by hand: states become true soon, Stop and Remove work and leave nothing, other pods keep running. */
+/** What others kill or unmount: states become true soon, Stop and Remove work and leave nothing, other pods keep running. */
 import assert from "node:assert/strict";
 import { existsSync, rmSync, rmdirSync, writeFileSync } from "node:fs";
 import path from "node:path";

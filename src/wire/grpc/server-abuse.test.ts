@@ -157,7 +157,7 @@ describe("GrpcServer under abuse", () => {
     const never = await openMany(serving, 700, greeting);
     await Promise.all(never.slice(0, 180).map(({ ended }) => ended));
     await assertServes(serving);
-    // On the same connection, which was idle for longer than those that were closed.
+    // On the same connection, which was idle for longer than the closed ones.
     await callOn(idle);
     for (const { socket } of never) socket.destroy();
     idle.destroy();
