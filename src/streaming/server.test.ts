@@ -156,7 +156,7 @@ test("StreamingServer ends running streams when it is closed", async () => {
 
 test("StreamingServer closes an idle connection, and aborts what it carried", async () => {
   for (const tls of [false, true]) {
-    await using opened = await openServer({ config: { tls, idleTimeoutSeconds: 0.05 } });
+    await using opened = await openServer({ config: { tls, idleTimeoutSeconds: 0.5 } });
     const sleep = { ...echo, command: ["sleep"] };
     const command = await openRemoteCommand(opened.server.exec(sleep, all), all);
     await assert.rejects(command.end, { kind: "unavailable" });
