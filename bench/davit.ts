@@ -16,6 +16,8 @@ interface DavitOptions {
   readonly directory: string;
   /** The first two numbers of its pods' addresses. */
   readonly network: string;
+  /** More lines of its configuration: tables that it does not have otherwise. */
+  readonly more?: readonly string[];
 }
 
 /**
@@ -61,6 +63,7 @@ export async function prepareDavit(options: DavitOptions): Promise<Server> {
     'runtime_type = "io.containerd.runc.v2"',
     `[runtime.handlers.${shimHandler}.options]`,
     'BinaryName = "/usr/bin/crun"',
+    ...(options.more ?? []),
   ];
   await writeFile(config, `${lines.join("\n")}\n`);
   return new Server({

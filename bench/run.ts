@@ -9,6 +9,7 @@ import path from "node:path";
 import { parseArgs } from "node:util";
 import { importPauseImage, prepareContainerd } from "./containerd.ts";
 import { prepareDavit } from "./davit.ts";
+import { type Collector, observe, observedConfig, startCollector } from "./observers.ts";
 import { Pods } from "./pods.ts";
 import { passes, results, type Setting, table } from "./report.ts";
 import type { Bench, Row, RowGroup, Side } from "./row.ts";
@@ -49,6 +50,8 @@ const usage = `npm run bench -- [--rounds N] [--only GROUP,GROUP...] [--home DIR
   --only GROUPS   only these groups of rows, of: ${names}
   --home DIR      measure the build of another checkout of davit
   --against DIR   compare with the build of this checkout of davit instead of containerd
+  --observed      measure davit while metrics are scraped, traces are sampled and events are
+                  read, against the same build with all of that off
 
 A whole run of 50 rounds also writes bench/RESULTS.md. Every run writes its numbers to bench/out/.`;
 
@@ -57,6 +60,7 @@ interface Arguments {
   readonly chosen: readonly RowGroup[];
   readonly home: string;
   readonly against: string | undefined;
+  readonly isObserved: boolean;
 }
 
 async function main(): Promise<void> {
@@ -64,7 +68,9 @@ async function main(): Promise<void> {
   const directory = fromEnvironment("DAVIT_BENCH_DIRECTORY");
   const cgroup = fromEnvironment("DAVIT_BENCH_CGROUP");
   const begun = new Date();
-  const { peer, davit } = await startBoth(args, directory);
+  await using collector = args.isObserved ? await startCollector() : undefined;
+  const { peer, davit } = await startBoth(args, directory, collector);
+  const observers = collector === undefined ? undefined : observe(davit);
   const side = (server: Server): Side => ({
     server,
     pods: new Pods(server, { cgroup, directory }),
@@ -77,6 +83,10 @@ async function main(): Promise<void> {
     rows.push(...(args.against === undefined ? measured : measured.map(withoutRatioBudget)));
   }
   progress("");
+  if (observers !== undefined) {
+    const traces = { requestsOfTraces: collector?.requests() };
+    console.log(JSON.stringify({ ...(await observers.stop()), ...traces }));
+  }
   await peer.stop();
   await davit.stop();
   report(args, rows, { begun, peer, davit });
@@ -92,9 +102,13 @@ function withoutRatioBudget(row: Row): Row {
 async function startBoth(
   { home, against }: Arguments,
   directory: string,
+  collector: Collector | undefined,
 ): Promise<{ readonly peer: Server; readonly davit: Server }> {
   progress("starting the servers");
-  const davit = await prepareDavit({ name: "davit", home, directory, network: "10.201" });
+  const own = { name: "davit", home, directory, network: "10.201" };
+  const davit = await prepareDavit(
+    collector === undefined ? own : { ...own, more: observedConfig(collector) },
+  );
   await davit.start();
   if (against !== undefined) {
     const place = { directory, network: "10.202" };
@@ -156,6 +170,7 @@ function readArguments(): Arguments {
       only: { type: "string" },
       home: { type: "string", default: repo },
       against: { type: "string" },
+      observed: { type: "boolean", default: false },
       help: { type: "boolean", default: false },
     },
   });
@@ -169,7 +184,9 @@ function readArguments(): Arguments {
   const unknown = wanted?.find((name) => groups.every((group) => group.name !== name));
   if (unknown !== undefined) throw new Error(`--only: there is no "${unknown}", but ${names}`);
   const chosen = groups.filter(({ name }) => wanted?.includes(name) ?? true);
-  return { rounds, chosen, home: path.resolve(values.home), against: values.against };
+  const home = path.resolve(values.home);
+  const against = values.observed ? home : values.against;
+  return { rounds, chosen, home, against, isObserved: values.observed };
 }
 
 function fromEnvironment(name: string): string {
