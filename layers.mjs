@@ -16,6 +16,7 @@ export const layers = {
   cri: ["base", "gen", "wire", "core", "engine"],
   streaming: ["base", "wire", "core"],
   client: ["base", "gen", "wire"],
+  telemetry: ["base", "gen", "wire", "core"],
   daemon: [
     "base",
     "gen",
@@ -28,6 +29,7 @@ export const layers = {
     "drivers",
     "cri",
     "streaming",
+    "telemetry",
   ],
   doctor: ["base", "gen", "linux", "config", "core", "drivers", "client"],
   cli: ["base", "gen", "linux", "unpack", "config", "manifest", "client", "daemon", "doctor"],

@@ -16,6 +16,7 @@ export interface Config {
   readonly cdi: CdiConfig;
   readonly runtime: RuntimeConfig;
   readonly streaming: StreamingConfig;
+  readonly cadvisor: CadvisorConfig;
   readonly tuning: TuningConfig;
 }
 
@@ -52,6 +53,12 @@ export interface CniConfig {
   readonly binDirs: readonly string[];
   readonly maxParallel: number;
   readonly pluginTimeoutSeconds: number;
+}
+
+/** `[cadvisor]`: the socket where kubelet's cAdvisor asks containerd for the names of pods. */
+export interface CadvisorConfig {
+  readonly serve: "auto" | "always" | "never";
+  readonly listen: string;
 }
 
 /** `[tuning]`: measures that change speed and memory, never results. */

@@ -44,6 +44,7 @@ export function readConfig(raw: Table, findings: Finding[]): Config {
       handlers: readHandlers(asTable(rawHandlers, "runtime.handlers", findings), findings),
     },
     streaming: readWhole(sections.streaming.settings, table("streaming"), "streaming", findings),
+    cadvisor: readWhole(sections.cadvisor.settings, table("cadvisor"), "cadvisor", findings),
     tuning: readWhole(sections.tuning.settings, table("tuning"), "tuning", findings),
   };
 }

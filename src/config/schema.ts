@@ -3,6 +3,7 @@
 // field in config.ts. Start at `sections`.
 
 import type {
+  CadvisorConfig,
   CdiConfig,
   CniConfig,
   Config,
@@ -301,6 +302,18 @@ export const handlerSection: Section<HandlerTable> = {
   }),
 };
 
+const cadvisor: Section<CadvisorConfig> = {
+  serve: choice({
+    of: ["auto", "always", "never"],
+    default: "auto",
+    doc: '"auto" serves it unless another process does or Docker is on this machine, "always" unless another process does, "never" does not. Checked when davit starts.',
+  }),
+  listen: socketPath({
+    default: "/run/containerd/containerd.sock",
+    doc: "Path of the socket: where cAdvisor looks for containerd. With another path, kubelet needs --containerd=PATH.",
+  }),
+};
+
 const tuning: Section<TuningConfig> = {
   enable: flag({
     default: true,
@@ -317,6 +330,10 @@ export const sections = {
   cdi: { doc: "Devices of the Container Device Interface.", settings: cdi },
   runtime: { doc: "How pods and containers run.", settings: runtime },
   streaming: { doc: "The server for exec, attach and port-forward.", settings: streaming },
+  cadvisor: {
+    doc: "The names of pods for kubelet's cAdvisor, which gets them only from containerd's socket.",
+    settings: cadvisor,
+  },
   tuning: { doc: "Measures that only make davit faster or smaller.", settings: tuning },
 } as const;
 

@@ -77,6 +77,8 @@ export class DemoHost {
       `registry_config_path = ${text(this.#registryDirectory)}`,
       "[cni]",
       `conf_dir = ${text(this.#cniDirectory)}`,
+      "[cadvisor]",
+      'serve = "never"',
     ].join("\n");
   }
 

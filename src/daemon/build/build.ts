@@ -32,6 +32,7 @@ import { type CgroupLayout, detectCgroups } from "../../linux/cgroup/index.ts";
 import { hostBootId, isRunBySystemd, systemdDirectory } from "../../linux/host/index.ts";
 import { NamespaceWatch } from "../../linux/namespace/index.ts";
 import { buildContainers } from "./containers.ts";
+import { cadvisorOf } from "./cadvisor-later.ts";
 import type * as ShimParts from "./shims.ts";
 import { openStreaming } from "./streaming.ts";
 import type { Tuning } from "../tuning/tuning.ts";
@@ -123,11 +124,7 @@ export async function build(config: Config, options: BuildOptions): Promise<Buil
     store,
     controllers,
     handlers,
-    containers: {
-      listedOf: (id) => containers.store.listedOf(id),
-      stopAll: (id) => stopContainersOf(containers, id),
-      removeAll: (id) => removeContainersOf(containers, id),
-    },
+    containers: containersOf(containers),
     networkOf: (handler) => networks.of(handler),
     cgroups: new PodCgroupsByDriver(layout, config.runtime.cgroupDriver),
     labels: selinux,
@@ -136,6 +133,8 @@ export async function build(config: Config, options: BuildOptions): Promise<Buil
   engine.parts.tasks.spawn("ask the OCI runtimes for their features", () => handlers.probe(log));
 
   const urls = undo.use(await openStreaming(config, { containers, sandboxes }));
+  const stores = { sandboxes: store, containers: containers.store };
+  const cadvisor = undo.use(cadvisorOf(config, { ...options, ...stores, layout }));
   const kept = undo.move();
   return {
     cri: {
@@ -149,10 +148,16 @@ export async function build(config: Config, options: BuildOptions): Promise<Buil
       network: networks.default,
       cgroupDriver: config.runtime.cgroupDriver,
       handlers: () => handlers.features(),
-      describe: () => ({ ...recordFacts(database, records), ...daemonFacts(options, layout) }),
+      describe: () => ({
+        ...recordFacts(database, records),
+        ...daemonFacts(options, layout),
+        ...cadvisor.facts(),
+      }),
       log,
     },
-    recover: () => recoverAll({ sandboxes, containers, images }, { records, networks }),
+    // Not earlier: what cAdvisor asks for and is not known yet, it never asks for again.
+    recover: () =>
+      recoverAll({ sandboxes, containers, images }, { records, networks }).then(cadvisor.begin),
     [Symbol.asyncDispose]: () => kept.disposeAsync(),
   };
 }
@@ -212,6 +217,15 @@ async function openControllers(
   ];
   const controllers = new Map(all.map((each) => [each.name, each]));
   return { shimParts, shims: shims?.runtime, controllers, meter: shims?.controller };
+}
+
+/** What the verbs of sandboxes do with their containers. */
+function containersOf(context: CriContext["containers"]): SandboxContext["containers"] {
+  return {
+    listedOf: (id) => context.store.listedOf(id),
+    stopAll: (id) => stopContainersOf(context, id),
+    removeAll: (id) => removeContainersOf(context, id),
+  };
 }
 
 /** The host's cgroups. Rejects the systemd driver on a host without systemd, where no container would start. */

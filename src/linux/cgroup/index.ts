@@ -37,4 +37,10 @@ export {
   startSliceArgs,
   stopSliceArgs,
 } from "./systemd.ts";
-export { cgroupsIn, createCgroup, removeCgroup, removeEmptyCgroup } from "./tree.ts";
+export {
+  cgroupsIn,
+  createCgroup,
+  createEmptyCgroup,
+  removeCgroup,
+  removeEmptyCgroup,
+} from "./tree.ts";

@@ -47,6 +47,25 @@ export async function createCgroup(layout: CgroupLayout, path: string): Promise<
 }
 
 /**
+ * Makes a cgroup in every hierarchy that has its parent, but never the parent. Not an error when it exists.
+ * On v1 no process can enter it: `cpuset` is not initialized. False when no hierarchy has the parent.
+ */
+export async function createEmptyCgroup(layout: CgroupLayout, path: string): Promise<boolean> {
+  let exists = false;
+  for (const dir of cgroupDirs(layout, path)) {
+    try {
+      await mkdir(dir, 0o755);
+      exists = true;
+    } catch (cause) {
+      const code = errnoCode(cause);
+      if (code === "EEXIST") exists = true;
+      else if (code !== "ENOENT") throw systemError(`create cgroup "${dir}"`, cause);
+    }
+  }
+  return exists;
+}
+
+/**
  * Removes a cgroup that has neither processes nor other cgroups in it; one that has cgroups, also new
  * ones, stays. Rejects with `failed-precondition` when processes are in it.
  */

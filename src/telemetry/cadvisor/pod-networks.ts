@@ -1,0 +1,147 @@
+import { KeyedLock } from "../../base/keyed-lock.ts";
+import type { TaskGroup } from "../../base/task-group.ts";
+import type { ContainerStore } from "../../core/container/index.ts";
+import { type Sandbox, type SandboxStore, usesHostNetwork } from "../../core/sandbox/index.ts";
+
+/** What the kernel is asked for a pod's network. */
+export interface NetworkHost {
+  /** True when the process is in the network namespace that is pinned at `netnsPath`. */
+  readonly isInNetwork: (pid: number, netnsPath: string) => Promise<boolean>;
+  /**
+   * Makes the empty cgroup `<pod's cgroup>/<sandbox id>` again, even if it exists. False when it cannot exist:
+   * the pod's own cgroup is gone, or processes are in it.
+   */
+  readonly remakeCgroup: (sandbox: Sandbox) => Promise<boolean>;
+  /** Removes it if it is empty. Not an error when it does not exist. */
+  readonly removeCgroup: (sandbox: Sandbox) => Promise<void>;
+}
+
+interface Shown {
+  readonly pid: number;
+  /** The cgroup was made here, and is removed with the process. */
+  readonly hasCgroup: boolean;
+}
+
+/**
+ * Shows the network of pods to cAdvisor.
+ *
+ * cAdvisor reads a pod's network through one process of a cgroup that is named after the sandbox, and asks
+ * for its pid only when that cgroup appears. A pod of davit has such a process only if it has a holder. For the
+ * others this makes an empty cgroup with that name, and gives the pid of the first running container. When
+ * that container ends, the cgroup is made again with the pid of the next one; without one there is
+ * none. So a pid that another process may have got since is never read.
+ */
+export class PodNetworks implements Disposable {
+  readonly #sandboxes: Pick<SandboxStore, "peek" | "listed" | "listen">;
+  readonly #containers: Pick<ContainerStore, "listedOf" | "listen">;
+  readonly #host: NetworkHost;
+  readonly #tasks: TaskGroup;
+  readonly #shown = new Map<string, Shown>();
+  readonly #locks = new KeyedLock();
+  readonly #listeners = new DisposableStack();
+
+  constructor(deps: {
+    readonly sandboxes: Pick<SandboxStore, "peek" | "listed" | "listen">;
+    readonly containers: Pick<ContainerStore, "listedOf" | "listen">;
+    readonly host: NetworkHost;
+    readonly tasks: TaskGroup;
+  }) {
+    this.#sandboxes = deps.sandboxes;
+    this.#containers = deps.containers;
+    this.#host = deps.host;
+    this.#tasks = deps.tasks;
+  }
+
+  /** Shows the pods that run now, and follows all changes until it is disposed of. */
+  begin(): void {
+    this.#listeners.use(this.#sandboxes.listen((sandbox) => this.#follow(sandbox)));
+    this.#listeners.use(
+      this.#containers.listen(({ sandboxId, state }) => {
+        const sandbox = this.#sandboxes.peek(sandboxId);
+        if (sandbox !== undefined && state.name !== "created") this.#follow(sandbox);
+      }),
+    );
+    for (const sandbox of this.#sandboxes.listed()) this.#follow(sandbox);
+  }
+
+  /** The process that shows the network of the sandbox. */
+  pidOf(sandboxId: string): number | undefined {
+    const sandbox = this.#sandboxes.peek(sandboxId);
+    return (sandbox && holderOf(sandbox)) ?? this.#shown.get(sandboxId)?.pid;
+  }
+
+  /** Stops following. The cgroups stay: the pods continue, and the next daemon makes them again. */
+  [Symbol.dispose](): void {
+    this.#listeners.dispose();
+  }
+
+  /** Removes the cgroups that were made here. Follow no more changes first. */
+  async clear(): Promise<void> {
+    for (const [id, { hasCgroup }] of this.#shown) {
+      const sandbox = this.#sandboxes.peek(id);
+      if (hasCgroup && sandbox !== undefined) await this.#host.removeCgroup(sandbox);
+    }
+    this.#shown.clear();
+  }
+
+  #follow(sandbox: Sandbox): void {
+    if (usesHostNetwork(sandbox.config) || holderOf(sandbox) !== undefined) return;
+    const { id } = sandbox;
+    const shown = this.#shown.get(id);
+    // Most changes of a pod do not change the process.
+    if (shown !== undefined && isReady(sandbox) && this.#pids(sandbox).includes(shown.pid)) return;
+    if (shown === undefined && this.#pids(sandbox).length === 0) return;
+    this.#tasks.spawn(`show the network of sandbox ${id} to cAdvisor`, async (signal) => {
+      using _turn = await this.#locks.acquire(id, signal);
+      // A removed one is not in the store.
+      await this.#update(this.#sandboxes.peek(id) ?? { ...sandbox, state: gone });
+    });
+  }
+
+  async #update(sandbox: Sandbox): Promise<void> {
+    const before = this.#shown.get(sandbox.id);
+    const pids = isReady(sandbox) ? this.#pids(sandbox) : [];
+    if (before !== undefined && pids.includes(before.pid)) return;
+    this.#shown.delete(sandbox.id);
+    const pid = await this.#firstInNetwork(sandbox, pids);
+    if (pid === undefined) {
+      if (before?.hasCgroup === true) await this.#host.removeCgroup(sandbox);
+      return;
+    }
+    // cAdvisor asks as soon as the cgroup exists.
+    this.#shown.set(sandbox.id, { pid, hasCgroup: true });
+    if (!(await this.#host.remakeCgroup(sandbox))) {
+      this.#shown.set(sandbox.id, { pid, hasCgroup: false });
+    }
+  }
+
+  async #firstInNetwork(
+    { netnsPath }: Sandbox,
+    pids: readonly number[],
+  ): Promise<number | undefined> {
+    if (netnsPath === undefined) return undefined;
+    for (const pid of pids) {
+      if (await this.#host.isInNetwork(pid, netnsPath)) return pid;
+    }
+    return undefined;
+  }
+
+  /** The processes of the running containers, the oldest container first. */
+  #pids({ id }: Sandbox): readonly number[] {
+    return [...this.#containers.listedOf(id)].flatMap(({ state }) =>
+      state.name === "running" ? [state.process.pid] : [],
+    );
+  }
+}
+
+const gone = { name: "stopped", atNs: 0n } as const;
+
+function isReady({ state }: Sandbox): boolean {
+  return state.name === "ready";
+}
+
+/** The pid of a holder. It has a cgroup of its own, with the right name, and lives as long as the pod. */
+function holderOf({ handler, process, state }: Sandbox): number | undefined {
+  const hasHolder = handler.controller === "podsandbox" && state.name === "ready";
+  return hasHolder ? process?.pid : undefined;
+}
