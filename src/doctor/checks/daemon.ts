@@ -29,6 +29,10 @@ const kinds = catalogue("daemon", {
   "request-stuck": ["warning", "it blocks its pod or container"],
   "requests-failed": ["note", "kubelet retries; pods may be missing until a retry succeeds"],
   "other-version": ["note", "the daemon still runs the version that it was started with"],
+  "cadvisor-not-served": [
+    "note",
+    "without the feature gate PodAndContainerStatsFromCRI, kubelet's metrics have no names of pods and no network of pods",
+  ],
   "configuration-changed": [
     "note",
     "the daemon still uses the configuration that it read at its start",
@@ -68,6 +72,7 @@ export const daemonCheck: Check = {
       ...conditions(answer),
       ...pendingWork(answer),
       ...failures(answer, host.nowMs()),
+      ...cadvisor(answer),
       ...differences(context, answer),
     ];
     if (found.some(({ severity }) => severity !== "note")) return found;
@@ -187,6 +192,16 @@ function asTable(value: unknown): Readonly<Record<string, unknown>> {
 }
 
 /** JSON with sorted keys. */
+/** Nothing for `cadvisor.serve = "never"`, which somebody chose. */
+function cadvisor(answer: CriStatus): readonly Finding[] {
+  const { served, socket, reason } = asTable(readInfo(answer, "cadvisor"));
+  if (served !== false) return [];
+  const text = `not serving cAdvisor at ${String(socket)}: ${String(reason)}`;
+  const fix =
+    "set another cadvisor.listen and kubelet's --containerd to the same path; or enable the gate (docs/operations.md)";
+  return [kinds.report("cadvisor-not-served", text, fix)];
+}
+
 function canonical(value: unknown): string {
   if (Array.isArray(value)) return `[${value.map(canonical).join(",")}]`;
   if (typeof value !== "object" || value === null)

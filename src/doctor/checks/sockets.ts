@@ -5,6 +5,7 @@ import type { Host } from "../host.ts";
 const kinds = catalogue("sockets", {
   davit: ["ok", ""],
   crictl: ["ok", ""],
+  cadvisor: ["ok", ""],
   absent: [
     "note",
     "davit serve is not running, or listens on another path: kubelet and crictl cannot connect",
@@ -49,7 +50,7 @@ export const socketsCheck: Check = {
     const own = config.server.listen;
     return [
       ...(await examineOwn(context, own)),
-      ...(await examineOthers(host, own)),
+      ...(await examineOthers(context, own)),
       ...(await examineClients(host, own)),
     ];
   },
@@ -137,11 +138,18 @@ async function describeServer(host: Host, path: string): Promise<readonly Findin
   ];
 }
 
-async function examineOthers(host: Host, own: string): Promise<readonly Finding[]> {
+async function examineOthers(
+  { host, config }: DoctorContext,
+  own: string,
+): Promise<readonly Finding[]> {
   const found: Finding[] = [];
   for (const [path, name] of Object.entries(others)) {
     if (path === own || (await host.fileInfo(path))?.kind !== "socket") continue;
     if ((await host.probeConnect(path)) !== "open") continue;
+    if (path === config.cadvisor.listen && (await servesCadvisor(host, own))) {
+      found.push(kinds.report("cadvisor", `davit serves kubelet's cAdvisor at ${path}`));
+      continue;
+    }
     found.push(
       kinds.report(
         "other-runtime",
@@ -151,6 +159,12 @@ async function examineOthers(host: Host, own: string): Promise<readonly Finding[
     );
   }
   return found;
+}
+
+/** True when davit itself is at the socket that another runtime usually has. */
+async function servesCadvisor(host: Host, own: string): Promise<boolean> {
+  const { status } = await host.criStatus(own);
+  return /"served":true/.test(status?.info["cadvisor"] ?? "");
 }
 
 async function examineClients(host: Host, own: string): Promise<readonly Finding[]> {

@@ -293,6 +293,13 @@ export const provocations: Readonly<Record<string, Provocation>> = {
     fileInfos.set("/run/containerd/containerd.sock", aSocket);
     probes.set("/run/containerd/containerd.sock", "open");
   }),
+  "sockets.cadvisor": host((machine) => {
+    machine.fileInfos.set("/run/containerd/containerd.sock", aSocket);
+    machine.probes.set("/run/containerd/containerd.sock", "open");
+    machine.cri = criStatus({
+      cadvisor: { socket: "/run/containerd/containerd.sock", served: true },
+    });
+  }),
   "sockets.crictl-elsewhere": file(
     "/etc/crictl.yaml",
     'runtime-endpoint: "unix:///run/crio/crio.sock"\n',
@@ -311,6 +318,9 @@ export const provocations: Readonly<Record<string, Provocation>> = {
   "daemon.network-not-ready": answer({}, [
     { type: "NetworkReady", status: false, message: "no file" },
   ]),
+  "daemon.cadvisor-not-served": answer({
+    cadvisor: { socket: "/run/containerd/containerd.sock", served: false, reason: "in use" },
+  }),
   "daemon.records-set-aside": answer({
     recordsSetAside: [{ kind: "sandbox", id: "a", reason: "cut off" }],
   }),

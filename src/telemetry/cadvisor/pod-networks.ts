@@ -90,7 +90,8 @@ export class PodNetworks implements Disposable {
     const shown = this.#shown.get(id);
     // Most changes of a pod do not change the process.
     if (shown !== undefined && isReady(sandbox) && this.#pids(sandbox).includes(shown.pid)) return;
-    if (shown === undefined && this.#pids(sandbox).length === 0) return;
+    const isIdle = shown === undefined && !this.#locks.isHeld(id);
+    if (isIdle && this.#pids(sandbox).length === 0) return;
     this.#tasks.spawn(`show the network of sandbox ${id} to cAdvisor`, async (signal) => {
       using _turn = await this.#locks.acquire(id, signal);
       // A removed one is not in the store.
