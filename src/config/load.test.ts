@@ -29,6 +29,10 @@ test("defaultConfig() returns the documented defaults", () => {
     maxMessageBytes: 16_777_216,
   });
   assert.deepEqual(config.log, { level: "info" });
+  assert.deepEqual(config.cadvisor, {
+    serve: "auto",
+    listen: "/run/containerd/containerd.sock",
+  });
   assert.deepEqual(config.images, {
     registryConfigPath: "/etc/davit/certs.d",
     pinned: [],
@@ -150,9 +154,9 @@ test("parseConfig() suggests the key that was probably meant", () => {
     '3: unknown key "log.levle", did you mean "log.level"?',
     '5: unknown key "runtime.handlers.crun.paht", did you mean "runtime.handlers.crun.path"?',
   ]);
-  assert.deepEqual(findings('conf_dirs = "/x"\n[cni]\nlisten = "/y"\nzzzzzz = 1'), [
+  assert.deepEqual(findings('conf_dirs = "/x"\n[cni]\nmax_message_bytes = 1\nzzzzzz = 1'), [
     '1: unknown key "conf_dirs", did you mean "cni.conf_dir"?',
-    '3: unknown key "cni.listen", did you mean "server.listen"?',
+    '3: unknown key "cni.max_message_bytes", did you mean "server.max_message_bytes"?',
     '4: unknown key "cni.zzzzzz"',
   ]);
 });

@@ -61,6 +61,7 @@ const planted: readonly (readonly [rule: string, file: string, text: string])[] 
   ["layer-drivers", "src/drivers/oci/planted-layer.ts", 'import "../../cri/image/pull.ts";'],
   ["layer-cri", "src/cri/planted.ts", 'import "../drivers/oci/index.ts";'],
   ["layer-streaming", "src/streaming/planted.ts", 'import "../cri/image/pull.ts";'],
+  ["layer-telemetry", "src/telemetry/planted.ts", 'import "../linux/process/index.ts";'],
   ["layer-client", "src/client/planted.ts", 'import "../core/sandbox/index.ts";'],
   ["layer-daemon", "src/daemon/planted.ts", 'import "../cli/main.ts";'],
   ["layer-doctor", "src/doctor/planted.ts", 'import "../daemon/build/build.ts";'],

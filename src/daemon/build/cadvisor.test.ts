@@ -18,7 +18,7 @@ function parts(config: Partial<CadvisorConfig>, lines: string[] = []) {
   const note =
     (level: string) =>
     (message: string, fields?: LogFields): void => {
-      lines.push(`${level} ${message} ${String(fields?.["reason"] ?? "")}`.trim());
+      lines.push(`${level} ${message} ${JSON.stringify(fields ?? {})}`);
     };
   const log = {
     debug: note("debug"),
