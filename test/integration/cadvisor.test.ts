@@ -1,4 +1,5 @@
 /** The socket for cAdvisor: what its client is told about pods, and who owns the path. */
+// variants: shim
 import assert from "node:assert/strict";
 import { existsSync, readdirSync, readFileSync, readlinkSync, statSync, unlinkSync } from "node:fs";
 import { createServer, type Server } from "node:net";

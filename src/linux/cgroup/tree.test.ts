@@ -14,7 +14,7 @@ import { afterEach, beforeEach, describe, test } from "node:test";
 
 import { isKind } from "../../base/errors.ts";
 import type { LegacyCgroups } from "./layout.ts";
-import { cgroupsIn, removeCgroup, removeCgroupDirs } from "./tree.ts";
+import { cgroupsIn, createEmptyCgroup, removeCgroup, removeCgroupDirs } from "./tree.ts";
 
 // Plain directories in place of two hierarchies: like cgroups, they can be removed when they are empty.
 let root = "";
@@ -65,6 +65,22 @@ describe("removeCgroup()", () => {
       return isKind(error, "not-found");
     });
     assert.equal(exists("one/pod"), true);
+  });
+});
+
+describe("createEmptyCgroup()", () => {
+  test("makes the cgroup where its parent is, and never the parent", async () => {
+    make("one/pod");
+    assert.equal(await createEmptyCgroup(layout, "/pod/a"), true);
+    assert.deepEqual([exists("one/pod/a"), exists("two/pod")], [true, false]);
+    assert.equal(await createEmptyCgroup(layout, "/pod/a"), true);
+    assert.equal(await createEmptyCgroup(layout, "/gone/a"), false);
+    assert.equal(exists("one/gone"), false);
+  });
+
+  test("names a path whose parent is not a directory", async () => {
+    writeFileSync(join(root, "one/pod"), "");
+    await assert.rejects(createEmptyCgroup(layout, "/pod/a"), /create cgroup ".*one\/pod\/a"/);
   });
 });
 
