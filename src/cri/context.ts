@@ -4,6 +4,7 @@ import type { PodNetwork } from "../core/network/index.ts";
 import type { StreamUrls } from "../core/streaming/index.ts";
 import type { StatsReader } from "../core/stats/index.ts";
 import type { ContainerContext } from "../engine/container/index.ts";
+import type { EventFeed } from "../engine/events/index.ts";
 import type { ImageContext } from "../engine/image/index.ts";
 import type { SandboxContext } from "../engine/sandbox/index.ts";
 
@@ -19,6 +20,8 @@ export interface CriContext {
   /** Creates the URLs of the streaming server. */
   readonly urls: StreamUrls;
   readonly stats: StatsReader;
+  /** The changes of all containers and sandboxes. */
+  readonly events: EventFeed;
   /** The network of the default handler. The readiness of the node depends on it. */
   readonly network: PodNetwork;
   /** The cgroup driver. */
@@ -36,4 +39,6 @@ export interface RpcCall {
   readonly signal: AbortSignal;
   /** The encoded request, for the database. */
   readonly requestBytes: Uint8Array;
+  /** Tells the client that a stream of answers is open, before its first answer. */
+  open(): void;
 }

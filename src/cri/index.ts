@@ -2,5 +2,6 @@
 // engine and encodes the answer. Imports base, gen, wire/grpc, core and engine. Start reading with
 // services.ts.
 export type { CriContext } from "./context.ts";
+export { encodedContainerEvent } from "./convert/container-event.ts";
 export { criMethods } from "./services.ts";
 export { toStatus } from "./status.ts";

@@ -34,7 +34,8 @@ function starting(): {
       const path = `/runtime.v1.RuntimeService/${name}`;
       const method = methods.get(path);
       assert.equal(method?.kind, "unary");
-      const call: Call = { method: path, id: 1, signal: controller.signal, startedAt: 0 };
+      const { signal } = controller;
+      const call: Call = { method: path, id: 1, signal, startedAt: 0, sendHeaders: () => undefined };
       return method.handle(new Uint8Array(), call);
     },
   };

@@ -26,6 +26,7 @@ import { containerStatus } from "./runtime/container-status.ts";
 import { createContainer } from "./runtime/create-container.ts";
 import { exec } from "./runtime/exec.ts";
 import { execSync } from "./runtime/exec-sync.ts";
+import { getContainerEvents } from "./runtime/get-container-events.ts";
 import { listContainerStats } from "./runtime/list-container-stats.ts";
 import { listContainers } from "./runtime/list-containers.ts";
 import { listPodSandbox } from "./runtime/list-pod-sandbox.ts";
@@ -113,6 +114,7 @@ const runtimeRpcs: Table<typeof RuntimeService> = {
   attach,
   portForward,
   reopenContainerLog,
+  getContainerEvents,
 };
 
 const imageRpcs: Table<typeof ImageService> = {
@@ -257,6 +259,10 @@ class ServedCall implements RpcCall {
 
   get signal(): AbortSignal {
     return this.#call.signal;
+  }
+
+  open(): void {
+    this.#call.sendHeaders();
   }
 }
 

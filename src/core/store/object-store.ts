@@ -9,8 +9,15 @@ export interface StoredObject {
   readonly name: string;
 }
 
-/** Called after every change, once it is written and visible. Must not throw. */
-type StoreListener<T> = (object: T, change: "listed" | "updated" | "removed") => void;
+/**
+ * Called after every change, once it is written and visible. Must not throw. `before` is the value that an
+ * update replaced; undefined for other changes.
+ */
+type StoreListener<T> = (
+  object: T,
+  change: "listed" | "updated" | "removed",
+  before: T | undefined,
+) => void;
 
 /** How a store writes, and which changes it allows. */
 interface StoreRules<T> {
@@ -92,7 +99,7 @@ export class ObjectStore<T extends StoredObject> {
     this.#byId.set(id, after);
     if (this.#listed.has(id)) {
       this.#listed.set(id, after);
-      this.#notify(after, "updated");
+      this.#notify(after, "updated", before);
     }
     return after;
   }
@@ -164,7 +171,7 @@ export class ObjectStore<T extends StoredObject> {
     return this.#byId.values();
   }
 
-  #notify(object: T, change: "listed" | "updated" | "removed"): void {
-    for (const listener of this.#listeners) listener(object, change);
+  #notify(object: T, change: "listed" | "updated" | "removed", before?: T): void {
+    for (const listener of this.#listeners) listener(object, change, before);
   }
 }

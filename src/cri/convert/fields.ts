@@ -11,6 +11,13 @@ export function messageField(number: number, message: Uint8Array): Uint8Array {
     .finish();
 }
 
+/** A copy of a length-delimited field under another number. Both numbers are below 16: their tags are one byte. */
+export function renumberedField(number: number, field: Uint8Array): Uint8Array {
+  const copy = Uint8Array.from(field);
+  copy[0] = (number << 3) | 2;
+  return copy;
+}
+
 /** The bytes of the int64 field `number`. */
 export function int64Field(number: number, value: bigint): Uint8Array {
   return new BinaryWriter()

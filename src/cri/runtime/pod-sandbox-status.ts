@@ -7,7 +7,6 @@ import {
   PodSandboxConfigSchema,
   type PodSandboxStatusRequest,
   PodSandboxStatusResponseSchema,
-  PodSandboxStatusSchema,
   UpdatePodSandboxResourcesRequestSchema,
 } from "../../gen/runtime/v1/api_pb.ts";
 import { decodeMessage } from "../../wire/protobuf.ts";
@@ -15,8 +14,8 @@ import type { CriContext } from "../context.ts";
 import { encodedContainerStatus } from "../convert/container-status.ts";
 import { goCniResult } from "../convert/cni-result.ts";
 import { goJson } from "../convert/go-json.ts";
-import { int64Field, joinFields, messageField } from "../convert/fields.ts";
-import { criState } from "../convert/sandbox.ts";
+import { int64Field, joinFields } from "../convert/fields.ts";
+import { encodedSandboxStatus } from "../convert/sandbox-status.ts";
 
 /** The status of a sandbox with its containers; verbose adds containerd's keys as one JSON text. */
 export async function podSandboxStatus(
@@ -29,51 +28,10 @@ export async function podSandboxStatus(
     request.verbose,
   );
   // Fields of PodSandboxStatusResponse: 1 status, 2 info, 3 containers_statuses, 4 timestamp.
-  const fields = [encodedStatus(status), int64Field(4, status.timestampNs)];
+  const fields = [encodedSandboxStatus(status), int64Field(4, status.timestampNs)];
   for (const container of status.containers) fields.push(encodedContainerStatus(container));
   if (status.info !== undefined) fields.push(encodedInfo(status.sandbox, status.info));
   return joinFields(fields);
-}
-
-interface Encoded {
-  readonly ready: boolean;
-  readonly createdAtNs: bigint;
-  readonly ips: string;
-  readonly bytes: Uint8Array;
-}
-
-const cache = new WeakMap<Sandbox, Encoded>();
-
-/** Field 1, encoded once for each value of the sandbox and of its controller's answer. */
-function encodedStatus(status: sandboxes.SandboxStatus): Uint8Array {
-  const { sandbox, ready, createdAtNs } = status;
-  const ips = status.ips.join();
-  const known = cache.get(sandbox);
-  if (known?.ready === ready && known.createdAtNs === createdAtNs && known.ips === ips)
-    return known.bytes;
-  const bytes = messageField(1, encodeStatus(status));
-  cache.set(sandbox, { ready, createdAtNs, ips, bytes });
-  return bytes;
-}
-
-function encodeStatus({ sandbox, ready, createdAtNs, ips }: sandboxes.SandboxStatus): Uint8Array {
-  const { metadata, labels, annotations, linux } = sandbox.config;
-  const [ip = "", ...additional] = ips;
-  const options = linux?.securityContext?.namespaceOptions;
-  return toBinary(
-    PodSandboxStatusSchema,
-    create(PodSandboxStatusSchema, {
-      id: sandbox.id,
-      ...(metadata === undefined ? {} : { metadata }),
-      state: criState(ready),
-      createdAt: createdAtNs,
-      network: { ip, additionalIps: additional.map((address) => ({ ip: address })) },
-      linux: { namespaces: { options: options ?? {} } },
-      labels,
-      annotations,
-      runtimeHandler: sandbox.handler.requested,
-    }),
-  );
 }
 
 /** Field 2: one entry, "info", with everything as one JSON text under containerd's keys. */

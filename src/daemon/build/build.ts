@@ -14,7 +14,7 @@ import {
   type SandboxController,
   SandboxStore,
 } from "../../core/sandbox/index.ts";
-import type { CriContext } from "../../cri/index.ts";
+import { type CriContext, encodedContainerEvent } from "../../cri/index.ts";
 import { PodCgroupsByDriver } from "../../drivers/cgroups/index.ts";
 import { readRuntimeFeatures } from "../../drivers/oci/index.ts";
 import { PodSandboxController } from "../../drivers/podsandbox/index.ts";
@@ -24,6 +24,7 @@ import type { ShimController, ShimRuntime } from "../../drivers/shim/index.ts";
 import { HostStats } from "../../drivers/stats/index.ts";
 import { Attachments, defaultPatience, NetworkTeardown } from "../../engine/network/index.ts";
 import { removeContainersOf, stopContainersOf } from "../../engine/container/index.ts";
+import { EventFeed } from "../../engine/events/index.ts";
 import { InflightCreates } from "../../engine/lifecycle/inflight-creates.ts";
 import { FailedTeardowns } from "../../engine/lifecycle/failed-teardowns.ts";
 import { Janitor } from "../../engine/lifecycle/janitor.ts";
@@ -132,6 +133,12 @@ export async function build(config: Config, options: BuildOptions): Promise<Buil
   };
   engine.parts.tasks.spawn("ask the OCI runtimes for their features", () => handlers.probe(log));
 
+  const { maxMessageBytes } = config.server;
+  const events = new EventFeed({
+    ...sandboxes,
+    containerStore: containers.store,
+    encode: (event) => encodedContainerEvent(event, maxMessageBytes),
+  });
   const urls = undo.use(await openStreaming(config, { containers, sandboxes }));
   const stores = { sandboxes: store, containers: containers.store };
   const cadvisor = undo.use(cadvisorOf(config, { ...options, ...stores, layout }));
@@ -139,7 +146,8 @@ export async function build(config: Config, options: BuildOptions): Promise<Buil
   return {
     cri: {
       version: options.version,
-      maxMessageBytes: config.server.maxMessageBytes,
+      maxMessageBytes,
+      events,
       sandboxes,
       containers,
       images,

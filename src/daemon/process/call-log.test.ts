@@ -22,6 +22,7 @@ const call = (method: string): Call => ({
   id: ++made,
   signal: new AbortController().signal,
   startedAt: 0,
+  sendHeaders: () => undefined,
 });
 const end = (code = 0, message = ""): Parameters<CallLog["ended"]>[1] => ({
   ...{ code, message, requestBytes: 0, responseBytes: 0, durationMs: 12.34 },
@@ -66,6 +67,25 @@ test("CallLog names the process that called, and logs what changed nothing at de
     [
       ["info", "crictl", 7],
       ["debug", undefined, undefined],
+    ],
+  );
+});
+
+test("CallLog reports a stream of events as a failure only if its client was too slow", () => {
+  lines.length = 0;
+  const calls = new CallLog(log);
+  const ends: readonly (readonly [number, string])[] = [
+    [1, "the caller canceled it"],
+    [14, "davit is shutting down"],
+    [8, "the client does not keep up"],
+  ];
+  for (const [code, message] of ends) calls.ended(call("GetContainerEvents"), end(code, message));
+  assert.deepEqual(
+    lines.map(([level, message]) => [level, message]),
+    [
+      ["info", "GetContainerEvents"],
+      ["info", "GetContainerEvents"],
+      ["warn", "GetContainerEvents failed: the client does not keep up"],
     ],
   );
 });

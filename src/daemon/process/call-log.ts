@@ -1,9 +1,21 @@
 import type { LogFields, Logger } from "../../base/logger.ts";
 import type { Call, CallEnd } from "../../wire/grpc/call.ts";
-import { grpcOk } from "../../wire/grpc/status.ts";
+import { grpcCodeOfKind, grpcOk } from "../../wire/grpc/status.ts";
 
 // What kubelet polls every second or so, and its probes: a line for each would hide the others.
 const polling = /\/(List|Stream)\w*$|(Status|Stats|Version|RuntimeConfig|FsInfo|ExecSync)$/;
+
+/** Whether a call is a stream of events, which lasts until its client or the daemon ends. */
+export function isEventStream({ method }: Pick<Call, "method">): boolean {
+  return method.endsWith("/GetContainerEvents");
+}
+
+/** How a stream of events ends without a fault: by its client, or with the daemon. */
+const ordinaryEnds: ReadonlySet<number> = new Set([
+  grpcCodeOfKind.canceled,
+  grpcCodeOfKind["deadline-exceeded"],
+  grpcCodeOfKind.unavailable,
+]);
 
 /**
  * Logs one line for each call, when it ends. Polling calls are logged only at debug level, as are calls with the field
@@ -28,7 +40,8 @@ export class CallLog {
     const ms = Math.round(end.durationMs * 10) / 10;
     const noted = this.#fields.get(call);
     const fields = { ...noted, call: call.id, ...peerOf(call), code: end.code, ms };
-    if (end.code !== grpcOk) this.#log.warn(`${method} failed: ${end.message}`, fields);
+    const isOrdinary = end.code === grpcOk || (isEventStream(call) && ordinaryEnds.has(end.code));
+    if (!isOrdinary) this.#log.warn(`${method} failed: ${end.message}`, fields);
     else if (polling.test(call.method) || noted?.["already"] !== undefined)
       this.#log.debug(method, fields);
     else this.#log.info(method, fields);

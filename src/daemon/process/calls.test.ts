@@ -10,6 +10,7 @@ const call = (method: string, startedAt: number, deadline?: number): Call => ({
   id: ++made,
   signal: new AbortController().signal,
   startedAt,
+  sendHeaders: () => undefined,
   ...(deadline === undefined ? {} : { deadline }),
 });
 

@@ -15,7 +15,7 @@ import { peerOf } from "../../linux/stream/index.ts";
 import { GrpcServer } from "../../wire/grpc/server.ts";
 import { StartupGate } from "./startup-gate.ts";
 import type { Built, ControllerParts } from "../build/build.ts";
-import { CallLog } from "./call-log.ts";
+import { CallLog, isEventStream } from "./call-log.ts";
 import { Calls } from "./calls.ts";
 import { faultsFromEnvironment } from "./faults.ts";
 import { LiveConfig } from "./live-config.ts";
@@ -122,7 +122,9 @@ export async function runDaemon(config: Config, options: DaemonOptions): Promise
   const beginEnd = (cause: string): void => {
     log.info("stopping", { cause, pid });
     service.stopping();
-    operations.abortAll(new RuntimeError("unavailable", "davit is shutting down"));
+    const reason = new RuntimeError("unavailable", "davit is shutting down");
+    operations.abortAll(reason);
+    built.cri.events.close(reason);
   };
   const ended = (): void => {
     log.info("stopped", { pid });
@@ -160,9 +162,10 @@ function serverOf(
     peerOf,
     logger: log,
     onCall: (call) => {
-      const ended = calls.begin(call);
+      // A stream of events is open for as long as its client runs; nobody waits for its end.
+      const ended = isEventStream(call) ? undefined : calls.begin(call);
       return (end) => {
-        ended();
+        ended?.();
         callLog.ended(call, end);
         idle.worked();
       };

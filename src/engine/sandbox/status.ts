@@ -67,13 +67,43 @@ export async function podSandboxStatus(
   const networkClosed = isNetworkClosed(context, sandbox);
   const status = answer.kind === "known" ? answer.status : undefined;
   return {
-    sandbox,
+    ...snapshot(context, sandbox, networkClosed),
     ready: isReady(sandbox, answer),
     createdAtNs: createdAt(context, sandbox, status),
+    info: verbose ? infoOf(context, sandbox, answer, networkClosed) : undefined,
+  };
+}
+
+/**
+ * The status of this value of a sandbox from memory, without its controller: for an event, which tells a
+ * change at its moment.
+ */
+export function recordedStatus(context: StatusContext, sandbox: Sandbox): SandboxStatus {
+  return {
+    ...snapshot(context, sandbox, isNetworkClosed(context, sandbox)),
+    ready: sandbox.state.name === "ready",
+    createdAtNs: createdAt(context, sandbox, undefined),
+    info: undefined,
+  };
+}
+
+/** What {@link recordedStatus} uses. */
+export type StatusContext = Pick<
+  SandboxContext,
+  "containers" | "namespaces" | "attachments" | "clock"
+>;
+
+/** The parts of a status that do not depend on the controller's answer. */
+function snapshot(
+  context: StatusContext,
+  sandbox: Sandbox,
+  networkClosed: boolean,
+): Pick<SandboxStatus, "sandbox" | "ips" | "containers" | "timestampNs"> {
+  return {
+    sandbox,
     ips: hasAddress(context, sandbox, networkClosed) ? (sandbox.network?.ips ?? []) : [],
     containers: [...context.containers.listedOf(sandbox.id)],
     timestampNs: context.clock.nowNs(),
-    info: verbose ? infoOf(context, sandbox, answer, networkClosed) : undefined,
   };
 }
 
@@ -144,7 +174,7 @@ function isReady(sandbox: Sandbox, answer: Answer): boolean {
 }
 
 function createdAt(
-  context: SandboxContext,
+  context: StatusContext,
   sandbox: Sandbox,
   status: ControllerStatus | undefined,
 ): bigint {
@@ -155,7 +185,7 @@ function createdAt(
   return own !== undefined && own > 0n ? own : context.clock.nowNs();
 }
 
-function hasAddress(context: SandboxContext, sandbox: Sandbox, networkClosed: boolean): boolean {
+function hasAddress(context: StatusContext, sandbox: Sandbox, networkClosed: boolean): boolean {
   if (usesHostNetwork(sandbox.config) || networkClosed) return false;
   // A stop releases the address before it closes the namespace, and may fail in between. The address
   // may then belong to another pod.
@@ -163,7 +193,7 @@ function hasAddress(context: SandboxContext, sandbox: Sandbox, networkClosed: bo
 }
 
 /** True when the pod's own network namespace does not exist any more. */
-function isNetworkClosed(context: SandboxContext, sandbox: Sandbox): boolean {
+function isNetworkClosed(context: StatusContext, sandbox: Sandbox): boolean {
   if (sandbox.netnsPath === undefined) return false;
   return sandbox.state.name === "stopped" || !context.namespaces.isOpen(sandbox.netnsPath);
 }

@@ -24,6 +24,11 @@ export interface Call {
   readonly startedAt: number;
   /** Who called; undefined if the server does not know. */
   readonly peer?: Peer | undefined;
+  /**
+   * Sends the headers of a stream of responses before its first response: so the client learns that the
+   * stream is open. Does nothing when they were sent or the call has ended.
+   */
+  sendHeaders(): void;
 }
 
 /** A method with one request and one response. */

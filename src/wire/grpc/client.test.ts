@@ -260,3 +260,36 @@ test("thousands of calls with every kind of end leak neither memory nor descript
   const text = `bytes more after each 8,000 calls: ${grown.join(", ")}`;
   assert.ok((grown.at(-1) ?? 0) <= 1024 * 1024, text);
 });
+
+test("onOpen is called when the server opens a stream, before its first response", async () => {
+  const gate = Promise.withResolvers<undefined>();
+  const waiting: Method = {
+    kind: "server-stream",
+    async *handle(_request, call) {
+      call.sendHeaders();
+      call.sendHeaders();
+      await gate.promise;
+      yield Buffer.from("late");
+      throw new RuntimeError("unavailable", "the end");
+    },
+  };
+  await using serving = await serve({ Waiting: waiting, Failing: failing, Count: count });
+  using client = new GrpcClient({ path: serving.path });
+  const opened = Promise.withResolvers<undefined>();
+  const onOpen = (): void => {
+    opened.resolve(undefined);
+  };
+  const responses = client.serverStream(echoPath("Waiting"), Buffer.alloc(0), { onOpen });
+  const first = responses.next();
+  await opened.promise;
+  gate.resolve(undefined);
+  assert.equal(String((await first).value), "late");
+  await assert.rejects(responses.next(), /the end/);
+
+  let opens = 0;
+  const counting = { onOpen: () => void (opens += 1) };
+  await assert.rejects(client.unary(echoPath("Failing"), Buffer.alloc(0), counting));
+  const none = client.serverStream(echoPath("Count"), Buffer.from([0]), counting);
+  assert.equal((await none.next()).done, true);
+  assert.equal(opens, 0, "there was no response");
+});

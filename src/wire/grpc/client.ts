@@ -19,6 +19,12 @@ export interface CallOptions {
   readonly signal?: AbortSignal;
   /** The call fails with `deadline-exceeded` after this time; the server gets this deadline. */
   readonly timeoutMs?: number;
+  /**
+   * Called when the headers of a stream of responses have arrived, before its first response. Servers of
+   * other implementations may send them only with the first response. Not called for a call that fails
+   * before it has a response.
+   */
+  readonly onOpen?: () => void;
 }
 
 /** Options of a GrpcClient. */
@@ -206,6 +212,10 @@ class Exchange implements Disposable {
     stream.on("error", () => undefined);
     stream.on("response", (response) => {
       this.#response = response;
+      // A status in the first headers means that there is no response.
+      if (response["grpc-status"] === undefined && response[":status"] === 200) {
+        this.#options.onOpen?.();
+      }
     });
     stream.on("trailers", (trailers: IncomingHttpHeaders) => {
       this.#trailers = trailers;

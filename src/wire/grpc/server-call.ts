@@ -132,6 +132,11 @@ export class ServerCall implements Call {
     return this.#controller.signal;
   }
 
+  sendHeaders(): void {
+    if (this.#hasEnded() || this.#stream.headersSent) return;
+    this.#stream.respond(responseHeaders, responseOptions);
+  }
+
   #receive(chunk: Buffer): void {
     if (this.#ended) return;
     const { receiving } = this.#host;
@@ -200,7 +205,7 @@ export class ServerCall implements Call {
       if (step.done === true) break;
       this.#checkSize(step.value);
       this.#responseBytes += step.value.length;
-      if (!this.#stream.headersSent) this.#stream.respond(responseHeaders, responseOptions);
+      this.sendHeaders();
       if (!writeMessage(this.#stream, step.value, false)) await this.#drained();
       if (this.#hasEnded()) return;
     }
