@@ -1,0 +1,150 @@
+// Watches the containers and sandboxes of any CRI server. `watchEvents` is the stream of its events, with
+// reconnection; `watchChanges` also works without such a stream, and says when to list.
+import { setTimeout as sleep } from "node:timers/promises";
+import { isKind } from "../base/errors.ts";
+import { valueWithin } from "../base/wait.ts";
+import type { ContainerEventResponse } from "../gen/runtime/v1/api_pb.ts";
+import type { CriClient } from "./cri-client.ts";
+
+/** What a watch of events reports. */
+export type EventNews =
+  /** The server reports every change from now on; what was before is in its lists. */
+  | { readonly kind: "open" }
+  | { readonly kind: "event"; readonly event: ContainerEventResponse }
+  /** The stream has ended. Events are missed until the next "open". */
+  | { readonly kind: "lost"; readonly error: unknown };
+
+/** What a watch of changes reports. */
+export type ChangeNews =
+  /** Something may have changed: list the objects now. */
+  { readonly kind: "look" } | { readonly kind: "event"; readonly event: ContainerEventResponse };
+
+/** The options of a watch. */
+export interface WatchOptions {
+  /** Ends the watch, which then throws the signal's reason. */
+  readonly signal: AbortSignal;
+  /** Between two attempts to connect, and between two looks at a server without events; 500 ms. */
+  readonly intervalMs?: number;
+}
+
+const defaultIntervalMs = 500;
+
+type EventClient = Pick<CriClient, "runtime">;
+
+/**
+ * The events of a server, until `signal` is aborted. Connects again when the stream is lost. Returns when
+ * the server does not send events: it does not have the method, or ends the stream at once, as CRI-O does
+ * without enable_pod_events.
+ *
+ * davit's stream is open at once. Servers on grpc-go send the headers of a stream with its first message:
+ * then "open" comes only right before the first event.
+ */
+export async function* watchEvents(
+  client: EventClient,
+  { signal, intervalMs = defaultIntervalMs }: WatchOptions,
+): AsyncGenerator<EventNews, void, undefined> {
+  for (;;) {
+    signal.throwIfAborted();
+    let error: unknown;
+    try {
+      const ended = yield* streamOnce(client, signal);
+      if (ended === "unsupported") return;
+    } catch (cause) {
+      signal.throwIfAborted();
+      if (isKind(cause, "unimplemented")) return;
+      error = cause;
+    }
+    yield { kind: "lost", error };
+    await pause(intervalMs, signal);
+  }
+}
+
+/** One stream of events. Returns when the server ends it, and throws its error. */
+async function* streamOnce(
+  { runtime }: EventClient,
+  signal: AbortSignal,
+): AsyncGenerator<EventNews, "ended" | "unsupported", undefined> {
+  using canceled = cancelable(signal);
+  const opening = Promise.withResolvers<"open">();
+  let isOpen = false;
+  const onOpen = (): void => {
+    isOpen = true;
+    opening.resolve("open");
+  };
+  const options = { signal: canceled.signal, onOpen };
+  const events = runtime.getContainerEvents({}, options)[Symbol.asyncIterator]();
+  let next = events.next();
+  // The reader may leave before it is settled.
+  next.catch(() => undefined);
+  if ((await Promise.race([opening.promise, next])) === "open") yield { kind: "open" };
+  for (;;) {
+    const { done, value } = await next;
+    if (done === true) return isOpen ? "ended" : "unsupported";
+    yield { kind: "event", event: value };
+    next = events.next();
+  }
+}
+
+/**
+ * Tells when to look at the objects of a server, and the events between, until `signal` is aborted. A look
+ * at each "look" and the events miss nothing: there is one at the beginning, one whenever a stream of
+ * events is open, and one in each interval while there is none. An event may be older than the last look.
+ */
+export async function* watchChanges(
+  client: EventClient,
+  { signal, intervalMs = defaultIntervalMs }: WatchOptions,
+): AsyncGenerator<ChangeNews, void, undefined> {
+  using canceled = cancelable(signal);
+  const watch = watchEvents(client, { signal: canceled.signal, intervalMs });
+  let next = nextOf(watch);
+  let isOpen = false;
+  yield { kind: "look" };
+  for (;;) {
+    const step: Step | undefined = isOpen
+      ? await next
+      : await valueWithin(next, intervalMs, canceled.signal);
+    signal.throwIfAborted();
+    if (step?.done === true) break;
+    if (step === undefined) {
+      yield { kind: "look" };
+      continue;
+    }
+    next = nextOf(watch);
+    if (step.value.kind === "event") {
+      yield step.value;
+    } else {
+      isOpen = step.value.kind === "open";
+      yield { kind: "look" };
+    }
+  }
+  for (;;) {
+    await pause(intervalMs, signal);
+    yield { kind: "look" };
+  }
+}
+
+type Step = IteratorResult<EventNews, void>;
+
+/** The next news. The reader may leave before it is settled. */
+function nextOf(watch: AsyncGenerator<EventNews, void, undefined>): Promise<Step> {
+  const next = watch.next();
+  next.catch(() => undefined);
+  return next;
+}
+
+/** A signal that is also aborted by its disposal: it ends a call whose response is still awaited. */
+function cancelable(signal: AbortSignal): Disposable & { readonly signal: AbortSignal } {
+  const own = new AbortController();
+  return {
+    signal: AbortSignal.any([signal, own.signal]),
+    [Symbol.dispose]: () => {
+      own.abort();
+    },
+  };
+}
+
+async function pause(ms: number, signal: AbortSignal): Promise<void> {
+  await sleep(ms, undefined, { signal }).catch(() => {
+    signal.throwIfAborted();
+  });
+}
