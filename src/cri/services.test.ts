@@ -35,7 +35,13 @@ function starting(): {
       const method = methods.get(path);
       assert.equal(method?.kind, "unary");
       const { signal } = controller;
-      const call: Call = { method: path, id: 1, signal, startedAt: 0, sendHeaders: () => undefined };
+      const call: Call = {
+        method: path,
+        id: 1,
+        signal,
+        startedAt: 0,
+        sendHeaders: () => undefined,
+      };
       return method.handle(new Uint8Array(), call);
     },
   };

@@ -86,9 +86,9 @@ export const serverOptions: Readonly<Record<string, OptionSpec>> = {
   },
 };
 
-/** All options of a command: its own, then those for the server. */
+/** All options of a command: its own, which have priority, then those for the server. */
 export function optionsOf(command: Command): Readonly<Record<string, OptionSpec>> {
-  return command.client === true ? { ...command.options, ...serverOptions } : command.options;
+  return command.client === true ? { ...serverOptions, ...command.options } : command.options;
 }
 
 /** The operands in the notation of the help: "POD [COMMAND...]". */

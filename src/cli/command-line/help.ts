@@ -62,7 +62,8 @@ const detailsWidth = 100;
 export function formatCommand(command: Command, style: Style, terminalWidth?: number): string {
   const operands = command.operands.length === 0 ? "" : ` ${formatOperands(command)}`;
   const own = Object.entries(command.options).map(optionRow);
-  const general = command.client === true ? Object.entries(serverOptions).map(optionRow) : [];
+  const shared = command.client === true ? Object.entries(serverOptions) : [];
+  const general = shared.filter(([name]) => !(name in command.options)).map(optionRow);
   const help: Row = ["-h, --help", "Show this help"];
   const width = widthOf([...own, ...general, help]);
   const lines = [

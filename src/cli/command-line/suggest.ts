@@ -11,6 +11,8 @@ const readOnlyCommands: ReadonlySet<string> = new Set([
   "logs",
   "inspect",
   "why",
+  "events",
+  "wait",
   "inflight",
   "stats",
   "config",
@@ -31,8 +33,6 @@ export const otherTools: Readonly<Record<string, string>> = {
   delete: 'use "davit rm POD" to remove a pod, or "davit down FILE" for those of a manifest',
   describe:
     'use "davit why POD" for state and history of a pod, or "davit inspect" for its full status',
-  events:
-    'use "davit inflight" for operations in progress, or "davit why POD" for the history of a pod',
   export: 'use "davit cp POD:PATH -" to write files of a container to stdout as a tar archive',
   get: 'use "davit pods", "davit ps" or "davit images" to list objects',
   image: 'use "davit images", "davit pull" or "davit rmi" to list, pull or remove images',

@@ -8,6 +8,7 @@ import { cp } from "./cp.ts";
 import { demo } from "./demo.ts";
 import { doctor } from "./doctor.ts";
 import { down } from "./down.ts";
+import { events } from "./events.ts";
 import { exec } from "./exec.ts";
 import { images } from "./images.ts";
 import { inflight } from "./inflight.ts";
@@ -25,6 +26,7 @@ import { serve } from "./serve.ts";
 import { stats } from "./stats.ts";
 import { stop } from "./stop.ts";
 import { version } from "./version.ts";
+import { wait } from "./wait.ts";
 import { why } from "./why.ts";
 
 /** All commands, in the order of the help. */
@@ -34,6 +36,7 @@ export const commands: readonly Command[] = [
   pods,
   ps,
   stop,
+  wait,
   rm,
   images,
   pull,
@@ -45,6 +48,7 @@ export const commands: readonly Command[] = [
   cp,
   inspect,
   why,
+  events,
   inflight,
   stats,
   serve,

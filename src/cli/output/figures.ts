@@ -34,3 +34,11 @@ export function formatAge(timeNs: bigint, nowMs: number): string {
 export function shortId(id: string): string {
   return id.replace(/^sha256:/, "").slice(0, 12);
 }
+
+/** A CRI timestamp as local time with milliseconds: "2026-01-31 13:00:00.250". */
+export function formatLocalTime(timeNs: bigint): string {
+  const ms = Number(timeNs / 1_000_000n);
+  // toISOString() prints UTC: shift by the offset, which is in minutes west of UTC.
+  const local = new Date(ms - new Date(ms).getTimezoneOffset() * 60_000);
+  return local.toISOString().replace("T", " ").replace("Z", "");
+}

@@ -1,0 +1,134 @@
+import { messageOf } from "../../base/errors.ts";
+import { watchEvents } from "../../client/events.ts";
+import {
+  type ContainerEventResponse,
+  ContainerEventResponseSchema,
+} from "../../gen/runtime/v1/api_pb.ts";
+import type { Call, Command } from "../command-line/command.ts";
+import { CommandFailure, exitCode } from "../command-line/exit-code.ts";
+import { eventKinds, EventNames, isEventOf, type NamedEvent } from "../objects/named-event.ts";
+import { Objects } from "../objects/objects.ts";
+import { messageToJson } from "../output/cri-message.ts";
+import { formatLocalTime } from "../output/figures.ts";
+import { printable, printableLines } from "../output/printable.ts";
+import type { Style, Terminal } from "../output/terminal.ts";
+import { type Server, withServer } from "../server/session.ts";
+
+/** `davit events`. */
+export const events: Command = {
+  name: "events",
+  section: "Inspection and debugging",
+  summary: "Print what happens to pods and containers, until Ctrl-C",
+  details:
+    "Prints a line for each pod and container that is created, started, stopped or deleted from now on. With\n" +
+    "operands, prints only the events of these pods, with their containers, and of these containers; they\n" +
+    "need not exist yet. Servers keep no events, so there is no --since: davit why shows the history of a\n" +
+    "pod. Messages on stderr say when the server reports events, and when the connection was lost and some\n" +
+    'are missing. With a davit server, nothing after "watching events" is missed.',
+  operands: [{ name: "POD|CONTAINER", many: true, optional: true, complete: "pod-or-container" }],
+  options: {
+    follow: { short: "f", doc: "Accepted for scripts; events are always followed" },
+    event: {
+      value: "EVENT",
+      many: true,
+      doc: "Print only this kind of events (repeatable)",
+      complete: eventKinds,
+    },
+    namespace: {
+      short: "n",
+      value: "NAME",
+      doc: "Print only events of this namespace",
+      complete: "namespace",
+    },
+    output: {
+      short: "o",
+      value: "FORMAT",
+      doc: "Output format; json prints the message of the CRI, one in each line",
+      complete: ["text", "json"],
+    },
+  },
+  examples: [
+    { line: "davit events", does: "Watch all pods and containers" },
+    { line: "davit events web --event stopped", does: "Watch how the containers of a pod end" },
+    { line: "davit events -o json", does: "Print the messages of the CRI for a program" },
+  ],
+  client: true,
+  run: (call) => withServer(call, (server) => follow(call, server)),
+};
+
+async function follow(call: Call, server: Server): Promise<number> {
+  const { terminal } = call;
+  const names = new EventNames();
+  const isSelected = selection(call);
+  const asJson = call.options.text("output") === "json";
+  // Also fails at once if there is no server.
+  names.learn(await new Objects(server).containers());
+  let wasLost = false;
+  try {
+    for await (const news of watchEvents(server.client, { signal: server.signal })) {
+      switch (news.kind) {
+        case "open":
+          // Containers may have been created before the stream was open.
+          names.learn(await new Objects(server).containers().catch(() => []));
+          note(terminal, wasLost ? "watching events again; some are missing" : "watching events");
+          wasLost = false;
+          break;
+        case "lost":
+          if (!wasLost) note(terminal, lossText(news.error));
+          wasLost = true;
+          break;
+        case "event": {
+          const named = names.name(news.event);
+          if (!isSelected(named)) break;
+          terminal.out(asJson ? jsonLine(news.event) : textLine(named, terminal.style));
+        }
+      }
+    }
+  } catch (error) {
+    if (server.signal.aborted) return exitCode.interrupted;
+    throw error;
+  }
+  throw new CommandFailure(
+    exitCode.unsupported,
+    "watch events: the server does not send any; CRI-O requires enable_pod_events = true",
+  );
+}
+
+function note(terminal: Terminal, text: string): void {
+  terminal.err(`${terminal.errStyle.dim(`davit: ${printableLines(text)}`)}\n`);
+}
+
+function lossText(error: unknown): string {
+  const reason = error === undefined ? "the server has ended the stream" : messageOf(error);
+  return `${reason}; connecting again`;
+}
+
+/** Whether an event is printed. */
+function selection({ operands, options }: Call): (event: NamedEvent) => boolean {
+  const kinds = options.texts("event");
+  const namespace = options.text("namespace");
+  return (event) =>
+    (kinds.length === 0 || kinds.includes(event.kind)) &&
+    (namespace === undefined || namespace === event.namespace) &&
+    (operands.length === 0 || operands.some((word) => isEventOf(event, word)));
+}
+
+function jsonLine(event: ContainerEventResponse): string {
+  return `${JSON.stringify(messageToJson(ContainerEventResponseSchema, event))}\n`;
+}
+
+/** Time, kind, pod or container, image, and how a container ended. */
+function textLine(event: NamedEvent, style: Style): string {
+  const { kind, podName, namespace, container, end } = event;
+  const failed = end !== undefined && end.exitCode !== 0;
+  const paint = kind === "started" ? style.green : failed ? style.red : (text: string) => text;
+  const path = [namespace, podName, ...(container === undefined ? [] : [container.name])];
+  const parts = [
+    style.dim(formatLocalTime(event.timeNs)),
+    paint(kind.padEnd(7)),
+    printable(path.filter((part) => part !== "").join("/") || event.id),
+    ...(container === undefined ? ["(pod)"] : [printable(container.image)]),
+    ...(end === undefined ? [] : [paint(`code ${end.exitCode}`), printable(end.reason)]),
+  ];
+  return `${parts.filter((part) => part !== "").join("  ")}\n`;
+}
