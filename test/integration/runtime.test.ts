@@ -128,7 +128,6 @@ describe("RuntimeConfig and UpdateRuntimeConfig", () => {
 describe("RPCs that are not implemented", () => {
   const missing = new Set([
     "checkpointContainer",
-    "getContainerEvents",
     "listMetricDescriptors",
     "listPodSandboxMetrics",
     "streamPodSandboxMetrics",
@@ -143,6 +142,8 @@ describe("RPCs that are not implemented", () => {
         Call
       >;
       for (const { localName, name } of service.methods) {
+        // It never ends; see events.test.ts.
+        if (localName === "getContainerEvents") continue;
         const call = client[localName];
         assert.ok(call !== undefined);
         const failure = await drain(call({})).then(
