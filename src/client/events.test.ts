@@ -172,7 +172,10 @@ test("watchChanges() looks when a stream is lost, and when the next one is open"
     const words: string[] = [];
     while (words.at(-1) !== `a${turn}`) words.push(...(await take(watch, 1)));
     // At the loss, perhaps in intervals, and when the stream is open.
-    assert.ok(words.length >= 3 && words.slice(0, -1).every((each) => each === "look"), `${words}`);
+    assert.ok(
+      words.length >= 3 && words.slice(0, -1).every((each) => each === "look"),
+      words.join(),
+    );
     gates[turn - 1]?.resolve(undefined);
   }
   await watch.return();

@@ -66,29 +66,30 @@ async function* streamOnce(
 ): AsyncGenerator<EventNews, "ended" | "unsupported", undefined> {
   using canceled = cancelable(signal);
   const opening = Promise.withResolvers<"open">();
-  let isOpen = false;
+  const state = { isOpen: false };
   const onOpen = (): void => {
-    isOpen = true;
+    state.isOpen = true;
     opening.resolve("open");
   };
   const options = { signal: canceled.signal, onOpen };
   const events = runtime.getContainerEvents({}, options)[Symbol.asyncIterator]();
-  let next = events.next();
+  let next: Promise<IteratorResult<ContainerEventResponse, undefined>> = events.next();
   // The reader may leave before it is settled.
   next.catch(() => undefined);
   if ((await Promise.race([opening.promise, next])) === "open") yield { kind: "open" };
   for (;;) {
-    const { done, value } = await next;
-    if (done === true) return isOpen ? "ended" : "unsupported";
-    yield { kind: "event", event: value };
+    const step = await next;
+    if (step.done === true) return state.isOpen ? "ended" : "unsupported";
+    yield { kind: "event", event: step.value };
     next = events.next();
   }
 }
 
 /**
- * Tells when to look at the objects of a server, and the events between, until `signal` is aborted. A look
- * at each "look" and the events miss nothing: there is one at the beginning, one whenever a stream of
- * events is open, and one in each interval while there is none. An event may be older than the last look.
+ * Says when to list the objects of a server, and reports the events between, until `signal` is aborted. Who
+ * lists at each "look" and reads the events misses nothing: there is a "look" at the beginning, one whenever
+ * a stream of events is open, and one in each interval while there is none. An event may be older than the
+ * last list.
  */
 export async function* watchChanges(
   client: EventClient,

@@ -7,6 +7,7 @@ import {
 import type { Call, Command } from "../command-line/command.ts";
 import { CommandFailure, exitCode } from "../command-line/exit-code.ts";
 import { eventKinds, EventNames, isEventOf, type NamedEvent } from "../objects/named-event.ts";
+import { imageNamesOf } from "../objects/image-name.ts";
 import { Objects } from "../objects/objects.ts";
 import { messageToJson } from "../output/cri-message.ts";
 import { formatLocalTime } from "../output/figures.ts";
@@ -62,17 +63,20 @@ async function follow(call: Call, server: Server): Promise<number> {
   const isSelected = selection(call);
   const asJson = call.options.text("output") === "json";
   // Also fails at once if there is no server.
-  names.learn(await new Objects(server).containers());
+  const before = new Objects(server);
+  names.learn(await before.containers(), await imageNamesOf(before));
   let wasLost = false;
   try {
     for await (const news of watchEvents(server.client, { signal: server.signal })) {
       switch (news.kind) {
-        case "open":
+        case "open": {
           // Containers may have been created before the stream was open.
-          names.learn(await new Objects(server).containers().catch(() => []));
+          const now = new Objects(server);
+          names.learn(await now.containers().catch(() => []), await imageNamesOf(now));
           note(terminal, wasLost ? "watching events again; some are missing" : "watching events");
           wasLost = false;
           break;
+        }
         case "lost":
           if (!wasLost) note(terminal, lossText(news.error));
           wasLost = true;

@@ -9,6 +9,7 @@ import { exitCode } from "../command-line/exit-code.ts";
 import { filterOptions, readFilter } from "../objects/filter.ts";
 import { containerPath, type PodContainer, podName } from "../objects/find.ts";
 import { exitStatusesOf } from "../objects/exit-statuses.ts";
+import { imageName, imageNamesOf } from "../objects/image-name.ts";
 import { Objects } from "../objects/objects.ts";
 import { pickPod } from "../objects/pick.ts";
 import { containerStateName, containerStates } from "../objects/state.ts";
@@ -95,7 +96,7 @@ function columns(
       of: (each) => podName(each.pod) || containerPath(each).split("/").at(-2) || "",
     },
     { title: "NAME", of: ({ container }) => container.metadata?.name ?? "" },
-    { title: "IMAGE", of: ({ container }) => imageOf(container, images) },
+    { title: "IMAGE", of: ({ container }) => imageName(container, images) },
     {
       title: "STATE",
       of: ({ container }) => stateText(container.state, ends.get(container.id)),
@@ -129,20 +130,4 @@ function columns(
 function stateText(state: ContainerState, end: ContainerStatus | undefined): string {
   const name = containerStateName(state);
   return end === undefined ? name : `${name} (${end.exitCode})`;
-}
-
-function imageOf(
-  container: PodContainer["container"],
-  images: ReadonlyMap<string, string>,
-): string {
-  const { imageId, imageRef, image } = container;
-  const requested = image?.userSpecifiedImage || image?.image || "";
-  if (requested !== "" && !/^(sha256:)?[0-9a-f]{64}$/.test(requested)) return requested;
-  return images.get(imageId) ?? images.get(imageRef) ?? shortId(requested || imageRef);
-}
-
-/** Image names by id: clients often create containers with the id that a pull returned. */
-async function imageNamesOf(objects: Objects): Promise<ReadonlyMap<string, string>> {
-  const images = await objects.images().catch(() => []);
-  return new Map(images.map(({ id, repoTags }) => [id, repoTags[0] ?? ""] as const));
 }

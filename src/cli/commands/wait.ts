@@ -1,14 +1,16 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { isKind } from "../../base/errors.ts";
 import { maxTimerMs } from "../../base/time.ts";
+import { valueWithin } from "../../base/wait.ts";
 import type { CallOptions } from "../../client/cri-client.ts";
 import { watchChanges } from "../../client/events.ts";
+import type { ContainerStatus } from "../../gen/runtime/v1/api_pb.ts";
 import type { Call, Command } from "../command-line/command.ts";
 import { CommandFailure, exitCode } from "../command-line/exit-code.ts";
 import { containerPath, podPath } from "../objects/find.ts";
 import { Objects } from "../objects/objects.ts";
 import { type Found, pick } from "../objects/pick.ts";
-import { type WatchedContainer, WatchedStates } from "../objects/watched.ts";
+import { WatchedStates } from "../objects/watched.ts";
 import { conditions, type Condition, isMet, type Target } from "../objects/wait-condition.ts";
 import { printable } from "../output/printable.ts";
 import { doing } from "../server/explain.ts";
@@ -118,23 +120,40 @@ interface Waiting {
   readonly signal: AbortSignal;
 }
 
-/** Waits until the condition has been met by each of the targets, and deletes those that have. */
+/**
+ * Waits until the condition has been met by each of the targets, and deletes those that have. Of targets
+ * that have ended, the exit codes are known then, as far as the server tells them.
+ */
 async function untilMet(
   condition: Condition,
   pending: Set<Target>,
   states: WatchedStates,
   waiting: Waiting,
 ): Promise<void> {
-  if (pending.size === 0) return;
   const { server, signal } = waiting;
   const look = new Looker(states, waiting);
-  for await (const news of watchChanges(server.client, { signal, intervalMs: retryMs })) {
-    if (news.kind === "event") states.apply(news.event);
-    else await look.now();
-    for (const target of pending) {
-      if (isMet(condition, target, states)) pending.delete(target);
+  const targets = [...pending];
+  const done = new AbortController();
+  const watched = { signal: AbortSignal.any([signal, done.signal]), intervalMs: retryMs };
+  const watch = watchChanges(server.client, watched);
+  try {
+    while (pending.size > 0) {
+      const { value: news } = await watch.next();
+      if (news?.kind === "event") states.apply(news.event);
+      else await look.now();
+      for (const target of pending) {
+        if (isMet(condition, target, states)) pending.delete(target);
+      }
     }
-    if (pending.size === 0) return;
+    // A list without a removed container can be faster than the event with its exit code.
+    const until = Date.now() + retryMs;
+    while (condition === "ended" && endsOf(targets, states).some(({ end }) => end === undefined)) {
+      const step = await valueWithin(watch.next(), Math.max(0, until - Date.now()), signal);
+      if (step === undefined) break;
+      if (step.value?.kind === "event") states.apply(step.value.event);
+    }
+  } finally {
+    done.abort();
   }
 }
 
@@ -150,7 +169,7 @@ class Looker {
     this.#waiting = waiting;
   }
 
-  /** Fails only if the first look does; later it waits until the server is reachable again. */
+  /** Fails only if the first call does; later it waits until the server is reachable again. */
   async now(): Promise<void> {
     const { server, signal } = this.#waiting;
     const options: CallOptions = { signal, timeoutMs: requestMs };
@@ -198,25 +217,34 @@ function timeoutError(
   );
 }
 
+/** How a container ended; undefined if it was removed before that was known. */
+interface End {
+  /** An operand was its pod. */
+  readonly inPod: boolean;
+  readonly path: string;
+  readonly end: ContainerStatus | undefined;
+}
+
+/** The containers of the targets, in the order of the operands. */
+function endsOf(targets: readonly Target[], states: WatchedStates): readonly End[] {
+  return targets.flatMap(({ kind, id, path }): readonly End[] => {
+    if (kind === "container") return [{ inPod: false, path, end: states.container(id)?.end }];
+    return states
+      .containersOf(id)
+      .map(({ name, end }) => ({ inPod: true, path: `${path}/${name}`, end }));
+  });
+}
+
 function printCodes(call: Call, targets: readonly Target[], states: WatchedStates): number {
-  const lost: string[] = [];
-  const lines = targets.flatMap((target) => {
-    const single = states.container(target.id);
-    const containers = target.kind === "pod" ? states.containersOf(target.id) : [single];
-    return containers.map((each) => {
-      const path = target.kind === "pod" ? `${target.path}/${each?.name ?? ""}` : target.path;
-      if (each?.end === undefined) lost.push(path);
-      return `${codeOf(each)}${target.kind === "pod" ? ` ${printable(path)}` : ""}\n`;
-    });
+  const ends = endsOf(targets, states);
+  const lines = ends.map(({ inPod, path, end }) => {
+    return `${end?.exitCode ?? "unknown"}${inPod ? ` ${printable(path)}` : ""}\n`;
   });
   call.terminal.out(lines.join(""));
+  const lost = ends.filter(({ end }) => end === undefined).map(({ path }) => `"${path}"`);
   if (lost.length === 0) return exitCode.done;
   throw new CommandFailure(
     exitCode.failed,
-    `read the exit code of ${lost.map((path) => `"${path}"`).join(", ")}: removed before it was known`,
+    `read the exit code of ${lost.join(", ")}: removed before it was known`,
   );
-}
-
-function codeOf(container: WatchedContainer | undefined): string {
-  return container?.end === undefined ? "unknown" : String(container.end.exitCode);
 }

@@ -2,8 +2,10 @@ import {
   type ContainerEventResponse,
   ContainerEventType,
   type ContainerStatus,
+  type PodSandboxMetadata,
 } from "../../gen/runtime/v1/api_pb.ts";
 import type { PodContainer } from "./find.ts";
+import { imageName } from "./image-name.ts";
 
 /** The kinds of events, as options and lines name them; their order is that of the CRI. */
 export const eventKinds = ["created", "started", "stopped", "deleted"] as const;
@@ -25,27 +27,36 @@ export interface NamedEvent {
 
 /** What is remembered of a container: its last event has no status. */
 interface Known {
-  readonly podId: string;
-  readonly podName: string;
-  readonly namespace: string;
+  readonly pod: PodNames;
   readonly container: { readonly name: string; readonly image: string };
 }
+
+type PodNames = Pick<NamedEvent, "podId" | "podName" | "namespace">;
+
+function namesOf(
+  id: string,
+  pod: { readonly metadata?: PodSandboxMetadata | undefined } | undefined,
+): PodNames {
+  const { name = "", namespace = "" } = pod?.metadata ?? {};
+  return { podId: id, podName: name, namespace };
+}
+
+const unknownPod: PodNames = { podId: "", podName: "", namespace: "" };
 
 /** Gives events the names of their objects. Remembers the containers that exist. */
 export class EventNames {
   readonly #known = new Map<string, Known>();
+  #images: ReadonlyMap<string, string> = new Map();
 
-  /** `containers` are those that exist already. */
-  learn(containers: readonly PodContainer[]): void {
+  /** `containers` are those that exist already, `images` the names of images by id. */
+  learn(containers: readonly PodContainer[], images: ReadonlyMap<string, string>): void {
+    this.#images = images;
     for (const { container, pod } of containers) {
-      const { image } = container;
       this.#known.set(container.id, {
-        podId: container.podSandboxId,
-        podName: pod?.metadata?.name ?? "",
-        namespace: pod?.metadata?.namespace ?? "",
+        pod: namesOf(container.podSandboxId, pod),
         container: {
           name: container.metadata?.name ?? "",
-          image: image?.userSpecifiedImage || (image?.image ?? ""),
+          image: imageName(container, images),
         },
       });
     }
@@ -53,29 +64,23 @@ export class EventNames {
 
   /** The event with names. A container that is deleted is forgotten. */
   name(event: ContainerEventResponse): NamedEvent {
-    const { containerId: id, podSandboxStatus: pod, containersStatuses } = event;
-    const status = containersStatuses.find((each) => each.id === id);
+    const { containerId: id, podSandboxStatus: pod, containerEventType: type } = event;
+    const status = event.containersStatuses.find((each) => each.id === id);
     if (status !== undefined && pod !== undefined) {
-      const image = status.image?.userSpecifiedImage || (status.image?.image ?? "");
-      this.#known.set(id, {
-        podId: pod.id,
-        podName: pod.metadata?.name ?? "",
-        namespace: pod.metadata?.namespace ?? "",
-        container: { name: status.metadata?.name ?? "", image },
-      });
+      const container = {
+        name: status.metadata?.name ?? "",
+        image: imageName(status, this.#images),
+      };
+      this.#known.set(id, { pod: namesOf(pod.id, pod), container });
     }
     const known = this.#known.get(id);
-    const type = event.containerEventType;
     if (type === ContainerEventType.CONTAINER_DELETED_EVENT) this.#known.delete(id);
-    const isPod = pod?.id === id;
     return {
+      ...(pod === undefined ? (known?.pod ?? unknownPod) : namesOf(pod.id, pod)),
       kind: eventKinds[type] ?? "created",
       timeNs: event.createdAt,
       id,
-      podId: pod?.id ?? known?.podId ?? "",
-      podName: pod?.metadata?.name ?? known?.podName ?? "",
-      namespace: pod?.metadata?.namespace ?? known?.namespace ?? "",
-      container: isPod ? undefined : (known?.container ?? { name: id, image: "" }),
+      container: pod?.id === id ? undefined : (known?.container ?? { name: id, image: "" }),
       end: type === ContainerEventType.CONTAINER_STOPPED_EVENT ? status : undefined,
     };
   }

@@ -33,7 +33,7 @@ export function isMet(condition: Condition, target: Target, states: WatchedState
   }
 }
 
-/** A container that is not listed at the first look is gone, too. */
+/** A container that has never been listed is gone, too. */
 function isGone(container: WatchedContainer | undefined): boolean {
   return container === undefined || container.isRemoved;
 }

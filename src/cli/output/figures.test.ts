@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { formatAge, formatBytes, formatDuration, shortId } from "./figures.ts";
+import { formatAge, formatBytes, formatDuration, formatLocalTime, shortId } from "./figures.ts";
 
 test("formatDuration() prints two or three significant digits", () => {
   const shown = [0.42, 12.3, 999, 1000, 59_900, 90_000, 7_200_000, 86_400_000 * 3];
@@ -42,4 +42,10 @@ test("formatAge() reads the CRI's nanoseconds, and returns nothing for zero", ()
 test("shortId() omits the algorithm", () => {
   assert.equal(shortId(`sha256:${"a".repeat(64)}`), "a".repeat(12));
   assert.equal(shortId("abc"), "abc");
+});
+
+test("formatLocalTime() prints the time of this time zone", () => {
+  const shown = formatLocalTime(1_700_000_000_250_999_999n);
+  assert.match(shown, /^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.250$/);
+  assert.equal(new Date(shown).getTime(), 1_700_000_000_250);
 });

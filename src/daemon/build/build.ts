@@ -24,7 +24,7 @@ import type { ShimController, ShimRuntime } from "../../drivers/shim/index.ts";
 import { HostStats } from "../../drivers/stats/index.ts";
 import { Attachments, defaultPatience, NetworkTeardown } from "../../engine/network/index.ts";
 import { removeContainersOf, stopContainersOf } from "../../engine/container/index.ts";
-import { EventFeed } from "../../engine/events/index.ts";
+import { EventFeed, type PodEvent } from "../../engine/events/index.ts";
 import { InflightCreates } from "../../engine/lifecycle/inflight-creates.ts";
 import { FailedTeardowns } from "../../engine/lifecycle/failed-teardowns.ts";
 import { Janitor } from "../../engine/lifecycle/janitor.ts";
@@ -133,12 +133,6 @@ export async function build(config: Config, options: BuildOptions): Promise<Buil
   };
   engine.parts.tasks.spawn("ask the OCI runtimes for their features", () => handlers.probe(log));
 
-  const { maxMessageBytes } = config.server;
-  const events = new EventFeed({
-    ...sandboxes,
-    containerStore: containers.store,
-    encode: (event) => encodedContainerEvent(event, maxMessageBytes),
-  });
   const urls = undo.use(await openStreaming(config, { containers, sandboxes }));
   const stores = { sandboxes: store, containers: containers.store };
   const cadvisor = undo.use(cadvisorOf(config, { ...options, ...stores, layout }));
@@ -146,8 +140,8 @@ export async function build(config: Config, options: BuildOptions): Promise<Buil
   return {
     cri: {
       version: options.version,
-      maxMessageBytes,
-      events,
+      maxMessageBytes: config.server.maxMessageBytes,
+      events: feedOf(sandboxes, containers.store, config.server),
       sandboxes,
       containers,
       images,
@@ -168,6 +162,16 @@ export async function build(config: Config, options: BuildOptions): Promise<Buil
       recoverAll({ sandboxes, containers, images }, { records, networks }).then(cadvisor.begin),
     [Symbol.asyncDispose]: () => kept.disposeAsync(),
   };
+}
+
+/** The events of both stores, in the encoding of the CRI. */
+function feedOf(
+  sandboxes: SandboxContext,
+  containerStore: CriContext["containers"]["store"],
+  { maxMessageBytes }: Config["server"],
+): EventFeed {
+  const encode = (event: PodEvent) => encodedContainerEvent(event, maxMessageBytes);
+  return new EventFeed({ ...sandboxes, containerStore, encode });
 }
 
 /** The handlers of the configuration, with the OCI driver's way to ask for features. */

@@ -16,7 +16,7 @@ export class Subscription implements AsyncIterable<Uint8Array>, Disposable {
   #queue: Uint8Array[] = [];
   #bytes = 0;
   #ended = false;
-  #failure: unknown;
+  #failure: RuntimeError | undefined;
   #wake: (() => void) | undefined;
 
   /** `onEnd` is called once, when it takes no more events. */
@@ -46,7 +46,7 @@ export class Subscription implements AsyncIterable<Uint8Array>, Disposable {
   }
 
   /** Ends it with an error, which the reader gets after the events that are waiting. */
-  fail(error: unknown): void {
+  fail(error: RuntimeError): void {
     if (this.#ended) return;
     this.#failure = error;
     this.#end();
