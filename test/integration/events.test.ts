@@ -241,13 +241,13 @@ describe("GetContainerEvents", () => {
     // Each event has about 1 MiB: more than the windows of HTTP/2, the socket's buffers and the queue.
     const annotations = { large: "x".repeat(1 << 20) };
     const names = new Map<string, string>();
-    for (let n = 0; n < 10; n++) {
+    for (let n = 0; n < 12; n++) {
       const own = await openPod(daemon, pod({}, { annotations }));
       names.set(own.id, "pod");
       await removePod(daemon, own.id);
     }
     await daemon.waitForLine(/its client does not keep up/, from);
-    assert.equal((await reader.said(names, 40)).length, 40, "the other reader has all");
+    assert.equal((await reader.said(names, 48)).length, 48, "the other reader has all");
     let read = (await first).done === true ? 0 : 1;
     await assert.rejects(
       async () => {

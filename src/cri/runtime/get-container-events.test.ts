@@ -23,6 +23,7 @@ function feedOf(engine: FakeEngine, maxBytes = 1_000_000): EventFeed {
   return new EventFeed({
     ...engine.sandboxes,
     containerStore: engine.containers.store,
+    limits: { events: 1000, bytes: 1_000_000 },
     encode: (event) => encodedContainerEvent(event, maxBytes),
   });
 }

@@ -164,6 +164,12 @@ export async function build(config: Config, options: BuildOptions): Promise<Buil
   };
 }
 
+/**
+ * The number of events that wait for one reader at most. The start of a node's 110 pods is about 1000
+ * events of a few KiB.
+ */
+const maxWaitingEvents = 4096;
+
 /** The events of both stores, in the encoding of the CRI. */
 function feedOf(
   sandboxes: SandboxContext,
@@ -171,7 +177,9 @@ function feedOf(
   { maxMessageBytes }: Config["server"],
 ): EventFeed {
   const encode = (event: PodEvent) => encodedContainerEvent(event, maxMessageBytes);
-  return new EventFeed({ ...sandboxes, containerStore, encode });
+  // RunPodSandbox makes two events at once, which a reader cannot read between.
+  const limits = { events: maxWaitingEvents, bytes: 2 * maxMessageBytes };
+  return new EventFeed({ ...sandboxes, containerStore, encode, limits });
 }
 
 /** The handlers of the configuration, with the OCI driver's way to ask for features. */

@@ -11,14 +11,16 @@ import { settle } from "../testing/manual-time.ts";
 import { EventFeed, type PodEvent } from "./feed.ts";
 import type { QueueLimits } from "./subscription.ts";
 
+const plenty: QueueLimits = { events: 1000, bytes: 1_000_000 };
+
 /** A feed of an engine. What it encodes is kept; the encoding is the index of the event. */
-function feedOf(engine: FakeEngine, limits?: QueueLimits): { feed: EventFeed; events: PodEvent[] } {
+function feedOf(engine: FakeEngine, limits = plenty): { feed: EventFeed; events: PodEvent[] } {
   const events: PodEvent[] = [];
   const feed = new EventFeed({
     ...engine.sandboxes,
     containerStore: engine.containers.store,
     encode: (event) => Uint8Array.of(events.push(event) - 1),
-    ...(limits && { limits }),
+    limits,
   });
   return { feed, events };
 }
@@ -83,6 +85,7 @@ describe("EventFeed", () => {
     const feed = new EventFeed({
       ...engine.sandboxes,
       containerStore: engine.containers.store,
+      limits: plenty,
       encode: ({ kind, id }) => {
         const found = engine.sandboxes.store.find(id) ?? engine.containers.store.find(id);
         seen.push(`${kind} ${found?.state.name ?? "gone"}`);
@@ -205,6 +208,7 @@ describe("EventFeed", () => {
     const feed = new EventFeed({
       ...engine.sandboxes,
       containerStore: engine.containers.store,
+      limits: plenty,
       encode: () => {
         throw new TypeError("broken");
       },

@@ -28,16 +28,13 @@ interface FeedParts extends StatusContext {
   readonly containerStore: ContainerStore;
   /** Encodes an event, once for all readers. */
   readonly encode: (event: PodEvent) => Uint8Array;
-  readonly limits?: QueueLimits;
+  /**
+   * The most that waits for one reader. The queues share the encoded events and all end with the newest, so
+   * all readers together hold no more than the slowest one.
+   */
+  readonly limits: QueueLimits;
   readonly log: Logger;
 }
-
-/**
- * The most that waits for one reader. The start of a node's 110 pods is some 1000 events of a few KiB.
- * The queues share the encoded events and all end with the newest, so all readers together hold no more
- * than the slowest one.
- */
-const defaultLimits: QueueLimits = { events: 4096, bytes: 16 * 1024 * 1024 };
 
 /**
  * The events of all listed containers and sandboxes, for any number of readers. It does nothing while
@@ -64,7 +61,7 @@ export class EventFeed {
    */
   subscribe(): Subscription {
     if (this.#closed !== undefined) throw this.#closed;
-    const subscription = new Subscription(this.#parts.limits ?? defaultLimits, (ended) => {
+    const subscription = new Subscription(this.#parts.limits, (ended) => {
       this.#subscriptions.delete(ended);
       if (this.#subscriptions.size === 0) this.#stopListening();
     });

@@ -123,6 +123,29 @@ describe("GrpcServer with a grpc-js client", () => {
     assert.equal(got.length, 3);
   });
 
+  test("sends the headers of a stream before its first response, if the handler asks for it", async () => {
+    const gate = Promise.withResolvers<undefined>();
+    const waiting: Method = {
+      kind: "server-stream",
+      async *handle(_request, call) {
+        call.sendHeaders();
+        await gate.promise;
+        yield oneByte;
+        call.sendHeaders();
+        throw new RuntimeError("resource-exhausted", "too slow");
+      },
+    };
+    await using serving = await serve({ Waiting: waiting });
+    using client = new ForeignClient(serving.path);
+    const stream = client.stream("Waiting", oneByte);
+    await once(stream, "metadata");
+    gate.resolve(undefined);
+    await assert.rejects(stream.toArray(), {
+      code: codes.RESOURCE_EXHAUSTED,
+      details: "too slow",
+    });
+  });
+
   test("aborts the signal when the client cancels, and drops the late response", async () => {
     const called = Promise.withResolvers<Call>();
     const late = Promise.withResolvers<Uint8Array>();
