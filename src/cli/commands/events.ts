@@ -23,8 +23,8 @@ export const events: Command = {
   details:
     "Prints a line for each pod and container that is created, started, stopped or deleted from now on. With\n" +
     "operands, prints only the events of these pods, with their containers, and of these containers; they\n" +
-    "need not exist yet. Servers keep no events, so there is no --since: davit why shows the history of a\n" +
-    "pod. Messages on stderr say when the server reports events, and when the connection was lost and some\n" +
+    "need not exist yet. No server has a history of events, so there is no --since: davit why shows the\n" +
+    "history of a pod. Messages on stderr say when the server reports events, and when the connection was lost and some\n" +
     'are missing. With a davit server, nothing after "watching events" is missed.',
   operands: [{ name: "POD|CONTAINER", many: true, optional: true, complete: "pod-or-container" }],
   options: {

@@ -28,14 +28,14 @@ export const wait: Command = {
   section: "Pods and containers",
   summary: "Wait for pods or containers to end, run, get ready or be removed",
   details:
-    "Prints the exit code of each container that has ended, one in a line and in the order of the operands;\n" +
-    "for a pod, those of its containers, oldest first, each with its name. The exit code of davit wait is 0\n" +
-    "then, as with docker wait. A pod has ended when all of its containers have exited, or when it is not\n" +
+    "Prints the exit code of each container that has ended: a line for each, in the order of the operands;\n" +
+    "for a pod, a line for each of its containers, oldest first, with its name. davit wait itself exits with\n" +
+    "0 then, as docker wait does. A pod has ended when all of its containers have exited, or when it is not\n" +
     "ready and none of them runs. It is running when all of its containers run, except completed init\n" +
     "containers. Waits for the pods and containers that exist when it begins, also while davit restarts. An\n" +
-    "object that does not exist counts as removed; other conditions end with code 3 then. If a condition\n" +
-    "cannot hold any more, the code is 1. The CRI has no end of init containers: in a pod that kubelet is\n" +
-    "still starting, the end of all present containers may not be the end of the pod.",
+    "object that does not exist counts as removed; for other conditions the exit code is 3 then. If a\n" +
+    "condition cannot hold any more, the exit code is 1. The CRI does not mark init containers: while kubelet\n" +
+    "still starts a pod, all containers that exist may have exited before the next one is created.",
   operands: [{ name: "POD|CONTAINER", many: true, complete: "pod-or-container" }],
   options: {
     for: {
