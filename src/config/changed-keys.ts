@@ -11,8 +11,8 @@ function* changed(before: object, after: object, prefix: string): Iterable<strin
   const others = new Map<string, unknown>(Object.entries(after));
   for (const [field, value] of Object.entries(before) as [string, unknown][]) {
     const [key, other] = [`${prefix}${tomlKey(field)}`, others.get(field)];
-    // The names of handlers are not fields.
-    if (isSection(value) && isSection(other) && field !== "handlers") {
+    // The names of handlers and headers are not fields.
+    if (isSection(value) && isSection(other) && field !== "handlers" && field !== "headers") {
       yield* changed(value, other, `${key}.`);
     } else if (!isDeepStrictEqual(value, other)) yield key;
   }

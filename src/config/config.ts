@@ -17,6 +17,7 @@ export interface Config {
   readonly runtime: RuntimeConfig;
   readonly streaming: StreamingConfig;
   readonly cadvisor: CadvisorConfig;
+  readonly tracing: TracingConfig;
   readonly tuning: TuningConfig;
 }
 
@@ -100,6 +101,18 @@ export interface StreamingConfig {
   readonly tlsKeyFile: string;
   readonly idleTimeoutSeconds: number;
   readonly creationTimeoutSeconds: number;
+}
+
+/** `[tracing]`: spans for an OpenTelemetry collector. */
+export interface TracingConfig {
+  /** Empty for no tracing. May contain credentials. */
+  readonly endpoint: string;
+  readonly protocol: "http/protobuf" | "http/json";
+  /** Usually credentials. */
+  readonly headers: Readonly<Record<string, string>>;
+  /** From 0 to 1. */
+  readonly samplingRatio: number;
+  readonly serviceName: string;
 }
 
 /** `[runtime.handlers.NAME]`: how the pods of a RuntimeClass with this handler run. */

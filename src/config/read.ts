@@ -45,6 +45,7 @@ export function readConfig(raw: Table, findings: Finding[]): Config {
     },
     streaming: readWhole(sections.streaming.settings, table("streaming"), "streaming", findings),
     cadvisor: readWhole(sections.cadvisor.settings, table("cadvisor"), "cadvisor", findings),
+    tracing: readWhole(sections.tracing.settings, table("tracing"), "tracing", findings),
     tuning: readWhole(sections.tuning.settings, table("tuning"), "tuning", findings),
   };
 }
@@ -180,7 +181,11 @@ function readSection<T>(
     const reading = setting.read(given);
     if ("value" in reading) return reading.value;
     const key = join(at, tomlKey(field));
-    findings.push({ key, message: invalidValue(key, given, reading.allowed) });
+    const message =
+      setting.isSecret === true
+        ? `"${key}" is invalid: must be ${reading.allowed}`
+        : invalidValue(key, given, reading.allowed);
+    findings.push({ key, message });
     return inherited;
   };
   const fields = Object.keys(section) as (keyof T & string)[];

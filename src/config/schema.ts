@@ -13,6 +13,7 @@ import type {
   RuntimeConfig,
   ServerConfig,
   StreamingConfig,
+  TracingConfig,
   TuningConfig,
 } from "./config.ts";
 import {
@@ -22,12 +23,15 @@ import {
   choice,
   flag,
   group,
+  headers,
+  httpUrl,
   integer,
   ipAddress,
   optionalPath,
   optionalProgram,
   options,
   program,
+  ratio,
   type Section,
   socketPath,
   text,
@@ -314,6 +318,32 @@ const cadvisor: Section<CadvisorConfig> = {
   }),
 };
 
+const tracing: Section<TracingConfig> = {
+  endpoint: httpUrl({
+    default: "",
+    doc: 'The URL of a collector that accepts OTLP over HTTP, such as "http://127.0.0.1:4318". /v1/traces is appended unless it has a path. https trusts the certificates of the system. Empty turns tracing off.',
+  }),
+  protocol: choice({
+    of: ["http/protobuf", "http/json"],
+    default: "http/protobuf",
+    doc: "How spans are encoded. Collectors accept both; protobuf is smaller.",
+  }),
+  headers: headers({
+    default: {},
+    doc: 'HTTP headers that are sent to the collector, for example { Authorization = "Bearer ..." }. They are never logged. Restrict who can read this file.',
+  }),
+  samplingRatio: ratio({
+    default: 0.01,
+    doc: "The part of the calls that is traced, from 0 to 1, of clients that send no traceparent. A client that sends one, such as kubelet with tracing, decides itself.",
+  }),
+  serviceName: text({
+    default: "davit",
+    pattern: /^[\x20-\x7e]{1,255}$/,
+    allowed: "1 to 255 printable ASCII characters",
+    doc: "The name of this service in traces (service.name).",
+  }),
+};
+
 const tuning: Section<TuningConfig> = {
   enable: flag({
     default: true,
@@ -333,6 +363,10 @@ export const sections = {
   cadvisor: {
     doc: "The names of pods for kubelet's cAdvisor, which gets them only from containerd's socket.",
     settings: cadvisor,
+  },
+  tracing: {
+    doc: "Traces of calls for an OpenTelemetry collector.",
+    settings: tracing,
   },
   tuning: { doc: "Measures that only make davit faster or smaller.", settings: tuning },
 } as const;

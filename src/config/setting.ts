@@ -10,6 +10,8 @@ export type Reading<T> = { readonly value: T } | { readonly allowed: string };
 export interface Setting<T> {
   readonly doc: string;
   readonly default: T;
+  /** Whether a value can contain credentials. Errors do not show it. */
+  readonly isSecret?: true;
   /** Reads a value of the TOML parser, which gives integers as bigint. */
   readonly read: (raw: unknown) => Reading<T>;
 }
@@ -163,6 +165,51 @@ export function integer(
     default: about.default,
     read: (raw) =>
       typeof raw === "bigint" && raw >= min && raw <= max ? { value: Number(raw) } : { allowed },
+  };
+}
+
+/** A number from 0 to 1, both inclusive. */
+export function ratio(about: About<number>): Setting<number> {
+  return {
+    ...about,
+    read: (raw) => {
+      const value = typeof raw === "bigint" ? Number(raw) : raw;
+      return typeof value === "number" && value >= 0 && value <= 1
+        ? { value }
+        : { allowed: "a number from 0 to 1, such as 0.01" };
+    },
+  };
+}
+
+/** The URL of an HTTP server, which may contain credentials, or "" for none. */
+export function httpUrl(about: About<string>): Setting<string> {
+  const isUrl = (raw: unknown): raw is string =>
+    typeof raw === "string" && /^https?:\/\/[^/]/.test(raw) && URL.canParse(raw);
+  return {
+    ...about,
+    isSecret: true,
+    read: (raw) =>
+      raw === "" || isUrl(raw)
+        ? { value: raw }
+        : { allowed: 'a URL with http:// or https://, or "" for none' },
+  };
+}
+
+/** HTTP headers by name. */
+export function headers(
+  about: About<Readonly<Record<string, string>>>,
+): Setting<Readonly<Record<string, string>>> {
+  const isHeader = ([name, value]: readonly [string, unknown]): boolean =>
+    /^[\w!#$%&'*+.^`|~-]+$/.test(name) &&
+    typeof value === "string" &&
+    /^[\t\x20-\x7e]*$/.test(value);
+  return {
+    ...about,
+    isSecret: true,
+    read: (raw) =>
+      isTable(raw) && Object.entries(raw).every(isHeader)
+        ? { value: raw as Readonly<Record<string, string>> }
+        : { allowed: "a table of HTTP headers: names, and strings of printable ASCII" },
   };
 }
 

@@ -41,6 +41,7 @@ function starting(): {
         signal,
         startedAt: 0,
         sendHeaders: () => undefined,
+        metadata: () => undefined,
       };
       return method.handle(new Uint8Array(), call);
     },

@@ -55,6 +55,8 @@ export interface OperationView {
 export interface OperationObserver {
   /** Called in the asynchronous context of the call that begins the operation. */
   readonly began?: (operation: RunningOperation) => void;
+  /** Calls the work of an operation, for example in an asynchronous context of its own, and returns its result. */
+  readonly within?: <T>(operation: RunningOperation, work: () => Promise<T>) => Promise<T>;
   readonly ended?: (operation: RunningOperation, past: PastOperation) => void;
 }
 
@@ -179,6 +181,11 @@ export class RunningOperation implements Operation {
     return (this.#workingOn ?? this.marks.at(-1))?.stage ?? "begin";
   }
 
+  /** The view at the moment when it failed or was aborted: later stages belong to the undo. */
+  get failedAt(): OperationView | undefined {
+    return this.#failedAt;
+  }
+
   view(): OperationView {
     const ageMs = this.#ageMs();
     const detail = this.#workingOn?.detail;
@@ -202,7 +209,8 @@ export class RunningOperation implements Operation {
     // Node.js rejects an aborted wait with an AbortError that does not have the reason.
     const isEcho = this.signal.aborted && ["unknown", "canceled"].includes(kindOf(error));
     const cause: unknown = isEcho ? this.signal.reason : error;
-    const { stage, stageAgeMs } = this.#failedAt ?? this.view();
+    this.#failedAt ??= this.view();
+    const { stage, stageAgeMs } = this.#failedAt;
     const where = `stage ${stage}, ${String(stageAgeMs)} ms`;
     const explained = wrap(`${this.name.replaceAll("-", " ")} "${this.subject}" (${where})`, cause);
     this.#error = explained.message;
@@ -274,10 +282,18 @@ export class Operations {
   async run<T>(options: Options, work: (operation: RunningOperation) => Promise<T>): Promise<T> {
     using operation = this.begin(options);
     try {
-      return await work(operation);
+      return await this.#within(operation, () => work(operation));
     } catch (error) {
       throw operation.explain(error);
     }
+  }
+
+  #within<T>(operation: RunningOperation, work: () => Promise<T>): Promise<T> {
+    const inside = this.#observers.reduce(
+      (inner, { within }) => (within === undefined ? inner : () => within(operation, inner)),
+      work,
+    );
+    return inside();
   }
 
   /** Aborts all operations, including those that begin later, when the daemon exits. */

@@ -6,6 +6,7 @@ import type { Logger } from "../../base/logger.ts";
 import { TaskGroup } from "../../base/task-group.ts";
 import { type Clock, systemClock } from "../../base/time.ts";
 import type { Config } from "../../config/config.ts";
+import { withoutSecrets } from "../../config/without-secrets.ts";
 import { logLineBytes } from "../../core/container/index.ts";
 import { type Faults, Operations } from "../../core/operation/index.ts";
 import {
@@ -264,7 +265,7 @@ function daemonFacts(
   { config, calls }: Pick<BuildOptions, "config" | "calls">,
   cgroups: CgroupLayout,
 ): Readonly<Record<string, unknown>> {
-  const current = config();
+  const current = withoutSecrets(config());
   return {
     config: { ...current, maxContainerLogLineSize: logLineSize(current.runtime) },
     cgroups,

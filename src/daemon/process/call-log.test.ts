@@ -23,6 +23,7 @@ const call = (method: string): Call => ({
   signal: new AbortController().signal,
   startedAt: 0,
   sendHeaders: () => undefined,
+  metadata: () => undefined,
 });
 const end = (code = 0, message = ""): Parameters<CallLog["ended"]>[1] => ({
   ...{ code, message, requestBytes: 0, responseBytes: 0, durationMs: 12.34 },

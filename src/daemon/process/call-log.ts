@@ -34,6 +34,11 @@ export class CallLog {
     this.#fields.set(call, { ...this.#fields.get(call), ...fields });
   }
 
+  /** The fields that were added to the line of a call. */
+  fieldsOf(call: Call): LogFields {
+    return this.#fields.get(call) ?? {};
+  }
+
   /** Writes the line. */
   ended(call: Call, end: CallEnd): void {
     const method = call.method.slice(call.method.lastIndexOf("/") + 1);

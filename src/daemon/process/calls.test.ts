@@ -11,6 +11,7 @@ const call = (method: string, startedAt: number, deadline?: number): Call => ({
   signal: new AbortController().signal,
   startedAt,
   sendHeaders: () => undefined,
+  metadata: () => undefined,
   ...(deadline === undefined ? {} : { deadline }),
 });
 

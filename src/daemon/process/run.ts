@@ -15,6 +15,7 @@ import { peerOf } from "../../linux/stream/index.ts";
 import { GrpcServer } from "../../wire/grpc/server.ts";
 import { StartupGate } from "./startup-gate.ts";
 import type { Built, ControllerParts } from "../build/build.ts";
+import type { Tracing } from "../build/tracing.ts";
 import { CallLog, isEventStream } from "./call-log.ts";
 import { Calls } from "./calls.ts";
 import { faultsFromEnvironment } from "./faults.ts";
@@ -70,10 +71,13 @@ export async function runDaemon(config: Config, options: DaemonOptions): Promise
   const root = undo.use(await takeDirectory("root", config.root, log));
   undo.use(await takeDirectory("state", config.state, log));
 
+  const callLog = new CallLog(log);
+  const tracing = undo.use(
+    await tracingOf(config.tracing, { callLog, log, version: options.version }),
+  );
   // They are closed after the server, whose calls use them.
   const parts = undo.use(new AsyncDisposableStack());
   const calls = new Calls(() => systemClock.nowMs());
-  const callLog = new CallLog(log);
   const isBusy = (): boolean => calls.size > 0;
   const tuning = tuningOf(config.tuning);
   tuning.preferEventLoop();
@@ -82,7 +86,7 @@ export async function runDaemon(config: Config, options: DaemonOptions): Promise
   );
   const cri = new StartupGate<CriContext>(earlyCallMs);
   const { version } = options;
-  const server = serverOf(config, { version, tuning, cri, calls, callLog, idle, log });
+  const server = serverOf(config, { version, tuning, cri, calls, callLog, tracing, idle, log });
   const gid = config.server.group === "" ? undefined : gidOf(config.server.group);
   await server.listen(config.server.listen, { mode: 0o660, ...(gid === undefined ? {} : { gid }) });
   undo.defer(() => server.stop(graceMs));
@@ -108,6 +112,8 @@ export async function runDaemon(config: Config, options: DaemonOptions): Promise
     config: () => live.value,
   });
   parts.use(built);
+  const { operations } = built.cri.sandboxes;
+  if (tracing !== undefined) operations.observe(tracing.observer);
   const recovered = built.recover().then(() => {
     cri.open(built.cri);
     idle.begin();
@@ -118,7 +124,6 @@ export async function runDaemon(config: Config, options: DaemonOptions): Promise
   recovered.catch((error: unknown) => {
     log.error(`failed to restore the last run: ${messageOf(error)}`);
   });
-  const { operations } = built.cri.sandboxes;
   const beginEnd = (cause: string): void => {
     log.info("stopping", { cause, pid });
     service.stopping();
@@ -142,20 +147,22 @@ function serverOf(
     readonly cri: StartupGate<CriContext>;
     readonly calls: Calls;
     readonly callLog: CallLog;
+    readonly tracing: Tracing | undefined;
     readonly idle: IdleMaintenance;
     readonly log: Logger;
   },
 ): GrpcServer {
-  const { version, tuning, cri, calls, callLog, idle, log } = parts;
+  const { version, tuning, cri, calls, callLog, tracing, idle, log } = parts;
+  const methods = criMethods({
+    version,
+    context: () => cri.value,
+    soon: () => cri.settled,
+    note: (call, fields) => {
+      callLog.note(call, fields);
+    },
+  });
   return new GrpcServer({
-    methods: criMethods({
-      version,
-      context: () => cri.value,
-      soon: () => cri.settled,
-      note: (call, fields) => {
-        callLog.note(call, fields);
-      },
-    }),
+    methods: tracing?.wrap(methods) ?? methods,
     maxMessageBytes: server.maxMessageBytes,
     callBudgetMs: tuning.callBudgetMs,
     toStatus,
@@ -171,6 +178,17 @@ function serverOf(
       };
     },
   });
+}
+
+/** Undefined when tracing is off: then its code is not loaded. */
+async function tracingOf(
+  config: Config["tracing"],
+  parts: { readonly version: string; readonly callLog: CallLog; readonly log: Logger },
+): Promise<Tracing | undefined> {
+  if (config.endpoint === "") return undefined;
+  const { version, callLog, log } = parts;
+  const { buildTracing } = await import("../build/tracing.ts");
+  return buildTracing(config, { version, log, fieldsOf: (call) => callLog.fieldsOf(call) });
 }
 
 function asDaemon(

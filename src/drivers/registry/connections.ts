@@ -1,10 +1,10 @@
 import { createHash } from "node:crypto";
-import { readFileSync } from "node:fs";
 import * as http from "node:http";
 import * as https from "node:https";
 import { BlockList, isIP, isIPv6, type Socket } from "node:net";
 import * as tls from "node:tls";
 
+import { systemCertificates } from "../../wire/system-certificates.ts";
 import { abortedError, connectionFailure, HostFailure } from "./failure.ts";
 
 /** How to trust a server and be trusted by it. Certificates and keys are PEM texts. */
@@ -152,27 +152,6 @@ export class Connections implements Disposable {
     this.#agents.set(key, agent);
     return agent;
   }
-}
-
-// The CA bundles of Debian, Fedora, SUSE and Alpine. Node's own tls.getCACertificates("system") reads each certificate several times and takes 150 ms.
-const systemBundles = [
-  "/etc/ssl/certs/ca-certificates.crt",
-  "/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem",
-  "/etc/pki/tls/certs/ca-bundle.crt",
-  "/etc/ssl/ca-bundle.pem",
-  "/etc/ssl/cert.pem",
-];
-
-/** As other runtimes do it: what the system trusts, and only without that Node's own list. */
-function systemCertificates(): readonly string[] {
-  for (const file of [process.env["SSL_CERT_FILE"] ?? "", ...systemBundles]) {
-    try {
-      return [readFileSync(file, "utf8")];
-    } catch {
-      // Of another distribution.
-    }
-  }
-  return tls.getCACertificates("bundled");
 }
 
 function secureContextOf(settings: TlsSettings): tls.SecureContext {

@@ -29,6 +29,8 @@ export interface Call {
    * stream is open. Does nothing when they were sent or the call has ended.
    */
   sendHeaders(): void;
+  /** A text of the client's metadata by its name in lower case. Several of one name are joined by ", ". */
+  metadata(name: string): string | undefined;
 }
 
 /** A method with one request and one response. */

@@ -1,4 +1,9 @@
-import { constants, type ServerHttp2Stream, type ServerStreamResponseOptions } from "node:http2";
+import {
+  constants,
+  type IncomingHttpHeaders,
+  type ServerHttp2Stream,
+  type ServerStreamResponseOptions,
+} from "node:http2";
 import { performance } from "node:perf_hooks";
 import { messageOf, RuntimeError } from "../../base/errors.ts";
 import type { Logger } from "../../base/logger.ts";
@@ -28,6 +33,7 @@ export interface CallFacts {
   /** How long the client waits, in milliseconds; undefined: forever. */
   readonly timeoutMs: number | undefined;
   readonly peer: Peer | undefined;
+  readonly headers: IncomingHttpHeaders;
 }
 
 // Without `date`: no client uses it, and it would cost 30 bytes and a formatted string for each call. Node.js need
@@ -85,6 +91,7 @@ export class ServerCall implements Call {
   readonly peer: Peer | undefined;
 
   readonly #stream: CallStream;
+  readonly #headers: IncomingHttpHeaders;
   readonly #host: CallHost;
   readonly #target: Method;
   readonly #reader: MessageReader;
@@ -105,6 +112,7 @@ export class ServerCall implements Call {
 
   constructor(stream: ServerHttp2Stream, facts: CallFacts, host: CallHost) {
     this.#stream = stream;
+    this.#headers = facts.headers;
     this.#host = host;
     this.#target = facts.method;
     this.method = facts.path;
@@ -135,6 +143,11 @@ export class ServerCall implements Call {
   sendHeaders(): void {
     if (this.#hasEnded() || this.#stream.headersSent) return;
     this.#stream.respond(responseHeaders, responseOptions);
+  }
+
+  metadata(name: string): string | undefined {
+    const value = this.#headers[name];
+    return Array.isArray(value) ? value.join(", ") : value;
   }
 
   #receive(chunk: Buffer): void {

@@ -253,7 +253,8 @@ export class GrpcServer {
     }
     this.#calls += 1;
     const peer = stream.session === undefined ? undefined : this.#peers.get(stream.session);
-    new ServerCall(stream, { id: this.#calls, path, method, timeoutMs, peer }, this.#host);
+    const facts = { id: this.#calls, path, method, timeoutMs, peer, headers };
+    new ServerCall(stream, facts, this.#host);
   }
 
   #unimplemented(path: string): GrpcStatus {

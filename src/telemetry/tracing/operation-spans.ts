@@ -1,0 +1,124 @@
+import type { PastOperation, RunningOperation, StageMark } from "../../core/operation/index.ts";
+import { type AttributeValue, newSpanId, type Span } from "./span.ts";
+
+/** Where new spans belong: below a call or an operation that has not ended. */
+export interface SpanParent {
+  readonly traceId: Uint8Array;
+  readonly traceState: string;
+  /** The id that a span which begins now gets as its parent. */
+  childOf(): Uint8Array;
+  /** False once it has ended. What its timers begin later does not belong to it. */
+  isOpen: boolean;
+}
+
+/** Stages that mark the end of something. What follows is only a span if it was slow. */
+const endings: ReadonlySet<string> = new Set([
+  "network-plugin-done",
+  "network-added",
+  "network-removed",
+  "answer",
+]);
+
+const slowMs = 5;
+
+/** The span of an operation in progress. Its end makes the spans of its stages from their times. */
+export class OperationSpan implements SpanParent {
+  readonly traceId: Uint8Array;
+  readonly traceState: string;
+  isOpen = true;
+  readonly #spanId = newSpanId();
+  readonly #parentId: Uint8Array;
+  readonly #operation: RunningOperation;
+  readonly #startMs: number;
+  /** The ids of stages that have spans below them, by the number of their mark. */
+  readonly #stageIds = new Map<number, Uint8Array>();
+
+  constructor(parent: SpanParent, operation: RunningOperation, startMs: number) {
+    this.traceId = parent.traceId;
+    this.traceState = parent.traceState;
+    this.#parentId = parent.childOf();
+    this.#operation = operation;
+    this.#startMs = startMs;
+  }
+
+  /** Of an operation within this one, for example the pull of a layer: the stage that began it. */
+  childOf(): Uint8Array {
+    const at = this.#operation.marks.length - 1;
+    if (at < 0) return this.#spanId;
+    const known = this.#stageIds.get(at) ?? newSpanId();
+    this.#stageIds.set(at, known);
+    return known;
+  }
+
+  /** The spans of the finished operation, its own first. */
+  *finished(past: PastOperation, endMs: number): Iterable<Span> {
+    const { operation, subject, error } = past;
+    const { object } = this.#operation;
+    this.isOpen = false;
+    yield this.#span({
+      spanId: this.#spanId,
+      parentId: this.#parentId,
+      name: spaced(operation),
+      startMs: this.#startMs,
+      endMs,
+      attributes: {
+        "davit.operation": operation,
+        "davit.subject": subject,
+        ...(object === subject ? {} : { "davit.object": object }),
+      },
+      error,
+    });
+    for (const [at, mark] of past.stages.entries()) {
+      const stage = this.#stage(past, at, mark, endMs);
+      if (stage !== undefined) yield stage;
+    }
+  }
+
+  #stage(past: PastOperation, at: number, mark: StageMark, endMs: number): Span | undefined {
+    const { stages, startedMs, error } = past;
+    const next = stages[at + 1];
+    // The marks have whole milliseconds, so they may lie before the start of the operation or after its end.
+    const timeOf = ({ atMs }: StageMark): number =>
+      Math.min(Math.max(startedMs + atMs, this.#startMs), endMs);
+    const startMs = timeOf(mark);
+    const stageEndMs = next === undefined ? endMs : Math.max(timeOf(next), startMs);
+    // The stage that was current when it failed: later ones belong to the undo.
+    const failed = error === undefined ? undefined : this.#operation.failedAt;
+    const hasFailed = failed !== undefined && failed.stages.length - 1 === at;
+    // The mark at the end of a CNI plugin has its name.
+    const plugin = next?.detail ?? (hasFailed ? failed.detail : undefined);
+    const spanId = this.#stageIds.get(at);
+    const isPause = endings.has(mark.stage) && plugin === undefined && !hasFailed;
+    if (isPause && stageEndMs - startMs < slowMs && spanId === undefined) return undefined;
+    return this.#span({
+      spanId: spanId ?? newSpanId(),
+      parentId: this.#spanId,
+      name: plugin === undefined ? spaced(mark.stage) : `network plugin ${plugin}`,
+      startMs,
+      endMs: stageEndMs,
+      attributes:
+        plugin === undefined
+          ? { "davit.stage": mark.stage }
+          : { "davit.stage": "network-plugin", "davit.network.plugin": plugin },
+      error: hasFailed ? error : undefined,
+    });
+  }
+
+  #span(own: {
+    readonly spanId: Uint8Array;
+    readonly parentId: Uint8Array;
+    readonly name: string;
+    readonly startMs: number;
+    readonly endMs: number;
+    readonly attributes: Readonly<Record<string, AttributeValue>>;
+    readonly error: string | undefined;
+  }): Span {
+    const { traceId, traceState } = this;
+    return { ...own, traceId, traceState, isParentRemote: false, kind: "internal" };
+  }
+}
+
+/** The name of an operation or a stage, as errors and `davit why` write it. */
+function spaced(name: string): string {
+  return name.replaceAll("-", " ");
+}

@@ -1,0 +1,192 @@
+import { AsyncLocalStorage } from "node:async_hooks";
+import { kindOf, messageOf } from "../../base/errors.ts";
+import type { LogFields } from "../../base/logger.ts";
+import type { OperationObserver, RunningOperation } from "../../core/operation/index.ts";
+import type { Call, Method } from "../../wire/grpc/call.ts";
+import { grpcCodeOfKind, grpcOk } from "../../wire/grpc/status.ts";
+import { callAttributes } from "./call-attributes.ts";
+import { OperationSpan, type SpanParent } from "./operation-spans.ts";
+import { newSpanId, newTraceId, type SpanSink } from "./span.ts";
+import {
+  checkedTracestate,
+  isSampledByClient,
+  isTraceparent,
+  type RemoteParent,
+  remoteParent,
+} from "./trace-context.ts";
+
+/** What a tracer is made of. */
+export interface TracerParts {
+  readonly sink: SpanSink;
+  /** The part of the calls without a client's span that is recorded, from 0 to 1. */
+  readonly samplingRatio: number;
+  /** The fields of the call log, when the call has ended. */
+  readonly fieldsOf: (call: Call) => LogFields;
+  /** Milliseconds since 1970, with fractions. */
+  readonly nowMs: () => number;
+  /** From 0 to 1, exclusive. */
+  readonly random?: () => number;
+}
+
+/**
+ * Makes a span of each recorded call, and below it one of each operation and of its stages.
+ *
+ * Whether a call is recorded is decided once, before its handler runs: as its client decided, or by the sampling
+ * ratio for a client without tracing. Calls that are not recorded leave nothing behind, not even an
+ * asynchronous context, so their operations have none either.
+ */
+export class Tracer {
+  readonly #parts: TracerParts;
+  readonly #random: () => number;
+  readonly #current = new AsyncLocalStorage<SpanParent>();
+  readonly #operations = new WeakMap<RunningOperation, OperationSpan>();
+
+  constructor(parts: TracerParts) {
+    this.#parts = parts;
+    this.#random = parts.random ?? Math.random;
+  }
+
+  /** The methods of a server, with a span for each call. */
+  wrap(methods: ReadonlyMap<string, Method>): ReadonlyMap<string, Method> {
+    return new Map([...methods].map(([path, method]) => [path, this.#wrapped(method)]));
+  }
+
+  /** Makes the spans of operations that begin in recorded calls. */
+  readonly observer: OperationObserver = {
+    began: (operation) => {
+      const parent = this.#current.getStore();
+      if (parent?.isOpen !== true) return;
+      this.#operations.set(operation, new OperationSpan(parent, operation, this.#parts.nowMs()));
+    },
+    within: (operation, work) => {
+      const span = this.#operations.get(operation);
+      return span === undefined ? work() : this.#current.run(span, work);
+    },
+    ended: (operation, past) => {
+      const span = this.#operations.get(operation);
+      if (span === undefined) return;
+      for (const each of span.finished(past, this.#parts.nowMs())) this.#parts.sink.add(each);
+    },
+  };
+
+  #wrapped(method: Method): Method {
+    if (method.kind === "unary") {
+      return {
+        kind: "unary",
+        handle: (bytes, call) => {
+          const span = this.#begin(call);
+          if (span === undefined) return method.handle(bytes, call);
+          return this.#serve(span, () => method.handle(bytes, call));
+        },
+      };
+    }
+    return {
+      kind: "server-stream",
+      handle: (bytes, call) => {
+        const span = this.#begin(call);
+        if (span === undefined) return method.handle(bytes, call);
+        return this.#stream(span, () => method.handle(bytes, call));
+      },
+    };
+  }
+
+  /** The span of a call; undefined if it is not recorded. */
+  #begin(call: Call): CallSpan | undefined {
+    const { samplingRatio } = this.#parts;
+    const traceparent = call.metadata("traceparent");
+    if (traceparent !== undefined && isTraceparent(traceparent)) {
+      if (!isSampledByClient(traceparent)) return undefined;
+      return new CallSpan(call, this.#parts.nowMs(), remoteParent(traceparent));
+    }
+    if (this.#random() >= samplingRatio) return undefined;
+    return new CallSpan(call, this.#parts.nowMs(), undefined);
+  }
+
+  async #serve(span: CallSpan, work: () => Promise<Uint8Array>): Promise<Uint8Array> {
+    try {
+      const answer = await this.#current.run(span, work);
+      this.#end(span, undefined);
+      return answer;
+    } catch (error) {
+      this.#end(span, { error });
+      throw error;
+    }
+  }
+
+  async *#stream(
+    span: CallSpan,
+    work: () => AsyncIterable<Uint8Array>,
+  ): AsyncGenerator<Uint8Array> {
+    let failure: { readonly error: unknown } | undefined;
+    try {
+      const answers = this.#current.run(span, work)[Symbol.asyncIterator]();
+      try {
+        for (;;) {
+          // A generator runs in the context of whoever asks for its next value.
+          const step = await this.#current.run(span, () => answers.next());
+          if (step.done === true) return;
+          yield step.value;
+        }
+      } finally {
+        await answers.return?.();
+      }
+    } catch (error) {
+      failure = { error };
+      throw error;
+    } finally {
+      this.#end(span, failure);
+    }
+  }
+
+  #end(span: CallSpan, failure: { readonly error: unknown } | undefined): void {
+    span.isOpen = false;
+    const { call } = span;
+    // What the client saw counts: its deadline, or that it left, although the handler may have finished.
+    const cause = call.signal.aborted ? { error: call.signal.reason as unknown } : failure;
+    const code = cause === undefined ? grpcOk : grpcCodeOfKind[kindOf(cause.error)];
+    const [, service = "", method = ""] = call.method.split("/");
+    this.#parts.sink.add({
+      traceId: span.traceId,
+      spanId: span.spanId,
+      parentId: span.parent?.spanId,
+      isParentRemote: span.parent !== undefined,
+      traceState: span.traceState,
+      name: call.method.slice(1),
+      kind: "server",
+      startMs: span.startMs,
+      endMs: this.#parts.nowMs(),
+      attributes: {
+        "rpc.system": "grpc",
+        "rpc.service": service,
+        "rpc.method": method,
+        "rpc.grpc.status_code": code,
+        ...callAttributes(this.#parts.fieldsOf(call)),
+      },
+      error: cause === undefined ? undefined : messageOf(cause.error),
+    });
+  }
+}
+
+/** The span of a call that is being served. */
+class CallSpan implements SpanParent {
+  readonly call: Call;
+  readonly startMs: number;
+  readonly parent: RemoteParent | undefined;
+  readonly traceId: Uint8Array;
+  readonly spanId = newSpanId();
+  readonly traceState: string;
+  isOpen = true;
+
+  constructor(call: Call, startMs: number, parent: RemoteParent | undefined) {
+    this.call = call;
+    this.startMs = startMs;
+    this.parent = parent;
+    this.traceId = parent?.traceId ?? newTraceId();
+    // Without a valid traceparent, tracestate means nothing.
+    this.traceState = parent === undefined ? "" : checkedTracestate(call.metadata("tracestate"));
+  }
+
+  childOf(): Uint8Array {
+    return this.spanId;
+  }
+}
