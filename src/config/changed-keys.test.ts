@@ -12,6 +12,8 @@ max_message_bytes = 2097152
 level = "debug"
 [cni]
 bin_dirs = ["/usr/lib/cni"]
+[tracing]
+headers = { X-Key = "secret" }
 [runtime.handlers.Kata]
 runtime_type = "io.containerd.kata.v2"
 `,
@@ -23,6 +25,7 @@ runtime_type = "io.containerd.kata.v2"
     "log.level",
     "cni.bin_dirs",
     "runtime.handlers",
+    "tracing.headers",
   ]);
   assert.deepEqual(changedKeys(after, after), []);
   const other = parseConfig(

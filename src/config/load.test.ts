@@ -123,6 +123,38 @@ test("parseConfig() reads each kind of value", () => {
   assert.deepEqual(kata.options, options);
 });
 
+test("parseConfig() reads tracing, and shows no credentials in errors", () => {
+  const read = (toml: string): unknown => parseConfig(`[tracing]\n${toml}`, FILE).tracing;
+  assert.deepEqual(
+    read(`endpoint = "https://u:p@otel.example/x"
+    protocol = "http/json"
+    sampling_ratio = 1
+    headers = { Authorization = "Bearer a" }`),
+    {
+      endpoint: "https://u:p@otel.example/x",
+      protocol: "http/json",
+      headers: { Authorization: "Bearer a" },
+      samplingRatio: 1,
+      serviceName: "davit",
+    },
+  );
+  assert.deepEqual(
+    findings(`[tracing]
+    endpoint = "ftp://me:swordfish@otel.example"
+    protocol = "grpc"
+    sampling_ratio = 1.5
+    headers = { Authorization = "swordfish\\n" }
+    service_name = ""`),
+    [
+      `2: "tracing.endpoint" is invalid: must be a URL with http:// or https://, or "" for none`,
+      `3: "tracing.protocol" is "grpc": must be one of "http/protobuf", "http/json"`,
+      `4: "tracing.sampling_ratio" is 1.5: must be a number from 0 to 1, such as 0.01`,
+      `5: "tracing.headers" is invalid: must be a table of HTTP headers: names, and strings of printable ASCII`,
+      `6: "tracing.service_name" is "": must be 1 to 255 printable ASCII characters`,
+    ],
+  );
+});
+
 test("parseConfig() adds handlers to crun and runc, overrides their keys, and disables them", () => {
   const names = (toml: string): string[] => Object.keys(parseConfig(toml, FILE).runtime.handlers);
   assert.deepEqual(names('[runtime.handlers.youki]\npath = "youki"'), ["crun", "runc", "youki"]);

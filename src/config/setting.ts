@@ -208,7 +208,7 @@ export function headers(
     isSecret: true,
     read: (raw) =>
       isTable(raw) && Object.entries(raw).every(isHeader)
-        ? { value: raw as Readonly<Record<string, string>> }
+        ? { value: { ...raw } as Readonly<Record<string, string>> }
         : { allowed: "a table of HTTP headers: names, and strings of printable ASCII" },
   };
 }

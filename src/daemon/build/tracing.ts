@@ -1,8 +1,9 @@
 import { hostname } from "node:os";
-import type { LogFields, Logger } from "../../base/logger.ts";
+import type { Logger } from "../../base/logger.ts";
 import type { TracingConfig } from "../../config/config.ts";
 import type { OperationObserver } from "../../core/operation/index.ts";
 import {
+  type CallNotes,
   jsonEncoder,
   OtlpClient,
   preciseClock,
@@ -11,7 +12,7 @@ import {
   SpanExporter,
   Tracer,
 } from "../../telemetry/tracing/index.ts";
-import type { Call, Method } from "../../wire/grpc/call.ts";
+import type { Method } from "../../wire/grpc/call.ts";
 
 /** Tracing that is on. Its disposal sends the last spans, for a second at most. */
 export interface Tracing extends AsyncDisposable {
@@ -26,10 +27,10 @@ export function buildTracing(
   deps: {
     readonly version: string;
     readonly log: Logger;
-    readonly fieldsOf: (call: Call) => LogFields;
+    readonly callLog: CallNotes;
   },
 ): Tracing {
-  const { version, log, fieldsOf } = deps;
+  const { version, log, callLog } = deps;
   const endpoint = readEndpoint(config.endpoint, config.headers);
   const resource = {
     "service.name": config.serviceName,
@@ -42,7 +43,7 @@ export function buildTracing(
   const client = new OtlpClient(endpoint, encoder);
   const exporter = new SpanExporter({ encoder, client, log, endpoint: endpoint.shown });
   const { samplingRatio } = config;
-  const tracer = new Tracer({ sink: exporter, samplingRatio, fieldsOf, nowMs: preciseClock() });
+  const tracer = new Tracer({ sink: exporter, samplingRatio, callLog, nowMs: preciseClock() });
   log.info("tracing", { endpoint: endpoint.shown, samplingRatio });
   return {
     wrap: (methods) => tracer.wrap(methods),

@@ -186,9 +186,8 @@ async function tracingOf(
   parts: { readonly version: string; readonly callLog: CallLog; readonly log: Logger },
 ): Promise<Tracing | undefined> {
   if (config.endpoint === "") return undefined;
-  const { version, callLog, log } = parts;
   const { buildTracing } = await import("../build/tracing.ts");
-  return buildTracing(config, { version, log, fieldsOf: (call) => callLog.fieldsOf(call) });
+  return buildTracing(config, parts);
 }
 
 function asDaemon(

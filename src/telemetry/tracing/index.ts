@@ -5,4 +5,4 @@ export { type Endpoint, readEndpoint } from "./endpoint.ts";
 export { SpanExporter } from "./exporter.ts";
 export { OtlpClient } from "./otlp-client.ts";
 export { preciseClock } from "./span.ts";
-export { Tracer } from "./tracer.ts";
+export { type CallNotes, Tracer } from "./tracer.ts";

@@ -1,10 +1,15 @@
 import assert from "node:assert/strict";
 import { once } from "node:events";
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { createServer as createTlsServer } from "node:https";
 import { type AddressInfo, createServer as createTcpServer } from "node:net";
+import { tmpdir } from "node:os";
+import { dirname, join } from "node:path";
 import { after, before, beforeEach, describe, test } from "node:test";
 import { create, toBinary } from "@bufbuild/protobuf";
 import { ExportTraceServiceResponseSchema } from "../../gen/opentelemetry/proto/collector/trace/v1/trace_service_pb.ts";
+import { makeCertificate } from "../../streaming/certificate.ts";
 import { readEndpoint } from "./endpoint.ts";
 import { OtlpClient, type Outcome } from "./otlp-client.ts";
 
@@ -132,6 +137,33 @@ describe("OtlpClient", () => {
     const stopped = await send({}, stopping.signal);
     assert.deepEqual(stopped, { kind: "retry", reason: "did not answer before davit stopped" });
     assert.equal((await send({}, AbortSignal.abort())).kind, "retry");
+  });
+
+  test("https trusts what the system trusts, and nothing else", async () => {
+    const { cert, key } = makeCertificate("127.0.0.1", Date.now());
+    const secure = createTlsServer({ cert, key }, (request, response) => {
+      request.resume().on("end", () => response.end());
+    });
+    secure.listen(0, "127.0.0.1");
+    await once(secure, "listening");
+    const { port } = secure.address() as AddressInfo;
+    const endpoint = readEndpoint(`https://127.0.0.1:${port}`, {});
+    const file = join(mkdtempSync(join(tmpdir(), "davit-otlp-")), "ca.pem");
+    const before = process.env["SSL_CERT_FILE"];
+    try {
+      using stranger = new OtlpClient(endpoint, { contentType });
+      assert.equal((await stranger.send(Buffer.from("spans"), never)).kind, "retry");
+      writeFileSync(file, cert);
+      process.env["SSL_CERT_FILE"] = file;
+      using client = new OtlpClient(endpoint, { contentType });
+      assert.deepEqual(await client.send(Buffer.from("spans"), never), { kind: "accepted" });
+    } finally {
+      if (before === undefined) delete process.env["SSL_CERT_FILE"];
+      else process.env["SSL_CERT_FILE"] = before;
+      rmSync(dirname(file), { recursive: true });
+      secure.closeAllConnections();
+      secure.close();
+    }
   });
 
   test("a server that does not speak HTTP, or none, is an outcome too", async () => {

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import { RuntimeError } from "../../base/errors.ts";
-import { silentLogger } from "../../base/logger.ts";
+import { type LogFields, silentLogger } from "../../base/logger.ts";
 import { systemClock } from "../../base/time.ts";
 import { noFaults, type OperationName, Operations } from "../../core/operation/index.ts";
 import type { Call, Method } from "../../wire/grpc/call.ts";
@@ -12,6 +12,8 @@ const traceId = "4bf92f3577b34da6a3ce929d0e0e4736";
 const spanId = "00f067aa0ba902b7";
 const path = "/runtime.v1.RuntimeService/RunPodSandbox";
 const answer = new Uint8Array([7]);
+
+const silentNotes: TracerParts["callLog"] = { fieldsOf: () => ({}), note: () => undefined };
 
 type Metadata = Readonly<Record<string, string>>;
 
@@ -43,7 +45,7 @@ function tracing(parts: Partial<TracerParts> = {}): {
   const tracer = new Tracer({
     sink: { add: (span) => void spans.push(span) },
     samplingRatio: 1,
-    fieldsOf: () => ({}),
+    callLog: silentNotes,
     nowMs: () => Date.now(),
     ...parts,
   });
@@ -126,8 +128,8 @@ describe("the span of a call", () => {
   });
 
   test("has the names and ids of the log, without commands", async () => {
-    const { spans, serve } = tracing({
-      fieldsOf: () => ({
+    const fields: LogFields[] = [
+      {
         pod: "default/web/0",
         sandbox: "s1",
         containerName: "app",
@@ -137,7 +139,13 @@ describe("the span of a call", () => {
         exitCode: 3,
         command: ["mysql", "--password=secret"],
         tty: true,
-      }),
+      },
+    ];
+    const { spans, serve } = tracing({
+      callLog: {
+        fieldsOf: () => Object.assign({}, ...fields) as LogFields,
+        note: (_call, more) => void fields.push(more),
+      },
     });
     await serve(() => Promise.resolve(answer));
     assert.deepEqual(spans[0]?.attributes, {
@@ -154,6 +162,8 @@ describe("the span of a call", () => {
       "container.image.id": "sha256:1",
       "davit.exit_code": 3,
     });
+    // The line in the log leads to the trace.
+    assert.deepEqual(fields[1], { trace: hex(spans[0]?.traceId) });
   });
 
   test("has the status that the client saw", async () => {
@@ -197,7 +207,7 @@ describe("the span of a call", () => {
     const tracer = new Tracer({
       sink: { add: (span) => void spans.push(span) },
       samplingRatio: 1,
-      fieldsOf: () => ({}),
+      callLog: silentNotes,
       nowMs: () => Date.now(),
     });
     operations.observe(tracer.observer);

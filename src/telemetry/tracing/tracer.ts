@@ -15,13 +15,20 @@ import {
   remoteParent,
 } from "./trace-context.ts";
 
+/** The log lines of calls. */
+export interface CallNotes {
+  /** The fields of the line of a call. */
+  fieldsOf(call: Call): LogFields;
+  /** Adds fields to it. */
+  note(call: Call, fields: LogFields): void;
+}
+
 /** What a tracer is made of. */
 export interface TracerParts {
   readonly sink: SpanSink;
   /** The part of the calls without a client's span that is recorded, from 0 to 1. */
   readonly samplingRatio: number;
-  /** The fields of the call log, when the call has ended. */
-  readonly fieldsOf: (call: Call) => LogFields;
+  readonly callLog: CallNotes;
   /** Milliseconds since 1970, with fractions. */
   readonly nowMs: () => number;
   /** From 0 to 1, exclusive. */
@@ -92,14 +99,21 @@ export class Tracer {
 
   /** The span of a call; undefined if it is not recorded. */
   #begin(call: Call): CallSpan | undefined {
-    const { samplingRatio } = this.#parts;
     const traceparent = call.metadata("traceparent");
     if (traceparent !== undefined && isTraceparent(traceparent)) {
-      if (!isSampledByClient(traceparent)) return undefined;
-      return new CallSpan(call, this.#parts.nowMs(), remoteParent(traceparent));
+      return isSampledByClient(traceparent)
+        ? this.#record(call, remoteParent(traceparent))
+        : undefined;
     }
-    if (this.#random() >= samplingRatio) return undefined;
-    return new CallSpan(call, this.#parts.nowMs(), undefined);
+    return this.#random() < this.#parts.samplingRatio ? this.#record(call, undefined) : undefined;
+  }
+
+  #record(call: Call, parent: RemoteParent | undefined): CallSpan {
+    const { callLog, nowMs } = this.#parts;
+    const span = new CallSpan(call, nowMs(), parent);
+    // So that a line of the log leads to its trace.
+    callLog.note(call, { trace: Buffer.from(span.traceId).toString("hex") });
+    return span;
   }
 
   async #serve(span: CallSpan, work: () => Promise<Uint8Array>): Promise<Uint8Array> {
@@ -141,6 +155,7 @@ export class Tracer {
   #end(span: CallSpan, failure: { readonly error: unknown } | undefined): void {
     span.isOpen = false;
     const { call } = span;
+    const { callLog } = this.#parts;
     // What the client saw counts: its deadline, or that it left, although the handler may have finished.
     const cause = call.signal.aborted ? { error: call.signal.reason as unknown } : failure;
     const code = cause === undefined ? grpcOk : grpcCodeOfKind[kindOf(cause.error)];
@@ -160,7 +175,7 @@ export class Tracer {
         "rpc.service": service,
         "rpc.method": method,
         "rpc.grpc.status_code": code,
-        ...callAttributes(this.#parts.fieldsOf(call)),
+        ...callAttributes(callLog.fieldsOf(call)),
       },
       error: cause === undefined ? undefined : messageOf(cause.error),
     });
