@@ -7,7 +7,7 @@ export interface Endpoint {
   /** The endpoint for the log: without credentials and query. */
   readonly shown: string;
   /** A text of the collector or of Node.js with `***` instead of credentials, as it may be logged. */
-  mask(text: string): string;
+  readonly mask: (text: string) => string;
 }
 
 /** Shorter texts are not secrets. */

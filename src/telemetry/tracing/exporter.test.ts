@@ -48,7 +48,7 @@ function exporting(
   readonly warnings: (LogFields | undefined)[];
 } {
   const [requests, warnings]: [string[], (LogFields | undefined)[]] = [[], []];
-  const answers = outcomes.values();
+  const answers = [...outcomes];
   const log: Logger = { ...silentLogger, warn: (_message, fields) => void warnings.push(fields) };
   let running = 0;
   const client: ExporterParts["client"] = {
@@ -60,9 +60,10 @@ function exporting(
         if (signal.aborted) end();
         else signal.addEventListener("abort", end);
       });
-      const outcome = await Promise.race([answers.next().value ?? { kind: "accepted" }, gone]);
+      const accepted: Outcome = { kind: "accepted" };
+      const outcome = await Promise.race([answers.shift() ?? accepted, gone]);
       running -= 1;
-      return outcome as Outcome;
+      return outcome;
     },
     [Symbol.dispose]: () => undefined,
   };
@@ -85,7 +86,7 @@ test("a queue is bounded in spans and in bytes, and so are its batches", () => {
   assert.deepEqual([texts(), queue.hasRoom, queue.hasBatch], [[], true, false]);
   // A span that is larger than a batch is a batch.
   for (const bytes of [900, 99, 1, 1]) queue.push(Buffer.alloc(bytes));
-  assert.ok(!queue.hasRoom && queue.hasBatch);
+  assert.deepEqual([queue.hasRoom, queue.hasBatch], [false, true]);
   assert.deepEqual(
     [1, 2, 3].map(() => queue.take().map(({ length }) => length)),
     [[900], [99, 1], [1]],

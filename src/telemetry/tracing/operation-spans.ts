@@ -75,33 +75,33 @@ export class OperationSpan implements SpanParent {
   }
 
   #stage(past: PastOperation, at: number, mark: StageMark, endMs: number): Span | undefined {
-    const { stages, startedMs, error } = past;
+    const { stages, error } = past;
     const next = stages[at + 1];
-    // The marks have whole milliseconds, so they may lie before the start of the operation or after its end.
-    const timeOf = ({ atMs }: StageMark): number =>
-      Math.min(Math.max(startedMs + atMs, this.#startMs), endMs);
-    const startMs = timeOf(mark);
-    const stageEndMs = next === undefined ? endMs : Math.max(timeOf(next), startMs);
+    const startMs = this.#timeOf(past, mark, endMs);
+    const stageEndMs =
+      next === undefined ? endMs : Math.max(this.#timeOf(past, next, endMs), startMs);
     // The stage that was current when it failed: later ones belong to the undo.
     const failed = error === undefined ? undefined : this.#operation.failedAt;
     const hasFailed = failed !== undefined && failed.stages.length - 1 === at;
     // The mark at the end of a CNI plugin has its name.
     const plugin = next?.detail ?? (hasFailed ? failed.detail : undefined);
     const spanId = this.#stageIds.get(at);
-    const isPause = endings.has(mark.stage) && plugin === undefined && !hasFailed;
-    if (isPause && stageEndMs - startMs < slowMs && spanId === undefined) return undefined;
+    if (endings.has(mark.stage) && plugin === undefined && !hasFailed && spanId === undefined) {
+      if (stageEndMs - startMs < slowMs) return undefined;
+    }
     return this.#span({
       spanId: spanId ?? newSpanId(),
       parentId: this.#spanId,
-      name: plugin === undefined ? spaced(mark.stage) : `network plugin ${plugin}`,
+      ...(plugin === undefined ? aboutStage(mark.stage) : aboutPlugin(plugin)),
       startMs,
       endMs: stageEndMs,
-      attributes:
-        plugin === undefined
-          ? { "davit.stage": mark.stage }
-          : { "davit.stage": "network-plugin", "davit.network.plugin": plugin },
       error: hasFailed ? error : undefined,
     });
+  }
+
+  /** The marks have whole milliseconds, so they may lie before the start of the operation or after its end. */
+  #timeOf({ startedMs }: PastOperation, { atMs }: StageMark, endMs: number): number {
+    return Math.min(Math.max(startedMs + atMs, this.#startMs), endMs);
   }
 
   #span(own: {
@@ -116,6 +116,17 @@ export class OperationSpan implements SpanParent {
     const { traceId, traceState } = this;
     return { ...own, traceId, traceState, isParentRemote: false, kind: "internal" };
   }
+}
+
+function aboutStage(stage: string): Pick<Span, "name" | "attributes"> {
+  return { name: spaced(stage), attributes: { "davit.stage": stage } };
+}
+
+function aboutPlugin(plugin: string): Pick<Span, "name" | "attributes"> {
+  return {
+    name: `network plugin ${plugin}`,
+    attributes: { "davit.stage": "network-plugin", "davit.network.plugin": plugin },
+  };
 }
 
 /** The name of an operation or a stage, as errors and `davit why` write it. */
