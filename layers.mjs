@@ -8,7 +8,6 @@ export const layers = {
   wire: ["base", "gen"],
   config: ["base"],
   core: ["base", "gen"],
-  telemetry: ["base", "gen", "wire", "core"],
   stdio: ["base", "linux", "core"],
   "oci-spec": ["base", "gen", "core"],
   manifest: ["base", "gen"],

@@ -265,3 +265,55 @@ test("each stage is a line of the log at debug level", async () => {
     ["stage", { ...common, stage: "write-record" }],
   ]);
 });
+
+test("observers can run the work of an operation in a context of their own, nested and with its result", async () => {
+  const { operations } = begin();
+  const order: string[] = [];
+  const contexts = [1, 2].map((at) => ({
+    within: async <T>({ name }: { readonly name: string }, work: () => Promise<T>): Promise<T> => {
+      order.push(`enter ${at} ${name}`);
+      try {
+        return await work();
+      } finally {
+        order.push(`leave ${at}`);
+      }
+    },
+  }));
+  operations.observe({});
+  for (const observer of contexts) operations.observe(observer);
+  const options = {
+    name: "stop-pod-sandbox",
+    subject: "pod-b",
+    timeoutMs: 1_000,
+    log: silentLogger,
+  } as const;
+  const result = await operations.run(options, () => {
+    order.push("work");
+    return Promise.resolve(7);
+  });
+  assert.equal(result, 7);
+  const [first, second] = ["enter 1 stop-pod-sandbox", "enter 2 stop-pod-sandbox"];
+  assert.deepEqual(order, [second, first, "work", "leave 1", "leave 2"]);
+  await assert.rejects(
+    operations.run(options, () => Promise.reject(new Error("no room"))),
+    /no room$/,
+  );
+});
+
+test("failedAt is the stage before the undo", async () => {
+  const { operations } = begin();
+  let failed: RunningOperation | undefined;
+  operations.observe({ ended: (operation) => (failed = operation) });
+  const options = { subject: "pod-b", timeoutMs: 1_000, log: silentLogger } as const;
+  const work = async (operation: RunningOperation): Promise<void> => {
+    assert.equal(operation.failedAt, undefined);
+    await operation.enter("add-network");
+    operation.workOn("add-network", "bridge");
+    await operation.undoing("pin-namespaces");
+    throw new Error("no room");
+  };
+  await assert.rejects(operations.run({ ...options, name: "run-pod-sandbox" }, work));
+  const { stage, detail, stages = [] } = failed?.failedAt ?? {};
+  assert.deepEqual([stage, detail, stages.length], ["add-network", "bridge", 1]);
+  assert.equal(failed?.marks.length, 2);
+});

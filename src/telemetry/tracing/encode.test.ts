@@ -156,17 +156,20 @@ test("JSON has the same spans, with hexadecimal ids and numbers for enumerations
   });
 });
 
-test("texts of others cannot break a request, and errors are cut", () => {
+test("texts of others cannot break a request, and are cut", () => {
   const { resourceSpans } = decoded([
     span({
       name: "network plugin \u001b[2J",
-      attributes: { text: "a\ud800\n" },
+      attributes: { text: "a\ud800\n", long: "l".repeat(10_000) },
       error: "e".repeat(10_000),
     }),
   ]);
   const [read] = resourceSpans[0]?.scopeSpans[0]?.spans ?? [];
   const { name, attributes } = plain(read);
   assert.equal(name, "network plugin \\u001b[2J");
-  assert.deepEqual(attributes, [["text", "stringValue", "a\ufffd\\u000a"]]);
+  assert.deepEqual(attributes, [
+    ["text", "stringValue", "a\ufffd\\u000a"],
+    ["long", "stringValue", "l".repeat(512)],
+  ]);
   assert.equal(read?.status?.message.length, 2048);
 });

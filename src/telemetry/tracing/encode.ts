@@ -32,7 +32,8 @@ export interface SpanEncoder {
   request(parts: readonly Uint8Array[]): Uint8Array;
 }
 
-/** The longest error in a span. Characters. */
+/** The longest name or attribute, and the longest error, of a span. Characters. Clients choose most of them. */
+const maxText = 512;
 const maxError = 2048;
 
 // SpanFlags of OTLP: the W3C flag "sampled", then whether bit 9 is valid, and whether the parent is remote.
@@ -105,7 +106,7 @@ function messageOf(span: Span): SpanMessage {
     spanId: span.spanId,
     traceState: span.traceState,
     ...(parentId === undefined ? {} : { parentSpanId: parentId }),
-    name: printable(span.name),
+    name: printable(span.name, maxText),
     kind: span.kind === "server" ? Span_SpanKind.SERVER : Span_SpanKind.INTERNAL,
     startTimeUnixNano: nanoseconds(span.startMs),
     endTimeUnixNano: nanoseconds(span.endMs),
@@ -114,7 +115,7 @@ function messageOf(span: Span): SpanMessage {
     ...(error === undefined
       ? {}
       : {
-          status: { code: Status_StatusCode.ERROR, message: printable(error.slice(0, maxError)) },
+          status: { code: Status_StatusCode.ERROR, message: printable(error, maxError) },
         }),
   });
 }
@@ -129,7 +130,7 @@ function list(
 ): MessageInitShape<typeof KeyValueSchema>[] {
   return Object.entries(attributes).map(([key, value]) => {
     if (typeof value === "string") {
-      return { key, value: { value: { case: "stringValue", value: printable(value) } } };
+      return { key, value: { value: { case: "stringValue", value: printable(value, maxText) } } };
     }
     if (typeof value === "boolean") return { key, value: { value: { case: "boolValue", value } } };
     return Number.isSafeInteger(value)
@@ -138,9 +139,10 @@ function list(
   });
 }
 
-/** Text of clients, images and containers, with control characters escaped as in the log. */
-function printable(text: string): string {
+/** Text of clients, images and containers, cut, and with control characters escaped as in the log. */
+function printable(text: string, length: number): string {
   return text
+    .slice(0, length)
     .toWellFormed()
     .replace(
       /[\u0000-\u001f\u007f-\u009f]/g,

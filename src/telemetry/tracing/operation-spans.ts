@@ -1,4 +1,9 @@
-import type { PastOperation, RunningOperation, StageMark } from "../../core/operation/index.ts";
+import type {
+  OperationView,
+  PastOperation,
+  RunningOperation,
+  StageMark,
+} from "../../core/operation/index.ts";
 import { type AttributeValue, newSpanId, type Span } from "./span.ts";
 
 /** Where new spans belong: below a call or an operation that has not ended. */
@@ -28,7 +33,8 @@ export class OperationSpan implements SpanParent {
   isOpen = true;
   readonly #spanId = newSpanId();
   readonly #parentId: Uint8Array;
-  readonly #operation: RunningOperation;
+  /** Until its end: what the operation started may keep this span in memory for long. */
+  #operation: RunningOperation | undefined;
   readonly #startMs: number;
   /** The ids of stages that have spans below them, by the number of their mark. */
   readonly #stageIds = new Map<number, Uint8Array>();
@@ -43,7 +49,7 @@ export class OperationSpan implements SpanParent {
 
   /** Of an operation within this one, for example the pull of a layer: the stage that began it. */
   childOf(): Uint8Array {
-    const at = this.#operation.marks.length - 1;
+    const at = (this.#operation?.marks.length ?? 0) - 1;
     if (at < 0) return this.#spanId;
     const known = this.#stageIds.get(at) ?? newSpanId();
     this.#stageIds.set(at, known);
@@ -51,11 +57,12 @@ export class OperationSpan implements SpanParent {
   }
 
   /** The spans of the finished operation, its own first. */
-  *finished(past: PastOperation, endMs: number): Iterable<Span> {
+  finished(past: PastOperation, endMs: number): readonly Span[] {
     const { operation, subject, error } = past;
-    const { object } = this.#operation;
+    const { object = subject, failedAt } = this.#operation ?? {};
     this.isOpen = false;
-    yield this.#span({
+    this.#operation = undefined;
+    const own = this.#span({
       spanId: this.#spanId,
       parentId: this.#parentId,
       name: spaced(operation),
@@ -68,20 +75,24 @@ export class OperationSpan implements SpanParent {
       },
       error,
     });
-    for (const [at, mark] of past.stages.entries()) {
-      const stage = this.#stage(past, at, mark, endMs);
-      if (stage !== undefined) yield stage;
-    }
+    // The stage that was current when it failed: later ones belong to the undo.
+    const failed = error === undefined ? undefined : failedAt;
+    const stages = past.stages.map((_, at) => this.#stage(past, at, failed, endMs));
+    return [own, ...stages.filter((stage) => stage !== undefined)];
   }
 
-  #stage(past: PastOperation, at: number, mark: StageMark, endMs: number): Span | undefined {
+  #stage(
+    past: PastOperation,
+    at: number,
+    failed: OperationView | undefined,
+    endMs: number,
+  ): Span | undefined {
     const { stages, error } = past;
-    const next = stages[at + 1];
+    const [mark, next] = [stages[at], stages[at + 1]];
+    if (mark === undefined) return undefined;
     const startMs = this.#timeOf(past, mark, endMs);
     const stageEndMs =
       next === undefined ? endMs : Math.max(this.#timeOf(past, next, endMs), startMs);
-    // The stage that was current when it failed: later ones belong to the undo.
-    const failed = error === undefined ? undefined : this.#operation.failedAt;
     const hasFailed = failed !== undefined && failed.stages.length - 1 === at;
     // The mark at the end of a CNI plugin has its name.
     const plugin = next?.detail ?? (hasFailed ? failed.detail : undefined);

@@ -83,7 +83,7 @@ export class Tracer {
         handle: (bytes, call) => {
           const span = this.#begin(call);
           if (span === undefined) return method.handle(bytes, call);
-          return this.#serve(span, () => method.handle(bytes, call));
+          return this.#serve(span, call, () => method.handle(bytes, call));
         },
       };
     }
@@ -92,7 +92,7 @@ export class Tracer {
       handle: (bytes, call) => {
         const span = this.#begin(call);
         if (span === undefined) return method.handle(bytes, call);
-        return this.#stream(span, () => method.handle(bytes, call));
+        return this.#stream(span, call, () => method.handle(bytes, call));
       },
     };
   }
@@ -116,19 +116,20 @@ export class Tracer {
     return span;
   }
 
-  async #serve(span: CallSpan, work: () => Promise<Uint8Array>): Promise<Uint8Array> {
+  async #serve(span: CallSpan, call: Call, work: () => Promise<Uint8Array>): Promise<Uint8Array> {
     try {
       const answer = await this.#current.run(span, work);
-      this.#end(span, undefined);
+      this.#end(span, call, undefined);
       return answer;
     } catch (error) {
-      this.#end(span, { error });
+      this.#end(span, call, { error });
       throw error;
     }
   }
 
   async *#stream(
     span: CallSpan,
+    call: Call,
     work: () => AsyncIterable<Uint8Array>,
   ): AsyncGenerator<Uint8Array> {
     let failure: { readonly error: unknown } | undefined;
@@ -148,13 +149,12 @@ export class Tracer {
       failure = { error };
       throw error;
     } finally {
-      this.#end(span, failure);
+      this.#end(span, call, failure);
     }
   }
 
-  #end(span: CallSpan, failure: { readonly error: unknown } | undefined): void {
+  #end(span: CallSpan, call: Call, failure: { readonly error: unknown } | undefined): void {
     span.isOpen = false;
-    const { call } = span;
     const { callLog } = this.#parts;
     // What the client saw counts: its deadline, or that it left, although the handler may have finished.
     const cause = call.signal.aborted ? { error: call.signal.reason as unknown } : failure;
@@ -182,9 +182,11 @@ export class Tracer {
   }
 }
 
-/** The span of a call that is being served. */
+/**
+ * The span of a call that is being served. It does not refer to the call: what the call started, such as the watch
+ * on a container, keeps the span in memory for as long as that lasts.
+ */
 class CallSpan implements SpanParent {
-  readonly call: Call;
   readonly startMs: number;
   readonly parent: RemoteParent | undefined;
   readonly traceId: Uint8Array;
@@ -193,7 +195,6 @@ class CallSpan implements SpanParent {
   isOpen = true;
 
   constructor(call: Call, startMs: number, parent: RemoteParent | undefined) {
-    this.call = call;
     this.startMs = startMs;
     this.parent = parent;
     this.traceId = parent?.traceId ?? newTraceId();

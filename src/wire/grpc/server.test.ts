@@ -43,6 +43,22 @@ describe("GrpcServer with a grpc-js client", () => {
     assert.deepEqual(await client.unary("Echo", Buffer.alloc(1000)).answer, Buffer.alloc(1000));
   });
 
+  test("gives handlers the client's metadata", async () => {
+    const seen: unknown[] = [];
+    const Read: Method = {
+      kind: "unary",
+      handle: (request, call) => {
+        seen.push(["traceparent", "tracestate", "absent"].map((name) => call.metadata(name)));
+        return Promise.resolve(request);
+      },
+    };
+    await using serving = await serve({ Read });
+    using session = rawSession(serving.path);
+    const headers = { traceparent: ["a", "b"], tracestate: "c=d" };
+    await rawCall(session, { ":path": "/test.Echo/Read", ...headers });
+    assert.deepEqual(seen, [["a, b", "c=d", undefined]]);
+  });
+
   test("names unimplemented methods and services", async () => {
     await using serving = await serve({ Echo: echo });
     using client = new ForeignClient(serving.path);

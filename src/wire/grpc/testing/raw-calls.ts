@@ -26,7 +26,7 @@ export function rawSession(path: string): ClientHttp2Session & Disposable {
 /** A raw request; the body is sent unchanged. */
 export async function rawCall(
   session: ClientHttp2Session,
-  headers: Record<string, string>,
+  headers: Readonly<Record<string, string | readonly string[]>>,
   body: Buffer = frame(oneByte),
 ): Promise<RawAnswer> {
   const stream = session.request({
