@@ -53,6 +53,7 @@ const planted: readonly (readonly [rule: string, file: string, text: string])[] 
   ["layer-wire", "src/wire/planted.ts", 'import "../linux/process/index.ts";'],
   ["layer-config", "src/config/planted.ts", 'import "../core/sandbox/index.ts";'],
   ["layer-core", "src/core/sandbox/planted.ts", 'import "../../linux/process/index.ts";'],
+  ["layer-telemetry", "src/telemetry/planted.ts", 'import "../linux/process/index.ts";'],
   ["layer-stdio", "src/stdio/planted.ts", 'import "../wire/frame.ts";'],
   ["layer-oci-spec", "src/oci-spec/planted.ts", 'import "../linux/process/index.ts";'],
   ["layer-manifest", "src/manifest/planted.ts", 'import "../core/sandbox/index.ts";'],
