@@ -29,6 +29,14 @@ export const accept: Answer = (response) => {
   response.writeHead(200, { "content-type": "application/x-protobuf" }).end();
 };
 
+/** What follows these stages is a span only if it took some milliseconds. */
+const pauses: ReadonlySet<string> = new Set([
+  "network plugin done",
+  "network added",
+  "network removed",
+  "answer",
+]);
+
 export class TestCollector implements AsyncDisposable {
   /** The spans of all requests, also of those that were not accepted. */
   readonly spans: ReceivedSpan[] = [];
@@ -67,10 +75,10 @@ export class TestCollector implements AsyncDisposable {
     );
   }
 
-  /** The names of the spans below a span, each with those below it. */
+  /** The names of the spans below a span, each with those below it; without pauses, which are spans if they are slow. */
   below(span: ReceivedSpan): readonly (string | readonly [string, readonly unknown[]])[] {
     return this.spans
-      .filter(({ parentId }) => parentId === span.spanId)
+      .filter(({ parentId, name }) => parentId === span.spanId && !pauses.has(name))
       .map((child) => {
         const inner = this.below(child);
         return inner.length === 0 ? child.name : [child.name, inner];

@@ -12,6 +12,7 @@ import { errnoCode, systemError } from "../../base/system-error.ts";
 import { type FileLock, lockFile } from "../../linux/file/index.ts";
 import { notifyService } from "../../linux/host/index.ts";
 import { peerOf } from "../../linux/stream/index.ts";
+import type { Method } from "../../wire/grpc/call.ts";
 import { GrpcServer } from "../../wire/grpc/server.ts";
 import { StartupGate } from "./startup-gate.ts";
 import type { Built, ControllerParts } from "../build/build.ts";
@@ -71,13 +72,12 @@ export async function runDaemon(config: Config, options: DaemonOptions): Promise
   const root = undo.use(await takeDirectory("root", config.root, log));
   undo.use(await takeDirectory("state", config.state, log));
 
-  const callLog = new CallLog(log);
-  const tracing = undo.use(
-    await tracingOf(config.tracing, { callLog, log, version: options.version }),
-  );
+  // Closed last: it records the operations of the parts.
+  const traces = undo.use(new AsyncDisposableStack());
   // They are closed after the server, whose calls use them.
   const parts = undo.use(new AsyncDisposableStack());
   const calls = new Calls(() => systemClock.nowMs());
+  const callLog = new CallLog(log);
   const isBusy = (): boolean => calls.size > 0;
   const tuning = tuningOf(config.tuning);
   tuning.preferEventLoop();
@@ -86,7 +86,7 @@ export async function runDaemon(config: Config, options: DaemonOptions): Promise
   );
   const cri = new StartupGate<CriContext>(earlyCallMs);
   const { version } = options;
-  const server = serverOf(config, { version, tuning, cri, calls, callLog, tracing, idle, log });
+  const { server, methods } = serverOf(config, { version, tuning, cri, calls, callLog, idle, log });
   const gid = config.server.group === "" ? undefined : gidOf(config.server.group);
   await server.listen(config.server.listen, { mode: 0o660, ...(gid === undefined ? {} : { gid }) });
   undo.defer(() => server.stop(graceMs));
@@ -97,6 +97,8 @@ export async function runDaemon(config: Config, options: DaemonOptions): Promise
     ...(root.last === undefined ? {} : { lastRun }),
   });
   service.starting("restoring what the last run left");
+  const tracing = traces.use(await tracingOf(config.tracing, { version, callLog, log }));
+  for (const [path, method] of tracing?.wrap(methods) ?? []) methods.set(path, method);
 
   // For tests, see CONTRIBUTING.md: faults at named points, and the id of another boot.
   const bootId = options.bootId ?? process.env["DAVIT_BOOT_ID"];
@@ -138,7 +140,7 @@ export async function runDaemon(config: Config, options: DaemonOptions): Promise
   return { ...daemon, reload: (read) => live.reload(read, log) };
 }
 
-/** The gRPC server of both CRI services, which counts and logs its calls. */
+/** The gRPC server of both CRI services, which counts and logs its calls, and its methods by their paths. */
 function serverOf(
   { server }: Config,
   parts: {
@@ -147,22 +149,23 @@ function serverOf(
     readonly cri: StartupGate<CriContext>;
     readonly calls: Calls;
     readonly callLog: CallLog;
-    readonly tracing: Tracing | undefined;
     readonly idle: IdleMaintenance;
     readonly log: Logger;
   },
-): GrpcServer {
-  const { version, tuning, cri, calls, callLog, tracing, idle, log } = parts;
-  const methods = criMethods({
-    version,
-    context: () => cri.value,
-    soon: () => cri.settled,
-    note: (call, fields) => {
-      callLog.note(call, fields);
-    },
-  });
-  return new GrpcServer({
-    methods: tracing?.wrap(methods) ?? methods,
+): { readonly server: GrpcServer; readonly methods: Map<string, Method> } {
+  const { version, tuning, cri, calls, callLog, idle, log } = parts;
+  const methods = new Map(
+    criMethods({
+      version,
+      context: () => cri.value,
+      soon: () => cri.settled,
+      note: (call, fields) => {
+        callLog.note(call, fields);
+      },
+    }),
+  );
+  const grpc = new GrpcServer({
+    methods,
     maxMessageBytes: server.maxMessageBytes,
     callBudgetMs: tuning.callBudgetMs,
     toStatus,
@@ -178,6 +181,7 @@ function serverOf(
       };
     },
   });
+  return { server: grpc, methods };
 }
 
 /** Undefined when tracing is off: then its code is not loaded. */
