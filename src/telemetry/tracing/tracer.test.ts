@@ -22,6 +22,7 @@ const callOf = (metadata: Metadata, signal = new AbortController().signal): Call
   id: 1,
   signal,
   startedAt: Date.now(),
+  sendHeaders: () => undefined,
   metadata: (name) => metadata[name],
 });
 
