@@ -88,10 +88,7 @@ export async function build(config: Config, options: BuildOptions): Promise<Buil
   const selinux = config.runtime.selinux ? Selinux.open() : undefined;
   const namespaces = undo.use(new NamespaceWatch());
   const store = new SandboxStore(records.sandboxes);
-  // The cgroup of a sandbox whose record cannot be read is unknown.
-  const isAlone = (sandbox: Sandbox): boolean =>
-    isAloneInCgroup(sandbox, store.all()) &&
-    !records.setAside().some(({ kind }) => kind === "sandbox");
+  const isAlone = aloneCheck(store, records);
   const parts = { state: config.state, cgroups: layout, namespaces, isAlone, clock, log };
   const networks = undo.use(await Networks.open(config, { bootId, log }));
   const withShims = mayHaveShims(config, database);
@@ -163,6 +160,13 @@ export async function build(config: Config, options: BuildOptions): Promise<Buil
       recoverAll({ sandboxes, containers, images }, { records, networks }).then(cadvisor.begin),
     [Symbol.asyncDispose]: () => kept.disposeAsync(),
   };
+}
+
+/** Whether a sandbox is alone in its cgroup. The cgroup of one whose record cannot be read is unknown. */
+function aloneCheck(store: SandboxStore, records: WriteBehindRecords): (of: Sandbox) => boolean {
+  return (sandbox) =>
+    isAloneInCgroup(sandbox, store.all()) &&
+    !records.setAside().some(({ kind }) => kind === "sandbox");
 }
 
 /**
