@@ -15,6 +15,7 @@ const readOnlyCommands: ReadonlySet<string> = new Set([
   "wait",
   "inflight",
   "stats",
+  "top",
   "config",
   "doctor",
   "info",
@@ -56,7 +57,6 @@ export const otherTools: Readonly<Record<string, string>> = {
   statsp: 'use "davit stats POD"',
   status: 'use "davit why POD" for the state of a pod, or "davit info" for that of the server',
   stopp: 'use "davit stop POD"',
-  top: 'use "davit stats -w" for resource usage, or "davit exec POD ps" for the processes of a container',
 };
 
 /**

@@ -44,7 +44,9 @@ export const exec: Command = {
   run: async (call) => {
     const streams = call.options.has("interactive") || call.options.has("tty");
     try {
-      return await withServer(call, (server) => (streams ? join(call, server) : run(call, server)));
+      return await withServer(call, (server) =>
+        streams ? execWithStreams(call, server) : run(call, server),
+      );
     } catch (error) {
       if (error instanceof UsageError) throw error;
       const code = exitCodeOf(error);
@@ -59,7 +61,7 @@ export const exec: Command = {
 };
 
 /** Runs the command with streams and without a time limit: --timeout applies to the server's response only. */
-async function join(call: Call, server: Server): Promise<number> {
+export async function execWithStreams(call: Call, server: Server): Promise<number> {
   const [word = "", ...cmd] = call.operands;
   const { openRemoteCommand } = await import("../../client/streaming/index.ts");
   const { joinProcess } = await import("../streams/interactive.ts");

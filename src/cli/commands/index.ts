@@ -25,6 +25,7 @@ import { run } from "./run.ts";
 import { serve } from "./serve.ts";
 import { stats } from "./stats.ts";
 import { stop } from "./stop.ts";
+import { top } from "./top.ts";
 import { version } from "./version.ts";
 import { wait } from "./wait.ts";
 import { why } from "./why.ts";
@@ -51,6 +52,7 @@ export const commands: readonly Command[] = [
   events,
   inflight,
   stats,
+  top,
   serve,
   configDefault,
   configCheck,

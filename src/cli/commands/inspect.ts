@@ -39,7 +39,8 @@ export const inspect: Command = {
   run: (call) => withServer(call, (server) => inspectAll(call, server)),
 };
 
-async function inspectAll(call: Call, server: Server): Promise<number> {
+/** Prints the statuses of the objects that the call names. */
+export async function inspectAll(call: Call, server: Server): Promise<number> {
   const objects = new Objects(server);
   const allowedKinds = kinds.filter((kind) => (call.options.text("type") ?? kind) === kind);
   const found: Found[] = [];

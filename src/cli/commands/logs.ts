@@ -36,10 +36,11 @@ export const logs: Command = {
     { line: "davit logs --since 10m -t web/nginx 2>errors.txt", does: "Write stderr to a file" },
   ],
   client: true,
-  run: (call) => withServer(call, (server) => print(call, server)),
+  run: (call) => withServer(call, (server) => printContainerLog(call, server)),
 };
 
-async function print(call: Call, server: Server): Promise<number> {
+/** Prints the log of the container that the call names, until its end or until the signal is aborted. */
+export async function printContainerLog(call: Call, server: Server): Promise<number> {
   const [word = ""] = call.operands;
   const tail = call.options.count("tail");
   const sinceMs = readSince(call);

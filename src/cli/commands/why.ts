@@ -43,7 +43,8 @@ export const why: Command = {
   run: (call) => withServer(call, (server) => explain(call, server)),
 };
 
-async function explain(call: Call, server: Server): Promise<number> {
+/** Prints the state and the history of the object that the call names. */
+export async function explain(call: Call, server: Server): Promise<number> {
   const [word = ""] = call.operands;
   const objects = new Objects(server);
   const { terminal } = call;

@@ -12,7 +12,7 @@ const defaultGraceSeconds = 10;
 const answerMs = 60_000;
 
 /** The grace period of a container: `requested`, else that of its manifest. */
-function graceSeconds(
+export function graceSeconds(
   annotations: Readonly<Record<string, string>>,
   requested: number | undefined,
 ): number {

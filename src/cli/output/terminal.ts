@@ -7,6 +7,7 @@ export interface Style {
   readonly red: (text: string) => string;
   readonly green: (text: string) => string;
   readonly yellow: (text: string) => string;
+  readonly inverse: (text: string) => string;
 }
 
 /** The stdout and stderr of a command. */
@@ -69,5 +70,6 @@ function createStyle(colored: boolean): Style {
     red: paint("red"),
     green: paint("green"),
     yellow: paint("yellow"),
+    inverse: paint("inverse"),
   };
 }

@@ -22,7 +22,7 @@ const run: PastOperation = {
 };
 
 const plain = (text: string): string => text;
-const style = { bold: plain, dim: plain, red: plain, green: plain, yellow: plain };
+const style = { bold: plain, dim: plain, red: plain, green: plain, yellow: plain, inverse: plain };
 
 test("phasesOf() computes the time of each stage and plugin", () => {
   assert.deepEqual(phasesOf(run), [
