@@ -23,8 +23,8 @@ export const top: Command = {
     "progress. The table has pods and their containers. Keys: Up, Down and Space select and unfold a pod;\n" +
     "Enter follows a log, s opens a shell, w explains (davit why), i inspects, x stops after a question; / filters,\n" +
     "o changes the order, t adds the network, f and p show failures and operations in progress; ? lists all\n" +
-    "keys, and q quits. A narrow terminal drops columns in this order: network, last minute, limit, restarts,\n" +
-    "containers, memory, CPU. If the output is not a terminal, it is printed once, as with --once.",
+    "keys, and q quits. A narrow terminal drops columns in this order: last minute, limit, restarts, containers,\n" +
+    "network, memory, CPU. If the output is not a terminal, it is printed once, as with --once.",
   operands: [{ name: "POD", many: true, optional: true, complete: "pod" }],
   options: {
     ...outputOption,

@@ -91,6 +91,8 @@ function forwardStdin(sink: Writable, terminal: boolean, onDetach: () => void): 
   const onEnd = (): void => void sink.end();
   if (isRaw) stdin.setRawMode(true);
   stdin.on("data", onData).on("end", onEnd).on("error", onEnd);
+  // A listener alone does not end an earlier pause.
+  stdin.resume();
   sink.on("drain", onDrain);
   return () => {
     stdin.off("data", onData).off("end", onEnd).off("error", onEnd);

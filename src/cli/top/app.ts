@@ -40,8 +40,8 @@ export interface TopOptions {
 /** The shortest time between two frames of a log. */
 const frameMs = 50;
 
-/** How soon a server that does not answer is asked again. */
-const retryMs = 1_000;
+/** How soon the second sample is taken, and how soon a server that does not answer is asked again. */
+const soonMs = 1_000;
 
 /** The screen of `davit top`: samples, keys and the terminal. */
 export class TopScreen {
@@ -89,12 +89,11 @@ export class TopScreen {
     await this.#takeSample();
     using session = new TerminalSession({
       onKey: (key) => this.#onKey(key),
-      onRedraw: () => this.#draw(),
+      onRedraw: () => this.#update(),
       onHangup: () => this.#ended.resolve(exitCode.interrupted),
     });
     this.#session = session;
     session.enter();
-    this.#update();
     const polling = this.#poll();
     polling.catch((error: unknown) => this.#ended.reject(error));
     try {
@@ -108,8 +107,10 @@ export class TopScreen {
 
   async #poll(): Promise<void> {
     const { signal } = this.#end;
-    for (;;) {
-      const ms = this.#banner === undefined ? this.#options.intervalMs : retryMs;
+    for (let isFirst = true; ; isFirst = false) {
+      // The second sample comes sooner: without it there is no CPU usage.
+      const isSoon = isFirst || this.#banner !== undefined;
+      const ms = isSoon ? Math.min(soonMs, this.#options.intervalMs) : this.#options.intervalMs;
       this.#wake = new AbortController();
       const wake = AbortSignal.any([signal, this.#wake.signal]);
       await sleep(ms, undefined, { signal: wake }).catch(() => undefined);

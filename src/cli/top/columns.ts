@@ -81,15 +81,14 @@ const order: readonly ColumnName[] = [
 ];
 
 /** The columns that a narrow terminal does not show, in the order in which they are dropped. */
-export const dropOrder: readonly ColumnName[] = [
-  "tx",
-  "rx",
-  "history",
-  "limit",
-  "restarts",
-  "containers",
-  "memory",
-  "cpu",
+export const dropOrder: readonly (readonly ColumnName[])[] = [
+  ["history"],
+  ["limit"],
+  ["restarts"],
+  ["containers"],
+  ["rx", "tx"],
+  ["memory"],
+  ["cpu"],
 ];
 
 const gap = 2;
@@ -127,9 +126,9 @@ export function layoutFor(
     return options.width - markCells - fixed - state - gap;
   };
   const least = Math.min(leastName, longest);
-  for (const name of dropOrder) {
+  for (const names of dropOrder) {
     if (left() >= least) break;
-    shown.delete(name);
+    for (const name of names) shown.delete(name);
   }
   return {
     columns: order.filter((name) => shown.has(name)).map((name) => columns[name]),

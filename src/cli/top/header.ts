@@ -84,9 +84,9 @@ function activityLine({ inflight, failures, pulls }: Activity, drawing: Drawing)
   const [pull] = pulls;
   const recent = recentFailures(failures, nowMs);
   const parts = [
+    recent === 0 ? "failures in 10 min: 0" : style.red(`failures in 10 min: ${recent}`),
     `in flight ${inflight.length}${longest === undefined ? "" : `: ${inflightText(longest)}`}`,
     `pulls ${pulls.size}${pull === undefined ? "" : `: ${pullText(pull)}`}`,
-    recent === 0 ? "failures in 10 min: 0" : style.red(`failures in 10 min: ${recent}`),
   ];
   return parts.join(` ${symbols.separator} `);
 }

@@ -14,6 +14,8 @@ import {
 export interface TopState {
   /** The id of the selected row. */
   readonly selected: string | undefined;
+  /** Whether the user has selected the row. Until then it is the first one, whatever the order becomes. */
+  readonly isChosen: boolean;
   /** The first row on the screen. */
   readonly top: number;
   /** The pods whose containers are shown. */
@@ -35,6 +37,7 @@ export type Mode =
 /** The state at the start. */
 export const initialState: TopState = {
   selected: undefined,
+  isChosen: false,
   top: 0,
   open: new Set(),
   sort: "cpu",
@@ -96,7 +99,7 @@ export function flatten(pods: readonly PodRow[], open: ReadonlySet<string>): rea
  */
 export function settle(state: TopState, { rows, height }: Shown, before: readonly Row[]): TopState {
   const indexOf = (id: string | undefined): number => rows.findIndex((row) => row.id === id);
-  let at = indexOf(state.selected);
+  let at = state.isChosen ? indexOf(state.selected) : 0;
   if (at < 0) {
     const place = before.findIndex(({ id }) => id === state.selected);
     const pod = indexOf(before[place]?.podId);
@@ -179,7 +182,7 @@ function pressInTable(state: TopState, key: Key, shown: Shown): Step {
   if (move !== undefined) {
     const last = shown.rows.length - 1;
     const to = Math.max(0, Math.min(last, move(at, shown.height, last)));
-    return { state: { ...state, selected: shown.rows[to]?.id } };
+    return { state: { ...state, isChosen: true, selected: shown.rows[to]?.id } };
   }
   const sort = sortLetters[word];
   if (sort !== undefined) return { state: { ...state, sort } };
@@ -187,7 +190,9 @@ function pressInTable(state: TopState, key: Key, shown: Shown): Step {
   if (setting !== undefined) return { state: setting };
   const general = generalActions[word];
   if (general !== undefined) return { state, action: { do: general } };
-  return row === undefined ? { state } : pressOnRow(state, word, row, shown.rows);
+  return row === undefined
+    ? { state }
+    : pressOnRow({ ...state, isChosen: true }, word, row, shown.rows);
 }
 
 const generalActions: Readonly<Record<string, GeneralAction>> = {

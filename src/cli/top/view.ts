@@ -20,8 +20,19 @@ export interface Scene {
   readonly message: Message | undefined;
 }
 
-const hints =
-  "Enter logs  s shell  w why  i inspect  x stop  Space unfold  / filter  o sort  ? help  q quit";
+/** The most important keys. A narrow terminal shows the first ones. */
+const hints = [
+  "Enter logs",
+  "s shell",
+  "w why",
+  "i inspect",
+  "x stop",
+  "? help",
+  "q quit",
+  "/ filter",
+  "Space unfold",
+  "o sort",
+];
 
 /** The number of rows of the table that fit, at least one. */
 export function tableHeight(scene: Scene, size: Size, drawing: Drawing): number {
@@ -79,8 +90,12 @@ function bottomLine({ state, rows, sample, message }: Scene, size: Size, drawing
     ...(state.filter === "" ? [] : [`filter ${cellText(state.filter)}`]),
     ...(pods === sample.pods.length ? [] : [`${pods} of ${sample.pods.length} pods`]),
   ].join(` ${symbols.separator} `);
-  const room = size.columns - cellWidth(facts) - 2;
-  return room < 20
-    ? style.dim(facts)
-    : `${style.dim(cutLine(hints, room).padEnd(room))}  ${style.dim(facts)}`;
+  const width = size.columns - cellWidth(facts) - 2;
+  let keys = "";
+  for (const hint of hints) {
+    const longer = keys === "" ? hint : `${keys}  ${hint}`;
+    if (longer.length > width) break;
+    keys = longer;
+  }
+  return style.dim(keys === "" ? facts : `${keys.padEnd(width)}  ${facts}`);
 }
