@@ -79,6 +79,36 @@ describe("davit top", () => {
     await quit();
   });
 
+  test("prints one frame where there is no terminal, and as JSON", async () => {
+    const text = await davit.done("top", "-n", "0.5", "web");
+    assert.match(
+      text,
+      /^davit \S+ on \S+ [^]*\n\nNAME +CONTAINERS +CPU +MEMORY +LIMIT +RESTARTS +STATE\n/,
+    );
+    assert.match(
+      text,
+      /\ndefault\/web +1\/1 .*\ndefault\/web\/main +\S+ +\S+B +67\.1MB +0 +running \d+ \w+\n$/,
+    );
+    const { node: header, pods } = JSON.parse(
+      await davit.done("top", "-n", "0.5", "-o", "json"),
+    ) as {
+      node: { networkReady: boolean };
+      pods: { name: string; containers: { state: string; memoryLimitBytes: number | null }[] }[];
+    };
+    assert.equal(header.networkReady, true);
+    assert.deepEqual(
+      pods.map(({ name, containers }) => [name, containers[0]?.state]),
+      [
+        ["default/db", "running"],
+        ["default/job", "exited (3)"],
+        ["default/web", "running"],
+      ],
+    );
+    const wrong = await davit.run("top", "nothing");
+    assert.deepEqual([wrong.code, wrong.out], [3, ""]);
+    assert.equal((await davit.run("top", "-n", "0.1")).code, 2);
+  });
+
   test("filters, sorts and selects", async () => {
     await start();
     screen.press("/", "d", "b");
