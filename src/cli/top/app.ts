@@ -1,5 +1,4 @@
 import process from "node:process";
-import { setTimeout as sleep } from "node:timers/promises";
 import { kindOf, messageOf } from "../../base/errors.ts";
 import type { Call } from "../command-line/command.ts";
 import { exitCode } from "../command-line/exit-code.ts";
@@ -72,7 +71,7 @@ export class TopScreen {
   #isLeaving = false;
   #drawTimer: NodeJS.Timeout | undefined;
   /** Ends the pause before the next sample. */
-  #wake = new AbortController();
+  #wake: () => void = () => undefined;
 
   constructor(call: Call, server: Server, options: TopOptions) {
     this.#call = call;
@@ -101,6 +100,7 @@ export class TopScreen {
     } finally {
       clearTimeout(this.#drawTimer);
       this.#end.abort();
+      this.#wake();
       await polling.catch(() => undefined);
     }
   }
@@ -111,9 +111,7 @@ export class TopScreen {
       // The second sample comes sooner: without it there is no CPU usage.
       const isSoon = isFirst || this.#banner !== undefined;
       const ms = isSoon ? Math.min(soonMs, this.#options.intervalMs) : this.#options.intervalMs;
-      this.#wake = new AbortController();
-      const wake = AbortSignal.any([signal, this.#wake.signal]);
-      await sleep(ms, undefined, { signal: wake }).catch(() => undefined);
+      await this.#pause(ms);
       if (signal.aborted) return;
       try {
         await this.#takeSample();
@@ -125,8 +123,12 @@ export class TopScreen {
     }
   }
 
-  #pollNow(): void {
-    this.#wake.abort();
+  async #pause(ms: number): Promise<void> {
+    const { promise, resolve } = Promise.withResolvers<undefined>();
+    this.#wake = () => resolve(undefined);
+    const timer = setTimeout(this.#wake, ms);
+    await promise;
+    clearTimeout(timer);
   }
 
   async #takeSample(): Promise<void> {
@@ -270,7 +272,7 @@ export class TopScreen {
     }
   }
 
-  /** Leaving at once would cancel the stop of an object, so that is said first. */
+  /** Leaving at once would cancel the stop of an object: the first q only reports that. */
   #quit(): void {
     const [object] = this.#stopping;
     if (object === undefined || this.#isLeaving) {
@@ -367,7 +369,7 @@ export class TopScreen {
       this.#message = { text: messageOf(error), tone: "red" };
     }
     this.#stopping.delete(row.path);
-    this.#pollNow();
+    this.#wake();
   }
 }
 

@@ -9,7 +9,7 @@ import { explain } from "../commands/why.ts";
 import { GracePeriodLines } from "../lifecycle/grace.ts";
 import { graceSeconds, stopContainer, stopPod } from "../lifecycle/stop.ts";
 import type { Server } from "../server/session.ts";
-import { plainLine, styledLine } from "./pager.ts";
+import { longestLine, plainLine, styledLine } from "./pager.ts";
 import type { ContainerRow, Row } from "./rows.ts";
 
 /** The number of lines of a log before those that are followed. */
@@ -38,7 +38,8 @@ function captured(
     let rest = "";
     const read = (text: string): void => {
       const lines = `${rest}${text}`.split("\n");
-      rest = lines.pop() ?? "";
+      // A container may never end its line.
+      rest = (lines.pop() ?? "").slice(0, longestLine);
       if (lines.length > 0) onLines(lines.map(options.plain ? plainLine : styledLine));
     };
     return Object.assign(

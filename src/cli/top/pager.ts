@@ -12,7 +12,7 @@ export interface Pager {
 
 /** The largest number of lines that is kept, and the largest length of a line. */
 export const mostLines = 5_000;
-const longestLine = 4_096;
+export const longestLine = 4_096;
 
 /** Text of a container or a server as a line of a pager: without escape sequences and control characters. */
 export function plainLine(text: string): string {

@@ -33,6 +33,7 @@ export class TerminalSession implements Disposable {
   readonly #events: SessionEvents;
   readonly #keys = new KeyParser();
   #active = false;
+  #disposed = false;
   #shown: readonly string[] = [];
   #timer: NodeJS.Timeout | undefined;
 
@@ -60,9 +61,9 @@ export class TerminalSession implements Disposable {
     return { columns: process.stdout.columns || 80, rows: process.stdout.rows || 24 };
   }
 
-  /** Takes the terminal, and asks for a frame. */
+  /** Takes the terminal, and asks for a frame. Does nothing once the session is disposed. */
   enter(): void {
-    if (this.#active) return;
+    if (this.#active || this.#disposed) return;
     this.#active = true;
     process.stdin.setRawMode(true);
     process.stdin.on("data", this.#onData).resume();
@@ -87,13 +88,14 @@ export class TerminalSession implements Disposable {
 
   /** Stops the process as Ctrl-Z does, and takes the terminal again when it continues. */
   suspend(): void {
+    const wasActive = this.#active;
     this.leave();
     // The default action stops the process before kill() returns. In an orphaned process group, where no shell could
     // continue it, the kernel ignores the signal (signal(7), POSIX 11.1.4), and this function just continues.
     process.off("SIGTSTP", this.#onStop);
     process.kill(process.pid, "SIGTSTP");
     process.on("SIGTSTP", this.#onStop);
-    this.enter();
+    if (wasActive) this.enter();
   }
 
   /** Draws the whole screen again. */
@@ -113,6 +115,7 @@ export class TerminalSession implements Disposable {
 
   [Symbol.dispose](): void {
     this.leave();
+    this.#disposed = true;
     process.off("exit", this.#onExit).off("SIGTSTP", this.#onStop).off("SIGCONT", this.#onContinue);
     process.stdout.off("resize", this.#onResize);
     process.stdin.off("end", this.#onEnd).off("error", this.#onEnd);
