@@ -25,8 +25,12 @@ describe("Semaphore", () => {
   test("a permit that is released twice counts once", async () => {
     const semaphore = new Semaphore(1);
     const held = await semaphore.acquire();
+    const next = semaphore.acquire();
+    assert.equal(semaphore.waiting, 1);
     held[Symbol.dispose]();
     held[Symbol.dispose]();
+    (await next)[Symbol.dispose]();
+    assert.equal(semaphore.waiting, 0);
     using _one = await semaphore.acquire();
     await assert.rejects(soon(semaphore), /waits/);
   });

@@ -8,6 +8,11 @@ export class Semaphore {
     this.#free = permits;
   }
 
+  /** The number of callers that wait for a permit. */
+  get waiting(): number {
+    return this.#waiting.length;
+  }
+
   /** Waits for a permit; disposing of the result releases it. Rejects with the signal's reason when it is aborted. */
   async acquire(signal?: AbortSignal): Promise<Disposable> {
     signal?.throwIfAborted();

@@ -18,6 +18,7 @@ export interface Config {
   readonly streaming: StreamingConfig;
   readonly cadvisor: CadvisorConfig;
   readonly tracing: TracingConfig;
+  readonly metrics: MetricsConfig;
   readonly tuning: TuningConfig;
 }
 
@@ -59,6 +60,12 @@ export interface CniConfig {
 /** `[cadvisor]`: the socket where kubelet's cAdvisor asks containerd for the names of pods. */
 export interface CadvisorConfig {
   readonly serve: "auto" | "always" | "never";
+  readonly listen: string;
+}
+
+/** `[metrics]`: the endpoint for Prometheus. */
+export interface MetricsConfig {
+  /** HOST:PORT, or the path of a unix socket: see parseListenAddress(). Empty for none. */
   readonly listen: string;
 }
 

@@ -33,6 +33,7 @@ test("defaultConfig() returns the documented defaults", () => {
     serve: "auto",
     listen: "/run/containerd/containerd.sock",
   });
+  assert.deepEqual(config.metrics, { listen: "" });
   assert.deepEqual(config.images, {
     registryConfigPath: "/etc/davit/certs.d",
     pinned: [],
@@ -327,4 +328,48 @@ test("server.group must be an existing group, or a gid", () => {
     const [finding = ""] = findings(`[server]\ngroup = ${bad}\n`);
     assert.match(finding, /^2: "server\.group" is .*: must be a group name, a gid, or ""/, bad);
   }
+});
+
+test("metrics.listen must be a TCP address or the path of a socket", () => {
+  const listen = (value: string): readonly string[] =>
+    findings(`[metrics]\nlisten = ${JSON.stringify(value)}\n`);
+  for (const good of [
+    "",
+    "127.0.0.1:9090",
+    "0.0.0.0:1",
+    "[::1]:65535",
+    "localhost:9090",
+    "/run/davit/metrics.sock",
+    "unix:///run/davit/metrics.sock",
+  ]) {
+    assert.deepEqual(listen(good), [], good);
+  }
+  for (const bad of [
+    "9090",
+    ":9090",
+    "127.0.0.1",
+    "127.0.0.1:0",
+    "127.0.0.1:65536",
+    "127.0.0.1:0x50",
+    "::1:9090",
+    "[127.0.0.1]:9090",
+    "metrics.example:9090",
+    "http://127.0.0.1:9090",
+    "run/metrics.sock",
+    "unix://run/metrics.sock",
+    "/run/../metrics.sock",
+    "/run/",
+    `/${"x".repeat(107)}`,
+  ]) {
+    const [finding = ""] = listen(bad);
+    assert.match(
+      finding,
+      /^2: "metrics\.listen" is ".*": must be "HOST:PORT" with an IP addr/,
+      bad,
+    );
+  }
+  const same = 'server.listen = "/run/x.sock"\nmetrics.listen = "unix:///run/x.sock"\n';
+  assert.deepEqual(findings(same), [
+    '2: "metrics.listen" is "unix:///run/x.sock": must be a different socket from server.listen',
+  ]);
 });

@@ -6,6 +6,7 @@ import type {
   StreamingConfig,
 } from "./config.ts";
 import { gidOf } from "./group.ts";
+import { parseListenAddress } from "./listen-address.ts";
 import { nearest } from "../base/nearest.ts";
 import { builtInHandlers, handlerSection, type HandlerTable } from "./schema.ts";
 import { sections, tomlKey, topLevel } from "./schema.ts";
@@ -46,6 +47,7 @@ export function readConfig(raw: Table, findings: Finding[]): Config {
     streaming: readWhole(sections.streaming.settings, table("streaming"), "streaming", findings),
     cadvisor: readWhole(sections.cadvisor.settings, table("cadvisor"), "cadvisor", findings),
     tracing: readWhole(sections.tracing.settings, table("tracing"), "tracing", findings),
+    metrics: readWhole(sections.metrics.settings, table("metrics"), "metrics", findings),
     tuning: readWhole(sections.tuning.settings, table("tuning"), "tuning", findings),
   };
 }
@@ -59,6 +61,7 @@ export function checkCombinations(config: Config, findings: Finding[]): void {
     });
   }
   checkGroup(config.server, findings);
+  checkMetricsSocket(config, findings);
   checkDefaultHandler(config.runtime, findings);
   checkCertificate(config.streaming, findings);
   rejectWithoutEffect(config.runtime, findings);
@@ -68,6 +71,14 @@ function checkGroup({ group }: ServerConfig, findings: Finding[]): void {
   if (group === "" || gidOf(group) !== undefined) return;
   const key = "server.group";
   findings.push({ key, message: invalidValue(key, group, "a group of /etc/group, or a gid") });
+}
+
+function checkMetricsSocket({ server, metrics }: Config, findings: Finding[]): void {
+  const address = parseListenAddress(metrics.listen);
+  if (address === undefined || !("path" in address) || address.path !== server.listen) return;
+  const key = "metrics.listen";
+  const message = invalidValue(key, metrics.listen, "a different socket from server.listen");
+  findings.push({ key, message });
 }
 
 /** Rejects a setting that has no effect without another one. */
@@ -213,7 +224,9 @@ function similarKey(key: string, at: string, known: readonly string[]): string |
   const name = key.slice(at === "" ? 0 : at.length + 1);
   const sibling = nearest(name, known);
   if (sibling !== undefined) return join(at, sibling);
-  const byName = new Map(allKeys().map((other) => [other.slice(other.indexOf(".") + 1), other]));
+  // Of several tables with such a key, the first one.
+  const all = allKeys().toReversed();
+  const byName = new Map(all.map((other) => [other.slice(other.indexOf(".") + 1), other]));
   const similar = nearest(name, byName.keys());
   return similar === undefined ? nearest(key, byName.values()) : byName.get(similar);
 }

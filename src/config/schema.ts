@@ -10,6 +10,7 @@ import type {
   HandlerConfig,
   ImagesConfig,
   LogConfig,
+  MetricsConfig,
   RuntimeConfig,
   ServerConfig,
   StreamingConfig,
@@ -27,6 +28,7 @@ import {
   httpUrl,
   integer,
   ipAddress,
+  listenAddress,
   optionalPath,
   optionalProgram,
   options,
@@ -344,6 +346,13 @@ const tracing: Section<TracingConfig> = {
   }),
 };
 
+const metrics: Section<MetricsConfig> = {
+  listen: listenAddress({
+    default: "",
+    doc: 'Where Prometheus reads metrics, at /metrics: "127.0.0.1:9090", or the path of a unix socket. Whoever can connect can read them. Empty serves none. See docs/metrics.md.',
+  }),
+};
+
 const tuning: Section<TuningConfig> = {
   enable: flag({
     default: true,
@@ -368,6 +377,7 @@ export const sections = {
     doc: "Traces of calls for an OpenTelemetry collector.",
     settings: tracing,
   },
+  metrics: { doc: "The metrics of the daemon, for Prometheus.", settings: metrics },
   tuning: { doc: "Measures that only make davit faster or smaller.", settings: tuning },
 } as const;
 

@@ -2,6 +2,7 @@ import { posix } from "node:path";
 import { ipVersion } from "../base/ip-address.ts";
 import type { Options, OptionValue } from "./config.ts";
 import { gidPattern, maxGid } from "./group.ts";
+import { parseListenAddress } from "./listen-address.ts";
 
 /** The result of reading a value: the value, or a description of the allowed values. */
 export type Reading<T> = { readonly value: T } | { readonly allowed: string };
@@ -46,10 +47,19 @@ export function optionalPath(about: About<string>): Setting<string> {
 /** The absolute path of a unix socket, short enough for the kernel. */
 export function socketPath(about: About<string>): Setting<string> {
   const allowed = `${ABSOLUTE}, of at most ${SOCKET_PATH_BYTES} bytes and without "unix://"`;
-  const fits = (path: string): boolean => Buffer.byteLength(path) <= SOCKET_PATH_BYTES;
+  return { ...about, read: (raw) => (isSocketPath(raw) ? { value: raw } : { allowed }) };
+}
+
+/** Where a server listens, as parseListenAddress() reads it, or "" for nowhere. */
+export function listenAddress(about: About<string>): Setting<string> {
+  const allowed = `"HOST:PORT" with an IP address or localhost, such as "127.0.0.1:9090" or "[::1]:9090", or a socket as /PATH or unix:///PATH of at most ${SOCKET_PATH_BYTES} bytes, or "" for none`;
+  const isAddress = (raw: unknown): raw is string => {
+    const address = typeof raw === "string" ? parseListenAddress(raw) : undefined;
+    return address !== undefined && (!("path" in address) || isSocketPath(address.path));
+  };
   return {
     ...about,
-    read: (raw) => (isAbsolute(raw) && fits(raw) ? { value: raw } : { allowed }),
+    read: (raw) => (raw === "" || isAddress(raw) ? { value: raw } : { allowed }),
   };
 }
 
@@ -247,6 +257,10 @@ function isAbsolute(raw: unknown): raw is string {
     !raw.includes("\0") &&
     posix.normalize(raw) === raw
   );
+}
+
+function isSocketPath(raw: unknown): raw is string {
+  return isAbsolute(raw) && Buffer.byteLength(raw) <= SOCKET_PATH_BYTES;
 }
 
 function isProgram(raw: unknown): raw is string {

@@ -149,9 +149,11 @@ test("StreamingServer ends running streams when it is closed", async () => {
   const url = opened.server.exec({ ...echo, command: ["sleep"] }, all);
   const command = await openRemoteCommand(url, all);
   const end = assert.rejects(command.end, { kind: "unavailable" });
+  assert.deepEqual(opened.server.sessions, { exec: 1, attach: 0, portforward: 0 });
   await opened[Symbol.asyncDispose]();
   await end;
   assert.equal(opened.targets.aborted.length, 1);
+  assert.deepEqual(opened.server.sessions, { exec: 0, attach: 0, portforward: 0 });
 });
 
 test("StreamingServer closes an idle connection, and aborts what it carried", async () => {

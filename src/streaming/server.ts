@@ -69,6 +69,7 @@ export class StreamingServer implements StreamUrls, AsyncDisposable {
   readonly #sockets = new Map<string, Socket>();
   readonly #pending: PendingConnections<Socket>;
   readonly #serving = new Set<Promise<void>>();
+  readonly #sessions: Record<Verb, number> = { exec: 0, attach: 0, portforward: 0 };
   #base = "";
 
   /** Starts to listen. Throws when it cannot listen on the address or cannot read a certificate. */
@@ -113,6 +114,11 @@ export class StreamingServer implements StreamUrls, AsyncDisposable {
   /** The base address, such as `http://127.0.0.1:34567`. */
   get address(): string {
     return this.#base;
+  }
+
+  /** The number of connections with a token, by the verb of its request. */
+  get sessions(): Readonly<Record<Verb, number>> {
+    return this.#sessions;
   }
 
   exec(request: ExecRequest, choice: StreamChoice): string {
@@ -194,6 +200,7 @@ export class StreamingServer implements StreamUrls, AsyncDisposable {
     }
     const socket = this.#sockets.get(keyOf(upgrade.request.socket));
     if (socket !== undefined) this.#pending.remove(socket);
+    this.#sessions[streamRequest.verb]++;
     const serving = this.#serve(upgrade, streamRequest).catch((error: unknown) => {
       const { log } = this.#options;
       log.debug("stream ended", {
@@ -204,7 +211,10 @@ export class StreamingServer implements StreamUrls, AsyncDisposable {
       upgrade.transport.destroy();
     });
     this.#serving.add(serving);
-    void serving.then(() => this.#serving.delete(serving));
+    void serving.then(() => {
+      this.#serving.delete(serving);
+      this.#sessions[streamRequest.verb]--;
+    });
   }
 
   /** The protocols are loaded with the first connection, so that the daemon starts faster. */

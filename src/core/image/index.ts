@@ -7,7 +7,9 @@ export type {
   Descriptor,
   ImageFetcher,
   ImageSource,
+  PullObserver,
   RegistryAuth,
   ResolvedImage,
 } from "./source.ts";
+export { noPullObserver } from "./source.ts";
 export { ImageStore } from "./store.ts";

@@ -51,6 +51,17 @@ export interface ImageFetcher {
   hasBlob(descriptor: Descriptor, signal: AbortSignal): Promise<boolean>;
 }
 
+/** Observes what pulls do. Its functions must not throw. */
+export interface PullObserver {
+  /** Bytes of a layer have arrived. */
+  readonly received: (registry: string, bytes: number) => void;
+  /** A pull has fetched a layer, or uses one that is present. */
+  readonly layer: (registry: string, source: "fetched" | "reused") => void;
+}
+
+/** Ignores everything. */
+export const noPullObserver: PullObserver = { received: () => undefined, layer: () => undefined };
+
 /** Finds images by name. */
 export interface ImageSource {
   /**

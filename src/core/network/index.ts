@@ -6,6 +6,8 @@ export type {
   NetworkRequest,
   NetworkStatus,
   PluginListeners,
+  PluginObserver,
+  PluginRun,
   PodNetwork,
   PortForwarding,
   ValidAttachment,

@@ -87,6 +87,17 @@ export interface PluginListeners {
   readonly onPluginDone?: (plugin: string) => Promise<void>;
 }
 
+/** A run of a network plugin that has ended. */
+export interface PluginRun {
+  readonly plugin: string;
+  readonly command: "ADD" | "DEL" | "STATUS" | "GC";
+  readonly tookMs: number;
+  readonly failed: boolean;
+}
+
+/** Observes each run of a plugin at its end. Must not throw. */
+export type PluginObserver = (run: PluginRun) => void;
+
 /** The pod network of this node. */
 export interface PodNetwork {
   /**

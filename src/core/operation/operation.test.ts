@@ -317,3 +317,19 @@ test("failedAt is the stage before the undo", async () => {
   assert.deepEqual([stage, detail, stages.length], ["add-network", "bridge", 1]);
   assert.equal(failed?.marks.length, 2);
 });
+
+test("failure has the stage and the kind of a failed operation, not a stage of its undo", async () => {
+  const { operations } = begin();
+  const failures: unknown[] = [];
+  operations.observe({ ended: ({ failure }) => failures.push(failure) });
+  const options = { subject: "pod-b", timeoutMs: 1_000, log: silentLogger } as const;
+  const failing = operations.run({ ...options, name: "run-pod-sandbox" }, async (operation) => {
+    await operation.enter("add-network");
+    assert.equal(operation.failure, undefined);
+    await operation.undoing("prepare-cgroup");
+    throw new RuntimeError("unavailable", "no network");
+  });
+  await assert.rejects(failing);
+  await operations.run({ ...options, name: "stop-pod-sandbox" }, () => Promise.resolve());
+  assert.deepEqual(failures, [{ stage: "add-network", kind: "unavailable" }, undefined]);
+});

@@ -1,4 +1,4 @@
-import { kindOf, RuntimeError, wrap } from "../../base/errors.ts";
+import { type ErrorKind, kindOf, RuntimeError, wrap } from "../../base/errors.ts";
 import type { Logger } from "../../base/logger.ts";
 import { type Clock, maxTimerMs } from "../../base/time.ts";
 import { OperationHistory, type PastOperation, type StageMark } from "./history.ts";
@@ -85,7 +85,7 @@ export class RunningOperation implements Operation {
   readonly #startedMs: number;
   /** The last workOn(), until the next stage begins. */
   #workingOn: StageMark | undefined;
-  #error: string | undefined;
+  #error: RuntimeError | undefined;
   readonly #onEnd: (operation: RunningOperation) => void;
   /** The view when it was aborted or its undo began. Errors name this stage, not one of the undo. */
   #failedAt: OperationView | undefined;
@@ -213,8 +213,14 @@ export class RunningOperation implements Operation {
     const { stage, stageAgeMs } = this.#failedAt;
     const where = `stage ${stage}, ${String(stageAgeMs)} ms`;
     const explained = wrap(`${this.name.replaceAll("-", " ")} "${this.subject}" (${where})`, cause);
-    this.#error = explained.message;
+    this.#error = explained;
     return explained;
+  }
+
+  /** The stage in which it failed, and the kind of its error. Undefined until explain() was called. */
+  get failure(): { readonly stage: string; readonly kind: ErrorKind } | undefined {
+    if (this.#error === undefined) return undefined;
+    return { stage: this.#failedAt?.stage ?? this.stage, kind: this.#error.kind };
   }
 
   /** The finished operation, as the history keeps it. It failed if explain() was called. */
@@ -225,7 +231,7 @@ export class RunningOperation implements Operation {
       startedMs: this.#startedMs,
       tookMs: this.#ageMs(),
       stages: this.marks,
-      ...(this.#error === undefined ? {} : { error: this.#error }),
+      ...(this.#error === undefined ? {} : { error: this.#error.message }),
     };
   }
 

@@ -31,7 +31,7 @@ export {
 } from "./from-request.ts";
 export type { PodCgroup, PodLabels, ProcessIdentity, Sandbox, SandboxNetwork } from "./sandbox.ts";
 export { namespaceModes, sandboxName, usesHostNetwork } from "./sandbox.ts";
-export type { SandboxState } from "./state.ts";
+export type { SandboxState, SandboxStateName } from "./state.ts";
 export { SandboxStore } from "./store.ts";
 export { podSysctls } from "./sysctls.ts";
 export type { IdRange, PodUsers } from "./user-namespace.ts";

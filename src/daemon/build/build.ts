@@ -8,6 +8,7 @@ import { type Clock, systemClock } from "../../base/time.ts";
 import type { Config } from "../../config/config.ts";
 import { withoutSecrets } from "../../config/without-secrets.ts";
 import { logLineBytes } from "../../core/container/index.ts";
+import { noPullObserver } from "../../core/image/index.ts";
 import { type Faults, Operations } from "../../core/operation/index.ts";
 import {
   isAloneInCgroup,
@@ -40,7 +41,9 @@ import { openStreaming } from "./streaming.ts";
 import type { Tuning } from "../tuning/tuning.ts";
 import type { CallView } from "../process/calls.ts";
 import { ConfiguredHandlers } from "../../drivers/handlers/index.ts";
+import { gaugesOf } from "./gauges.ts";
 import { keepHistory } from "./history.ts";
+import type { Measured, Metrics } from "./metrics.ts";
 import { Networks } from "./networks.ts";
 import { recoverAll } from "./recover.ts";
 
@@ -66,6 +69,8 @@ export interface BuildOptions {
   readonly calls: () => readonly CallView[];
   /** The configuration in use; some of its settings can change while the daemon runs. */
   readonly config: () => Config;
+  /** Observes pulls and network plugins; absent without metrics. */
+  readonly metrics?: Pick<Metrics, "pulls" | "pluginRun"> | undefined;
 }
 
 /** A daemon's parts, before it serves. */
@@ -73,6 +78,8 @@ export interface Built extends AsyncDisposable {
   readonly cri: CriContext;
   /** Restores what the last daemon left. */
   recover(): Promise<void>;
+  /** What metrics show of parts that the contexts of `cri` do not have. */
+  readonly gauges: Measured["gauges"];
 }
 
 /** Builds the daemon: the only place that chooses a driver for each interface. */
@@ -90,7 +97,8 @@ export async function build(config: Config, options: BuildOptions): Promise<Buil
   const store = new SandboxStore(records.sandboxes);
   const isAlone = aloneCheck(store, records);
   const parts = { state: config.state, cgroups: layout, namespaces, isAlone, clock, log };
-  const networks = undo.use(await Networks.open(config, { bootId, log }));
+  const onPluginRun = options.metrics?.pluginRun;
+  const networks = undo.use(await Networks.open(config, { bootId, log, onPluginRun }));
   const withShims = mayHaveShims(config, database);
   const opened = await openControllers(withShims, parts, { ...options, config }, undo);
   const { shimParts, shims, controllers, meter } = opened;
@@ -103,7 +111,7 @@ export async function build(config: Config, options: BuildOptions): Promise<Buil
   const ends = undo.use(new AsyncDisposableStack());
   undo.use(engine);
   const shared = { ...engine.parts, operations, locks: new KeyedLock(), clock, log, bootId };
-  const { images, containers } = await buildContainers(
+  const { images, containers, waitingUnpackers } = await buildContainers(
     {
       config,
       tuning: options.tuning,
@@ -111,6 +119,7 @@ export async function build(config: Config, options: BuildOptions): Promise<Buil
       layout,
       handlers,
       selinux,
+      pullObserver: options.metrics?.pulls ?? noPullObserver,
       sandboxes: store,
       controllers,
       shims,
@@ -155,6 +164,7 @@ export async function build(config: Config, options: BuildOptions): Promise<Buil
       }),
       log,
     },
+    gauges: gaugesOf(sandboxes, { networks, records, waitingUnpackers, urls }),
     // Not earlier: what cAdvisor asks for and is not known yet, it never asks for again.
     recover: () =>
       recoverAll({ sandboxes, containers, images }, { records, networks }).then(cadvisor.begin),

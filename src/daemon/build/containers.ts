@@ -1,7 +1,7 @@
 import { RuntimeError } from "../../base/errors.ts";
 import type { Config } from "../../config/config.ts";
 import { ContainerStore, layersOf } from "../../core/container/index.ts";
-import { ImageStore } from "../../core/image/index.ts";
+import { ImageStore, type PullObserver } from "../../core/image/index.ts";
 import type { Sandbox, SandboxController, SandboxStore } from "../../core/sandbox/index.ts";
 import { OciRuntime } from "../../drivers/oci/index.ts";
 import { openOverlay } from "../../drivers/overlay/index.ts";
@@ -42,6 +42,7 @@ interface Parts {
   /** Undefined where no handler has a shim. */
   readonly shims: ShimRuntime | undefined;
   readonly selinux: Selinux | undefined;
+  readonly pullObserver: PullObserver;
   /** Collects the parts that are closed with the daemon. */
   readonly undo: AsyncDisposableStack;
 }
@@ -59,6 +60,13 @@ type Shared = Pick<
   | "bootId"
 >;
 
+interface BuiltContainers {
+  readonly images: ImageContext;
+  readonly containers: ContainerContext;
+  /** The number of unpackers that wait for a turn. */
+  readonly waitingUnpackers: () => number;
+}
+
 function limitsOf(images: Config["images"]): ImageContext["limits"] {
   return {
     layers: images.maxLayers,
@@ -69,10 +77,7 @@ function limitsOf(images: Config["images"]): ImageContext["limits"] {
 }
 
 /** Builds the contexts of images and containers. */
-export async function buildContainers(
-  parts: Parts,
-  shared: Shared,
-): Promise<{ readonly images: ImageContext; readonly containers: ContainerContext }> {
+export async function buildContainers(parts: Parts, shared: Shared): Promise<BuiltContainers> {
   const { config, records, layout, handlers } = parts;
   const { clock, log, tasks, operations } = shared;
   const createMs = config.runtime.createTimeoutSeconds * 1000;
@@ -106,6 +111,7 @@ export async function buildContainers(
     layers,
     pulls: new Pulls(tasks),
     progress: new PullProgress((diffId) => layers.has(diffId)),
+    observer: parts.pullObserver,
     limits: limitsOf(config.images),
     trustPresentLayers: config.images.trustPresentLayers,
     operations,
@@ -146,7 +152,7 @@ export async function buildContainers(
     },
     times: { ...defaultContainerTimes, createMs, startMs: createMs },
   };
-  return { images, containers };
+  return { images, containers, waitingUnpackers: () => layers.waitingUnpackers };
 }
 
 function controllerOf({ controllers }: Parts, sandbox: Sandbox): SandboxController {

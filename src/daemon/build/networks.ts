@@ -1,7 +1,7 @@
 import type { BoundHandler } from "../../core/handler/index.ts";
 import type { Logger } from "../../base/logger.ts";
 import type { Config } from "../../config/config.ts";
-import type { PodNetwork } from "../../core/network/index.ts";
+import type { PluginObserver, PodNetwork } from "../../core/network/index.ts";
 import { CniNetwork } from "../../drivers/cni/index.ts";
 
 /** The pod networks of this daemon: one for each configured directory of network configurations. */
@@ -23,7 +23,11 @@ export class Networks implements AsyncDisposable {
 
   static async open(
     config: Config,
-    deps: { readonly bootId: string; readonly log: Logger },
+    deps: {
+      readonly bootId: string;
+      readonly log: Logger;
+      readonly onPluginRun: PluginObserver | undefined;
+    },
   ): Promise<Networks> {
     const open = (confDir: string): Promise<CniNetwork> =>
       CniNetwork.open({
@@ -50,6 +54,15 @@ export class Networks implements AsyncDisposable {
   /** One for each directory. */
   all(): readonly PodNetwork[] {
     return [...this.#byDirectory.values()];
+  }
+
+  /** The ADDs and DELs that wait for others, in all networks. */
+  waiting(): { readonly add: number; readonly del: number } {
+    const all = [...this.#byDirectory.values()].map(({ waiting }) => waiting);
+    return {
+      add: all.reduce((sum, { add }) => sum + add, 0),
+      del: all.reduce((sum, { del }) => sum + del, 0),
+    };
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

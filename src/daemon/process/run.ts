@@ -14,8 +14,10 @@ import { notifyService } from "../../linux/host/index.ts";
 import { peerOf } from "../../linux/stream/index.ts";
 import type { Method } from "../../wire/grpc/call.ts";
 import { GrpcServer } from "../../wire/grpc/server.ts";
+import type { CallObserver } from "../../wire/grpc/call.ts";
 import { StartupGate } from "./startup-gate.ts";
 import type { Built, ControllerParts } from "../build/build.ts";
+import type { Metrics, MetricsOptions } from "../build/metrics.ts";
 import type { Tracing } from "../build/tracing.ts";
 import { CallLog, isEventStream } from "./call-log.ts";
 import { Calls } from "./calls.ts";
@@ -77,6 +79,7 @@ export async function runDaemon(config: Config, options: DaemonOptions): Promise
   // They are closed after the server, whose calls use them.
   const parts = undo.use(new AsyncDisposableStack());
   const calls = new Calls(() => systemClock.nowMs());
+  const observers: CallObserver[] = [];
   const callLog = new CallLog(log);
   const isBusy = (): boolean => calls.size > 0;
   const tuning = tuningOf(config.tuning);
@@ -86,11 +89,14 @@ export async function runDaemon(config: Config, options: DaemonOptions): Promise
   );
   const cri = new StartupGate<CriContext>(earlyCallMs);
   const { version } = options;
-  const { server, methods } = serverOf(config, { version, tuning, cri, calls, callLog, idle, log });
+  const serving = { version, tuning, cri, calls, callLog, observers, idle, log };
+  const { server, methods } = serverOf(config, serving);
   const gid = config.server.group === "" ? undefined : gidOf(config.server.group);
   await server.listen(config.server.listen, { mode: 0o660, ...(gid === undefined ? {} : { gid }) });
   undo.defer(() => server.stop(graceMs));
   undo.use(cri);
+  const metrics = await metricsOf(config, { version, calls, server, gid, log });
+  if (metrics !== undefined) observers.push(undo.use(metrics).callEnded);
   const lastRun = root.last === "ended" ? "ended without a stop" : "stopped";
   log.info("serving", {
     ...{ socket: config.server.listen, version, pid },
@@ -112,10 +118,12 @@ export async function runDaemon(config: Config, options: DaemonOptions): Promise
     tuning,
     calls: () => calls.views(),
     config: () => live.value,
+    metrics,
   });
   parts.use(built);
   const { operations } = built.cri.sandboxes;
   if (tracing !== undefined) operations.observe(tracing.observer);
+  metrics?.watch(built);
   const recovered = built.recover().then(() => {
     cri.open(built.cri);
     idle.begin();
@@ -140,6 +148,16 @@ export async function runDaemon(config: Config, options: DaemonOptions): Promise
   return { ...daemon, reload: (read) => live.reload(read, log) };
 }
 
+/** The metrics, if the configuration turns them on. Otherwise their code is not loaded. */
+async function metricsOf(
+  { metrics }: Config,
+  options: Omit<MetricsOptions, "listen">,
+): Promise<Metrics | undefined> {
+  if (metrics.listen === "") return undefined;
+  const { Metrics } = await import("../build/metrics.ts");
+  return Metrics.open({ listen: metrics.listen, ...options });
+}
+
 /** The gRPC server of both CRI services, which counts and logs its calls, and its methods by their paths. */
 function serverOf(
   { server }: Config,
@@ -149,11 +167,12 @@ function serverOf(
     readonly cri: StartupGate<CriContext>;
     readonly calls: Calls;
     readonly callLog: CallLog;
+    readonly observers: readonly CallObserver[];
     readonly idle: IdleMaintenance;
     readonly log: Logger;
   },
 ): { readonly server: GrpcServer; readonly methods: Map<string, Method> } {
-  const { version, tuning, cri, calls, callLog, idle, log } = parts;
+  const { version, tuning, cri, calls, callLog, observers, idle, log } = parts;
   const methods = new Map(
     criMethods({
       version,
@@ -177,6 +196,7 @@ function serverOf(
       return (end) => {
         ended?.();
         callLog.ended(call, end);
+        for (const observer of observers) observer(call, end);
         idle.worked();
       };
     },

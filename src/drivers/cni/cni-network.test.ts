@@ -4,6 +4,7 @@ import { join } from "node:path";
 import { describe, test } from "node:test";
 
 import { RuntimeError } from "../../base/errors.ts";
+import type { PluginObserver } from "../../core/network/index.ts";
 import type { PluginExit } from "./plugin-exec.ts";
 import {
   bridgeResult,
@@ -80,6 +81,21 @@ describe("CniNetwork.add()", () => {
         'add network "pods" to sandbox "s1": plugin bridge: no address left; 10.0.0.0/24 is full',
     });
     assert.deepEqual(cni.marks, ["record", "add-network bridge", "ADD bridge"]);
+  });
+
+  test("reports each run of a plugin, also those that fail", async () => {
+    const runs: unknown[] = [];
+    const onPluginRun: PluginObserver = ({ tookMs, ...run }) => {
+      assert.ok(tookMs >= 0);
+      runs.push(run);
+    };
+    cni.behave = ({ plugin }) =>
+      plugin === "portmap" ? fail(11, "no port left") : ok(bridgeResult);
+    await assert.rejects(add(await open({ onPluginRun })));
+    assert.deepEqual(runs, [
+      { plugin: "bridge", command: "ADD", failed: false },
+      { plugin: "portmap", command: "ADD", failed: true },
+    ]);
   });
 
   test("stops between plugins when the operation was aborted", async () => {

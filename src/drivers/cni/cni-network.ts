@@ -6,6 +6,7 @@ import type {
   NetworkRequest,
   NetworkStatus,
   PluginListeners,
+  PluginObserver,
   PodNetwork,
   ValidAttachment,
 } from "../../core/network/index.ts";
@@ -54,6 +55,7 @@ export interface CniNetworkOptions {
   /** Environment that plugins inherit; CNI_* in it is dropped. */
   readonly env?: Readonly<Record<string, string | undefined>>;
   readonly exec?: PluginExec;
+  readonly onPluginRun?: PluginObserver | undefined;
   /** Whether a namespace is mounted at the path. */
   readonly isNamespaceMounted?: (path: string) => boolean;
 }
@@ -87,6 +89,7 @@ export class CniNetwork implements PodNetwork, AsyncDisposable {
       binDirs: options.binDirs,
       env: options.env ?? process.env,
       exec: options.exec ?? execOnHost,
+      onRun: options.onPluginRun,
       timeoutMs: options.pluginTimeoutMs ?? defaults.pluginTimeoutMs,
     });
     this.#probe = new StatusProbe({
@@ -240,6 +243,11 @@ export class CniNetwork implements PodNetwork, AsyncDisposable {
       for (let turn = 0; turn < this.#maxParallel; turn++) held.use(await turns.acquire(signal));
     }
     return held.move();
+  }
+
+  /** The number of ADDs and of DELs that wait for others. */
+  get waiting(): { readonly add: number; readonly del: number } {
+    return { add: this.#adding.waiting, del: this.#deleting.waiting };
   }
 
   status(): NetworkStatus {

@@ -2,6 +2,7 @@ import { accessSync, constants, statSync } from "node:fs";
 import { join } from "node:path";
 
 import { isKind, messageOf, RuntimeError, wrap } from "../../base/errors.ts";
+import type { PluginObserver } from "../../core/network/index.ts";
 import type { AttachmentArgs } from "./attachment-args.ts";
 import type { JsonObject, NetworkList, PluginConf } from "./conflist.ts";
 import { pluginError } from "./plugin-error.ts";
@@ -44,6 +45,7 @@ export class PluginRunner {
   readonly #env: Readonly<Record<string, string>>;
   readonly #exec: PluginExec;
   readonly #timeoutMs: number;
+  readonly #onRun: PluginObserver | undefined;
   readonly #paths = new Map<string, string>();
 
   constructor(options: {
@@ -51,10 +53,12 @@ export class PluginRunner {
     readonly env: Readonly<Record<string, string | undefined>>;
     readonly exec: PluginExec;
     readonly timeoutMs: number;
+    readonly onRun?: PluginObserver | undefined;
   }) {
     this.#binDirs = options.binDirs;
     this.#exec = options.exec;
     this.#timeoutMs = options.timeoutMs;
+    this.#onRun = options.onRun;
     const inherited = Object.entries(options.env).flatMap(([name, value]) =>
       value === undefined || name.startsWith("CNI_") ? [] : [[name, value] as const],
     );
@@ -85,10 +89,19 @@ export class PluginRunner {
    */
   async run(request: PluginRequest): Promise<string> {
     const { type } = request.plugin;
-    const exit = await this.#execute(request);
-    const error = pluginError(type, exit);
-    if (error !== undefined) throw error;
-    return exit.stdout.toString("utf8");
+    const startedMs = performance.now();
+    let failed = true;
+    try {
+      const exit = await this.#execute(request);
+      const error = pluginError(type, exit);
+      if (error !== undefined) throw error;
+      failed = false;
+      return exit.stdout.toString("utf8");
+    } finally {
+      const { command } = request;
+      const tookMs = performance.now() - startedMs;
+      this.#onRun?.({ plugin: type, command, tookMs, failed });
+    }
   }
 
   async #execute(request: PluginRequest): Promise<PluginExit> {

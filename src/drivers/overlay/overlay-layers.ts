@@ -76,6 +76,11 @@ export class OverlayLayers implements Layers {
     return new OverlayLayers(deps, index, copyUps);
   }
 
+  /** The number of unpackers that wait for a turn. */
+  get waitingUnpackers(): number {
+    return this.#turns.waiting;
+  }
+
   has(diffId: Digest): boolean {
     return this.#index.layers.has(diffId);
   }

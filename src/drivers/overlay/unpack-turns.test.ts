@@ -67,6 +67,7 @@ describe("UnpackTurns", () => {
     const third = take(turns, "c");
     const fourth = turns.takeForLocal(never);
     assert.equal(await isSettled(third), false);
+    assert.equal(turns.waiting, 2);
     first[Symbol.dispose]();
     first[Symbol.dispose]();
     await third;

@@ -58,6 +58,11 @@ export class UnpackTurns {
     this.#options = { ...defaultTurns, ...options };
   }
 
+  /** The number of unpackers that wait for a turn. */
+  get waiting(): number {
+    return this.#waiting.length;
+  }
+
   /**
    * Waits for a turn of an unpacker that gets its bytes from `registry`. `undefined` when no slot
    * is free: then other registries are slow, for an unknown time. Rejects with the

@@ -2,7 +2,7 @@ import type { Logger } from "../../base/logger.ts";
 import type { TaskGroup } from "../../base/task-group.ts";
 import type { Clock } from "../../base/time.ts";
 import type { Digest } from "../../base/digest.ts";
-import type { ImageSource, ImageStore } from "../../core/image/index.ts";
+import type { ImageSource, ImageStore, PullObserver } from "../../core/image/index.ts";
 import type { Operations } from "../../core/operation/index.ts";
 import type { Layers } from "../../core/snapshot/index.ts";
 import type { Janitor } from "../lifecycle/janitor.ts";
@@ -17,6 +17,7 @@ export interface ImageContext {
   readonly layers: Layers;
   readonly pulls: Pulls;
   readonly progress: PullProgress;
+  readonly observer: PullObserver;
   readonly limits: ImageLimits;
   /** True when every pull may use the layers that are present, for nodes with one tenant. */
   readonly trustPresentLayers: boolean;

@@ -25,8 +25,11 @@ interface WatchedLayer {
 
 /** The download of one layer. It is shown until it is disposed of. */
 export interface LayerFetch extends Disposable {
-  /** The chunks of the layer's blob, counted as they are consumed. */
-  count(chunks: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array>;
+  /** The chunks of the layer's blob, counted as they are consumed. Calls `onBytes` with the size of each. */
+  count(
+    chunks: AsyncIterable<Uint8Array>,
+    onBytes?: (bytes: number) => void,
+  ): AsyncGenerator<Uint8Array>;
 }
 
 interface Fetched {
@@ -57,7 +60,7 @@ export class PullProgress {
     const fetched: Fetched = { bytes: 0, isWhole: false };
     this.#fetched.set(diffId, fetched);
     return {
-      count: (chunks) => count(chunks, fetched),
+      count: (chunks, onBytes) => count(chunks, fetched, onBytes),
       [Symbol.dispose]: () => {
         // A download of the same layer from another registry may be shown by now.
         if (this.#fetched.get(diffId) === fetched) this.#fetched.delete(diffId);
@@ -87,12 +90,14 @@ export class PullProgress {
 async function* count(
   chunks: AsyncIterable<Uint8Array>,
   fetched: Fetched,
+  onBytes?: (bytes: number) => void,
 ): AsyncGenerator<Uint8Array> {
   for await (const chunk of chunks) {
     // The consumer may have released the chunk after the yield.
     const { length } = chunk;
     yield chunk;
     fetched.bytes += length;
+    onBytes?.(length);
   }
   fetched.isWhole = true;
 }

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import { RuntimeError } from "../../base/errors.ts";
-import type { RegistryAuth } from "../../core/image/index.ts";
+import type { PullObserver, RegistryAuth } from "../../core/image/index.ts";
 import { FakeEngine, never } from "../testing/engine.ts";
 import { digestOf } from "../testing/fake-layers.ts";
 import { settle } from "../testing/manual-time.ts";
@@ -19,6 +19,8 @@ function authOf(password: string | undefined): RegistryAuth | undefined {
   const rest = { auth: "", serverAddress: "", identityToken: "", registryToken: "" };
   return { username: "me", password, ...rest };
 }
+
+const sum = (values: readonly bigint[]): bigint => values.reduce((all, value) => all + value, 0n);
 
 /** The contents of the layers that are here, of those that the tests use. */
 function layersOf(engine: FakeEngine): readonly string[] {
@@ -113,6 +115,39 @@ describe("pullImage() of layers that are present", () => {
     await pull(engine, "other");
     await pull(engine, "other");
     assert.deepEqual([...layers.unpacked.values()], [1, 1, 1]);
+  });
+
+  test("reports the bytes and the layers that were fetched or reused to its observer", async (t) => {
+    const seen: string[] = [];
+    let bytes = 0;
+    const observer: PullObserver = {
+      received: (registry, more) => {
+        assert.equal(registry, "docker.io");
+        bytes += more;
+      },
+      layer: (registry, from) => seen.push(`${registry} ${from}`),
+    };
+    const engine = new FakeEngine(t, { images: { observer } });
+    const { source } = engine.world;
+    const app = source.publish("app", { layers: ["base", "app"] });
+    const other = source.publish("other", { layers: ["base", "other"] });
+    const hang = source.trouble.hang("blob");
+    const pulls = [pull(engine), pull(engine, "other")];
+    await hang.arrived;
+    await settle();
+    hang.release();
+    await Promise.all(pulls);
+    // The second pull waited for the first one's download of the shared layer.
+    assert.deepEqual(seen.toSorted(), [
+      "docker.io fetched",
+      "docker.io fetched",
+      "docker.io fetched",
+      "docker.io reused",
+    ]);
+    const blobs = [...app.resolved.layers, ...other.resolved.layers.slice(1)];
+    assert.equal(BigInt(bytes), sum(blobs.map(({ sizeBytes }) => sizeBytes)));
+    await pull(engine);
+    assert.deepEqual(seen.slice(4), ["docker.io reused", "docker.io reused"]);
   });
 
   test("fetches them again from another registry, and if the registry does not grant them", async (t) => {

@@ -128,11 +128,16 @@ async function fetchLayers(
 ): Promise<void> {
   const missing: WantedLayer[] = [];
   await inParallel(wantedLayers(fetch), parallelQuestions, signal, async (layer, ended) => {
-    if (!(await countsForPull(context, fetch, layer, ended))) missing.push(layer);
+    if (await countsForPull(context, fetch, layer, ended)) reused(context, fetch);
+    else missing.push(layer);
   });
   await inParallel(missing, parallelLayers, signal, (layer, ended) =>
     fetchLayer(context, fetch, layer, ended),
   );
+}
+
+function reused({ observer }: ImageContext, { reference }: Fetch): void {
+  observer.layer(reference.registry, "reused");
 }
 
 /** The layers of an image without duplicates. */
@@ -196,6 +201,7 @@ async function fetchLayer(
       if (isOwn || signal.aborted) throw error;
     }
   } while (!isOwn && !(await countsForPull(context, fetch, layer, signal)));
+  if (!isOwn) reused(context, fetch);
 }
 
 async function fetchOwnLayer(
@@ -210,6 +216,7 @@ async function fetchOwnLayer(
     async (operation) => {
       using _callers = operation.follow(joined);
       await unpackBlob(context, fetch, layer, operation);
+      context.observer.layer(fetch.reference.registry, "fetched");
       await operation.enter("answer");
     },
   );
@@ -232,7 +239,9 @@ async function unpackBlob(
     diffId,
     registry: reference.registry,
     limits: limitsOfLayer(context.limits, blob, Number(bytes)),
-    chunks: fetching.count(stream.chunks),
+    chunks: fetching.count(stream.chunks, (received) => {
+      context.observer.received(reference.registry, received);
+    }),
   };
   await context.layers.unpack(layer, signal, operation);
 }

@@ -4,7 +4,7 @@ import { KeyedLock } from "../../base/keyed-lock.ts";
 import type { LogFields, Logger } from "../../base/logger.ts";
 import { TaskGroup } from "../../base/task-group.ts";
 import { ContainerStore, layersOf } from "../../core/container/index.ts";
-import { ImageStore } from "../../core/image/index.ts";
+import { ImageStore, noPullObserver } from "../../core/image/index.ts";
 import { Operations } from "../../core/operation/index.ts";
 import { type SandboxController, SandboxStore } from "../../core/sandbox/index.ts";
 import type { ContainerContext } from "../container/index.ts";
@@ -158,6 +158,7 @@ export class FakeEngine {
       layers,
       pulls: new Pulls(tasks),
       progress: new PullProgress((diffId) => layers.has(diffId)),
+      observer: noPullObserver,
       limits: { layers: 500, unpackedBytes: 0, unpackedRatio: 0, layerEntries: 0 },
       trustPresentLayers: false,
       layersInUse: () => [...containerStore.all()].flatMap(layersOf),

@@ -15,6 +15,11 @@ export class CallScheduler {
     this.#budgetMs = budgetMs;
   }
 
+  /** The number of calls that start in a later turn. */
+  get waiting(): number {
+    return this.#waiting.length;
+  }
+
   /** Calls `work`, now or in a later turn of the event loop. It must not throw. */
   schedule(work: () => void): void {
     if (this.#waiting.length > 0) {

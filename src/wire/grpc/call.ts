@@ -53,6 +53,9 @@ export interface ServerStreamMethod {
 /** The handler of one path of a GrpcServer. */
 export type Method = UnaryMethod | ServerStreamMethod;
 
+/** Observes the end of each call. Must not throw. */
+export type CallObserver = (call: Call, end: CallEnd) => void;
+
 /** How a call ended for its caller. Its handler may still be running. */
 export interface CallEnd {
   /** The status code that was sent, or that of the reason when the caller disconnected before. */

@@ -149,6 +149,16 @@ export class GrpcServer {
     return this.#sessions.size;
   }
 
+  /** The paths of all methods. */
+  get methods(): Iterable<string> {
+    return this.#methods.keys();
+  }
+
+  /** Calls that are complete and start in a later turn of the event loop. */
+  get waitingCalls(): number {
+    return this.#host.scheduler.waiting;
+  }
+
   /**
    * Serves the unix socket at `path`; once only.
    *
