@@ -15,9 +15,13 @@ test_packages="docker-registry containerd skopeo strace nftables tmux"
 # The kernel of the virtual machine is downloaded, not installed: test/vm/kernel.ts.
 vm_packages="docker-registry qemu-system-x86 nftables xz-utils e2fsprogs"
 
+prometheus=
 case "${1:-}" in
   "") ;;
-  --test) packages="$packages $test_packages" ;;
+  --test)
+    packages="$packages $test_packages"
+    prometheus=yes
+    ;;
   --vm) packages="$packages $vm_packages" ;;
   *)
     echo "usage: scripts/setup.sh [--test | --vm]" >&2
@@ -136,6 +140,31 @@ debian_packages() {
   echo "installed from Debian:$missing"
 }
 
+# The tests need two programs of Prometheus and not its services: the packages are unpacked and not installed.
+prometheus_programs() {
+  [ -n "$prometheus" ] || return 0
+  cache=node_modules/.cache/prometheus
+  if [ -d "$cache" ] || { command -v prometheus && command -v promtool; } >/dev/null; then return 0; fi
+  if ! command -v apt-get >/dev/null; then
+    echo "setup: install the programs prometheus and promtool" >&2
+    return 1
+  fi
+  fresh=$PWD/$cache.new
+  rm -rf "$fresh"
+  mkdir -p "$fresh"
+  if ! (cd "$fresh" && watched "download Prometheus" "$log" apt-get -qq download prometheus promtool); then
+    watched "apt-get update" "$log" update_lists apt-get update \
+      -o Acquire::Retries=1 -o "Acquire::http::Timeout=$reach_seconds" || true
+    (cd "$fresh" && quietly "download Prometheus" apt-get -qq download prometheus promtool)
+  fi
+  for file in "$fresh"/*.deb; do
+    dpkg-deb -x "$file" "$fresh"
+    rm "$file"
+  done
+  mv "$fresh" "$cache"
+  echo "unpacked Prometheus for the tests in $cache"
+}
+
 ip_forward() {
   file=/proc/sys/net/ipv4/ip_forward
   [ "$(cat $file)" = 1 ] && return 0
@@ -167,5 +196,6 @@ hybrid_cgroups() {
 
 npm_packages
 debian_packages
+prometheus_programs
 ip_forward
 hybrid_cgroups
