@@ -6,6 +6,7 @@ import { createServer, type Server } from "node:net";
 import path from "node:path";
 import { after, before, describe, test } from "node:test";
 import { fromBinary } from "@bufbuild/protobuf";
+import { errnoCode } from "../../src/base/system-error.ts";
 import {
   Containers,
   type Container as ContainerMessage,
@@ -69,12 +70,16 @@ const rootsOf = (layout: CgroupLayout): readonly string[] =>
 
 /** The processes in a cgroup, or undefined when no hierarchy has it. */
 function processesIn(cgroup: string): readonly string[] | undefined {
-  const dirs = rootsOf(detectCgroups()).map((root) => path.join(root, cgroup));
-  const there = dirs.filter((dir) => existsSync(dir));
-  if (there.length === 0) return undefined;
-  return there.flatMap(
-    (dir) => readFileSync(path.join(dir, "cgroup.procs"), "utf8").match(/\d+/g) ?? [],
-  );
+  const lists = rootsOf(detectCgroups()).flatMap((root) => {
+    try {
+      return [readFileSync(path.join(root, cgroup, "cgroup.procs"), "utf8")];
+    } catch (error) {
+      // ENODEV: it was removed while the file was open.
+      if (["ENOENT", "ENODEV"].includes(errnoCode(error) ?? "")) return [];
+      throw error;
+    }
+  });
+  return lists.length === 0 ? undefined : lists.flatMap((list) => list.match(/\d+/g) ?? []);
 }
 
 describe("cAdvisor's questions", () => {

@@ -157,11 +157,7 @@ export async function build(config: Config, options: BuildOptions): Promise<Buil
       network: networks.default,
       cgroupDriver: config.runtime.cgroupDriver,
       handlers: () => handlers.features(),
-      describe: () => ({
-        ...recordFacts(database, records),
-        ...daemonFacts(options, layout),
-        ...cadvisor.facts(),
-      }),
+      describe: () => ({ ...factsOf(options, layout, database, records), ...cadvisor.facts() }),
       log,
     },
     gauges: gaugesOf(sandboxes, { networks, records, waitingUnpackers, urls }),
@@ -274,25 +270,18 @@ function usableCgroups(driver: Config["runtime"]["cgroupDriver"], log: Logger): 
   );
 }
 
-/** What the verbose Status reports of the daemon itself. */
-function daemonFacts(
+/** What the verbose Status reports of the daemon itself and of its records. */
+function factsOf(
   { config, calls }: Pick<BuildOptions, "config" | "calls">,
   cgroups: CgroupLayout,
+  database: Records,
+  late: WriteBehindRecords,
 ): Readonly<Record<string, unknown>> {
   const current = withoutSecrets(config());
   return {
     config: { ...current, maxContainerLogLineSize: logLineSize(current.runtime) },
     cgroups,
     calls: calls(),
-  };
-}
-
-/** What the verbose Status reports of the records. */
-function recordFacts(
-  database: Records,
-  late: WriteBehindRecords,
-): Readonly<Record<string, unknown>> {
-  return {
     node: process.version,
     records: database.counts(),
     recordsCanBeWritten: database.canBeWritten(),
