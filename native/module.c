@@ -5,8 +5,8 @@
 #include "davit.h"
 
 static const struct job_kind *const jobs[] = {
-  attribute_jobs, cgroup_jobs, directory_jobs, file_step_jobs, in_root_jobs,
-  mount_jobs, namespace_jobs, read_jobs, tree_jobs, user_jobs,
+  attribute_jobs, cgroup_jobs, directory_jobs, file_step_jobs, in_root_jobs, mount_jobs,
+  namespace_jobs, open_file_jobs, read_jobs, tree_jobs, user_jobs,
 };
 
 static napi_status (*const inits[])(napi_env env, napi_value exports) = {

@@ -122,6 +122,25 @@ static void read_files_in_namespace(struct job *job) {
   if (enter_namespace(&job->fault, job->strings[0], CLONE_NEWNET) == 0) read_texts(job);
 }
 
+/*
+ * strings: a file, then net paths. Texts: the content of the file in each of the namespaces, NULL for a namespace that
+ * cannot be entered. The thread enters one after the other.
+ */
+static void read_file_in_namespaces(struct job *job) {
+  char buffer[MAX_TEXT];
+  const char *path = job->strings[0];
+  if (!make_texts(job, job->string_count - 1)) return;
+  for (size_t i = 0; path != NULL && i < job->text_count; i++) {
+    struct fault fault = {0};
+    if (job->strings[i + 1] == NULL) continue;
+    if (enter_namespace(&fault, job->strings[i + 1], CLONE_NEWNET) < 0) continue;
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    if (fd < 0) continue;
+    job->texts[i] = read_text(fd, buffer);
+    close(fd);
+  }
+}
+
 /* strings: files. List: a descriptor of each, owned by the caller; -1 for one that cannot be opened. */
 static void open_files(struct job *job) {
   struct opener opener = {.paths = job->strings, .count = job->string_count, .directory = AT_FDCWD};
@@ -244,6 +263,7 @@ static void list_devices(struct job *job) {
 const struct job_kind read_jobs[] = {
     {"readFiles", 1, 0, read_files, false},
     {"readFilesInNamespace", 1, 0, read_files_in_namespace, true},
+    {"readFileInNamespaces", 1, 0, read_file_in_namespaces, true},
     {"openFiles", 0, 0, open_files, false},
     {"readOpenFiles", 0, 0, read_open_files, false},
     {"listDevices", 1, 0, list_devices, false},

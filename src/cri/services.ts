@@ -29,7 +29,9 @@ import { execSync } from "./runtime/exec-sync.ts";
 import { getContainerEvents } from "./runtime/get-container-events.ts";
 import { listContainerStats } from "./runtime/list-container-stats.ts";
 import { listContainers } from "./runtime/list-containers.ts";
+import { listMetricDescriptors } from "./runtime/list-metric-descriptors.ts";
 import { listPodSandbox } from "./runtime/list-pod-sandbox.ts";
+import { listPodSandboxMetrics } from "./runtime/list-pod-sandbox-metrics.ts";
 import { listPodSandboxStats } from "./runtime/list-pod-sandbox-stats.ts";
 import { podSandboxStats } from "./runtime/pod-sandbox-stats.ts";
 import { podSandboxStatus } from "./runtime/pod-sandbox-status.ts";
@@ -45,6 +47,7 @@ import { stopContainer } from "./runtime/stop-container.ts";
 import { stopPodSandbox } from "./runtime/stop-pod-sandbox.ts";
 import { streamContainerStats } from "./runtime/stream-container-stats.ts";
 import { streamContainers } from "./runtime/stream-containers.ts";
+import { streamPodSandboxMetrics } from "./runtime/stream-pod-sandbox-metrics.ts";
 import { streamPodSandboxStats } from "./runtime/stream-pod-sandbox-stats.ts";
 import { streamPodSandboxes } from "./runtime/stream-pod-sandboxes.ts";
 import { updateContainerResources } from "./runtime/update-container-resources.ts";
@@ -109,6 +112,9 @@ const runtimeRpcs: Table<typeof RuntimeService> = {
   containerStats,
   listContainerStats,
   streamContainerStats,
+  listMetricDescriptors,
+  listPodSandboxMetrics,
+  streamPodSandboxMetrics,
   execSync,
   exec,
   attach,

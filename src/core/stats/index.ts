@@ -1,5 +1,19 @@
 // The resource usage of containers and pods, and the interface of its measurement. Imports the other
-// nouns. Start reading with stats.ts.
+// nouns. Start reading with stats.ts; figures.ts is what only the CRI's metrics have.
+export type {
+  CgroupFigures,
+  ContainerFigures,
+  CpuFigures,
+  CpuThrottling,
+  DeviceFigures,
+  Figures,
+  FileSystemFigures,
+  HugePageFigures,
+  MemoryFigures,
+  PodFigures,
+  ProcessFigures,
+} from "./figures.ts";
+export type { SandboxMeter, StatsReader } from "./reader.ts";
 export type {
   ContainerStats,
   CpuUsage,
@@ -12,7 +26,5 @@ export type {
   PressureTimes,
   ReportedUsage,
   ResourceUsage,
-  SandboxMeter,
-  StatsReader,
   SwapUsage,
 } from "./stats.ts";

@@ -1,6 +1,3 @@
-import type { Container } from "../container/index.ts";
-import type { Sandbox } from "../sandbox/index.ts";
-
 /** How long processes waited for a resource (PSI, linux/Documentation/accounting/psi.rst). */
 export interface PressureTimes {
   readonly totalNs: bigint;
@@ -80,9 +77,13 @@ export interface ContainerStats {
 export interface InterfaceUsage {
   readonly name: string;
   readonly rxBytes: bigint;
+  readonly rxPackets: bigint;
   readonly rxErrors: bigint;
+  readonly rxDropped: bigint;
   readonly txBytes: bigint;
+  readonly txPackets: bigint;
   readonly txErrors: bigint;
+  readonly txDropped: bigint;
 }
 
 /** The usage of a pod's own network. */
@@ -104,30 +105,10 @@ export interface ReportedUsage {
   readonly tasks: bigint | undefined;
 }
 
-/**
- * Measures sandboxes whose usage the host's cgroups do not show completely, for example those that are
- * virtual machines.
- */
-export interface SandboxMeter {
-  /** Undefined for a sandbox without such a report. Rejects without an answer in time. */
-  usage(sandbox: Sandbox): Promise<ReportedUsage | undefined>;
-}
-
 /** The resource usage of a pod as a whole. */
 export interface PodStats {
   /** As reported by its sandboxer, else that of the pod's cgroup; undefined when it has no cgroup. */
   readonly resources: ResourceUsage | undefined;
   /** Undefined for a pod on the host network, and when its namespace cannot be read. */
   readonly network: NetworkUsage | undefined;
-}
-
-/** Measures the resource usage of containers and pods. Samples are at most 1 s old and have their own time. */
-export interface StatsReader {
-  /**
-   * Stats by id. Those that the kernel or the disk does not return in time are missing, and the others do
-   * not wait for them. A container that is not running is present, without `resources`.
-   */
-  containers(containers: readonly Container[]): Promise<ReadonlyMap<string, ContainerStats>>;
-  /** The same for pods, without their containers. */
-  pods(sandboxes: readonly Sandbox[]): Promise<ReadonlyMap<string, PodStats>>;
 }

@@ -96,7 +96,16 @@ test("encodedContainerStats() gives a container that does not run its attributes
   }
 });
 
-const counters = { rxBytes: 1n, rxErrors: 2n, txBytes: 3n, txErrors: 4n };
+const counters = {
+  rxBytes: 1n,
+  rxPackets: 5n,
+  rxErrors: 2n,
+  rxDropped: 6n,
+  txBytes: 3n,
+  txPackets: 7n,
+  txErrors: 4n,
+  txDropped: 8n,
+};
 
 test("encodedPodStats() has the pod's own use, its network and its containers", () => {
   const interfaces = ["net1", "eth0", "net2"].map((name) => ({ name, ...counters }));

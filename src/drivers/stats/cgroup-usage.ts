@@ -1,19 +1,20 @@
-import type {
-  MemoryUsage,
-  Pressure,
-  PressureTimes,
-  ResourceUsage,
-  SwapUsage,
-} from "../../core/stats/index.ts";
+import type { MemoryUsage, Pressure, ResourceUsage, SwapUsage } from "../../core/stats/index.ts";
 import { type CgroupLayout, controllerDir, type LegacyCgroups } from "../../linux/cgroup/index.ts";
+import {
+  field,
+  left,
+  number,
+  pressureOf,
+  type Texts,
+  unlimited,
+  withNumber,
+  withValue,
+} from "./kernel-text.ts";
 
 /** The usage of a cgroup at one moment. */
 export type CgroupUsage = Omit<ResourceUsage, "takenAtNs" | "cpu"> & {
   readonly cpu: { readonly usageNs: bigint; readonly pressure: Pressure | undefined } | undefined;
 };
-
-/** Returns the text of a file of the plan, undefined when it could not be read. */
-type Texts = readonly (string | null)[];
 
 /** The files of a cgroup with its usage, and how to parse them. */
 export interface CgroupFiles {
@@ -21,12 +22,6 @@ export interface CgroupFiles {
   /** The usage, from the files' texts in the same order. Undefined when the cgroup does not exist. */
   readonly parse: (texts: Texts) => CgroupUsage | undefined;
 }
-
-/**
- * v1's LONG_MAX rounded down to a page, and v2's "max", mean no limit. The bound is far below
- * either and far above any memory.
- */
-const unlimited = 1n << 62n;
 
 /**
  * The files with the usage of the cgroup at `path` (absolute, below each hierarchy's root). Tasks are
@@ -146,56 +141,6 @@ function sizes(
   return { usage, workingSet, available: isLimited ? left(limit, workingSet) : undefined };
 }
 
-/** The counters of different files are not of one instant, so a difference can fall below zero. */
-function left(whole: bigint, part: bigint): bigint {
-  return whole > part ? whole - part : 0n;
-}
-
 function unlessEmpty(usage: CgroupUsage): CgroupUsage | undefined {
   return Object.values(usage).every((part) => part === undefined) ? undefined : usage;
-}
-
-function withValue<T>(value: bigint | undefined, make: (value: bigint) => T): T | undefined {
-  return value === undefined ? undefined : make(value);
-}
-
-function withNumber<T>(text: string | null | undefined, make: (value: bigint) => T): T | undefined {
-  return withValue(number(text), make);
-}
-
-/** A file of one number. "max" (v2) is not a number. */
-function number(text: string | null | undefined): bigint | undefined {
-  const digits = text?.trim() ?? "";
-  return /^\d+$/.test(digits) ? BigInt(digits) : undefined;
-}
-
-/** The number on the line that begins with `name`, of a flat keyed file. */
-function field(text: string | null | undefined, name: string): bigint | undefined {
-  if (text === null || text === undefined) return undefined;
-  const key = `${name} `;
-  const at = text.startsWith(key) ? 0 : text.indexOf(`\n${key}`) + 1;
-  if (at === 0 && !text.startsWith(key)) return undefined;
-  const end = text.indexOf("\n", at);
-  return number(text.slice(at + key.length, end < 0 ? undefined : end));
-}
-
-/** Undefined where the kernel has no PSI: the file is missing, or reading it is refused. */
-function pressureOf(text: string | null | undefined): Pressure | undefined {
-  if (text === null || text === undefined) return undefined;
-  const some = pressureTimes(text, "some");
-  const full = pressureTimes(text, "full");
-  return some === undefined && full === undefined ? undefined : { some, full };
-}
-
-function pressureTimes(text: string, kind: "some" | "full"): PressureTimes | undefined {
-  const line = text.split("\n").find((candidate) => candidate.startsWith(`${kind} `));
-  const [, avg10, avg60, avg300, totalUs] =
-    /avg10=([\d.]+) avg60=([\d.]+) avg300=([\d.]+) total=(\d+)/.exec(line ?? "") ?? [];
-  if (totalUs === undefined) return undefined;
-  return {
-    avg10: Number(avg10),
-    avg60: Number(avg60),
-    avg300: Number(avg300),
-    totalNs: BigInt(totalUs) * 1000n,
-  };
 }

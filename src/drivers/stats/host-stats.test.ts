@@ -6,7 +6,7 @@ import type { Sandbox } from "../../core/sandbox/index.ts";
 import type { ReportedUsage } from "../../core/stats/index.ts";
 import { HostStats, type HostStatsDeps } from "./host-stats.ts";
 
-const netDevText = "  eth0: 10 1 2 0 0 0 0 0 30 1 4 0 0 0 0 0\n";
+const netDevText = "  eth0: 10 1 2 5 0 0 0 0 30 3 4 6 0 0 0 0\n";
 
 interface Host {
   now: number;
@@ -48,7 +48,7 @@ function hostStats(more: Partial<HostStatsDeps> = {}): { host: Host; stats: Host
           release: () => host.held.delete(cgroup),
         };
       },
-      readInNamespace: ({ net }) => answer(net, [netDevText]),
+      readInNamespaces: (_path, nets) => Promise.all(nets.map((net) => answer(net, netDevText))),
     },
     ...more,
   });
@@ -150,7 +150,19 @@ void test("pods() gives cgroup and network, and a pod on the host's network none
   assert.equal(found.get("p")?.resources?.tasks, 5n);
   assert.deepEqual(found.get("p")?.network, {
     takenAtNs: 3_000_000n,
-    interfaces: [{ name: "eth0", rxBytes: 10n, rxErrors: 2n, txBytes: 30n, txErrors: 4n }],
+    interfaces: [
+      {
+        name: "eth0",
+        rxBytes: 10n,
+        rxPackets: 1n,
+        rxErrors: 2n,
+        rxDropped: 5n,
+        txBytes: 30n,
+        txPackets: 3n,
+        txErrors: 4n,
+        txDropped: 6n,
+      },
+    ],
   });
   assert.equal(found.get("h")?.network, undefined);
   assert.equal(found.get("h")?.resources?.tasks, 5n);

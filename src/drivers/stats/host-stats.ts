@@ -3,9 +3,12 @@ import type { Container } from "../../core/container/index.ts";
 import type { Sandbox } from "../../core/sandbox/index.ts";
 import type { Roots } from "../../core/snapshot/index.ts";
 import type {
+  ContainerFigures,
   ContainerStats,
+  Figures,
   LayerUsage,
   NetworkUsage,
+  PodFigures,
   PodStats,
   ReportedUsage,
   ResourceUsage,
@@ -13,9 +16,11 @@ import type {
   StatsReader,
 } from "../../core/stats/index.ts";
 import { type CachedFiles, CgroupFdCache, type CgroupLayout } from "../../linux/cgroup/index.ts";
-import { readFilesInNamespace } from "../../linux/file/index.ts";
+import { readFileInNamespaces } from "../../linux/file/index.ts";
+import { Batches } from "./batches.ts";
 import { type CgroupFiles, cgroupFiles } from "./cgroup-usage.ts";
 import { CpuRate } from "./cpu-rate.ts";
+import type { FigureKernel, HostFigures } from "./host-figures.ts";
 import { parseNetDev } from "./net-dev.ts";
 import { Samples, settled } from "./samples.ts";
 
@@ -23,9 +28,10 @@ import { Samples, settled } from "./samples.ts";
 interface KernelFiles {
   /** Files of a cgroup, to be read repeatedly. */
   readonly hold: (paths: readonly string[]) => CachedFiles;
-  readonly readInNamespace: (
-    namespace: { readonly net: string },
-    paths: readonly string[],
+  /** A file as it is in each of the network namespaces, null for one that cannot be entered. */
+  readonly readInNamespaces: (
+    path: string,
+    nets: readonly string[],
   ) => Promise<readonly (string | null)[]>;
 }
 
@@ -38,6 +44,8 @@ export interface HostStatsDeps {
   readonly nowMs?: () => number;
   /** The kernel's own if not given. */
   readonly files?: KernelFiles;
+  /** The same for the figures. */
+  readonly figureKernel?: FigureKernel;
   /** False opens the files of cgroups for each sample instead of keeping them open. */
   readonly cachesFiles?: boolean;
   /** How long a call waits for a sample, 500 ms if not given. */
@@ -74,6 +82,8 @@ const netDev = "/proc/thread-self/net/dev";
 /** A walk over a writable layer costs as much as the layer has files; the kernel's files cost 50 us. */
 const layerMs = 10_000;
 const sampleMs = 1000;
+/** Entering a namespace takes less time than starting the thread that does it. */
+const netBatch = { size: 32, lateMs: 250 };
 
 /**
  * Stats from cgroupfs and from the pinned network namespaces: no process is asked and none is
@@ -93,6 +103,8 @@ export class HostStats implements StatsReader {
   readonly #reports: Samples<Reported>;
   readonly #watched = new Map<string, Watched>();
   readonly #answers = new WeakMap<Measured, ContainerStats>();
+  readonly #netDevs: Batches<string | null>;
+  #figures: HostFigures | undefined;
 
   constructor(deps: HostStatsDeps) {
     this.#deps = deps;
@@ -112,6 +124,7 @@ export class HostStats implements StatsReader {
     this.#reportPatienceMs = deps.reportPatienceMs ?? 100;
     const reportTimes = { freshMs: sampleMs, patienceMs: this.#reportPatienceMs };
     this.#reports = new Samples(reportTimes, this.#nowMs);
+    this.#netDevs = new Batches((nets) => this.#kernel.readInNamespaces(netDev, nets), netBatch);
   }
 
   async containers(containers: readonly Container[]): Promise<ReadonlyMap<string, ContainerStats>> {
@@ -121,9 +134,7 @@ export class HostStats implements StatsReader {
     const cgroups = running.map(({ id, cgroupPath }) =>
       this.#refreshCgroup(id, cgroupPath, "container"),
     );
-    const layers = containers.map(({ id }) =>
-      this.#layers.refresh(id, () => this.#measureLayer(id)),
-    );
+    const layers = this.#refreshLayers(containers);
     await Promise.all([settled(layers, this.#layerPatienceMs), settled(cgroups, this.#patienceMs)]);
     const found = new Map<string, ContainerStats>();
     for (const { id, state } of containers) {
@@ -140,11 +151,9 @@ export class HostStats implements StatsReader {
 
   async pods(sandboxes: readonly Sandbox[]): Promise<ReadonlyMap<string, PodStats>> {
     const sinceMs = this.#nowMs();
-    const work = sandboxes.flatMap(({ id, cgroup, netnsPath }) => [
-      cgroup && this.#refreshCgroup(id, cgroup.parent, "pod"),
-      netnsPath === undefined
-        ? undefined
-        : this.#networks.refresh(id, () => this.#measureNetwork(netnsPath)),
+    const work = sandboxes.flatMap((sandbox) => [
+      sandbox.cgroup && this.#refreshCgroup(sandbox.id, sandbox.cgroup.parent, "pod"),
+      this.#refreshNetwork(sandbox),
     ]);
     const reports = sandboxes.map((sandbox) => this.#refreshReport(sandbox));
     await Promise.all([settled(work, this.#patienceMs), settled(reports, this.#reportPatienceMs)]);
@@ -161,9 +170,36 @@ export class HostStats implements StatsReader {
     return found;
   }
 
+  async figures(sandboxes: readonly Sandbox[], running: readonly Container[]): Promise<Figures> {
+    const sinceMs = this.#nowMs();
+    const figures = (this.#figures ??= await this.#loadFigures());
+    const measured = figures.containers(running);
+    const fileSystem = figures.fileSystem();
+    const networks = sandboxes.map((sandbox) => this.#refreshNetwork(sandbox));
+    const reports = sandboxes.map((sandbox) => this.#refreshReport(sandbox));
+    // The last ones, because their walks can hold threads of the pool for long.
+    const layers = this.#refreshLayers(running);
+    await Promise.all([
+      settled(layers, this.#layerPatienceMs),
+      settled(networks, this.#patienceMs),
+      settled(reports, this.#reportPatienceMs),
+    ]);
+    const pods = new Map<string, PodFigures>();
+    for (const { id } of sandboxes) {
+      const reported = withReport(undefined, this.#reports.last(id));
+      pods.set(id, { network: this.#networks.fresh(id, sinceMs), reported });
+    }
+    const containers = new Map<string, ContainerFigures>();
+    for (const [id, found] of await measured) {
+      containers.set(id, { ...found, writableLayer: this.#layers.last(id) });
+    }
+    return { pods, containers, fileSystem: await fileSystem };
+  }
+
   /** Closes what is held of a container or sandbox that has ended. */
   ended(id: string): void {
     this.#watched.get(id)?.held.release();
+    this.#figures?.ended(id);
   }
 
   /** Drops the samples of a removed container or sandbox. */
@@ -171,6 +207,7 @@ export class HostStats implements StatsReader {
     this.#unwatch(id);
     for (const samples of [this.#cgroups, this.#networks, this.#layers, this.#reports])
       samples.forget(id);
+    this.#figures?.forget(id);
   }
 
   /** The same value as long as neither part is newer: what is encoded of it can be kept. */
@@ -200,8 +237,17 @@ export class HostStats implements StatsReader {
   }
 
   #unwatch(id: string): void {
-    this.ended(id);
+    this.#watched.get(id)?.held.release();
     this.#watched.delete(id);
+  }
+
+  #refreshNetwork({ id, netnsPath }: Sandbox): Promise<void> | undefined {
+    if (netnsPath === undefined) return undefined;
+    return this.#networks.refresh(id, () => this.#measureNetwork(netnsPath));
+  }
+
+  #refreshLayers(containers: readonly Container[]): readonly (Promise<void> | undefined)[] {
+    return containers.map(({ id }) => this.#layers.refresh(id, () => this.#measureLayer(id)));
   }
 
   #refreshReport(sandbox: Sandbox): Promise<void> | undefined {
@@ -227,8 +273,9 @@ export class HostStats implements StatsReader {
   }
 
   async #measureNetwork(net: string): Promise<NetworkUsage> {
-    const [text] = await this.#kernel.readInNamespace({ net }, [netDev]);
-    return { takenAtNs: this.#deps.clock.nowNs(), interfaces: parseNetDev(text ?? "") };
+    const text = await this.#netDevs.get(net);
+    if (text === null) throw new Error("the namespace cannot be read");
+    return { takenAtNs: this.#deps.clock.nowNs(), interfaces: parseNetDev(text) };
   }
 
   async #measureLayer(id: string): Promise<LayerUsage> {
@@ -236,11 +283,25 @@ export class HostStats implements StatsReader {
     const { bytes, inodes } = await roots.usage(id);
     return { takenAtNs: clock.nowNs(), mountpoint: roots.directory, bytes, inodes };
   }
+
+  /** Loads the code of the figures when they are first requested. */
+  async #loadFigures(): Promise<HostFigures> {
+    const { HostFigures, thisKernel } = await import("./host-figures.ts");
+    const { cgroups, clock, roots, cachesFiles, figureKernel } = this.#deps;
+    return new HostFigures({
+      cgroups,
+      clock,
+      nowMs: this.#nowMs,
+      patienceMs: this.#patienceMs,
+      directory: roots.directory,
+      kernel: figureKernel ?? thisKernel(cachesFiles ?? true),
+    });
+  }
 }
 
 function hostFiles(cachesFiles: boolean): KernelFiles {
   const cache = new CgroupFdCache(undefined, cachesFiles ? {} : { descriptors: 0 });
-  return { hold: (paths) => cache.add(paths), readInNamespace: readFilesInNamespace };
+  return { hold: (paths) => cache.add(paths), readInNamespaces: readFileInNamespaces };
 }
 
 /** The reported usage instead of that of the pod's cgroup; pressure only the kernel knows. */

@@ -12,6 +12,7 @@ export {
   type KillCgroupOptions,
   killCgroup,
   killInEveryHierarchy,
+  processDir,
 } from "./kill.ts";
 export {
   type CgroupHierarchy,
@@ -23,6 +24,7 @@ export {
   type LegacyCgroups,
   type UnifiedCgroups,
 } from "./layout.ts";
+export { countOpenFiles, type OpenFiles } from "./native.ts";
 export { memoryInUse, assertLimitAboveUsage } from "./memory-use.ts";
 export { rememberLimits } from "./remember.ts";
 export { oomKills, oomKillsOfGone, parseOomKills } from "./oom.ts";

@@ -132,7 +132,7 @@ async function notEnded(
 }
 
 /** The directory whose cgroup.procs counts: on v1 that of the freezer, because killing uses it. */
-function processDir(layout: CgroupLayout, path: string): string {
+export function processDir(layout: CgroupLayout, path: string): string {
   const first = cgroupDirs(layout, path)[0] ?? "";
   if (layout.version === "v2") return first;
   return (

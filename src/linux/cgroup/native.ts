@@ -66,6 +66,29 @@ export async function killFrozen(directory: string): Promise<boolean> {
   return (await runNumbersJob("killFrozen", [directory]))[0] === 1;
 }
 
+/** What processes have open. */
+export interface OpenFiles {
+  readonly processes: number;
+  readonly descriptors: number;
+  /** How many of the descriptors are sockets. */
+  readonly sockets: number;
+}
+
+/**
+ * pool, about 1 us a descriptor. Counts the processes in each of these cgroups and below it, and what they have open;
+ * `undefined` for a cgroup that does not exist. Counts at most `limit` processes and descriptors of one cgroup.
+ */
+export async function countOpenFiles(
+  directories: readonly string[],
+  limit: number,
+): Promise<readonly (OpenFiles | undefined)[]> {
+  const counts = await runNumbersJob("countOpenFiles", directories, [limit]);
+  return directories.map((_, index) => {
+    const [processes = -1, descriptors = 0, sockets = 0] = counts.slice(3 * index, 3 * index + 3);
+    return processes < 0 ? undefined : { processes, descriptors, sockets };
+  });
+}
+
 /** The addon's texts have one character for each byte. */
 function utf8Of(text: string): string {
   return Buffer.from(text, "latin1").toString("utf8");

@@ -12,6 +12,7 @@ export {
   makeNode,
   preparePipe,
   readFiles,
+  readFileInNamespaces,
   readFilesInNamespace,
   relabel,
   setAttributes,

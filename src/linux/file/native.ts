@@ -82,6 +82,17 @@ export async function readFilesInNamespace(
 }
 
 /**
+ * own, 0.1 ms and about 20 us a namespace. The content of one file as it is in each of the network namespaces, with a
+ * path as for {@link readFilesInNamespace}; `null` for a namespace that cannot be entered.
+ */
+export async function readFileInNamespaces(
+  path: string,
+  nets: readonly string[],
+): Promise<readonly (string | null)[]> {
+  return await runTextsJob("readFileInNamespaces", [path, ...nets]);
+}
+
+/**
  * pool. Mounts the directory at `path` in `root` on `target`, read-only and private, without the mounts
  * below it. The kernel follows symbolic links as for a process inside the root (openat2,
  * RESOLVE_IN_ROOT). An empty path is the root itself. ENOENT, ENOTDIR and ELOOP: there is no directory.

@@ -1,0 +1,210 @@
+import { readdirSync } from "node:fs";
+import { statfs } from "node:fs/promises";
+
+import type { Clock } from "../../base/time.ts";
+import type { Container } from "../../core/container/index.ts";
+import type {
+  CgroupFigures,
+  ContainerFigures,
+  FileSystemFigures,
+  ProcessFigures,
+} from "../../core/stats/index.ts";
+import {
+  type CachedFiles,
+  CgroupFdCache,
+  type CgroupLayout,
+  countOpenFiles,
+  type OpenFiles,
+  processDir,
+} from "../../linux/cgroup/index.ts";
+import { listMounts } from "../../linux/mount/index.ts";
+import { Batches } from "./batches.ts";
+import { DeviceNames } from "./block-devices.ts";
+import { type FigureFiles, FigurePlan } from "./cgroup-figures.ts";
+import { Samples, settled } from "./samples.ts";
+
+/** How the kernel is read. */
+export interface FigureKernel {
+  /** Files of a container, to be read repeatedly. */
+  readonly hold: (paths: readonly string[]) => CachedFiles;
+  /** The open files of the processes in each cgroup, undefined for one that does not exist. */
+  readonly openFiles: (
+    directories: readonly string[],
+  ) => Promise<readonly (OpenFiles | undefined)[]>;
+  readonly fileSystem: (directory: string) => Promise<Omit<FileSystemFigures, "takenAtNs">>;
+  /** The sizes of huge pages: "2MB". */
+  readonly pageSizes: () => readonly string[];
+}
+
+/** What the figures need. */
+export interface HostFiguresDeps {
+  readonly cgroups: CgroupLayout;
+  readonly clock: Clock;
+  /** A monotonic clock in milliseconds. */
+  readonly nowMs: () => number;
+  /** How long a call waits for a sample. */
+  readonly patienceMs: number;
+  /** The directory of the writable layers. */
+  readonly directory: string;
+  readonly kernel: FigureKernel;
+}
+
+interface Watched {
+  readonly held: CachedFiles;
+  readonly parse: FigureFiles["parse"];
+}
+
+interface Measured {
+  readonly figures: CgroupFigures | undefined;
+}
+
+const sampleMs = 1000;
+/** Counting takes 1 us a descriptor, and a container can have millions of them. */
+const maxOpenFiles = 100_000;
+const batch = { size: 16, lateMs: 250 };
+
+/**
+ * What only the CRI's metrics have of containers. Like HostStats, of which it is a part: samples are shared for 1 s,
+ * files stay open, and what hangs in the kernel delays only itself.
+ */
+export class HostFigures {
+  readonly #deps: HostFiguresDeps;
+  readonly #plan: FigurePlan;
+  readonly #cgroups: Samples<Measured>;
+  readonly #processes: Samples<ProcessFigures>;
+  readonly #fileSystems: Samples<FileSystemFigures>;
+  readonly #watched = new Map<string, Watched>();
+  readonly #openFiles: Batches<OpenFiles | undefined>;
+
+  constructor(deps: HostFiguresDeps) {
+    this.#deps = deps;
+    const { cgroups, nowMs, patienceMs, kernel } = deps;
+    const { nameOf } = new DeviceNames(nowMs);
+    this.#plan = new FigurePlan(cgroups, { pageSizes: kernel.pageSizes(), nameDevice: nameOf });
+    const times = { freshMs: sampleMs, patienceMs };
+    this.#cgroups = new Samples(times, nowMs, (id) => {
+      this.#unwatch(id);
+    });
+    this.#processes = new Samples(times, nowMs);
+    this.#fileSystems = new Samples(times, nowMs);
+    this.#openFiles = new Batches(kernel.openFiles, batch);
+  }
+
+  /** Figures by id, without writable layers. Those whose cgroup cannot be read in time are missing. */
+  async containers(
+    running: readonly Container[],
+  ): Promise<ReadonlyMap<string, Omit<ContainerFigures, "writableLayer">>> {
+    const { nowMs, clock, patienceMs } = this.#deps;
+    const sinceMs = nowMs();
+    const seenAtNs = clock.nowNs();
+    const work = running.flatMap((container) => [
+      this.#refreshCgroup(container),
+      this.#processes.refresh(container.id, () => this.#countOpenFiles(container)),
+    ]);
+    await settled(work, patienceMs);
+    const found = new Map<string, Omit<ContainerFigures, "writableLayer">>();
+    for (const { id } of running) {
+      const measured = this.#cgroups.fresh(id, sinceMs);
+      if (measured === undefined) continue;
+      const processes = this.#processes.fresh(id, sinceMs);
+      found.set(id, { seenAtNs, cgroup: measured.figures, processes });
+    }
+    return found;
+  }
+
+  /** The file system of the writable layers; undefined when it does not answer in time. */
+  async fileSystem(): Promise<FileSystemFigures | undefined> {
+    const { directory, clock, kernel, nowMs, patienceMs } = this.#deps;
+    const sinceMs = nowMs();
+    const work = this.#fileSystems.refresh(directory, async () => {
+      const figures = await kernel.fileSystem(directory);
+      return { takenAtNs: clock.nowNs(), ...figures };
+    });
+    await settled([work], patienceMs);
+    return this.#fileSystems.fresh(directory, sinceMs);
+  }
+
+  /** Closes what is held of a container that has ended. */
+  ended(id: string): void {
+    this.#watched.get(id)?.held.release();
+  }
+
+  /** Drops the samples of a removed container. */
+  forget(id: string): void {
+    this.#unwatch(id);
+    for (const samples of [this.#cgroups, this.#processes]) samples.forget(id);
+  }
+
+  #refreshCgroup(container: Container): Promise<void> | undefined {
+    return this.#cgroups.refresh(container.id, async () => {
+      const { held, parse } = this.#watch(container);
+      const figures = parse(await held.read());
+      return { figures: figures && { takenAtNs: this.#deps.clock.nowNs(), ...figures } };
+    });
+  }
+
+  #watch({ id, cgroupPath, state }: Container): Watched {
+    const known = this.#watched.get(id);
+    if (known !== undefined) return known;
+    const pid = state.name === "running" ? state.process.pid : 0;
+    const { paths, parse } = this.#plan.files(cgroupPath, pid);
+    const watched = { held: this.#deps.kernel.hold(paths), parse };
+    this.#watched.set(id, watched);
+    return watched;
+  }
+
+  #unwatch(id: string): void {
+    this.ended(id);
+    this.#watched.delete(id);
+  }
+
+  async #countOpenFiles({ cgroupPath }: Container): Promise<ProcessFigures> {
+    const counts = await this.#openFiles.get(processDir(this.#deps.cgroups, cgroupPath));
+    if (counts === undefined) throw new Error("the container has no cgroup on this host");
+    return { takenAtNs: this.#deps.clock.nowNs(), ...counts };
+  }
+}
+
+/** The kernel of this host. Without `cachesFiles` files are opened for each sample. */
+export function thisKernel(cachesFiles: boolean): FigureKernel {
+  // About 20 files a container: 10 MiB of the kernel's memory at most, enough for a hundred containers.
+  const cache = new CgroupFdCache(undefined, { descriptors: cachesFiles ? 2048 : 0 });
+  const devices = new Map<string, string>();
+  return {
+    hold: (paths) => cache.add(paths),
+    openFiles: (directories) => countOpenFiles(directories, maxOpenFiles),
+    pageSizes,
+    fileSystem: async (directory) => {
+      const { bsize, blocks, files, ffree } = await statfs(directory, { bigint: true });
+      const device = devices.get(directory) ?? (await deviceOf(directory));
+      devices.set(directory, device);
+      return { device, bytes: bsize * blocks, inodes: files, freeInodes: ffree };
+    },
+  };
+}
+
+/** What is mounted where the directory is: the last of the mounts with the longest path. */
+async function deviceOf(directory: string): Promise<string> {
+  let found = { mountPoint: "", source: "" };
+  for (const { mountPoint, source } of await listMounts()) {
+    const isAbove = mountPoint === "/" || `${directory}/`.startsWith(`${mountPoint}/`);
+    if (isAbove && mountPoint.length >= found.mountPoint.length) found = { mountPoint, source };
+  }
+  return found.source;
+}
+
+/** From hugepages-2048kB to 2MB, as the kernel names the files of the controller (mm/hugetlb_cgroup.c). */
+function pageSizes(): readonly string[] {
+  let names: readonly string[] = [];
+  try {
+    names = readdirSync("/sys/kernel/mm/hugepages");
+  } catch {
+    // A kernel without huge pages.
+  }
+  return names.flatMap((name) => {
+    const kib = Number(/^hugepages-(\d+)kB$/.exec(name)?.[1] ?? 0);
+    if (kib === 0) return [];
+    if (kib >= 1 << 20) return [`${String(kib >> 20)}GB`];
+    return [kib >= 1 << 10 ? `${String(kib >> 10)}MB` : `${String(kib)}KB`];
+  });
+}

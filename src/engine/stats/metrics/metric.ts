@@ -1,0 +1,98 @@
+/** A metric of the CRI, as ListMetricDescriptors describes it. */
+export interface MetricDescriptor {
+  readonly name: string;
+  readonly help: string;
+  readonly type: "counter" | "gauge";
+  /** The keys of all labels: those of {@link objectLabelKeys}, then its own. */
+  readonly labelKeys: readonly string[];
+}
+
+/** A value of a metric for one pod or container. */
+export interface Sample {
+  readonly metric: MetricDescriptor;
+  /** The values of the metric's own labels, in the order of their keys. */
+  readonly labels: readonly string[];
+  readonly value: bigint;
+  /** When it was read, in nanoseconds since 1970; 0 for a value that is always current. */
+  readonly atNs: bigint;
+}
+
+/** The labels that name the object of a sample. kubelet and cAdvisor use the same ones. */
+export const objectLabelKeys = ["container", "id", "image", "name", "namespace", "pod"] as const;
+
+/** A value with the values of the metric's own labels. */
+type LabelledValue = readonly [value: bigint, ...labels: string[]];
+
+/** A metric and how to read it from a source; undefined when the source does not have it. */
+export interface Metric<S> {
+  readonly descriptor: MetricDescriptor;
+  readonly values: (source: S) => bigint | undefined | readonly LabelledValue[];
+}
+
+/** Metrics that are read together. */
+export interface MetricGroup<V> {
+  readonly descriptors: readonly MetricDescriptor[];
+  /** Appends the samples of an object. */
+  readonly read: (view: V, samples: Sample[]) => void;
+}
+
+/** Metrics of one source, which is a part of `V`; they have no samples where it is undefined. */
+export function metricGroup<V, S>(
+  source: (view: V) => S | undefined,
+  atNs: (source: S) => bigint,
+  metrics: readonly Metric<S>[],
+): MetricGroup<V> {
+  return {
+    descriptors: metrics.map(({ descriptor }) => descriptor),
+    read: (view, samples) => {
+      const from = source(view);
+      if (from === undefined) return;
+      const at = atNs(from);
+      for (const { descriptor: metric, values } of metrics) {
+        const found = values(from);
+        if (typeof found === "bigint")
+          samples.push({ metric, labels: noLabels, value: found, atNs: at });
+        else if (found !== undefined) {
+          for (const [value, ...labels] of found) samples.push({ metric, labels, value, atNs: at });
+        }
+      }
+    },
+  };
+}
+
+const noLabels: readonly string[] = [];
+
+/** A metric with one value, which may be missing. The name is without its prefix. */
+export function single<S>(
+  type: MetricDescriptor["type"],
+  name: string,
+  help: string,
+  values: (source: S) => bigint | undefined,
+): Metric<S> {
+  return { descriptor: describe(type, name, help, []), values };
+}
+
+/** A metric with more labels, and a value for each combination of them that exists. */
+export function labelled<S>(
+  type: MetricDescriptor["type"],
+  name: string,
+  help: string,
+  keys: readonly string[],
+  values: (source: S) => readonly LabelledValue[],
+): Metric<S> {
+  return { descriptor: describe(type, name, help, keys), values };
+}
+
+function describe(
+  type: MetricDescriptor["type"],
+  name: string,
+  help: string,
+  keys: readonly string[],
+): MetricDescriptor {
+  return { type, name: `container_${name}`, help, labelKeys: [...objectLabelKeys, ...keys] };
+}
+
+/** Whole seconds: values of the CRI are integers. */
+export function seconds(ns: bigint | undefined): bigint | undefined {
+  return ns === undefined ? undefined : ns / 1_000_000_000n;
+}
