@@ -63,21 +63,28 @@ export interface CgroupFigures {
   readonly oomKills: bigint | undefined;
   /** Only devices with I/O. */
   readonly devices: readonly DeviceFigures[];
-  readonly hugePages: readonly HugePageFigures[];
   /** Processes and threads, including nested cgroups. */
   readonly tasks: bigint | undefined;
-  /** The limit on them; 0 without a limit. */
-  readonly maxTasks: bigint | undefined;
-  /** The soft limit on open files of the container's first process. */
-  readonly openFilesLimit: bigint | undefined;
 }
 
-/** The processes of a container, including those in nested cgroups, and what they have open. */
-export interface ProcessFigures {
+/** What changes rarely or takes long to count, and is at most 10 s old. */
+export interface SlowFigures {
   /** Nanoseconds since 1970. */
   readonly takenAtNs: bigint;
+  /** The processes, including those in nested cgroups, and what they have open. */
+  readonly open: OpenFileFigures | undefined;
+  /** The soft limit on open files of the container's first process. */
+  readonly openFilesLimit: bigint | undefined;
+  /** The limit on processes and threads; 0 without a limit. */
+  readonly maxTasks: bigint | undefined;
+  readonly hugePages: readonly HugePageFigures[];
+}
+
+/** What processes have open. */
+export interface OpenFileFigures {
   readonly processes: number;
   readonly descriptors: number;
+  /** How many of the descriptors are sockets. */
   readonly sockets: number;
 }
 
@@ -87,8 +94,8 @@ export interface ContainerFigures {
   readonly seenAtNs: bigint;
   /** Undefined when the container has no cgroup on this host, for example in a virtual machine. */
   readonly cgroup: CgroupFigures | undefined;
-  /** Undefined when they cannot be counted in time. */
-  readonly processes: ProcessFigures | undefined;
+  /** Undefined when they cannot be read in time. */
+  readonly slow: SlowFigures | undefined;
   /** Undefined until its files have been counted. */
   readonly writableLayer: LayerUsage | undefined;
 }

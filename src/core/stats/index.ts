@@ -10,8 +10,9 @@ export type {
   FileSystemFigures,
   HugePageFigures,
   MemoryFigures,
+  OpenFileFigures,
   PodFigures,
-  ProcessFigures,
+  SlowFigures,
 } from "./figures.ts";
 export type { SandboxMeter, StatsReader } from "./reader.ts";
 export type {

@@ -21,6 +21,6 @@ export interface StatsReader {
   containers(containers: readonly Container[]): Promise<ReadonlyMap<string, ContainerStats>>;
   /** The same for pods, without their containers. */
   pods(sandboxes: readonly Sandbox[]): Promise<ReadonlyMap<string, PodStats>>;
-  /** More figures of pods and of running containers, with the same rules. */
+  /** More figures of pods and of running containers, at most 5 s old, with the same rules. */
   figures(sandboxes: readonly Sandbox[], running: readonly Container[]): Promise<Figures>;
 }

@@ -2,20 +2,21 @@ import { create, toBinary } from "@bufbuild/protobuf";
 import type { Container } from "../../core/container/index.ts";
 import type { Sandbox } from "../../core/sandbox/index.ts";
 import {
-  type ContainerMetrics,
   type MetricDescriptor,
   objectLabelKeys,
   type PodMetrics,
   type Sample,
 } from "../../engine/stats/metrics/index.ts";
 import { MetricDescriptorSchema } from "../../gen/runtime/v1/api_pb.ts";
-import { joinFields, keptFields, messageField } from "./fields.ts";
-import { FieldWriter, sizeOfVarint } from "./field-writer.ts";
+import { keptFields, messageField } from "./fields.ts";
+import { FieldWriter, sizeOfLength, sizeOfVarint } from "./field-writer.ts";
 
 // Field numbers of api.proto, with wire type 2 (length-delimited) or 0 (varint). A node with 200 pods has 12,000
 // samples of 400 bytes, mostly labels. So a name is encoded once, and the labels of an object are encoded once.
 const tag = {
+  pods: (1 << 3) | 2,
   metrics: (2 << 3) | 2,
+  containers: (3 << 3) | 2,
   name: (1 << 3) | 2,
   timestamp: 2 << 3,
   type: 3 << 3,
@@ -25,11 +26,20 @@ const tag = {
 } as const;
 const gauge = 1;
 
+/** What all samples of a pod or container have, encoded once. */
+interface EncodedObject {
+  /** Field 1 of its message. */
+  readonly id: Uint8Array;
+  readonly labels: Uint8Array;
+}
+
 type Labels = Readonly<Record<(typeof objectLabelKeys)[number], string>>;
 
+/** Interfaces have names that containers choose. */
+const maxOwnLabels = 1024;
+const ownLabels = new Map<string, Uint8Array>();
 const names = new WeakMap<MetricDescriptor, Uint8Array>();
-const containerLabels = new WeakMap<Container["config"], Uint8Array>();
-const podLabels = new WeakMap<Sandbox["config"], Uint8Array>();
+const knownObjects = new WeakMap<Container["config"] | Sandbox["config"], EncodedObject>();
 
 /** A MetricDescriptor message. */
 export function encodedDescriptor({ name, help, labelKeys }: MetricDescriptor): Uint8Array {
@@ -37,52 +47,97 @@ export function encodedDescriptor({ name, help, labelKeys }: MetricDescriptor): 
   return toBinary(MetricDescriptorSchema, message);
 }
 
-/** A PodSandboxMetrics message, with the metrics of the pod's containers. */
-export function encodedPodMetrics({ sandbox, samples, containers }: PodMetrics): Uint8Array {
-  return joinFields([
-    messageField(1, Buffer.from(sandbox.id)),
-    encodedSamples(samples(), labelsOfPod(sandbox)),
-    ...containers.map((one) => messageField(3, encodedContainer(sandbox, one))),
-  ]);
+/** A PodSandboxMetrics message with the metrics of the pod's containers, ready to be written. */
+export interface PreparedPod {
+  /** The size as an element of field 1. */
+  readonly bytes: number;
+  readonly write: (writer: FieldWriter) => void;
 }
 
-/** A ContainerMetrics message. */
-function encodedContainer(sandbox: Sandbox, { container, samples }: ContainerMetrics): Uint8Array {
-  return joinFields([
-    messageField(1, Buffer.from(container.id)),
-    encodedSamples(samples(), labelsOf(container, sandbox)),
-  ]);
+/** Prepares the element for a pod. */
+export function preparedPod({ sandbox, samples, containers }: PodMetrics): PreparedPod {
+  const { id, labels } = objectOfPod(sandbox);
+  const own = blockOf(samples(), labels);
+  const inner = containers.map((one) => {
+    const object = objectOf(one.container, sandbox);
+    const block = blockOf(one.samples(), object.labels);
+    return { id: object.id, block, size: object.id.length + block.bytes };
+  });
+  const size = inner.reduce((sum, one) => sum + nested(one.size), id.length + own.bytes);
+  return {
+    bytes: nested(size),
+    write: (writer) => {
+      writeBlock(writer.byte(tag.pods).length(size).bytes(id), own);
+      for (const one of inner) {
+        writeBlock(writer.byte(tag.containers).length(one.size).bytes(one.id), one.block);
+      }
+    },
+  };
 }
 
-/** Samples as Metric messages, which are field 2 of a pod and of a container. */
-function encodedSamples(samples: readonly Sample[], objectLabels: Uint8Array): Uint8Array {
-  const writer = new FieldWriter(samples.length * (objectLabels.length + 128));
-  for (const sample of samples) writeSample(writer, sample, objectLabels);
+/** Both the list and each message of the stream have pods in field 1. */
+export function encodedPods(pods: readonly PreparedPod[]): Uint8Array {
+  const writer = new FieldWriter(pods.reduce((sum, { bytes }) => sum + bytes, 0));
+  for (const pod of pods) pod.write(writer);
   return writer.finish();
 }
 
-function writeSample(writer: FieldWriter, sample: Sample, objectLabels: Uint8Array): void {
-  const { metric, labels, value, atNs } = sample;
-  const name = nameOf(metric);
-  const ownLabels = labels.length === 0 ? undefined : joinFields(labels.map(labelField));
-  // Absent fields of proto3 are 0; the message of the value is always there, because kubelet reads it unchecked.
-  const valueSize = value === 0n ? 0 : 1 + sizeOfVarint(value);
-  const size =
-    name.length +
-    (atNs === 0n ? 0 : 1 + sizeOfVarint(atNs)) +
-    (metric.type === "gauge" ? 2 : 0) +
-    objectLabels.length +
-    (ownLabels?.length ?? 0) +
-    2 +
-    valueSize;
-  writer.reserve(size + 8);
-  writer.byte(tag.metrics).length(size).bytes(name);
-  if (atNs !== 0n) writer.byte(tag.timestamp).varint(atNs);
-  if (metric.type === "gauge") writer.byte(tag.type).byte(gauge);
-  writer.bytes(objectLabels);
-  if (ownLabels !== undefined) writer.bytes(ownLabels);
-  writer.byte(tag.value).length(valueSize);
-  if (value !== 0n) writer.byte(tag.number).varint(value);
+/** Samples as Metric messages, which are field 2 of a pod and of a container. */
+interface Block {
+  readonly samples: readonly Sample[];
+  readonly objectLabels: Uint8Array;
+  /** The size of each Metric message, and of all fields together. */
+  readonly sizes: readonly number[];
+  readonly bytes: number;
+}
+
+function blockOf(samples: readonly Sample[], objectLabels: Uint8Array): Block {
+  const sizes = samples.map((sample) => sizeOfSample(sample) + objectLabels.length);
+  const bytes = sizes.reduce((sum, size) => sum + nested(size), 0);
+  return { samples, objectLabels, sizes, bytes };
+}
+
+/** The size of a nested message with its tag and length. */
+function nested(size: number): number {
+  return 1 + sizeOfLength(size) + size;
+}
+
+function sizeOfSample({ metric, labels, value, atNs }: Sample): number {
+  let size = nameOf(metric).length + 2 + sizeOfValue(value);
+  if (atNs !== 0n) size += 1 + sizeOfVarint(atNs);
+  if (metric.type === "gauge") size += 2;
+  for (const label of labels) size += ownLabel(label).length;
+  return size;
+}
+
+function sizeOfValue(value: bigint): number {
+  return value === 0n ? 0 : 1 + sizeOfVarint(value);
+}
+
+function writeBlock(writer: FieldWriter, { samples, sizes, objectLabels }: Block): void {
+  for (const [index, { metric, labels, value, atNs }] of samples.entries()) {
+    writer
+      .byte(tag.metrics)
+      .length(sizes[index] ?? 0)
+      .bytes(nameOf(metric));
+    if (atNs !== 0n) writer.byte(tag.timestamp).varint(atNs);
+    if (metric.type === "gauge") writer.byte(tag.type).byte(gauge);
+    writer.bytes(objectLabels);
+    for (const label of labels) writer.bytes(ownLabel(label));
+    // A zero is absent in proto3, but its message is not: kubelet reads it without checking that it exists.
+    writer.byte(tag.value).length(sizeOfValue(value));
+    if (value !== 0n) writer.byte(tag.number).varint(value);
+  }
+}
+
+/** The values of own labels repeat: operations, devices, interfaces. */
+function ownLabel(value: string): Uint8Array {
+  const known = ownLabels.get(value);
+  if (known !== undefined) return known;
+  if (ownLabels.size === maxOwnLabels) ownLabels.clear();
+  const bytes = keptFields([labelField(value)]);
+  ownLabels.set(value, bytes);
+  return bytes;
 }
 
 function nameOf(metric: MetricDescriptor): Uint8Array {
@@ -93,42 +148,45 @@ function nameOf(metric: MetricDescriptor): Uint8Array {
   return bytes;
 }
 
-function labelsOf({ id, config, cgroupPath, image }: Container, sandbox: Sandbox): Uint8Array {
-  const known = containerLabels.get(config);
+function objectOf({ id, config, cgroupPath, image }: Container, sandbox: Sandbox): EncodedObject {
+  const known = knownObjects.get(config);
   if (known !== undefined) return known;
-  const bytes = encodedLabels({
+  const object = encodedObject(id, {
     container: config.metadata?.name ?? "",
     id: cgroupPath,
     image: image.shown,
     name: id,
     ...podOf(sandbox),
   });
-  containerLabels.set(config, bytes);
-  return bytes;
+  knownObjects.set(config, object);
+  return object;
 }
 
 /** Without a container and an image, as those of pods are with cAdvisor and containerd. */
-function labelsOfPod(sandbox: Sandbox): Uint8Array {
-  const known = podLabels.get(sandbox.config);
+function objectOfPod(sandbox: Sandbox): EncodedObject {
+  const known = knownObjects.get(sandbox.config);
   if (known !== undefined) return known;
   const { id, cgroup } = sandbox;
-  const bytes = encodedLabels({
+  const object = encodedObject(id, {
     container: "",
     id: cgroup?.parent ?? "",
     image: "",
     name: id,
     ...podOf(sandbox),
   });
-  podLabels.set(sandbox.config, bytes);
-  return bytes;
+  knownObjects.set(sandbox.config, object);
+  return object;
 }
 
 function podOf({ config: { metadata } }: Sandbox): Pick<Labels, "namespace" | "pod"> {
   return { namespace: metadata?.namespace ?? "", pod: metadata?.name ?? "" };
 }
 
-function encodedLabels(labels: Labels): Uint8Array {
-  return keptFields(objectLabelKeys.map((key) => labelField(labels[key])));
+function encodedObject(id: string, labels: Labels): EncodedObject {
+  return {
+    id: keptFields([messageField(1, Buffer.from(id))]),
+    labels: keptFields(objectLabelKeys.map((key) => labelField(labels[key]))),
+  };
 }
 
 function labelField(value: string): Uint8Array {

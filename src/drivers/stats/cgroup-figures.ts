@@ -1,17 +1,26 @@
 import { basename } from "node:path";
 
-import type { CgroupFigures, CpuFigures, MemoryFigures } from "../../core/stats/index.ts";
-import { type CgroupLayout, controllerDir, type LegacyCgroups } from "../../linux/cgroup/index.ts";
+import type {
+  CgroupFigures,
+  CpuFigures,
+  MemoryFigures,
+  SlowFigures,
+} from "../../core/stats/index.ts";
+import { type CgroupLayout, controllerDir } from "../../linux/cgroup/index.ts";
 import { type NameDevice, parseIoStat, parseThrottleFiles } from "./block-devices.ts";
-import { type CgroupUsage, cgroupFiles } from "./cgroup-usage.ts";
+import { cgroupFiles, type CgroupUsage } from "./cgroup-usage.ts";
 import { field, number, type Texts, withValue } from "./kernel-text.ts";
 
-/** The files with the figures of a container, and how to parse them. */
-export interface FigureFiles {
+/** Files of a container, and how to parse them. */
+interface FigureFiles<T> {
   readonly paths: readonly string[];
-  /** The figures, from the files' texts in the same order. Undefined when the cgroup does not exist. */
-  readonly parse: (texts: Texts) => Omit<CgroupFigures, "takenAtNs"> | undefined;
+  /** From the files' texts in the same order. */
+  readonly parse: (texts: Texts) => T;
 }
+
+/** Undefined when the cgroup does not exist. */
+type ParsedCgroup = Omit<CgroupFigures, "takenAtNs"> | undefined;
+type ParsedSlow = Pick<SlowFigures, "openFilesLimit" | "maxTasks" | "hugePages">;
 
 /** What the files depend on besides the cgroup. */
 export interface FigureOptions {
@@ -23,20 +32,25 @@ export interface FigureOptions {
 /** The text of a file of the plan by its name. */
 type TextOf = (name: string) => string | null | undefined;
 
-type Parts = Pick<
-  CgroupFigures,
-  "cpu" | "memory" | "oomKills" | "devices" | "hugePages" | "maxTasks"
->;
+type Parts = Pick<CgroupFigures, "cpu" | "memory" | "oomKills" | "devices">;
 
 /** The kernel gives USER_HZ to user space on all architectures that davit supports (proc_stat(5)). */
 const nsPerTick = 10_000_000n;
 
-/** The same files for each container of a host. */
+/** Not read: no metric has what remains until a limit. */
+const limitFiles: ReadonlySet<string> = new Set([
+  "memory.limit_in_bytes",
+  "memory.memsw.limit_in_bytes",
+  "memory.max",
+  "memory.swap.max",
+]);
+
+/** The files of the containers of a host. */
 export class FigurePlan {
   readonly #layout: CgroupLayout;
   readonly #options: FigureOptions;
-  /** The index of each file by its name. The names are different, also those of different hierarchies. */
-  #indexes: ReadonlyMap<string, number> | undefined;
+  readonly #names = new FileNames();
+  readonly #slowNames = new FileNames();
 
   constructor(layout: CgroupLayout, options: FigureOptions) {
     this.#layout = layout;
@@ -44,80 +58,99 @@ export class FigurePlan {
   }
 
   /**
-   * The files of the container whose cgroup is at `path` (absolute, below each hierarchy's root) and whose first
-   * process is `pid`. They include those of cgroupFiles(), so that usage and figures are of one reading.
+   * The files with the figures of the cgroup at `path` (absolute, below each hierarchy's root). They include those of
+   * cgroupFiles(), so that usage and figures are of one reading.
    */
-  files(path: string, pid: number): FigureFiles {
-    const layout = this.#layout;
-    const usage = cgroupFiles(layout, path, "pod");
-    const more =
-      layout.version === "v1"
-        ? legacyPaths(layout, path, this.#options)
-        : unifiedNames(this.#options).map((name) => `${layout.root}${path}/${name}`);
-    const paths = [...usage.paths, ...more, `/proc/${String(pid)}/limits`];
-    this.#indexes ??= new Map(paths.map((file, index) => [basename(file), index]));
-    return { paths, parse: (texts) => this.#parse(texts, usage.parse(texts)) };
-  }
-
-  #parse(texts: Texts, used: CgroupUsage | undefined): ReturnType<FigureFiles["parse"]> {
-    if (used === undefined) return undefined;
-    const textOf: TextOf = (name) => texts[this.#indexes?.get(name) ?? -1];
-    const parts = this.#layout.version === "v1" ? legacyParts : unifiedParts;
-    return {
-      ...parts(textOf, used, this.#options),
-      ioPressure: used.ioPressure,
-      tasks: used.tasks,
-      openFilesLimit: openFilesLimit(textOf("limits")),
+  cgroup(path: string): FigureFiles<ParsedCgroup> {
+    const usage = cgroupFiles(this.#layout, path, "pod");
+    const isV1 = this.#layout.version === "v1";
+    const paths = [
+      ...usage.paths.filter((file) => !limitFiles.has(basename(file))),
+      ...this.#paths(path, isV1 ? legacyFiles : unifiedFiles),
+    ];
+    const parts = isV1 ? legacyParts : unifiedParts;
+    const parse = (texts: Texts): ParsedCgroup => {
+      const textOf = this.#names.textsOf(paths, texts);
+      const used = usage.parse(usage.paths.map((file) => textOf(basename(file)) ?? null));
+      if (used === undefined) return undefined;
+      const { ioPressure, tasks } = used;
+      return { ...parts(textOf, used, this.#options.nameDevice), ioPressure, tasks };
     };
+    return { paths, parse };
+  }
+
+  /** The files with what changes rarely, of a container whose first process is `pid`. */
+  slow(path: string, pid: number): FigureFiles<ParsedSlow> {
+    const { pageSizes } = this.#options;
+    const names =
+      this.#layout.version === "v1"
+        ? ["usage_in_bytes", "max_usage_in_bytes"]
+        : ["current"]; /* v2 does not record the largest usage. */
+    const hugetlb = pageSizes.flatMap((size) =>
+      names.map((name) => `hugetlb.${size}.rsvd.${name}`),
+    );
+    const paths = [
+      ...this.#paths(path, { pids: ["pids.max"], hugetlb }),
+      `/proc/${String(pid)}/limits`,
+    ];
+    const parse = (texts: Texts): ParsedSlow => {
+      const textOf = this.#slowNames.textsOf(paths, texts);
+      const hugePages = pageSizes.flatMap((pageSize) => {
+        const [usage, maxUsage] = names.map((name) =>
+          number(textOf(`hugetlb.${pageSize}.rsvd.${name}`)),
+        );
+        return usage === undefined ? [] : [{ pageSize, usage, maxUsage }];
+      });
+      const maxTasks = textOf("pids.max");
+      return {
+        openFilesLimit: openFilesLimit(textOf("limits")),
+        maxTasks: maxTasks?.trim() === "max" ? 0n : number(maxTasks),
+        hugePages,
+      };
+    };
+    return { paths, parse };
+  }
+
+  /** The paths of files by their controller; with v2 all are in one directory. */
+  #paths(path: string, files: Readonly<Record<string, readonly string[]>>): readonly string[] {
+    const layout = this.#layout;
+    return Object.entries(files).flatMap(([controller, names]) => {
+      const dir =
+        layout.version === "v2"
+          ? layout.root + path
+          : (controllerDir(layout, controller, path) ?? "/nonexistent");
+      return names.map((name) => `${dir}/${name}`);
+    });
   }
 }
 
-/** linux/Documentation/admin-guide/cgroup-v1: cpuacct, memory, blkio-controller, pids, hugetlb. */
-function legacyPaths(
-  layout: LegacyCgroups,
-  path: string,
-  { pageSizes }: FigureOptions,
-): readonly string[] {
-  const files = (controller: string, names: readonly string[]): readonly string[] => {
-    const dir = controllerDir(layout, controller, path) ?? "/nonexistent";
-    return names.map((name) => `${dir}/${name}`);
-  };
-  return [
-    ...files("cpu", ["cpu.stat"]),
-    ...files("cpuacct", ["cpuacct.stat"]),
-    ...files("memory", [
-      "memory.max_usage_in_bytes",
-      "memory.failcnt",
-      "memory.kmem.usage_in_bytes",
-      "memory.oom_control",
-    ]),
-    ...files("blkio", [
-      "blkio.throttle.io_service_bytes_recursive",
-      "blkio.throttle.io_serviced_recursive",
-    ]),
-    ...files("pids", ["pids.max"]),
-    ...files(
-      "hugetlb",
-      pageSizes.flatMap((size) => [
-        `hugetlb.${size}.rsvd.usage_in_bytes`,
-        `hugetlb.${size}.rsvd.max_usage_in_bytes`,
-      ]),
-    ),
-  ];
+/** Finds texts by the names of their files, which are the same ones for each container, and all different. */
+class FileNames {
+  #indexes: ReadonlyMap<string, number> | undefined;
+
+  textsOf(paths: readonly string[], texts: Texts): TextOf {
+    const indexes = (this.#indexes ??= new Map(paths.map((file, at) => [basename(file), at])));
+    return (name) => texts[indexes.get(name) ?? -1];
+  }
 }
+
+/** linux/Documentation/admin-guide/cgroup-v1: cpuacct, memory, blkio-controller. */
+const legacyFiles = {
+  cpu: ["cpu.stat"],
+  cpuacct: ["cpuacct.stat"],
+  memory: [
+    "memory.max_usage_in_bytes",
+    "memory.failcnt",
+    "memory.kmem.usage_in_bytes",
+    "memory.oom_control",
+  ],
+  blkio: ["blkio.throttle.io_service_bytes_recursive", "blkio.throttle.io_serviced_recursive"],
+};
 
 /** linux/Documentation/admin-guide/cgroup-v2; memory.peak since Linux 5.19. */
-function unifiedNames({ pageSizes }: FigureOptions): readonly string[] {
-  return [
-    "memory.peak",
-    "memory.events",
-    "io.stat",
-    "pids.max",
-    ...pageSizes.map((size) => `hugetlb.${size}.rsvd.current`),
-  ];
-}
+const unifiedFiles = { memory: ["memory.peak", "memory.events"], io: ["io.stat"] };
 
-function legacyParts(textOf: TextOf, used: CgroupUsage, options: FigureOptions): Parts {
+function legacyParts(textOf: TextOf, used: CgroupUsage, nameDevice: NameDevice): Parts {
   const [cpuStat, times] = [textOf("cpu.stat"), textOf("cpuacct.stat")];
   const inNs = (ticks: bigint | undefined): bigint | undefined =>
     withValue(ticks, (count) => count * nsPerTick);
@@ -145,18 +178,12 @@ function legacyParts(textOf: TextOf, used: CgroupUsage, options: FigureOptions):
     devices: parseThrottleFiles(
       textOf("blkio.throttle.io_service_bytes_recursive"),
       textOf("blkio.throttle.io_serviced_recursive"),
-      options.nameDevice,
+      nameDevice,
     ),
-    hugePages: options.pageSizes.flatMap((pageSize) => {
-      const usage = number(textOf(`hugetlb.${pageSize}.rsvd.usage_in_bytes`));
-      const maxUsage = number(textOf(`hugetlb.${pageSize}.rsvd.max_usage_in_bytes`));
-      return usage === undefined ? [] : [{ pageSize, usage, maxUsage }];
-    }),
-    maxTasks: maxTasks(textOf("pids.max")),
   };
 }
 
-function unifiedParts(textOf: TextOf, used: CgroupUsage, options: FigureOptions): Parts {
+function unifiedParts(textOf: TextOf, used: CgroupUsage, nameDevice: NameDevice): Parts {
   const [cpuStat, events] = [textOf("cpu.stat"), textOf("memory.events")];
   const inNs = (name: string): bigint | undefined =>
     withValue(field(cpuStat, name), (us) => us * 1000n);
@@ -169,12 +196,7 @@ function unifiedParts(textOf: TextOf, used: CgroupUsage, options: FigureOptions)
     },
     memory: used.memory && unifiedMemory(textOf, used.memory, used.swap?.usage),
     oomKills: field(events, "oom_kill"),
-    devices: parseIoStat(textOf("io.stat"), options.nameDevice),
-    hugePages: options.pageSizes.flatMap((pageSize) => {
-      const usage = number(textOf(`hugetlb.${pageSize}.rsvd.current`));
-      return usage === undefined ? [] : [{ pageSize, usage, maxUsage: undefined }];
-    }),
-    maxTasks: maxTasks(textOf("pids.max")),
+    devices: parseIoStat(textOf("io.stat"), nameDevice),
   };
 }
 
@@ -215,13 +237,8 @@ function throttling(
   return { periods, throttledPeriods, throttledNs: time * nsPerUnit };
 }
 
-/** "max" is no limit. */
-function maxTasks(text: string | null | undefined): bigint | undefined {
-  return text?.trim() === "max" ? 0n : number(text);
-}
-
-/** /proc/PID/limits (proc_pid_limits(5)): name, soft limit, hard limit, unit. */
-function openFilesLimit(text: string | null | undefined): bigint | undefined {
+/** The soft limit in the text of /proc/PID/limits (proc_pid_limits(5)): name, soft limit, hard limit, unit. */
+export function openFilesLimit(text: string | null | undefined): bigint | undefined {
   const name = "Max open files";
   const at = text?.indexOf(name) ?? -1;
   if (at < 0) return undefined;

@@ -1,4 +1,4 @@
-import { readdirSync } from "node:fs";
+import { readdirSync, readFileSync } from "node:fs";
 import { statfs } from "node:fs/promises";
 
 import type { Clock } from "../../base/time.ts";
@@ -7,7 +7,7 @@ import type {
   CgroupFigures,
   ContainerFigures,
   FileSystemFigures,
-  ProcessFigures,
+  SlowFigures,
 } from "../../core/stats/index.ts";
 import {
   type CachedFiles,
@@ -20,13 +20,16 @@ import {
 import { listMounts } from "../../linux/mount/index.ts";
 import { Batches } from "./batches.ts";
 import { DeviceNames } from "./block-devices.ts";
-import { type FigureFiles, FigurePlan } from "./cgroup-figures.ts";
+import { FigurePlan, openFilesLimit } from "./cgroup-figures.ts";
+import type { Texts } from "./kernel-text.ts";
 import { Samples, settled } from "./samples.ts";
 
 /** How the kernel is read. */
 export interface FigureKernel {
   /** Files of a container, to be read repeatedly. */
   readonly hold: (paths: readonly string[]) => CachedFiles;
+  /** Files that are read rarely. */
+  readonly read: (paths: readonly string[]) => Promise<Texts>;
   /** The open files of the processes in each cgroup, undefined for one that does not exist. */
   readonly openFiles: (
     directories: readonly string[],
@@ -42,6 +45,8 @@ export interface HostFiguresDeps {
   readonly clock: Clock;
   /** A monotonic clock in milliseconds. */
   readonly nowMs: () => number;
+  /** How old a sample may be. */
+  readonly freshMs: number;
   /** How long a call waits for a sample. */
   readonly patienceMs: number;
   /** The directory of the writable layers. */
@@ -51,42 +56,44 @@ export interface HostFiguresDeps {
 
 interface Watched {
   readonly held: CachedFiles;
-  readonly parse: FigureFiles["parse"];
+  readonly parse: ReturnType<FigurePlan["cgroup"]>["parse"];
 }
 
 interface Measured {
   readonly figures: CgroupFigures | undefined;
 }
 
-const sampleMs = 1000;
+/** Counting what is open costs ten times as much as reading a file. */
+const slowMs = 10_000;
 /** Counting takes 1 us a descriptor, and a container can have millions of them. */
 const maxOpenFiles = 100_000;
 const batch = { size: 16, lateMs: 250 };
 
 /**
- * What only the CRI's metrics have of containers. Like HostStats, of which it is a part: samples are shared for 1 s,
+ * What only the CRI's metrics have of containers. Like HostStats, of which it is a part: samples are shared,
  * files stay open, and what hangs in the kernel delays only itself.
  */
 export class HostFigures {
   readonly #deps: HostFiguresDeps;
   readonly #plan: FigurePlan;
   readonly #cgroups: Samples<Measured>;
-  readonly #processes: Samples<ProcessFigures>;
+  readonly #slow: Samples<SlowFigures>;
   readonly #fileSystems: Samples<FileSystemFigures>;
   readonly #watched = new Map<string, Watched>();
   readonly #openFiles: Batches<OpenFiles | undefined>;
 
   constructor(deps: HostFiguresDeps) {
     this.#deps = deps;
-    const { cgroups, nowMs, patienceMs, kernel } = deps;
+    const { cgroups, nowMs, freshMs, patienceMs, kernel } = deps;
     const { nameOf } = new DeviceNames(nowMs);
     this.#plan = new FigurePlan(cgroups, { pageSizes: kernel.pageSizes(), nameDevice: nameOf });
-    const times = { freshMs: sampleMs, patienceMs };
+    const times = { freshMs, patienceMs };
     this.#cgroups = new Samples(times, nowMs, (id) => {
       this.#unwatch(id);
     });
-    this.#processes = new Samples(times, nowMs);
-    this.#fileSystems = new Samples(times, nowMs);
+    const slowTimes = { freshMs: slowMs, patienceMs };
+    this.#slow = new Samples(slowTimes, nowMs);
+    this.#fileSystems = new Samples(slowTimes, nowMs);
     this.#openFiles = new Batches(kernel.openFiles, batch);
   }
 
@@ -99,15 +106,14 @@ export class HostFigures {
     const seenAtNs = clock.nowNs();
     const work = running.flatMap((container) => [
       this.#refreshCgroup(container),
-      this.#processes.refresh(container.id, () => this.#countOpenFiles(container)),
+      this.#slow.refresh(container.id, () => this.#measureSlow(container)),
     ]);
     await settled(work, patienceMs);
     const found = new Map<string, Omit<ContainerFigures, "writableLayer">>();
     for (const { id } of running) {
       const measured = this.#cgroups.fresh(id, sinceMs);
       if (measured === undefined) continue;
-      const processes = this.#processes.fresh(id, sinceMs);
-      found.set(id, { seenAtNs, cgroup: measured.figures, processes });
+      found.set(id, { seenAtNs, cgroup: measured.figures, slow: this.#slow.fresh(id, sinceMs) });
     }
     return found;
   }
@@ -132,7 +138,7 @@ export class HostFigures {
   /** Drops the samples of a removed container. */
   forget(id: string): void {
     this.#unwatch(id);
-    for (const samples of [this.#cgroups, this.#processes]) samples.forget(id);
+    for (const samples of [this.#cgroups, this.#slow]) samples.forget(id);
   }
 
   #refreshCgroup(container: Container): Promise<void> | undefined {
@@ -143,11 +149,10 @@ export class HostFigures {
     });
   }
 
-  #watch({ id, cgroupPath, state }: Container): Watched {
+  #watch({ id, cgroupPath }: Container): Watched {
     const known = this.#watched.get(id);
     if (known !== undefined) return known;
-    const pid = state.name === "running" ? state.process.pid : 0;
-    const { paths, parse } = this.#plan.files(cgroupPath, pid);
+    const { paths, parse } = this.#plan.cgroup(cgroupPath);
     const watched = { held: this.#deps.kernel.hold(paths), parse };
     this.#watched.set(id, watched);
     return watched;
@@ -158,20 +163,26 @@ export class HostFigures {
     this.#watched.delete(id);
   }
 
-  async #countOpenFiles({ cgroupPath }: Container): Promise<ProcessFigures> {
-    const counts = await this.#openFiles.get(processDir(this.#deps.cgroups, cgroupPath));
-    if (counts === undefined) throw new Error("the container has no cgroup on this host");
-    return { takenAtNs: this.#deps.clock.nowNs(), ...counts };
+  async #measureSlow({ cgroupPath, state }: Container): Promise<SlowFigures> {
+    const { cgroups, clock, kernel } = this.#deps;
+    const pid = state.name === "running" ? state.process.pid : 0;
+    const { paths, parse } = this.#plan.slow(cgroupPath, pid);
+    const [open, texts] = await Promise.all([
+      this.#openFiles.get(processDir(cgroups, cgroupPath)),
+      kernel.read(paths),
+    ]);
+    return { takenAtNs: clock.nowNs(), open, ...parse(texts) };
   }
 }
 
 /** The kernel of this host. Without `cachesFiles` files are opened for each sample. */
 export function thisKernel(cachesFiles: boolean): FigureKernel {
-  // About 20 files a container: 10 MiB of the kernel's memory at most, enough for a hundred containers.
-  const cache = new CgroupFdCache(undefined, { descriptors: cachesFiles ? 2048 : 0 });
+  const cache = new CgroupFdCache(undefined, { descriptors: cachesFiles ? maxDescriptors() : 0 });
+  const uncached = new CgroupFdCache(undefined, { descriptors: 0 });
   const devices = new Map<string, string>();
   return {
     hold: (paths) => cache.add(paths),
+    read: (paths) => uncached.add(paths).read(),
     openFiles: (directories) => countOpenFiles(directories, maxOpenFiles),
     pageSizes,
     fileSystem: async (directory) => {
@@ -181,6 +192,15 @@ export function thisKernel(cachesFiles: boolean): FigureKernel {
       return { device, bytes: bsize * blocks, inodes: files, freeInodes: ffree };
     },
   };
+}
+
+/** For 200 containers: 13 files of each, and 5 KiB of the kernel's memory for a file that is open. */
+const wantedDescriptors = 2600;
+
+/** Leaves most of what this process may open to the rest of the daemon. */
+function maxDescriptors(): number {
+  const limit = openFilesLimit(readFileSync("/proc/self/limits", "latin1"));
+  return Math.min(wantedDescriptors, Math.floor(Number(limit ?? 0n) / 4));
 }
 
 /** What is mounted where the directory is: the last of the mounts with the longest path. */

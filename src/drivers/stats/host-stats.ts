@@ -82,6 +82,8 @@ const netDev = "/proc/thread-self/net/dev";
 /** A walk over a writable layer costs as much as the layer has files; the kernel's files cost 50 us. */
 const layerMs = 10_000;
 const sampleMs = 1000;
+/** Metrics are scraped every 15 s or less often. cAdvisor's are up to 10 s old. */
+const figuresMs = 5000;
 /** Entering a namespace takes less time than starting the thread that does it. */
 const netBatch = { size: 32, lateMs: 250 };
 
@@ -175,7 +177,7 @@ export class HostStats implements StatsReader {
     const figures = (this.#figures ??= await this.#loadFigures());
     const measured = figures.containers(running);
     const fileSystem = figures.fileSystem();
-    const networks = sandboxes.map((sandbox) => this.#refreshNetwork(sandbox));
+    const networks = sandboxes.map((sandbox) => this.#refreshNetwork(sandbox, figuresMs));
     const reports = sandboxes.map((sandbox) => this.#refreshReport(sandbox));
     // The last ones, because their walks can hold threads of the pool for long.
     const layers = this.#refreshLayers(running);
@@ -187,7 +189,7 @@ export class HostStats implements StatsReader {
     const pods = new Map<string, PodFigures>();
     for (const { id } of sandboxes) {
       const reported = withReport(undefined, this.#reports.last(id));
-      pods.set(id, { network: this.#networks.fresh(id, sinceMs), reported });
+      pods.set(id, { network: this.#networks.fresh(id, sinceMs, figuresMs), reported });
     }
     const containers = new Map<string, ContainerFigures>();
     for (const [id, found] of await measured) {
@@ -241,9 +243,9 @@ export class HostStats implements StatsReader {
     this.#watched.delete(id);
   }
 
-  #refreshNetwork({ id, netnsPath }: Sandbox): Promise<void> | undefined {
+  #refreshNetwork({ id, netnsPath }: Sandbox, freshMs = sampleMs): Promise<void> | undefined {
     if (netnsPath === undefined) return undefined;
-    return this.#networks.refresh(id, () => this.#measureNetwork(netnsPath));
+    return this.#networks.refresh(id, () => this.#measureNetwork(netnsPath), freshMs);
   }
 
   #refreshLayers(containers: readonly Container[]): readonly (Promise<void> | undefined)[] {
@@ -292,6 +294,7 @@ export class HostStats implements StatsReader {
       cgroups,
       clock,
       nowMs: this.#nowMs,
+      freshMs: figuresMs,
       patienceMs: this.#patienceMs,
       directory: roots.directory,
       kernel: figureKernel ?? thisKernel(cachesFiles ?? true),

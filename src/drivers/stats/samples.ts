@@ -53,12 +53,10 @@ export class Samples<T> {
     return this.#entries.get(key)?.value;
   }
 
-  /** The last value if it is not older than `freshMs` was at `sinceMs`. */
-  fresh(key: string, sinceMs: number): T | undefined {
+  /** The last value if it was not older than `freshMs` at `sinceMs`. */
+  fresh(key: string, sinceMs: number, freshMs = this.#times.freshMs): T | undefined {
     const entry = this.#entries.get(key);
-    return entry !== undefined && sinceMs - entry.at < this.#times.freshMs
-      ? entry.value
-      : undefined;
+    return entry !== undefined && sinceMs - entry.at < freshMs ? entry.value : undefined;
   }
 
   /**
@@ -66,7 +64,11 @@ export class Samples<T> {
    * is fresh or its measurement is stuck.
    * It never rejects: a failed measuring leaves the last value and its age.
    */
-  refresh(key: string, measure: () => Promise<T>): Promise<void> | undefined {
+  refresh(
+    key: string,
+    measure: () => Promise<T>,
+    freshMs = this.#times.freshMs,
+  ): Promise<void> | undefined {
     const now = this.#nowMs();
     this.#sweep(now);
     const entry = this.#entryOf(key, now);
@@ -74,7 +76,7 @@ export class Samples<T> {
     if (pending !== undefined) {
       return now - pending.since < this.#times.patienceMs ? pending.promise : undefined;
     }
-    if (entry.value !== undefined && now - entry.at < this.#times.freshMs) return undefined;
+    if (entry.value !== undefined && now - entry.at < freshMs) return undefined;
     const promise = this.#measure(entry, measure);
     entry.pending = { promise, since: now };
     return promise;

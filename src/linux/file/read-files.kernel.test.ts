@@ -7,7 +7,7 @@ import { after, before, test } from "node:test";
 import { isKind } from "../../base/errors.ts";
 import { makePrivateBind, unmount } from "../mount/index.ts";
 import { pinNamespaces, unpinNamespace } from "../namespace/index.ts";
-import { readFiles, readFilesInNamespace } from "./native.ts";
+import { readFileInNamespaces, readFiles, readFilesInNamespace } from "./native.ts";
 import { openFds } from "../testing/leaks.ts";
 
 const dir = mkdtempSync(join(tmpdir(), "davit-read-"));
@@ -87,4 +87,21 @@ test("readFilesInNamespace() reports an invalid namespace", async () => {
   await assert.rejects(readFilesInNamespace({ net: file }, dev), (error) =>
     isKind(error, "invalid-argument"),
   );
+});
+
+test("readFileInNamespaces() sees each namespace, and nothing of an invalid one", async () => {
+  const before = readlinkSync("/proc/self/ns/net");
+  const fds = openFds().size;
+  const file = join(dir, "plain");
+  writeFileSync(file, "");
+  const nets = [net, join(dir, "gone"), file, net];
+  const texts = await readFileInNamespaces("/proc/thread-self/net/dev", nets);
+  assert.deepEqual(
+    texts.map((text) => text && [...text.matchAll(/^\s*(\S+):/gm)].map(([, name]) => name)),
+    [["lo"], null, null, ["lo"]],
+  );
+  assert.deepEqual(await readFileInNamespaces("/proc/thread-self/gone", [net]), [null]);
+  assert.deepEqual(await readFileInNamespaces("/proc/thread-self/net/dev", []), []);
+  assert.equal(readlinkSync("/proc/self/ns/net"), before);
+  assert.equal(openFds().size, fds);
 });

@@ -141,19 +141,6 @@ const inCgroup = metricGroup(
       "Processes that the kernel killed because memory was short.",
       (of) => of.oomKills,
     ),
-    labelled("gauge", "hugetlb_usage_bytes", "Huge pages in use, in bytes.", ["pagesize"], (of) =>
-      of.hugePages.map(({ pageSize, usage }) => [usage, pageSize]),
-    ),
-    labelled(
-      "gauge",
-      "hugetlb_max_usage_bytes",
-      "The largest usage of huge pages until now, in bytes. Not counted with cgroup v2.",
-      ["pagesize"],
-      (of) =>
-        of.hugePages.flatMap(({ pageSize, maxUsage }) =>
-          maxUsage === undefined ? [] : [[maxUsage, pageSize] as const],
-        ),
-    ),
     labelled(
       "counter",
       "blkio_device_usage_total",
@@ -179,19 +166,6 @@ const inCgroup = metricGroup(
       ofDevices(of, "bytes", "Write"),
     ),
     single("gauge", "threads", "Processes and threads of the container.", (of) => of.tasks),
-    single(
-      "gauge",
-      "threads_max",
-      "The limit on processes and threads; 0 without a limit.",
-      (of) => of.maxTasks,
-    ),
-    labelled(
-      "gauge",
-      "ulimits_soft",
-      "Soft limits of the first process of the container.",
-      ["ulimit"],
-      (of) => (of.openFilesLimit === undefined ? [] : [[of.openFilesLimit, "max_open_files"]]),
-    ),
   ],
 );
 
@@ -225,19 +199,47 @@ const pressure = metricGroup(
   ]),
 );
 
-const processes = metricGroup(
-  ({ figures }: ContainerView) => figures.processes,
+const slow = metricGroup(
+  ({ figures }: ContainerView) => figures.slow,
   ({ takenAtNs }) => takenAtNs,
   [
-    single("gauge", "processes", "Processes of the container.", (of) => BigInt(of.processes)),
+    single("gauge", "processes", "Processes of the container.", ({ open }) =>
+      count(open?.processes),
+    ),
     single(
       "gauge",
       "file_descriptors",
       "Open file descriptors of all processes of the container.",
-      (of) => BigInt(of.descriptors),
+      ({ open }) => count(open?.descriptors),
     ),
-    single("gauge", "sockets", "How many of the file descriptors are sockets.", (of) =>
-      BigInt(of.sockets),
+    single("gauge", "sockets", "How many of the file descriptors are sockets.", ({ open }) =>
+      count(open?.sockets),
+    ),
+    single(
+      "gauge",
+      "threads_max",
+      "The limit on processes and threads; 0 without a limit.",
+      (of) => of.maxTasks,
+    ),
+    labelled(
+      "gauge",
+      "ulimits_soft",
+      "Soft limits of the first process of the container.",
+      ["ulimit"],
+      (of) => (of.openFilesLimit === undefined ? [] : [[of.openFilesLimit, "max_open_files"]]),
+    ),
+    labelled("gauge", "hugetlb_usage_bytes", "Huge pages in use, in bytes.", ["pagesize"], (of) =>
+      of.hugePages.map(({ pageSize, usage }) => [usage, pageSize]),
+    ),
+    labelled(
+      "gauge",
+      "hugetlb_max_usage_bytes",
+      "The largest usage of huge pages until now, in bytes. Not counted with cgroup v2.",
+      ["pagesize"],
+      (of) =>
+        of.hugePages.flatMap(({ pageSize, maxUsage }) =>
+          maxUsage === undefined ? [] : [[maxUsage, pageSize] as const],
+        ),
     ),
   ],
 );
@@ -361,7 +363,7 @@ export const containerMetricGroups = [
   memory,
   inCgroup,
   pressure,
-  processes,
+  slow,
   layer,
   fileSystem,
 ];
@@ -389,6 +391,10 @@ function ofDevices(
   operation: "Read" | "Write",
 ): readonly Labelled[] {
   return devices.map((device) => [device[what].get(operation) ?? 0n, device.name] as const);
+}
+
+function count(value: number | undefined): bigint | undefined {
+  return value === undefined ? undefined : BigInt(value);
 }
 
 function positive(value: bigint | undefined): bigint | undefined {
