@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
 import { create } from "@bufbuild/protobuf";
 import { describe, test } from "node:test";
 
@@ -131,6 +132,14 @@ test("metricDescriptors has the names of the conformance suite, each once and wi
     const counts = /_total$|_failcnt$/.test(name) && name !== "container_fs_inodes_total";
     assert.equal(type, counts ? "counter" : "gauge", name);
   }
+});
+
+test("docs/operations.md names all metrics, and no other one", () => {
+  const text = readFileSync(new URL("../../../../docs/operations.md", import.meta.url), "utf8");
+  const [, section = ""] = /^### Metrics of pods and containers$(.*?)^##/ms.exec(text) ?? [];
+  const cells = [...section.matchAll(/^\| (`[^|]*?) \|/gm)].map(([, cell]) => cell ?? "");
+  const named = cells.flatMap((cell) => [...cell.matchAll(/`([a-z_]+)`/g)].map(([, name]) => name));
+  assert.deepEqual(named.sort(), expectedNames);
 });
 
 describe("containerSamples()", () => {
