@@ -105,6 +105,14 @@ void test("figures() has all parts, each with the time of its reading, and share
   assert.equal(host.reads.filter((read) => read === "slow").length, 2);
 });
 
+void test("figures() reads once for all who ask at the same time, also at the first time", async () => {
+  const { host, stats } = hostStats();
+  const both = [stats.figures([], [container("a")]), stats.figures([], [container("a")])];
+  const [one, other] = await Promise.all(both);
+  assert.equal(one?.containers.get("a")?.cgroup, other?.containers.get("a")?.cgroup);
+  assert.equal(host.reads.filter((read) => read === "/pod/a").length, 1);
+});
+
 void test("figures() leaves out a container that hangs, and next time does not wait for it", async () => {
   const { host, stats } = hostStats();
   host.hung.add("/pod/stuck").add("layer stuck").add("/run/p").add("file system");

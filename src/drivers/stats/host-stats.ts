@@ -107,6 +107,7 @@ export class HostStats implements StatsReader {
   readonly #answers = new WeakMap<Measured, ContainerStats>();
   readonly #netDevs: Batches<string | null>;
   #figures: HostFigures | undefined;
+  #loading: Promise<HostFigures> | undefined;
 
   constructor(deps: HostStatsDeps) {
     this.#deps = deps;
@@ -174,7 +175,7 @@ export class HostStats implements StatsReader {
 
   async figures(sandboxes: readonly Sandbox[], running: readonly Container[]): Promise<Figures> {
     const sinceMs = this.#nowMs();
-    const figures = (this.#figures ??= await this.#loadFigures());
+    const figures = this.#figures ?? (await (this.#loading ??= this.#loadFigures()));
     const measured = figures.containers(running);
     const fileSystem = figures.fileSystem();
     const networks = sandboxes.map((sandbox) => this.#refreshNetwork(sandbox, figuresMs));
@@ -290,7 +291,7 @@ export class HostStats implements StatsReader {
   async #loadFigures(): Promise<HostFigures> {
     const { HostFigures, thisKernel } = await import("./host-figures.ts");
     const { cgroups, clock, roots, cachesFiles, figureKernel } = this.#deps;
-    return new HostFigures({
+    this.#figures = new HostFigures({
       cgroups,
       clock,
       nowMs: this.#nowMs,
@@ -299,6 +300,7 @@ export class HostStats implements StatsReader {
       directory: roots.directory,
       kernel: figureKernel ?? thisKernel(cachesFiles ?? true),
     });
+    return this.#figures;
   }
 }
 
