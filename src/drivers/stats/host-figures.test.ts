@@ -43,7 +43,10 @@ function hostStats(more: Partial<HostStatsDeps> = {}): { host: Host; stats: Host
     openFiles: (directories) =>
       Promise.all(
         directories.map((directory) =>
-          answer(`open ${directory}`, { processes: 2, descriptors: 9, sockets: 1 }),
+          answer(
+            `open ${directory}`,
+            directory.endsWith("gone") ? undefined : { processes: 2, descriptors: 9, sockets: 1 },
+          ),
         ),
       ),
     fileSystem: () =>
@@ -140,6 +143,7 @@ void test("figures() has a container that has no cgroup on this host", async () 
   const of = (await stats.figures([], [container("gone")])).containers.get("gone");
   assert.ok(of !== undefined);
   assert.equal(of.cgroup, undefined);
+  assert.deepEqual([of.slow?.open, of.slow?.maxTasks], [undefined, undefined]);
 });
 
 void test("figures() has what a sandboxer reports of a pod, and nothing in its place", async () => {

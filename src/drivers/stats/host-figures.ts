@@ -171,7 +171,10 @@ export class HostFigures {
       this.#openFiles.get(processDir(cgroups, cgroupPath)),
       kernel.read(paths),
     ]);
-    return { takenAtNs: clock.nowNs(), open, ...parse(texts) };
+    const takenAtNs = clock.nowNs();
+    if (open !== undefined) return { takenAtNs, open, ...parse(texts) };
+    // The process of a container without a cgroup here is that of a virtual machine, and so are its limits.
+    return { takenAtNs, open, openFilesLimit: undefined, maxTasks: undefined, hugePages: [] };
   }
 }
 
