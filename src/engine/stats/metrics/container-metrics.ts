@@ -6,6 +6,7 @@ import type {
   MemoryFigures,
   Pressure,
 } from "../../../core/stats/index.ts";
+import { specMetrics } from "./spec-metrics.ts";
 import { labelled, metricGroup, type Sample, seconds, single } from "./metric.ts";
 
 /** A running container with its figures. */
@@ -16,12 +17,6 @@ export interface ContainerView {
 }
 
 type Labelled = readonly [value: bigint, ...labels: string[]];
-
-/** Values above this are "no limit", which cAdvisor shows as 0. */
-const maxMemory = 1n << 62n;
-/** The kernel's values for a container without limits on processor time. */
-const defaultPeriodUs = 100_000n;
-const defaultShares = 1024n;
 
 // Names, labels and meanings are those of cAdvisor (google/cadvisor, docs/storage/prometheus.md).
 
@@ -300,64 +295,10 @@ const presence = metricGroup(
   ],
 );
 
-/** From the record of the container: the limits in force, also after an update. */
-const spec = metricGroup(
-  ({ container }: ContainerView) => container,
-  () => 0n,
-  [
-    single(
-      "gauge",
-      "start_time_seconds",
-      "When the container was started, in seconds since 1970.",
-      ({ state }) => (state.name === "running" ? seconds(state.startedAtNs) : undefined),
-    ),
-    single(
-      "gauge",
-      "spec_cpu_period",
-      "Period of the CPU quota, in microseconds.",
-      ({ resources }) => resources?.cpuPeriod || defaultPeriodUs,
-    ),
-    single(
-      "gauge",
-      "spec_cpu_quota",
-      "Processor time in each period, in microseconds. Missing without a limit.",
-      ({ resources }) => positive(resources?.cpuQuota),
-    ),
-    single(
-      "gauge",
-      "spec_cpu_shares",
-      "Share of processor time when it is short, relative to other containers.",
-      ({ resources }) => positive(resources?.cpuShares) ?? defaultShares,
-    ),
-    single(
-      "gauge",
-      "spec_memory_limit_bytes",
-      "Memory limit; 0 without a limit.",
-      ({ resources }) => limitOf(resources?.memoryLimitInBytes),
-    ),
-    single(
-      "gauge",
-      "spec_memory_swap_limit_bytes",
-      "Limit on memory and swap together; 0 without a limit.",
-      ({ resources }) =>
-        limitOf(resources?.memorySwapLimitInBytes || resources?.memoryLimitInBytes),
-    ),
-    single(
-      "gauge",
-      "spec_memory_reservation_limit_bytes",
-      "Memory that is protected from reclaim (memory.min of cgroup v2).",
-      ({ resources }) => {
-        const text = resources?.unified["memory.min"] ?? "";
-        return /^\d{1,19}$/.test(text) ? limitOf(BigInt(text)) : 0n;
-      },
-    ),
-  ],
-);
-
 /** All metrics of containers. */
 export const containerMetricGroups = [
   presence,
-  spec,
+  specMetrics,
   cpu,
   throttling,
   memory,
@@ -395,12 +336,4 @@ function ofDevices(
 
 function count(value: number | undefined): bigint | undefined {
   return value === undefined ? undefined : BigInt(value);
-}
-
-function positive(value: bigint | undefined): bigint | undefined {
-  return value !== undefined && value > 0n ? value : undefined;
-}
-
-function limitOf(bytes: bigint | undefined): bigint {
-  return bytes !== undefined && bytes > 0n && bytes <= maxMemory ? bytes : 0n;
 }
