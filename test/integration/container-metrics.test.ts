@@ -102,6 +102,77 @@ function isNear(value: bigint, expected: bigint, by: bigint): void {
   assert.ok(difference <= by, `${value} is near ${expected}`);
 }
 
+/** Processor time that the cgroup has used, in nanoseconds. */
+function usedNs(cgroup: string): bigint {
+  return existsSync("/sys/fs/cgroup/cgroup.controllers")
+    ? counter(cgroup, ["cpu.stat"], "usage_usec") * 1000n
+    : BigInt(cgroupValue(cgroup, "cpuacct.usage"));
+}
+
+function checkCpu(of: MetricsOf, cgroup: string): void {
+  assert.equal(
+    of.value("cpu_usage_seconds_total", { cpu: "total" }),
+    usedNs(cgroup) / 1_000_000_000n,
+  );
+  const usage = of.value("cpu_usage_seconds_total");
+  assert.ok(of.value("cpu_user_seconds_total") + of.value("cpu_system_seconds_total") <= usage);
+  assert.equal(
+    of.value("cpu_cfs_throttled_periods_total"),
+    counter(cgroup, ["cpu.stat"], "nr_throttled"),
+  );
+  assert.ok(of.value("cpu_cfs_periods_total") > of.value("cpu_cfs_throttled_periods_total") / 2n);
+  const throttledNs = /throttled_usec/.test(cgroupValue(cgroup, "cpu.stat"))
+    ? counter(cgroup, ["cpu.stat"], "throttled_usec") * 1000n
+    : counter(cgroup, ["cpu.stat"], "throttled_time");
+  assert.equal(of.value("cpu_cfs_throttled_seconds_total"), throttledNs / 1_000_000_000n);
+}
+
+async function checkProcesses(of: MetricsOf, cgroup: string, id: string): Promise<void> {
+  const pids = cgroupValue(cgroup, "cgroup.procs").split("\n").map(Number);
+  const targets = pids.flatMap((pid) =>
+    readdirSync(`/proc/${pid}/fd`).map((fd) => readlinkSync(`/proc/${pid}/fd/${fd}`)),
+  );
+  const sockets = targets.filter((target) => target.startsWith("socket:"));
+  assert.equal(of.value("processes"), BigInt(pids.length));
+  assert.equal(of.value("file_descriptors"), BigInt(targets.length));
+  assert.equal(of.value("sockets"), BigInt(sockets.length));
+  assert.ok(sockets.length >= 2 && targets.some((target) => target.endsWith("/written")));
+  assert.equal(of.value("threads"), BigInt(cgroupValue(cgroup, "pids.current")));
+  const most = cgroupValue(cgroup, "pids.max");
+  assert.equal(of.value("threads_max"), most === "max" ? 0n : BigInt(most));
+  const limits = readFileSync(`/proc/${await pidOf(daemon, id)}/limits`, "utf8");
+  const [, openFiles = ""] = /^Max open files +(\d+)/m.exec(limits) ?? [];
+  assert.equal(of.value("ulimits_soft", { ulimit: "max_open_files" }), BigInt(openFiles));
+}
+
+async function checkNetwork(podId: string): Promise<void> {
+  const ofPod = await metricsOf(podId);
+  const link = JSON.parse(
+    await inside(daemon, podId, ["net"], "ip", "-json", "-s", "link", "show", "eth0"),
+  ) as readonly { readonly stats64: Record<"rx" | "tx", Record<string, number>> }[];
+  const { rx, tx } = link[0]?.stats64 ?? {};
+  assert.ok(rx !== undefined && tx !== undefined);
+  const eth0 = { interface: "eth0" };
+  assert.ok((tx["packets"] ?? 0) > 0);
+  // The bridge may send something between the two readings.
+  isNear(ofPod.value("network_receive_bytes_total", eth0), BigInt(rx["bytes"] ?? 0), 2000n);
+  isNear(ofPod.value("network_receive_packets_total", eth0), BigInt(rx["packets"] ?? 0), 20n);
+  for (const [name, value] of [
+    ["transmit_bytes", tx["bytes"]],
+    ["transmit_packets", tx["packets"]],
+    ["transmit_packets_dropped", tx["dropped"]],
+    ["transmit_errors", tx["errors"]],
+    ["receive_errors", rx["errors"]],
+    ["receive_packets_dropped", rx["dropped"]],
+  ] as const) {
+    assert.equal(ofPod.value(`network_${name}_total`, eth0), BigInt(value ?? -1), name);
+  }
+  assert.deepEqual(
+    ofPod.all("network_receive_bytes_total").map(({ labels }) => labels["interface"]),
+    ["eth0"],
+  );
+}
+
 test("ListMetricDescriptors has the names of the conformance suite, with help and labels", async () => {
   const { descriptors } = await daemon.client.runtime.listMetricDescriptors({});
   assert.deepEqual(
@@ -204,11 +275,7 @@ describe("ListPodSandboxMetrics", () => {
           "exec 8</written; echo >/done; sleep 100000";
         const id = await runIn(its, script(load, limited));
         const cgroup = (await metricsOf(id)).one("memory_rss").labels["id"] ?? "";
-        const usedNs = (): bigint =>
-          existsSync("/sys/fs/cgroup/cgroup.controllers")
-            ? counter(cgroup, ["cpu.stat"], "usage_usec") * 1000n
-            : BigInt(cgroupValue(cgroup, "cpuacct.usage"));
-        await until("it has used processor time", () => usedNs() > 1_200_000_000n);
+        await until("it has used processor time", () => usedNs(cgroup) > 1_200_000_000n);
         await sh(daemon, id, "echo >/enough; while [ ! -e /done ]; do sleep 0.1; done");
         await freeze(cgroup);
         const before = memoryOf(cgroup);
@@ -223,26 +290,7 @@ describe("ListPodSandboxMetrics", () => {
             : undefined;
         });
 
-        assert.equal(
-          of.value("cpu_usage_seconds_total", { cpu: "total" }),
-          usedNs() / 1_000_000_000n,
-        );
-        const usage = of.value("cpu_usage_seconds_total");
-        assert.ok(
-          of.value("cpu_user_seconds_total") + of.value("cpu_system_seconds_total") <= usage,
-        );
-        assert.equal(
-          of.value("cpu_cfs_throttled_periods_total"),
-          counter(cgroup, ["cpu.stat"], "nr_throttled"),
-        );
-        assert.ok(
-          of.value("cpu_cfs_periods_total") > of.value("cpu_cfs_throttled_periods_total") / 2n,
-        );
-        const throttledNs = /throttled_usec/.test(cgroupValue(cgroup, "cpu.stat"))
-          ? counter(cgroup, ["cpu.stat"], "throttled_usec") * 1000n
-          : counter(cgroup, ["cpu.stat"], "throttled_time");
-        assert.equal(of.value("cpu_cfs_throttled_seconds_total"), throttledNs / 1_000_000_000n);
-
+        checkCpu(of, cgroup);
         // The kernel may reclaim some of the page cache meanwhile, also of a frozen container.
         const after = memoryOf(cgroup);
         for (const [name, value] of Object.entries(before)) {
@@ -259,21 +307,7 @@ describe("ListPodSandboxMetrics", () => {
         assert.ok(of.value("memory_kernel_usage") > 0n);
         assert.equal(of.value("oom_events_total"), 0n);
 
-        const pids = cgroupValue(cgroup, "cgroup.procs").split("\n").map(Number);
-        const targets = pids.flatMap((pid) =>
-          readdirSync(`/proc/${pid}/fd`).map((fd) => readlinkSync(`/proc/${pid}/fd/${fd}`)),
-        );
-        const sockets = targets.filter((target) => target.startsWith("socket:"));
-        assert.equal(of.value("processes"), BigInt(pids.length));
-        assert.equal(of.value("file_descriptors"), BigInt(targets.length));
-        assert.equal(of.value("sockets"), BigInt(sockets.length));
-        assert.ok(sockets.length >= 2 && targets.some((target) => target.endsWith("/written")));
-        assert.equal(of.value("threads"), BigInt(cgroupValue(cgroup, "pids.current")));
-        const most = cgroupValue(cgroup, "pids.max");
-        assert.equal(of.value("threads_max"), most === "max" ? 0n : BigInt(most));
-        const limits = readFileSync(`/proc/${await pidOf(daemon, id)}/limits`, "utf8");
-        const [, openFiles = ""] = /^Max open files +(\d+)/m.exec(limits) ?? [];
-        assert.equal(of.value("ulimits_soft", { ulimit: "max_open_files" }), BigInt(openFiles));
+        await checkProcesses(of, cgroup, id);
 
         const { blocks, bsize, files } = statfsSync(daemon.paths.root, { bigint: true });
         assert.ok(of.value("fs_usage_bytes") >= 4n << 20n);
@@ -281,31 +315,7 @@ describe("ListPodSandboxMetrics", () => {
         assert.equal(of.value("fs_inodes_total"), files);
         assert.ok(of.value("fs_inodes_free") <= files);
 
-        const ofPod = await metricsOf(its.id);
-        const link = JSON.parse(
-          await inside(daemon, its.id, ["net"], "ip", "-json", "-s", "link", "show", "eth0"),
-        ) as readonly { readonly stats64: Record<"rx" | "tx", Record<string, number>> }[];
-        const { rx, tx } = link[0]?.stats64 ?? {};
-        assert.ok(rx !== undefined && tx !== undefined);
-        const eth0 = { interface: "eth0" };
-        assert.ok((tx["packets"] ?? 0) > 0);
-        // The bridge may send something between the two readings.
-        isNear(ofPod.value("network_receive_bytes_total", eth0), BigInt(rx["bytes"] ?? 0), 2000n);
-        isNear(ofPod.value("network_receive_packets_total", eth0), BigInt(rx["packets"] ?? 0), 20n);
-        for (const [name, value] of [
-          ["transmit_bytes", tx["bytes"]],
-          ["transmit_packets", tx["packets"]],
-          ["transmit_packets_dropped", tx["dropped"]],
-          ["transmit_errors", tx["errors"]],
-          ["receive_errors", rx["errors"]],
-          ["receive_packets_dropped", rx["dropped"]],
-        ] as const) {
-          assert.equal(ofPod.value(`network_${name}_total`, eth0), BigInt(value ?? -1), name);
-        }
-        assert.deepEqual(
-          ofPod.all("network_receive_bytes_total").map(({ labels }) => labels["interface"]),
-          ["eth0"],
-        );
+        await checkNetwork(its.id);
       }),
     ),
   );
