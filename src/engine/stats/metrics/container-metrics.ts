@@ -8,7 +8,6 @@ import type {
 } from "../../../core/stats/index.ts";
 import { specMetrics } from "./spec-metrics.ts";
 import { labelled, metricGroup, type Sample, seconds, single } from "./metric.ts";
-import { specMetrics } from "./spec-metrics.ts";
 
 /** A running container with its figures. */
 export interface ContainerView {
