@@ -16,7 +16,7 @@ export default tseslint.config(
     ignores: ["src/gen/**", "**/dist/**", "**/node_modules/**", "native/build/**", "bench/out/**"],
   },
   {
-    files: ["**/*.ts"],
+    files: ["**/*.ts", "**/*.tsx"],
     extends: [...tseslint.configs.strictTypeChecked],
     languageOptions: {
       parserOptions: { projectService: true, tsconfigRootDir: import.meta.dirname },

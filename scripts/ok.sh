@@ -26,7 +26,7 @@ format() {
   echo "fix it: npm run format"
   return 1
 }
-types() { tsc -p tsconfig.json; }
+types() { tsc -p tsconfig.json && tsc -p src/page/tsconfig.json; }
 lint() { eslint --max-warnings 0 $(sources); }
 layers() { depcruise --config .dependency-cruiser.mjs $(sources); }
 generated() { sh scripts/generate.sh --check; }

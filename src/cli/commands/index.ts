@@ -26,6 +26,7 @@ import { serve } from "./serve.ts";
 import { stats } from "./stats.ts";
 import { stop } from "./stop.ts";
 import { top } from "./top.ts";
+import { ui } from "./ui.ts";
 import { version } from "./version.ts";
 import { wait } from "./wait.ts";
 import { why } from "./why.ts";
@@ -53,6 +54,7 @@ export const commands: readonly Command[] = [
   inflight,
   stats,
   top,
+  ui,
   serve,
   configDefault,
   configCheck,

@@ -25,7 +25,8 @@ export function graceSeconds(
 interface StopOptions {
   /** The grace period that was requested; undefined means that of the manifest. */
   readonly seconds: number | undefined;
-  readonly grace: GracePeriodLines;
+  /** Undefined if it is not shown. */
+  readonly grace: GracePeriodLines | undefined;
 }
 
 /** Stops a container with its stop signal, and with SIGKILL after the grace period. */
@@ -42,7 +43,7 @@ export async function stopContainer(
     server.client.runtime.stopContainer(request, server.limit(seconds * 1000 + answerMs)),
   );
   const running = container.state === ContainerState.CONTAINER_RUNNING;
-  await options.grace.during(containerPath(found), running ? seconds : 0, stop);
+  await (options.grace?.during(containerPath(found), running ? seconds : 0, stop) ?? stop);
 }
 
 /**

@@ -1,0 +1,97 @@
+// Who may talk to the server of `davit ui`: the token, the sessions, and the checks of a request's headers.
+import { createHash, randomBytes, timingSafeEqual } from "node:crypto";
+import type { IncomingHttpHeaders } from "node:http";
+import { isIP, isIPv6 } from "node:net";
+
+/** 192 bits: longer than any attacker on the same machine can guess. */
+const tokenBytes = 24;
+/** Each browser that presents the token has one. More end the oldest. */
+const maxSessions = 16;
+
+/** The address that the server listens on. */
+export interface ListenAddress {
+  readonly host: string;
+  readonly port: number;
+}
+
+/**
+ * The token of the printed address and the sessions that it was exchanged for. A token that is guessed
+ * wrong costs the server a hash, and the comparison takes the same time for every wrong one.
+ */
+export class Access {
+  /** The token that opens a session. It is printed once, and never logged. */
+  readonly token = randomBytes(tokenBytes).toString("base64url");
+  readonly #hash = digest(this.token);
+  readonly #cookie: string;
+  /** Digests of the sessions' secrets, oldest first. */
+  #sessions: readonly Buffer[] = [];
+
+  /** Browsers send a cookie to all ports of a host, so its name has the port. */
+  constructor(port: number) {
+    this.#cookie = `davit-ui-${port}`;
+  }
+
+  /** The `Set-Cookie` for this token; undefined if the token is wrong. */
+  open(token: string): string | undefined {
+    if (!timingSafeEqual(digest(token), this.#hash)) return undefined;
+    const secret = randomBytes(tokenBytes).toString("base64url");
+    this.#sessions = [...this.#sessions, digest(secret)].slice(-maxSessions);
+    return `${this.#cookie}=${secret}; HttpOnly; SameSite=Strict; Path=/`;
+  }
+
+  /** Whether a request has the cookie of a session. */
+  isOpen(headers: IncomingHttpHeaders): boolean {
+    const secret = digest(cookieOf(headers.cookie ?? "", this.#cookie) ?? "");
+    // All are compared, so that the time does not depend on the one that matches.
+    return this.#sessions.filter((session) => timingSafeEqual(session, secret)).length > 0;
+  }
+}
+
+function digest(text: string): Buffer {
+  return createHash("sha256").update(text).digest();
+}
+
+function cookieOf(header: string, name: string): string | undefined {
+  const pair = header
+    .split(";")
+    .map((each) => each.trim())
+    .find((each) => each.startsWith(`${name}=`));
+  return pair?.slice(name.length + 1);
+}
+
+/**
+ * Whether `Host` names this server by an address or as localhost. A page of another site that resolves its own
+ * name to this address (DNS rebinding) has that name in `Host`.
+ */
+export function isOwnHost(host: string | undefined, { host: bound, port }: ListenAddress): boolean {
+  const [, name = "", number = "80"] = /^(\[[^\]]*\]|[^:]*)(?::(\d+))?$/.exec(host ?? "") ?? [];
+  if (Number(number) !== port) return false;
+  if (name.toLowerCase() === "localhost") return true;
+  const address = name.replace(/^\[(.*)\]$/, "$1");
+  if (isIP(address) === 0) return false;
+  return address === bound || /^[0.:]+$/.test(bound);
+}
+
+/**
+ * Whether a request was made by this server's own page: for requests that change something, and for
+ * WebSockets, to which the same-origin policy does not apply.
+ */
+export function isOwnOrigin({ origin, host }: IncomingHttpHeaders): boolean {
+  return origin !== undefined && origin === `http://${host ?? ""}`;
+}
+
+/** Whether the browser says that another site, or another port of this host, made the request. */
+export function isFromElsewhere(headers: IncomingHttpHeaders): boolean {
+  const site = headers["sec-fetch-site"];
+  return site !== undefined && site !== "same-origin" && site !== "none";
+}
+
+/** An address as part of a URL. */
+export function urlHost(host: string): string {
+  return isIPv6(host) ? `[${host}]` : host;
+}
+
+/** Whether only this machine can connect to an address. */
+export function isLoopback(host: string): boolean {
+  return host === "::1" || (isIP(host) === 4 && host.startsWith("127."));
+}

@@ -1,0 +1,66 @@
+import type { OperationView, PhaseKind } from "../../../page/view.ts";
+import { type InflightOperation, type PastOperation, phasesOf } from "../../why/operations.ts";
+
+/** The names in the subject of an operation: davit's names of pods and containers. */
+export interface SubjectNames {
+  readonly namespace: string;
+  readonly pod: string;
+  /** "" for a pod. */
+  readonly container: string;
+  /** Of the pod. */
+  readonly uid: string;
+}
+
+/**
+ * The names in a subject of the form NAME_NAMESPACE_UID_ATTEMPT or CONTAINER_POD_NAMESPACE_UID_ATTEMPT;
+ * undefined for an id, an image, and names that contain the separator.
+ */
+export function parseSubject(subject: string): SubjectNames | undefined {
+  const parts = subject.split("_");
+  const [container = "", pod = "", namespace = "", uid = ""] =
+    parts.length === 4 ? ["", ...parts] : parts;
+  if (parts.length !== 4 && parts.length !== 5) return undefined;
+  return { namespace, pod, container, uid };
+}
+
+/** An operation for the page. `container` is the name of its container, "" for a pod. */
+export function toOperationView(
+  operation: PastOperation | InflightOperation,
+  container: string,
+): OperationView {
+  const { startedMs, tookMs, error } = operation;
+  return {
+    operation: operation.operation,
+    container,
+    startedMs,
+    tookMs,
+    running: "detail" in operation,
+    error,
+    phases: phasesOf(operation).map((phase) => ({
+      ...phase,
+      // The marks name a plugin when it has ended. After one of these comes the next plugin, or nothing.
+      name: phase.name === "network plugin done" ? "next network plugin" : phase.name,
+      kind: kindOfPhase(phase.name),
+    })),
+  };
+}
+
+const kinds: Readonly<Record<Exclude<PhaseKind, "other">, RegExp>> = {
+  record: /record|^answer$/,
+  cgroup: /cgroup|limits/,
+  namespace: /namespaces?$|sysctls/,
+  network: /network/,
+  pull: /^(resolve|fetch)|layers?$|unpack/,
+  spec: /spec$|user$/,
+  process:
+    /process|holder|monitor|shim|sandbox$|start$|signal|wait for|kill|connect|command|controller|shut down|^stop$/,
+  files: /files|directory|directories|root|images|volumes|bundle|runtime state/,
+};
+
+function kindOfPhase(name: string): PhaseKind {
+  if (name === "resolve user") return "spec";
+  for (const [kind, pattern] of Object.entries(kinds)) {
+    if (pattern.test(name)) return kind as PhaseKind;
+  }
+  return "other";
+}

@@ -1,0 +1,13 @@
+// The page of `davit ui`, bundled by scripts/build-page.ts. Text of the server is shown by text nodes only.
+import { render } from "preact";
+import { App } from "./app.tsx";
+import { login, Store } from "./store.ts";
+
+async function start(): Promise<void> {
+  await login();
+  const store = new Store();
+  store.connect();
+  render(<App store={store} />, document.body);
+}
+
+void start();
