@@ -1,3 +1,5 @@
+const html = "http://www.w3.org/1999/xhtml";
+
 /**
  * Lets xterm.js set its styles under a Content-Security-Policy without inline styles. It writes them into `style`
  * elements, which the policy blocks: it gets elements that write into a style sheet of the document instead. Returns
@@ -5,13 +7,12 @@
  */
 export function adoptStyles(): () => void {
   const sheets: CSSStyleSheet[] = [];
-  const create = Document.prototype.createElement;
-  // It replaces the method of the prototype for this document, until it is deleted.
+  // It hides the method of the prototype until it is deleted.
   Object.defineProperty(document, "createElement", {
     configurable: true,
-    value: (name: string, options?: ElementCreationOptions) => {
-      if (name !== "style") return create.call(document, name, options);
-      const element = create.call(document, "template");
+    value: (name: string) => {
+      if (name !== "style") return document.createElementNS(html, name);
+      const element = document.createElementNS(html, "template");
       sheets.push(adopt(element));
       return element;
     },

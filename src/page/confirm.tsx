@@ -39,7 +39,7 @@ export function Confirm({
     }
   };
   return (
-    <dialog ref={dialog} aria-labelledby="question" onClose={close}>
+    <dialog ref={dialog} aria-labelledby="question" onCancel={close}>
       <h2 id="question">{question?.title}</h2>
       <p class="name">{question?.text}</p>
       {error === "" ? null : <p class="error">{error}</p>}

@@ -9,7 +9,7 @@ import { Shell } from "./shell.tsx";
 import { Spec } from "./spec.tsx";
 import { Stats } from "./stats.tsx";
 import { request, type Store } from "./store.ts";
-import type { ActionName, ContainerView, PodView } from "./view.ts";
+import type { ActionName, ContainerView, PodDetail, PodView, StartView } from "./view.ts";
 import { Waterfall } from "./waterfall.tsx";
 
 type Ask = (question: Question) => void;
@@ -28,15 +28,12 @@ export function Detail({
   readonly close: () => void;
   readonly ask: Ask;
 }): JSX.Element {
-  const { pods, node } = store.state;
-  const pod = pods?.find(({ id }) => id === route.pod);
+  const { pods, node, timeline } = store.state;
+  if (pods === undefined) return <p class="empty">Loading…</p>;
+  const pod = pods.find(({ id }) => id === route.pod);
   if (pod === undefined) {
-    return (
-      <div class="detail">
-        <p class="empty">{pods === undefined ? "Loading…" : "This pod does not exist any more."}</p>
-        <button onClick={close}>Close</button>
-      </div>
-    );
+    const starts = timeline?.starts.filter(({ podId }) => podId === route.pod) ?? [];
+    return <Removed starts={starts} close={close} />;
   }
   const canWrite = node?.canWrite === true;
   return (
@@ -56,6 +53,58 @@ export function Detail({
       </nav>
       <TabOf tab={route.tab} {...{ pod, store, canWrite, ask }} />
     </div>
+  );
+}
+
+/** What is left of a pod that was removed: its starts of the last hour. */
+function Removed({
+  starts,
+  close,
+}: {
+  readonly starts: readonly StartView[];
+  readonly close: () => void;
+}): JSX.Element {
+  const [last] = starts;
+  const operations = starts.toReversed().flatMap((start) => start.operations);
+  return (
+    <div class="detail">
+      <div class="title">
+        <div>
+          <h2>
+            <span class="dim">{last === undefined ? "" : `${last.namespace}/`}</span>
+            {last?.name} <span class="chip off">removed</span>
+          </h2>
+          <p class="dim">This pod does not exist any more.</p>
+        </div>
+        <CloseButton close={close} />
+      </div>
+      <div class="body">
+        <Operations operations={operations} />
+      </div>
+    </div>
+  );
+}
+
+function CloseButton({ close }: { readonly close: () => void }): JSX.Element {
+  return (
+    <button class="close" aria-label="Close details" onClick={close}>
+      ✕
+    </button>
+  );
+}
+
+function Operations({ operations }: Pick<PodDetail, "operations">): JSX.Element {
+  const nowMs = Date.now();
+  return (
+    <>
+      {operations.map((operation, at) => (
+        <Waterfall
+          key={at}
+          operation={operation}
+          ago={`${formatAge(operation.startedMs, nowMs)} ago`}
+        />
+      ))}
+    </>
   );
 }
 
@@ -103,9 +152,7 @@ function Title({ pod, close }: { readonly pod: PodView; readonly close: () => vo
         </h2>
         <p class="dim">{facts.join(" · ")}</p>
       </div>
-      <button class="close" aria-label="Close details" onClick={close}>
-        ✕
-      </button>
+      <CloseButton close={close} />
     </div>
   );
 }
@@ -155,7 +202,6 @@ function History({
   readonly ask: Ask;
 }): JSX.Element {
   const { detail, error } = usePodDetail(pod);
-  const nowMs = Date.now();
   return (
     <div class="body">
       <Containers pod={pod} canWrite={canWrite} ask={ask} />
@@ -172,13 +218,7 @@ function History({
       {detail?.hasHistory === true && detail.operations.length === 0 ? (
         <p class="empty">No operations on this pod since the start of the server.</p>
       ) : null}
-      {detail?.operations.map((operation, at) => (
-        <Waterfall
-          key={at}
-          operation={operation}
-          ago={`${formatAge(operation.startedMs, nowMs)} ago`}
-        />
-      ))}
+      {detail === undefined ? null : <Operations operations={detail.operations} />}
     </div>
   );
 }

@@ -41,7 +41,7 @@ const shownGapMs = 30;
 /** The narrowest bar, in percent: a phase of less than a millisecond is still seen. */
 const minWidth = 0.35;
 
-/** Places the operations of a start one after another as they were, with long gaps cut. */
+/** Lays out the operations of a start on an axis in the order of their times, with long gaps cut. */
 export function layoutOf({ operations }: Pick<StartView, "operations">): Layout {
   const sorted = operations.toSorted((a, b) => a.startedMs - b.startedMs);
   const placed: PlacedOperation[] = [];

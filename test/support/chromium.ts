@@ -73,7 +73,7 @@ export class Browser implements AsyncDisposable {
     });
   }
 
-  /** Calls a method of the protocol. */
+  /** Calls a method of the protocol. Rejects when there is no answer in 20 s. */
   async call(method: string, params: Params = {}, sessionId?: string): Promise<Result> {
     this.#calls += 1;
     const id = this.#calls;
@@ -81,16 +81,26 @@ export class Browser implements AsyncDisposable {
     this.#waiting.set(id, waiting);
     const message = { id, method, params, ...(sessionId === undefined ? {} : { sessionId }) };
     this.#input.write(`${JSON.stringify(message)}\0`);
-    return waiting.promise;
+    const timer = setTimeout(() => {
+      waiting.reject(new Error(`chromium does not answer ${method}`));
+    }, patient(20_000));
+    try {
+      return await waiting.promise;
+    } finally {
+      clearTimeout(timer);
+      this.#waiting.delete(id);
+    }
   }
 
-  /** Opens an address in a window of this size. */
+  /** Opens an address in a window of this size; in another context it has other cookies. */
   async open(
     url: string,
     size: { readonly width: number; readonly height: number },
     scheme: "light" | "dark" = "light",
+    browserContextId?: string,
   ): Promise<Page> {
-    const { targetId } = await this.call("Target.createTarget", { url: "about:blank" });
+    const context = browserContextId === undefined ? {} : { browserContextId };
+    const { targetId } = await this.call("Target.createTarget", { url: "about:blank", ...context });
     const attached = await this.call("Target.attachToTarget", { targetId, flatten: true });
     const sessionId = String(attached["sessionId"]);
     const page = new Page((method, params) => this.call(method, params, sessionId));
@@ -108,6 +118,8 @@ export class Browser implements AsyncDisposable {
       mobile: size.width < 600,
     });
     await page.call("Page.navigate", { url });
+    // A tab in the background is not drawn.
+    await page.call("Page.bringToFront");
     return page;
   }
 
@@ -127,7 +139,6 @@ export class Browser implements AsyncDisposable {
       return;
     }
     const waiting = this.#waiting.get(id);
-    this.#waiting.delete(id);
     if (error === undefined) waiting?.resolve(result ?? {});
     else waiting?.reject(new Error(error.message));
   }
@@ -157,7 +168,9 @@ export class Page {
   /** Waits until an expression is true. */
   async until(expression: string): Promise<void> {
     try {
-      await until(`${expression} in the page`, () => this.value<boolean>(`!!(${expression})`));
+      // What it looks into may not exist yet.
+      const tried = `(() => { try { return !!(${expression}) } catch { return false } })()`;
+      await until(`${expression} in the page`, () => this.value<boolean>(tried));
     } catch (error) {
       const text = await this.value<string>("document.body.innerText");
       throw new Error(`${String(error)}\n${this.problems.join("\n")}\n${text}`, { cause: error });
@@ -188,6 +201,11 @@ export class Page {
   async picture(): Promise<Buffer> {
     const { data } = await this.call("Page.captureScreenshot", { format: "png" });
     return Buffer.from(String(data), "base64");
+  }
+
+  /** Closes the tab, so that the one before it is not in the background. */
+  async close(): Promise<void> {
+    await this.call("Page.close");
   }
 
   /** Takes an event of the protocol. */

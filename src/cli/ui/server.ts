@@ -221,9 +221,8 @@ export class UiServer implements AsyncDisposable {
 
 /** The URL of a request; undefined if it is not a path. */
 function urlOf({ url = "" }: IncomingMessage): URL | undefined {
-  return url.startsWith("/") && URL.canParse(url, "http://ui")
-    ? new URL(url, "http://ui")
-    : undefined;
+  const whole = `http://ui${url}`;
+  return url.startsWith("/") && URL.canParse(whole) ? new URL(whole) : undefined;
 }
 
 const codes: Readonly<Partial<Record<ErrorKind, number>>> = {

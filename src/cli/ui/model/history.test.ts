@@ -1,0 +1,132 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { create } from "@bufbuild/protobuf";
+import { ContainerSchema, PodSandboxSchema } from "../../../gen/runtime/v1/api_pb.ts";
+import { joinPods } from "../../objects/find.ts";
+import { readHistory, readInflight } from "../../why/operations.ts";
+import { StartHistory, timelineMs } from "./history.ts";
+import { parseSubject, toOperationView } from "./operations.ts";
+import { subjectFinder } from "./subjects.ts";
+
+const pods = [
+  create(PodSandboxSchema, { id: "p1", metadata: { name: "web", namespace: "shop", uid: "u1" } }),
+];
+const containers = [
+  create(ContainerSchema, { id: "c1", podSandboxId: "p1", metadata: { name: "nginx" } }),
+];
+const find = subjectFinder(pods, joinPods(containers, pods));
+const web = { podId: "p1", namespace: "shop", pod: "web", container: "" };
+
+function past(operation: string, subject: string, startedMs: number, error?: string) {
+  const stages = [{ stage: "add-network", atMs: 1 }];
+  return readHistory([
+    { operation, subject, startedMs, tookMs: 5, stages, ...(error === undefined ? {} : { error }) },
+  ])!;
+}
+
+test("parseSubject() reads davit's names of pods and containers", () => {
+  const names = { namespace: "shop", pod: "web", uid: "u1" };
+  assert.deepEqual(parseSubject("web_shop_u1_0"), { ...names, container: "" });
+  assert.deepEqual(parseSubject("nginx_web_shop_u1_2"), { ...names, container: "nginx" });
+  for (const other of ["", "0a1b", "docker.io/library/busybox:1", "a_b_c", "a_b_c_d_e_f"]) {
+    assert.equal(parseSubject(other), undefined, other);
+  }
+});
+
+test("toOperationView() has a kind for each phase, and names the plugin after a finished one", () => {
+  const marks = [
+    ["write-record", "record"],
+    ["prepare-cgroup", "cgroup"],
+    ["pin-namespaces", "namespace"],
+    ["add-network", "network"],
+    ["make-files", "files"],
+    ["resolve-user", "spec"],
+    ["build-spec", "spec"],
+    ["start-holder", "process"],
+    ["create-process", "process"],
+    ["mount-root", "files"],
+    ["fetch-layers", "pull"],
+    ["something-new", "other"],
+  ] as const;
+  const stages = marks.map(([stage], atMs) => ({ stage, atMs }));
+  const [operation] = readHistory([{ operation: "x", startedMs: 0, tookMs: 20, stages }])!;
+  assert.ok(operation !== undefined);
+  const view = toOperationView(operation, "c");
+  assert.deepEqual(
+    view.phases.map(({ kind }) => kind),
+    marks.map(([, kind]) => kind),
+  );
+  assert.deepEqual([view.container, view.running], ["c", false]);
+});
+
+test("subjectFinder() finds objects by id and by name", () => {
+  assert.deepEqual(find("p1"), web);
+  assert.deepEqual(find("c1"), { ...web, container: "nginx" });
+  assert.deepEqual(find("web_shop_u1_0"), web);
+  assert.deepEqual(find("sidecar_web_shop_u1_0"), { ...web, container: "sidecar" });
+  assert.deepEqual(find("web_shop_other_0")?.podId, "");
+  assert.equal(find("docker.io/library/busybox:1"), undefined);
+});
+
+test("StartHistory keeps what removed pods did, for an hour", () => {
+  const history = new StartHistory();
+  history.add(web, past("run-pod-sandbox", "web_shop_u1_0", 1_000));
+  history.add(web, past("run-pod-sandbox", "web_shop_u1_0", 1_000));
+  history.add({ ...web, container: "nginx" }, past("start-container", "c1", 1_010));
+  history.add(web, past("stop-pod-sandbox", "p1", 1_020));
+  const gone = subjectFinder([], []);
+  const [start, ...more] = history.starts([], gone, 2_000);
+  assert.deepEqual(
+    [start?.name, start?.operations.map(({ operation, container }) => operation + container)],
+    ["web", ["run-pod-sandbox", "start-containernginx"]],
+  );
+  assert.equal(more.length, 0);
+  assert.deepEqual(history.starts([], gone, 1_005 + timelineMs).length, 1, "the container's");
+  assert.deepEqual(history.starts([], gone, 2_000 + timelineMs), []);
+});
+
+test("StartHistory shows failed creates once, and operations in progress", () => {
+  const history = new StartHistory();
+  const failures = [
+    ...past("run-pod-sandbox", "web_shop_u1_0", 500, "no network"),
+    ...past("create-container", "bad_web_shop_u1_0", 1_015, "no image"),
+    ...past("pull-image", "busybox", 600, "no registry"),
+  ];
+  for (let round = 0; round < 3; round++) history.addFailures(failures, find);
+  history.add(web, past("run-pod-sandbox", "web_shop_u1_0", 1_000));
+  const running = readInflight(
+    [
+      { operation: "run-pod-sandbox", subject: "new_shop_u2_0", ageMs: 700, stages: [] },
+      { operation: "start-container", subject: "c1", ageMs: 100, stages: [] },
+      { operation: "pull-image", subject: "x", ageMs: 100, stages: [] },
+    ],
+    2_000,
+  );
+  const starts = history.starts(running, find, 2_000);
+  assert.deepEqual(
+    starts.map(({ name, podId, state, startedMs }) => [name, podId, state, startedMs]),
+    [
+      ["new", "", "running", 1_300],
+      ["web", "p1", "failed", 1_000],
+      ["web", "", "failed", 500],
+    ],
+  );
+  assert.deepEqual(
+    starts[1]?.operations.map(({ operation, running: now, error }) => [operation, now, error]),
+    [
+      ["run-pod-sandbox", false, undefined],
+      ["create-container", false, "no image"],
+      ["start-container", true, undefined],
+    ],
+  );
+});
+
+test("StartHistory is bounded", () => {
+  const history = new StartHistory();
+  for (let at = 0; at < 2_000; at++) {
+    history.add({ ...web, podId: `p${at}` }, past("run-pod-sandbox", "x", at));
+  }
+  const starts = history.starts([], find, 3_000);
+  assert.equal(starts.length, 300);
+  assert.equal(starts[0]?.podId, "p1999");
+});
