@@ -46,6 +46,12 @@ export default {
       { dependencyTypes: ["core"], path: io },
     ),
     rule(
+      "browser-code",
+      "src/page runs in a browser",
+      { path: "^src/page/", pathNot: test },
+      { dependencyTypes: ["core"] },
+    ),
+    rule(
       "spawn-in-linux",
       "only src/linux starts processes",
       { path: "^src/", pathNot: `^src/linux/|${test}` },
@@ -54,10 +60,10 @@ export default {
     rule("no-test-code", "product code never imports test code", { pathNot: test }, { path: test }),
     rule(
       "front-doors",
-      "from outside, import the index.ts of doctor, manifest, core/<noun>, drivers/<name> or linux/<room>",
+      "from outside, import the index.ts of doctor, manifest, core/<noun>, drivers/<name> or linux/<room>, and page/view.ts",
       { path: "^src/([^/]+)/", pathNot: test },
       {
-        path: "^src/((core|drivers|linux)/([^/]+/(?!index\\.ts$)|[^/]+\\.ts$)|(doctor|manifest)/(?!index\\.ts$))",
+        path: "^src/((core|drivers|linux)/([^/]+/(?!index\\.ts$)|[^/]+\\.ts$)|(doctor|manifest)/(?!index\\.ts$)|page/(?!view\\.ts$))",
         pathNot: "^src/$1/",
       },
     ),

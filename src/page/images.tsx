@@ -57,15 +57,18 @@ export function Images({
               {formatBytes(image.size)}
             </span>
             <Layers layers={image.layers} />
-            <span class="right dim">
-              {image.usedBy.length === 0 ? "unused" : `${image.usedBy.length} containers`}
-            </span>
+            <span class="right dim">{users(image.usedBy.length)}</span>
           </button>
           {open === image.id ? <ImageDetail {...{ image, canWrite, ask }} /> : null}
         </div>
       ))}
     </section>
   );
+}
+
+function users(count: number): string {
+  if (count === 0) return "unused";
+  return count === 1 ? "1 container" : `${count} containers`;
 }
 
 function Layers({ layers }: Pick<ImageView, "layers">): JSX.Element {

@@ -33,7 +33,7 @@ export function History({
             </text>
           </g>
         ))}
-        {clockTicks(fromMs, toMs, lengthMs > 30 * 60_000 ? 10 : 2).map((ms) => (
+        {clockTicks(fromMs, toMs, lengthMs > 30 * 60_000 ? 10 : 5).map((ms) => (
           <g key={ms}>
             <line x1={x(ms)} x2={x(ms)} y1="0" y2="76" class="clock" />
             <text x={x(ms)} y="90" text-anchor="middle">

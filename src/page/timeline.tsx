@@ -160,7 +160,7 @@ function Start({
 }
 
 const labels: Readonly<Record<string, string>> = {
-  "run-pod-sandbox": "run pod sandbox",
+  "run-pod-sandbox": "run sandbox",
   "create-container": "create",
   "start-container": "start",
 };

@@ -23,7 +23,7 @@ const pictures = process.env["DAVIT_TEST_PICTURES"];
 
 const wide = { width: 1280, height: 800 };
 const narrow = { width: 390, height: 844 };
-/** What a container that wants to run script in the page writes and is named. */
+/** What a container writes to make the page run its script. */
 const hostile = '<img src=x onerror="document.title=1">';
 
 describe("the page of davit ui", { skip }, () => {
@@ -180,9 +180,7 @@ describe("the page of davit ui", { skip }, () => {
     await launchDaemon(node.daemon);
     await page.until("document.querySelector('.banner').hidden");
     await check(page, "back");
-    const { browserContextId } = await browser.call("Target.createBrowserContext");
-    assert.ok(browserContextId !== undefined);
-    const stranger = await browser.open(ui.url.origin, wide, "light", String(browserContextId));
+    const stranger = await browser.open(ui.url.origin, wide, "light", await browser.newContext());
     await stranger.until("document.body.innerText.includes('needs the token')");
     assert.ok(!(await stranger.value<string>("document.body.innerText")).includes(name()));
   });

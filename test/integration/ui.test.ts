@@ -332,7 +332,7 @@ describe("davit ui --write", () => {
     const url = `ws://${writing.url.host}/api/shell?container=${containerId}`;
     // An extension of Node.js: browsers set these headers themselves.
     const init = { headers: { cookie: writing.cookie, origin: writing.url.origin } };
-    const socket = new WebSocket(url, init as unknown as string[]);
+    const socket = new WebSocket(url, init);
     socket.binaryType = "arraybuffer";
     return socket;
   }

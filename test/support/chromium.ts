@@ -92,6 +92,13 @@ export class Browser implements AsyncDisposable {
     }
   }
 
+  /** A context with cookies of its own, for open(). */
+  async newContext(): Promise<string> {
+    const { browserContextId } = await this.call("Target.createBrowserContext");
+    assert.ok(typeof browserContextId === "string");
+    return browserContextId;
+  }
+
   /** Opens an address in a window of this size; in another context it has other cookies. */
   async open(
     url: string,

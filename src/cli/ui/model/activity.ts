@@ -1,7 +1,10 @@
 import type { JsonValue } from "@bufbuild/protobuf";
 import type { ActivityItem, ActivityView, PullView } from "../../../page/view.ts";
-import { type InflightOperation, type PastOperation, phasesOf } from "../../why/operations.ts";
-import { parseSubject } from "./operations.ts";
+import type { InflightOperation, PastOperation } from "../../why/operations.ts";
+import { namedPhases, parseSubject, reasonIn } from "./operations.ts";
+
+/** The end of a shell whose page was closed is recorded as a failure, but nothing is wrong. */
+const clientLeft = ": the client disconnected";
 
 /** A call that lasts longer than this waits for something. */
 const waitingMs = 1_000;
@@ -31,7 +34,10 @@ export function buildActivity(sources: ActivitySources, find: FindSubject): Acti
   return {
     supported: sources.supported,
     running: sources.running.map((each) => toItem(each, find)),
-    failures: sources.failures.map((each) => toItem(each, find)).toReversed(),
+    failures: sources.failures
+      .filter(({ error = "" }) => !error.endsWith(clientLeft))
+      .map((each) => toItem(each, find))
+      .toReversed(),
     pulls: readPulls(sources.pulls),
     calls: readCalls(sources.calls),
   };
@@ -40,7 +46,7 @@ export function buildActivity(sources: ActivitySources, find: FindSubject): Acti
 function toItem(operation: PastOperation | InflightOperation, find: FindSubject): ActivityItem {
   const { subject, startedMs, tookMs, error } = operation;
   const named = find(subject);
-  const last = phasesOf(operation).at(-1);
+  const last = namedPhases(operation).at(-1);
   return {
     key: `${operation.operation} ${subject} ${startedMs}`,
     operation: operation.operation,
@@ -50,7 +56,7 @@ function toItem(operation: PastOperation | InflightOperation, find: FindSubject)
     stageMs: last === undefined ? 0 : last.toMs - last.fromMs,
     startedMs,
     tookMs,
-    error,
+    error: error === undefined ? undefined : reasonIn(error),
   };
 }
 

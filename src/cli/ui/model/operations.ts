@@ -1,5 +1,10 @@
 import type { OperationView, PhaseKind } from "../../../page/view.ts";
-import { type InflightOperation, type PastOperation, phasesOf } from "../../why/operations.ts";
+import {
+  type InflightOperation,
+  type PastOperation,
+  type Phase,
+  phasesOf,
+} from "../../why/operations.ts";
 
 /** The names in the subject of an operation: davit's names of pods and containers. */
 export interface SubjectNames {
@@ -35,14 +40,23 @@ export function toOperationView(
     startedMs,
     tookMs,
     running: "detail" in operation,
-    error,
-    phases: phasesOf(operation).map((phase) => ({
-      ...phase,
-      // The marks name a plugin when it has ended. After one of these comes the next plugin, or nothing.
-      name: phase.name === "network plugin done" ? "next network plugin" : phase.name,
-      kind: kindOfPhase(phase.name),
-    })),
+    error: error === undefined ? undefined : reasonIn(error),
+    phases: namedPhases(operation).map((phase) => ({ ...phase, kind: kindOfPhase(phase.name) })),
   };
+}
+
+/** The phases of an operation, with a name for the phase after a network plugin. */
+export function namedPhases(operation: PastOperation | InflightOperation): readonly Phase[] {
+  return phasesOf(operation).map((phase) => ({
+    ...phase,
+    // The marks name a plugin when it has ended. After one of these comes the next plugin, or nothing.
+    name: phase.name === "network plugin done" ? "next network plugin" : phase.name,
+  }));
+}
+
+/** The reason in an error of davit, without its operation, object and stage, which the page shows besides. */
+export function reasonIn(error: string): string {
+  return error.replace(/^[a-z]+(?: [a-z]+){0,3} "[^"]*" \(stage [a-z-]+, \d+ ms\): /, "");
 }
 
 const kinds: Readonly<Record<Exclude<PhaseKind, "other">, RegExp>> = {

@@ -80,16 +80,24 @@ test("buildPods() joins lists, statuses and usage", () => {
   const addresses = new Map([["p1", "10.0.0.7"]]);
   const [dns, web, ...more] = buildPods({ pods, containers, statuses, addresses, usage });
   assert.deepEqual(more, []);
-  assert.deepEqual([dns?.name, dns?.ready, dns?.all], ["dns", false, 0]);
+  assert.ok(dns !== undefined && web !== undefined);
+  assert.deepEqual([dns.name, dns.ready, dns.all], ["dns", false, 0]);
   assert.deepEqual(
-    [web?.name, web?.ready, web?.ip, web?.running, web?.all, web?.failed, web?.createdMs],
+    [web.name, web.ready, web.ip, web.running, web.all, web.failed, web.createdMs],
     ["web", true, "10.0.0.7", 1, 1, false, 5],
   );
-  assert.deepEqual([web?.usage.cpu, web?.usage.memory], [0.5, 1_000]);
-  const [now, before] = web?.containers ?? [];
-  assert.deepEqual([now?.id, now?.state, now?.image], ["c2", "running", "sha256:aa"]);
-  assert.deepEqual([before?.id, before?.image, before?.memoryLimit], ["c1", "nginx:1", 64]);
-  assert.deepEqual(before?.exit, { code: 3, reason: "Error", message: "<b>boom</b>", atMs: 15 });
+  assert.deepEqual([web.usage.cpu, web.usage.memory], [0.5, 1_000]);
+  assert.deepEqual(
+    web.containers.map(({ id, state, image, memoryLimit }) => [id, state, image, memoryLimit]),
+    [
+      ["c2", "running", "sha256:aa", undefined],
+      ["c1", "exited", "nginx:1", 64],
+    ],
+  );
+  assert.deepEqual(
+    web.containers.map(({ exit }) => exit),
+    [undefined, { code: 3, reason: "Error", message: "<b>boom</b>", atMs: 15 }],
+  );
 });
 
 test("Usage computes rates from successive samples only", () => {
@@ -119,8 +127,14 @@ test("buildActivity() names objects, and survives anything in the info", () => {
   );
   const failures = readHistory([
     { operation: "run-pod-sandbox", subject: "a_b_c_0", startedMs: 1, error: "one" },
-    { operation: "run-pod-sandbox", subject: "odd", startedMs: 2, error: "two" },
-  ])!;
+    {
+      operation: "run-pod-sandbox",
+      subject: "odd",
+      startedMs: 2,
+      error: 'run pod sandbox "odd" (stage add-network, 3 ms): two "x": three',
+    },
+    { operation: "exec", subject: "c2", startedMs: 3, error: "serve: the client disconnected" },
+  ]);
   const pulls = [
     {
       image: "busybox",
@@ -129,7 +143,10 @@ test("buildActivity() names objects, and survives anything in the info", () => {
     null,
   ];
   const calls = [{ method: "PullImage", ageMs: 5_000 }, { method: "Version", ageMs: 2 }, "x"];
-  const view = buildActivity({ running, failures, pulls, calls, supported: true }, find);
+  const view = buildActivity(
+    { running, failures: failures ?? [], pulls, calls, supported: true },
+    find,
+  );
   assert.deepEqual(
     view.running.map(({ subject, podId, stage, stageMs }) => [subject, podId, stage, stageMs]),
     [["shop/web/nginx", "p1", "x", 7]],
@@ -137,7 +154,7 @@ test("buildActivity() names objects, and survives anything in the info", () => {
   assert.deepEqual(
     view.failures.map(({ subject, error }) => [subject, error]),
     [
-      ["odd", "two"],
+      ["odd", 'two "x": three'],
       ["b/a", "one"],
     ],
   );
