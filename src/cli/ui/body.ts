@@ -15,7 +15,9 @@ export async function readBody(
   }
   const chunks: Buffer[] = [];
   let bytes = 0;
-  for await (const chunk of request as AsyncIterable<Buffer>) {
+  // Not destroyed by an error, so that the response is sent.
+  const body = request.iterator({ destroyOnReturn: false }) as AsyncIterable<Buffer>;
+  for await (const chunk of body) {
     bytes += chunk.length;
     if (bytes > maxBytes) throw invalid(`more than ${maxBytes} bytes`);
     chunks.push(chunk);

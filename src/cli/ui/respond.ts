@@ -59,7 +59,7 @@ export function sendJson(
   response.end(JSON.stringify(value));
 }
 
-/** Responds with an error, and closes the connection: what the client still sends is not read. */
+/** Responds with an error. Node.js reads and drops the rest of the request, until its timeout. */
 export function sendFailure(response: ServerResponse, code: number, error: string): void {
   if (response.headersSent) {
     response.destroy();
@@ -69,7 +69,6 @@ export function sendFailure(response: ServerResponse, code: number, error: strin
   response.writeHead(code, {
     ...commonHeaders,
     "content-type": "application/json; charset=utf-8",
-    connection: "close",
   });
   response.end(JSON.stringify(failure));
 }

@@ -84,6 +84,8 @@ export class Ui implements AsyncDisposable {
       headers: { ...(this.cookie === "" ? {} : { cookie: this.cookie }), ...headers },
     });
     const answered = once(sent, "response");
+    // Also after the response: a server that refuses a request need not read it.
+    sent.on("error", () => undefined);
     if (body !== undefined) sent.write(typeof body === "string" ? body : JSON.stringify(body));
     sent.end();
     const [response] = (await answered) as [IncomingMessage];
