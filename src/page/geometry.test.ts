@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { barOf, barsOf, clockTicks, heightOf, layoutOf, ticksOf } from "./geometry.ts";
+import { barOf, barsOf, clockTicks, commonAxis, heightOf, layoutOf, ticksOf } from "./geometry.ts";
 import type { OperationView } from "./view.ts";
 
 function operation(
@@ -68,6 +68,19 @@ test("barOf() stays on the axis and is never invisible", () => {
   assert.deepEqual(barOf(0, 500, 100), { left: 0, width: 100 });
   const none = barOf(0, 0, 0);
   assert.ok(none.width > 0 && Number.isFinite(none.left));
+});
+
+test("barOf() ends at the end of the axis", () => {
+  assert.deepEqual(barOf(50, 900, 100), { left: 50, width: 50 });
+  const beyond = barOf(500, 900, 100);
+  assert.ok(beyond.left > 99 && beyond.width < 1);
+});
+
+test("commonAxis() is the longest start, unless that is far longer than the others", () => {
+  assert.equal(commonAxis([100, 250, 120, 300, 90]), 300);
+  assert.equal(commonAxis([100, 110, 120, 90, 13_000]), 360);
+  assert.equal(commonAxis([13_000]), 13_000);
+  assert.equal(commonAxis([]), 1);
 });
 
 test("ticksOf() are round times on the axis", () => {

@@ -76,10 +76,21 @@ export function barsOf(
   }));
 }
 
+/**
+ * The length of an axis that all these starts have. A few that are far longer than the others are cut off:
+ * otherwise one start of a minute would hide where all others spent their time.
+ */
+export function commonAxis(lengthsMs: readonly number[]): number {
+  const sorted = lengthsMs.toSorted((a, b) => a - b);
+  const most = sorted[Math.ceil(sorted.length * 0.8) - 1] ?? 1;
+  const longest = sorted.at(-1) ?? 1;
+  return Math.max(1, Math.min(longest, most * 3));
+}
+
 /** A bar from one time to another. It ends on the axis, and is wide enough to be seen. */
 export function barOf(fromMs: number, toMs: number, axisMs: number): Bar {
-  const percent = (ms: number): number => (ms / Math.max(axisMs, 1)) * 100;
-  const width = Math.min(100, Math.max(minWidth, percent(toMs - fromMs)));
+  const percent = (ms: number): number => Math.min(ms / Math.max(axisMs, 1), 1) * 100;
+  const width = Math.min(100, Math.max(minWidth, percent(toMs) - percent(fromMs)));
   const left = Math.max(0, Math.min(percent(fromMs), 100 - width));
   return { left, width };
 }

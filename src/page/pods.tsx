@@ -56,9 +56,11 @@ function matches({ id, namespace, name, ip, containers }: PodView, filter: strin
 }
 
 /** A color and a word for the state of a pod. */
-export function podState({ ready, failed, running, all }: PodView): readonly [string, string] {
+export function podState({ ready, failed, running, all, containers }: PodView): [string, string] {
   if (!ready) return ["off", "not ready"];
   if (failed) return ["bad", "failed"];
+  const isCompleted = all > 0 && containers.every(({ state }) => state === "exited");
+  if (isCompleted) return ["off", "completed"];
   return running < all ? ["warn", "ready"] : ["good", "ready"];
 }
 

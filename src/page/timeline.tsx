@@ -1,7 +1,7 @@
 import type { JSX } from "preact";
 import { useMemo, useState } from "preact/hooks";
 import { formatClock, formatDuration } from "./format.ts";
-import { type Layout, layoutOf, ticksOf } from "./geometry.ts";
+import { commonAxis, type Layout, layoutOf, ticksOf } from "./geometry.ts";
 import { History } from "./start-chart.tsx";
 import type { StartView, TimelineView } from "./view.ts";
 import { Axis, Gaps, kindNames, OperationBars, rowTitle } from "./waterfall.tsx";
@@ -27,7 +27,7 @@ export function Timeline({
     [timeline, filter],
   );
   const layouts = useMemo(() => starts.map(layoutOf), [starts]);
-  const longestMs = Math.max(1, ...layouts.map(({ lengthMs }) => lengthMs));
+  const commonMs = commonAxis(layouts.map(({ lengthMs }) => lengthMs));
   if (timeline?.supported === false) {
     return (
       <p class="empty">
@@ -64,14 +64,14 @@ export function Timeline({
         </p>
       ) : (
         <>
-          {scale === "same" ? <Axis lengthMs={longestMs} /> : null}
-          <div class={`starts ${scale}`} style={{ "--tick": `${tickPercent(longestMs)}%` }}>
+          {scale === "same" ? <Axis lengthMs={commonMs} /> : null}
+          <div class={`starts ${scale}`} style={{ "--tick": `${tickPercent(commonMs)}%` }}>
             {starts.map((start, at) => (
               <Start
                 key={start.key}
                 start={start}
                 layout={layouts[at] ?? layoutOf(start)}
-                axisMs={scale === "same" ? longestMs : (layouts[at]?.lengthMs ?? 1)}
+                axisMs={scale === "same" ? commonMs : (layouts[at]?.lengthMs ?? 1)}
                 selected={start.podId !== "" && start.podId === selected}
                 open={open === start.key}
                 show={show}
@@ -101,7 +101,7 @@ function rowId(key: string): string {
 
 function Start({
   start,
-  layout: { operations, gaps },
+  layout: { operations, gaps, lengthMs },
   axisMs,
   selected,
   open,
@@ -121,7 +121,7 @@ function Start({
     <button
       id={rowId(start.key)}
       data-row
-      class={`start ${state}${selected ? " selected" : ""}${open ? " open" : ""}`}
+      class={`start ${state}${selected ? " selected" : ""}${open ? " open" : ""}${lengthMs > axisMs ? " cut" : ""}`}
       aria-label={`${namespace}/${name}, ${formatClock(startedMs)}, ${formatDuration(tookMs)} ${outcome}`}
       aria-pressed={selected}
       onClick={() => show(start)}

@@ -83,7 +83,7 @@ export function OperationBars({
       {barsOf(operation, fromMs, axisMs).map(({ phase, left, width, failed }, at) => (
         <span
           key={at}
-          class={`bar k-${phase.kind}${failed ? " failed" : ""}`}
+          class={`bar k-${phase.kind}${failed ? " failed" : ""}${width > 1.5 ? " apart" : ""}`}
           style={{ left: `${left}%`, width: `${width}%` }}
         >
           {width > shortName(phase.name).length * 1.05 + 1 ? (

@@ -5,7 +5,7 @@ import { ContainerSchema, PodSandboxSchema } from "../../../gen/runtime/v1/api_p
 import { joinPods } from "../../objects/find.ts";
 import { readHistory, readInflight } from "../../why/operations.ts";
 import { StartHistory, timelineMs } from "./history.ts";
-import { parseSubject, toOperationView } from "./operations.ts";
+import { parseSubject, reasonIn, toOperationView } from "./operations.ts";
 import { subjectFinder } from "./subjects.ts";
 
 const pods = [
@@ -63,6 +63,17 @@ test("toOperationView() has a kind for each phase, and names the plugin after a 
     marks.map(([, kind]) => kind),
   );
   assert.deepEqual([view.container, view.running], ["c", false]);
+});
+
+test("reasonIn() leaves the reason of an error", () => {
+  const id = "0123456789ab".padEnd(64, "0");
+  assert.equal(
+    reasonIn(`start container "${id}" (stage create-process, 37 ms): no "x" in ${id}: y`),
+    'no "x" in 0123456789ab: y',
+  );
+  for (const other of ["", "anything else: x", `stop "x": ${"a".repeat(63)}`]) {
+    assert.equal(reasonIn(other), other);
+  }
 });
 
 test("subjectFinder() finds objects by id and by name", () => {

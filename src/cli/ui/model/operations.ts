@@ -54,9 +54,14 @@ export function namedPhases(operation: PastOperation | InflightOperation): reado
   }));
 }
 
-/** The reason in an error of davit, without its operation, object and stage, which the page shows besides. */
+/**
+ * The reason in an error of davit, without its operation, object and stage, which the page shows besides, and with
+ * short ids.
+ */
 export function reasonIn(error: string): string {
-  return error.replace(/^[a-z]+(?: [a-z]+){0,3} "[^"]*" \(stage [a-z-]+, \d+ ms\): /, "");
+  return error
+    .replace(/^[a-z]+(?: [a-z]+){0,3} "[^"]*" \(stage [a-z-]+, \d+ ms\): /, "")
+    .replace(/\b([0-9a-f]{12})[0-9a-f]{52}\b/g, "$1");
 }
 
 const kinds: Readonly<Record<Exclude<PhaseKind, "other">, RegExp>> = {

@@ -9,6 +9,7 @@ import type { ContainerView, PodView } from "../../../page/view.ts";
 import { countContainers } from "../../objects/counts.ts";
 import { joinPods, type PodContainer, podName } from "../../objects/find.ts";
 import { containerStateName } from "../../objects/state.ts";
+import { reasonIn } from "./operations.ts";
 import { sumUsage, type Usage } from "./usage.ts";
 
 /** What the pods of the page are built from. */
@@ -100,7 +101,9 @@ function statusView(status: ContainerStatus): StatusPart {
   const isExited = state === ContainerState.CONTAINER_EXITED;
   return {
     startedMs: startedAt <= 0n ? undefined : toMs(startedAt),
-    exit: isExited ? { code: exitCode, reason, message, atMs: toMs(finishedAt) } : undefined,
+    exit: isExited
+      ? { code: exitCode, reason, message: reasonIn(message), atMs: toMs(finishedAt) }
+      : undefined,
     memoryLimit: limit > 0n ? Number(limit) : undefined,
   };
 }
