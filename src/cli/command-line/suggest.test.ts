@@ -18,7 +18,7 @@ function errorFor(word: string): string {
 
 test("no command that changes something is suggested for another word", () => {
   // These once suggested pull, logs, serve, stats, run, stop, rmi and rm.
-  for (const word of ["kill", "push", "login", "load", "save", "start", "ui", "rmp"]) {
+  for (const word of ["kill", "push", "login", "load", "save", "start", "uj", "rmp"]) {
     assert.doesNotMatch(
       errorFor(word),
       /did you mean "(stop|pull|logs|serve|stats|run|rm|rmi)"/,

@@ -31,6 +31,7 @@ export const otherTools: Readonly<Record<string, string>> = {
   container: 'use "davit ps" to list containers',
   copy: 'use "davit cp" to copy files',
   create: 'use "davit run FILE" to run the Pods of a manifest',
+  dashboard: 'use "davit ui" to serve a page for the browser',
   delete: 'use "davit rm POD" to remove a pod, or "davit down FILE" for those of a manifest',
   describe:
     'use "davit why POD" for state and history of a pod, or "davit inspect" for its full status',
