@@ -105,7 +105,8 @@ export class Poller {
     ]);
     this.#usage.update(own.stats, ofPods.stats);
     const lists = { pods, containers };
-    if (this.#round % roundsPerImages === 0) await this.#updateImages(lists);
+    // A server need not be its own image service.
+    if (this.#round % roundsPerImages === 0) await this.#updateImages(lists).catch(() => undefined);
     this.#round += 1;
     const info = readInfo(status.info);
     const isDavit = Array.isArray(info["inflight"]);
