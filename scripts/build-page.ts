@@ -38,7 +38,10 @@ const script = bundle.text.replaceAll("</script", "<\\/script");
 const sheets = [
   path.join(modules, "@xterm/xterm/css/xterm.css"),
   path.join(modules, "uplot/dist/uPlot.min.css"),
-  path.join(page, "style.css"),
+  // In the order of the cascade.
+  ...["base", "header", "timeline", "pods", "detail"].map((name) =>
+    path.join(page, "styles", `${name}.css`),
+  ),
 ];
 const { outputFiles: styles } = await build({
   stdin: {

@@ -1,6 +1,5 @@
-/** The server of davit ui with a real daemon: who may use it, what it sends, and what it does with --write. */
+/** The server of davit ui with a real daemon: who may use it, and what it sends. */
 import assert from "node:assert/strict";
-import { once } from "node:events";
 import { mkdirSync, readFileSync } from "node:fs";
 import { connect } from "node:net";
 import path from "node:path";
@@ -13,22 +12,14 @@ import {
   container,
   createIn,
   exited,
-  listImages,
   Node,
   openPod,
   type Pod,
   runIn,
   script,
 } from "../support/suites/containers.ts";
-import {
-  launchDaemon,
-  listIds,
-  pod as podConfig,
-  runPod,
-  statusOf,
-  until,
-} from "../support/suites/pods.ts";
-import { Ui } from "../support/suites/ui.ts";
+import { launchDaemon, pod as podConfig, statusOf, until } from "../support/suites/pods.ts";
+import { handshake, Ui } from "../support/suites/ui.ts";
 
 let node: Node;
 let ui: Ui;
@@ -52,23 +43,6 @@ after(async () => {
   await closePod(pod);
   await node[Symbol.asyncDispose]();
 });
-
-/** The line of the response to a WebSocket handshake with these headers. */
-async function handshake(of: Ui, query: string, headers: Readonly<Record<string, string>>) {
-  const socket = connect(Number(of.url.port), of.url.hostname);
-  const lines = Object.entries({
-    Host: of.url.host,
-    Connection: "Upgrade",
-    Upgrade: "websocket",
-    "Sec-WebSocket-Version": "13",
-    "Sec-WebSocket-Key": Buffer.alloc(16).toString("base64"),
-    ...headers,
-  }).map(([name, value]) => `${name}: ${value}\r\n`);
-  socket.write(`GET /api/shell?container=${query} HTTP/1.1\r\n${lines.join("")}\r\n`);
-  const [first] = (await once(socket, "data")) as [Buffer];
-  socket.destroy();
-  return first.toString().split("\r\n")[0];
-}
 
 describe("davit ui lets in", () => {
   test("only who has the token", async () => {
@@ -319,99 +293,6 @@ test("davit ui warns about an address that others can reach", async () => {
   const { code, err } = await davit.run("ui", "--listen", `127.0.0.1:${ui.url.port}`);
   assert.equal(code, 1);
   assert.match(err, /listen on "127\.0\.0\.1" port \d+.*EADDRINUSE/);
-});
-
-describe("davit ui --write", () => {
-  let writing: Ui;
-  before(async () => {
-    writing = await Ui.start(node.daemon, "--write");
-    await writing.login();
-  });
-  after(() => writing[Symbol.asyncDispose]());
-
-  /** Opens a shell as the page does. */
-  function shell(containerId: string): WebSocket {
-    const url = `ws://${writing.url.host}/api/shell?container=${containerId}`;
-    // An extension of Node.js: browsers set these headers themselves.
-    const init = { headers: { cookie: writing.cookie, origin: writing.url.origin } };
-    const socket = new WebSocket(url, init);
-    socket.binaryType = "arraybuffer";
-    return socket;
-  }
-
-  test("runs a shell with a terminal", async () => {
-    const socket = shell(main);
-    let output = "";
-    let end = "";
-    socket.addEventListener("message", ({ data }: { data: unknown }) => {
-      if (typeof data === "string") end = data;
-      else if (data instanceof ArrayBuffer) output += Buffer.from(data).toString();
-    });
-    await once(socket, "open");
-    socket.send(JSON.stringify({ cols: 91, rows: 33 }));
-    await until("the prompt", () => output.includes("# "));
-    socket.send(Buffer.from("stty size; exit 7\r"));
-    await once(socket, "close");
-    assert.match(output, /33 91/);
-    assert.equal(end, '{"exitCode":7}');
-  });
-
-  test("reports why there is no shell", async () => {
-    const socket = shell("0123456789");
-    const messages: unknown[] = [];
-    socket.addEventListener("message", ({ data }: { data: unknown }) => messages.push(data));
-    await once(socket, "close");
-    assert.match(messages.join(), /"failure":".*there is none with this id/);
-  });
-
-  test("ends the shell of a page that is closed, and has eight at most", async () => {
-    const sockets = Array.from({ length: 8 }, () => shell(main));
-    await Promise.all(sockets.map((socket) => once(socket, "open")));
-    const { cookie } = writing;
-    const headers = { Cookie: cookie, Origin: writing.url.origin };
-    assert.match((await handshake(writing, main, headers)) ?? "", / 503 /);
-    for (const socket of sockets) socket.close();
-    await until("there is a free one", async () =>
-      / 101 /.test((await handshake(writing, main, headers)) ?? ""),
-    );
-  });
-
-  test("stops and removes", async () => {
-    const { daemon } = node;
-    const other = await openPod(daemon, podConfig());
-    const id = await runIn(other, script("trap 'exit 0' TERM; while :; do sleep 0.1; done"));
-    const act = async (action: string, of: string): Promise<number> =>
-      (await writing.post("/api/action", { action, id: of })).status;
-    assert.equal(await act("stop-container", id), 200);
-    await exited(daemon, id);
-    assert.equal(await act("stop-pod", other.id), 200);
-    assert.equal((await statusOf(daemon, other.id)).state, 1);
-    assert.equal(await act("remove-pod", other.id), 200);
-    assert.ok(!(await listIds(daemon)).includes(other.id));
-    assert.equal(await act("remove-pod", other.id), 404);
-    assert.equal(await act("stop-container", "0123"), 404);
-    assert.equal(await act("format-disk", "x"), 400);
-    const ready = await runPod(daemon, podConfig());
-    assert.equal(await act("remove-pod", ready), 200);
-    assert.ok(!(await listIds(daemon)).includes(ready));
-  });
-
-  test("removes an image", async () => {
-    const { daemon, registry } = node;
-    const [image] = await listImages(daemon);
-    assert.ok(image !== undefined);
-    const { imageOf, layerOf } = await import("../support/images.ts");
-    await registry.push("e2e/other", imageOf([layerOf([{ path: "a", body: "b" }])]), ["1"]);
-    const { imageRef } = await daemon.client.image.pullImage({
-      image: { image: "registry.k8s.io/e2e/other:1" },
-    });
-    const { status } = await writing.post("/api/action", { action: "remove-image", id: imageRef });
-    assert.equal(status, 200);
-    assert.deepEqual(
-      (await listImages(daemon)).map(({ id }) => id),
-      [image.id],
-    );
-  });
 });
 
 test("davit ui ends at Ctrl-C although a page is open", async () => {

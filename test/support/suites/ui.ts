@@ -3,6 +3,7 @@ import assert from "node:assert/strict";
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
 import { type IncomingHttpHeaders, type IncomingMessage, request } from "node:http";
+import { connect } from "node:net";
 import { createInterface } from "node:readline";
 import { text } from "node:stream/consumers";
 import type { LiveState } from "../../../src/page/view.ts";
@@ -143,4 +144,25 @@ export class Ui implements AsyncDisposable {
     this.child.kill("SIGINT");
     await exited;
   }
+}
+
+/** The line of the response to a WebSocket handshake with these headers. */
+export async function handshake(
+  of: Ui,
+  query: string,
+  headers: Readonly<Record<string, string>>,
+): Promise<string | undefined> {
+  const socket = connect(Number(of.url.port), of.url.hostname);
+  const lines = Object.entries({
+    Host: of.url.host,
+    Connection: "Upgrade",
+    Upgrade: "websocket",
+    "Sec-WebSocket-Version": "13",
+    "Sec-WebSocket-Key": Buffer.alloc(16).toString("base64"),
+    ...headers,
+  }).map(([name, value]) => `${name}: ${value}\r\n`);
+  socket.write(`GET /api/shell?container=${query} HTTP/1.1\r\n${lines.join("")}\r\n`);
+  const [first] = (await once(socket, "data")) as [Buffer];
+  socket.destroy();
+  return first.toString().split("\r\n")[0];
 }
