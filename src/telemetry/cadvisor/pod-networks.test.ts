@@ -50,7 +50,7 @@ beforeEach(() => {
   containers = new ContainerStore(records);
   host = new FakeHost();
   tasks = new TaskGroup(log);
-  networks = new PodNetworks({ sandboxes, containers, host, tasks });
+  networks = new PodNetworks({ sandboxes, containers, host, tasks, delayMs: 0 });
   host.pidOf = (id) => networks.pidOf(id);
 });
 
@@ -171,4 +171,20 @@ test("PodNetworks can clear what it made", async () => {
   networks[Symbol.dispose]();
   await networks.clear();
   assert.deepEqual(host.calls, ["make p for 10", "remove p"]);
+});
+
+test("PodNetworks shows a pod when it has run for a while, and not one that has ended by then", async (context) => {
+  context.mock.timers.enable({ apis: ["setTimeout"] });
+  networks = new PodNetworks({ sandboxes, containers, host, tasks, delayMs: 1_000 });
+  networks.begin();
+  addSandbox("short");
+  addSandbox("long");
+  run("short", 10);
+  run("long", 11);
+  context.mock.timers.tick(999);
+  end(10);
+  assert.deepEqual([...host.looked], []);
+  context.mock.timers.tick(1);
+  context.mock.timers.reset();
+  await calls("make long for 11");
 });

@@ -16,6 +16,12 @@ export interface NetworkHost {
   readonly removeCgroup: (sandbox: Sandbox) => Promise<void>;
 }
 
+/**
+ * How long a pod must have run before its cgroup is made. Milliseconds. Making it changes up to a dozen hierarchies of
+ * cgroup v1 under the kernel's lock for cgroups, for which the start of a container waits as well.
+ */
+const defaultDelayMs = 1_000;
+
 interface Shown {
   readonly pid: number;
   /** The cgroup was made here, and is removed with the process. */
@@ -29,7 +35,8 @@ interface Shown {
  * for its pid only when that cgroup appears. A pod of davit has such a process only if it has a holder. For the
  * others this makes an empty cgroup with that name, and gives the pid of the first running container. When
  * that container ends, the cgroup is made again with the pid of the next one; without one there is
- * none. So a pid that another process may have got since is never read.
+ * none. So a pid that another process may have got since is never read. A pod that starts is shown after a
+ * second, so that it does not slow down the start.
  */
 export class PodNetworks implements Disposable {
   readonly #sandboxes: Pick<SandboxStore, "peek" | "listed" | "listen">;
@@ -37,6 +44,9 @@ export class PodNetworks implements Disposable {
   readonly #host: NetworkHost;
   readonly #tasks: TaskGroup;
   readonly #shown = new Map<string, Shown>();
+  readonly #delayMs: number;
+  /** The pods that will be shown. */
+  readonly #timers = new Map<string, NodeJS.Timeout>();
   readonly #locks = new KeyedLock();
   readonly #listeners = new DisposableStack();
 
@@ -45,11 +55,14 @@ export class PodNetworks implements Disposable {
     readonly containers: Pick<ContainerStore, "listedOf" | "listen">;
     readonly host: NetworkHost;
     readonly tasks: TaskGroup;
+    /** How long a pod must have run before it is shown, in milliseconds; 1 s if not given. */
+    readonly delayMs?: number;
   }) {
     this.#sandboxes = deps.sandboxes;
     this.#containers = deps.containers;
     this.#host = deps.host;
     this.#tasks = deps.tasks;
+    this.#delayMs = deps.delayMs ?? defaultDelayMs;
   }
 
   /** Shows the pods that run now, and follows all changes until it is disposed of. */
@@ -73,6 +86,8 @@ export class PodNetworks implements Disposable {
   /** Stops following. The cgroups stay: the pods continue, and the next daemon makes them again. */
   [Symbol.dispose](): void {
     this.#listeners.dispose();
+    for (const timer of this.#timers.values()) clearTimeout(timer);
+    this.#timers.clear();
   }
 
   /** Removes the cgroups that were made here. Follow no more changes first. */
@@ -92,6 +107,23 @@ export class PodNetworks implements Disposable {
     if (shown !== undefined && isReady(sandbox) && this.#pids(sandbox).includes(shown.pid)) return;
     const isIdle = shown === undefined && !this.#locks.isHeld(id);
     if (isIdle && this.#pids(sandbox).length === 0) return;
+    if (isIdle && this.#delayMs > 0) this.#followLater(id);
+    else this.#followNow(sandbox);
+  }
+
+  /** Shows the pod if it still runs after the delay. */
+  #followLater(id: string): void {
+    if (this.#timers.has(id)) return;
+    const timer = setTimeout(() => {
+      this.#timers.delete(id);
+      const sandbox = this.#sandboxes.peek(id);
+      if (sandbox !== undefined) this.#followNow(sandbox);
+    }, this.#delayMs);
+    this.#timers.set(id, timer.unref());
+  }
+
+  #followNow(sandbox: Sandbox): void {
+    const { id } = sandbox;
     this.#tasks.spawn(`show the network of sandbox ${id} to cAdvisor`, async (signal) => {
       using _turn = await this.#locks.acquire(id, signal);
       // A removed one is not in the store.
