@@ -4,7 +4,7 @@ import { test } from "node:test";
 
 import { type Container, ContainerStore } from "../../core/container/index.ts";
 import { type Sandbox, SandboxStore } from "../../core/sandbox/index.ts";
-import type { Figures } from "../../core/stats/index.ts";
+import type { CgroupFigures, Figures } from "../../core/stats/index.ts";
 import {
   ContainerConfigSchema,
   ListMetricDescriptorsResponseSchema,
@@ -123,6 +123,43 @@ test("listPodSandboxMetrics() has names, labels, times, types and values, also t
   const labels = ["käse", "/kubepods/p1/c1", "example.com/web:1", "c1", "prod", "web"];
   assert.deepEqual(limit.labelValues, labels);
   assert.equal(named(own, "spec_cpu_shares").value?.value, 1024n);
+});
+
+test("listPodSandboxMetrics() has the figures of each call, and when the container was last seen", async () => {
+  const context = contextWith(1);
+  const answered = async (): Promise<readonly (bigint | undefined)[]> => {
+    const bytes = await listPodSandboxMetrics(context);
+    const [pod] = fromBinary(ListPodSandboxMetricsResponseSchema, bytes).podMetrics;
+    const own = pod?.containerMetrics[0]?.metrics;
+    const threads = own?.find(({ name }) => name === "container_threads");
+    return [
+      named(own, "last_seen").value?.value,
+      threads?.value?.value,
+      named(pod?.metrics, "network_transmit_bytes_total").value?.value,
+    ];
+  };
+  const { figures } = context.stats;
+  const answer = async (seconds: bigint, tasks: bigint, txBytes: bigint): Promise<void> => {
+    const last = await figures([], []);
+    const interfaces = [{ name: "eth0", ...counters, txBytes }];
+    const pods = new Map([
+      ["p0", { network: { takenAtNs: atNs, interfaces }, reported: undefined }],
+    ]);
+    const cgroup = { takenAtNs: atNs, devices: [], tasks } as unknown as CgroupFigures;
+    const its = { slow: undefined, writableLayer: undefined, cgroup };
+    const containers = new Map([["c0", { ...its, seenAtNs: seconds * 1_000_000_000n }]]);
+    const next = { ...last, pods, containers };
+    Object.assign(context.stats, { figures: () => Promise.resolve(next) });
+  };
+  await answer(1n, 7n, 100n);
+  assert.deepEqual(await answered(), [1n, 7n, 100n]);
+  const { containers, pods } = await context.stats.figures([], []);
+  const seenAgain = { ...containers.get("c0"), seenAtNs: 2_000_000_000n };
+  const again = { pods, containers: new Map([["c0", seenAgain]]), fileSystem: undefined };
+  Object.assign(context.stats, { figures: () => Promise.resolve(again) });
+  assert.deepEqual(await answered(), [2n, 7n, 100n]);
+  await answer(3n, 8n, 200n);
+  assert.deepEqual(await answered(), [3n, 8n, 200n]);
 });
 
 test("listPodSandboxMetrics() is empty without pods", async () => {

@@ -295,9 +295,8 @@ const presence = metricGroup(
   ],
 );
 
-/** All metrics of containers. */
-export const containerMetricGroups = [
-  presence,
+/** Those whose samples stay the same until something is read again. */
+const measuredGroups = [
   specMetrics,
   cpu,
   throttling,
@@ -309,10 +308,20 @@ export const containerMetricGroups = [
   fileSystem,
 ];
 
-/** The samples of a running container. What cannot be read has none. */
+/** All metrics of containers. */
+export const containerMetricGroups = [presence, ...measuredGroups];
+
+/** The samples of a running container, without the current ones. What cannot be read has none. */
 export function containerSamples(view: ContainerView): readonly Sample[] {
   const samples: Sample[] = [];
-  for (const { read } of containerMetricGroups) read(view, samples);
+  for (const { read } of measuredGroups) read(view, samples);
+  return samples;
+}
+
+/** The samples that differ in each answer. */
+export function currentSamples(view: ContainerView): readonly Sample[] {
+  const samples: Sample[] = [];
+  presence.read(view, samples);
   return samples;
 }
 

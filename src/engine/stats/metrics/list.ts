@@ -2,23 +2,28 @@ import type { Container } from "../../../core/container/index.ts";
 import type { Sandbox } from "../../../core/sandbox/index.ts";
 import { listPodSandboxes } from "../../sandbox/index.ts";
 import type { StatsContext } from "../context.ts";
-import { containerMetricGroups, containerSamples } from "./container-metrics.ts";
+import { containerMetricGroups, containerSamples, currentSamples } from "./container-metrics.ts";
 import type { MetricDescriptor, Sample } from "./metric.ts";
 import { podMetricGroups, podSamples } from "./pod-metrics.ts";
 
-/** A ready sandbox with what its samples are made from. */
-export interface PodMetrics {
-  readonly sandbox: Sandbox;
-  /** Its own samples. */
+/** Samples, and the values that they are made from: while these are the same, so are the samples. */
+interface Measured {
+  readonly sources: readonly unknown[];
   readonly samples: () => readonly Sample[];
+}
+
+/** A ready sandbox with its own samples. */
+export interface PodMetrics extends Measured {
+  readonly sandbox: Sandbox;
   /** Its running containers, without those whose cgroup could not be read in time. */
   readonly containers: readonly ContainerMetrics[];
 }
 
-/** A running container with what its samples are made from. */
-export interface ContainerMetrics {
+/** A running container with its samples. */
+export interface ContainerMetrics extends Measured {
   readonly container: Container;
-  readonly samples: () => readonly Sample[];
+  /** Samples that differ in each answer. */
+  readonly current: () => readonly Sample[];
 }
 
 /** The descriptors of all metrics, in the order of their names. */
@@ -41,10 +46,17 @@ export async function listPodSandboxMetrics(context: StatsContext): Promise<read
     const containers = (running.get(sandbox.id) ?? []).flatMap((container) => {
       const its = figures.containers.get(container.id);
       if (its === undefined) return [];
-      const samples = (): readonly Sample[] =>
-        containerSamples({ container, figures: its, fileSystem });
-      return [{ container, samples }];
+      const view = { container, figures: its, fileSystem };
+      return [
+        {
+          container,
+          sources: [container, its.cgroup, its.slow, its.writableLayer, fileSystem],
+          samples: () => containerSamples(view),
+          current: () => currentSamples(view),
+        },
+      ];
     });
-    return { sandbox, samples: () => podSamples(ofPod), containers };
+    const sources = [ofPod.network, ofPod.reported];
+    return { sandbox, sources, samples: () => podSamples(ofPod), containers };
   });
 }

@@ -15,7 +15,7 @@ import type {
 import { LinuxContainerResourcesSchema } from "../../../gen/runtime/v1/api_pb.ts";
 import { expectedNames } from "../../../../test/support/suites/metrics.ts";
 import type { StatsContext } from "../context.ts";
-import { containerSamples } from "./container-metrics.ts";
+import { type ContainerView, containerSamples, currentSamples } from "./container-metrics.ts";
 import { listPodSandboxMetrics, metricDescriptors } from "./list.ts";
 import { objectLabelKeys, type Sample } from "./metric.ts";
 import { podSamples } from "./pod-metrics.ts";
@@ -142,9 +142,14 @@ test("docs/operations.md names all metrics, and no other one", () => {
   assert.deepEqual(named.sort(), expectedNames);
 });
 
-describe("containerSamples()", () => {
+const allSamples = (view: ContainerView): readonly Sample[] => [
+  ...currentSamples(view),
+  ...containerSamples(view),
+];
+
+describe("containerSamples() and currentSamples()", () => {
   test("has each value with its own labels and the time of its reading", () => {
-    assert.deepEqual(lines(containerSamples({ container, figures, fileSystem })).toSorted(), [
+    assert.deepEqual(lines(allSamples({ container, figures, fileSystem })).toSorted(), [
       "blkio_device_usage_total{/dev/sdb 8 16 Read} 4096 @11",
       "blkio_device_usage_total{/dev/sdb 8 16 Write} 512 @11",
       "cpu_cfs_periods_total 30 @11",
@@ -201,12 +206,9 @@ describe("containerSamples()", () => {
     ]);
   });
 
-  const valuesOf = (view: Parameters<typeof containerSamples>[0]): ReadonlyMap<string, bigint> =>
+  const valuesOf = (view: ContainerView): ReadonlyMap<string, bigint> =>
     new Map(
-      containerSamples(view).map(({ metric, value }) => [
-        metric.name.replace("container_", ""),
-        value,
-      ]),
+      allSamples(view).map(({ metric, value }) => [metric.name.replace("container_", ""), value]),
     );
 
   test("has 0 for what the kernel does not count of memory, and nothing for other missing figures", () => {
@@ -388,6 +390,7 @@ test("listPodSandboxMetrics() has ready pods with their running containers that 
     ]),
     [["p1", "a"], ["p2"]],
   );
-  assert.equal(found[0]?.containers[0]?.samples().length, 53);
+  assert.equal(found[0]?.containers[0]?.samples().length, 52);
+  assert.equal(found[0]?.containers[0]?.current().length, 1);
   assert.deepEqual(found[1]?.samples(), []);
 });
