@@ -4,4 +4,4 @@
 export type { CriContext } from "./context.ts";
 export { encodedContainerEvent } from "./convert/container-event.ts";
 export { criMethods } from "./services.ts";
-export { toStatus } from "./status.ts";
+export { toStatus } from "./grpc-status.ts";

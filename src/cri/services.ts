@@ -19,7 +19,7 @@ import { listImages } from "./image/list-images.ts";
 import { pullImage } from "./image/pull-image.ts";
 import { removeImage } from "./image/remove-image.ts";
 import { streamImages } from "./image/stream-images.ts";
-import { checkRequestText } from "./request-text.ts";
+import { checkRequestText } from "./check-request-text.ts";
 import { attach } from "./runtime/attach.ts";
 import { containerStats } from "./runtime/container-stats.ts";
 import { containerStatus } from "./runtime/container-status.ts";
@@ -54,7 +54,7 @@ import { updateContainerResources } from "./runtime/update-container-resources.t
 import { updatePodSandboxResources } from "./runtime/update-pod-sandbox-resources.ts";
 import { updateRuntimeConfig } from "./runtime/update-runtime-config.ts";
 import { version } from "./runtime/version.ts";
-import { imageSubjects, runtimeSubjects } from "./subjects.ts";
+import { imageSubjects, runtimeSubjects } from "./log-subjects.ts";
 
 /** An answer as a message, or encoded already. */
 type Answer<O extends DescMessage> = MessageInitShape<O> | Uint8Array;
@@ -169,7 +169,7 @@ function* serviceMethods<S extends DescService>(
   }
 }
 
-/** The fields that the log has for the calls of a method; see subjects.ts. */
+/** The fields that the log has for the calls of a method; see log-subjects.ts. */
 interface Subject {
   readonly asked: (request: unknown, context: CriContext) => LogFields;
   readonly got?: (answer: unknown, context: CriContext) => LogFields;

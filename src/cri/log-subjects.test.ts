@@ -11,7 +11,7 @@ import {
   StopPodSandboxRequestSchema,
 } from "../gen/runtime/v1/api_pb.ts";
 import type { CriContext } from "./context.ts";
-import { imageSubjects, runtimeSubjects } from "./subjects.ts";
+import { imageSubjects, runtimeSubjects } from "./log-subjects.ts";
 
 const metadata = { name: "web", namespace: "default", uid: "u", attempt: 0 };
 const sandbox = { id: "5a4db0", config: { metadata }, state: { name: "stopped" } };

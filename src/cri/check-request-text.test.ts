@@ -9,7 +9,7 @@ import {
   PullImageRequestSchema,
   RunPodSandboxRequestSchema,
 } from "../gen/runtime/v1/api_pb.ts";
-import { checkRequestText } from "./request-text.ts";
+import { checkRequestText } from "./check-request-text.ts";
 
 function check<Desc extends DescMessage>(schema: Desc, request: MessageInitShape<Desc>): void {
   checkRequestText(schema.name, create(schema, request));
