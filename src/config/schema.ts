@@ -312,7 +312,7 @@ const cadvisor: Section<CadvisorConfig> = {
   serve: choice({
     of: ["auto", "always", "never"],
     default: "auto",
-    doc: '"auto" serves it unless another process does or Docker is on this machine, "always" unless another process does, "never" does not. Checked when davit starts.',
+    doc: '"auto" serves the socket unless another process does or Docker is on this machine; "always" serves it unless another process does; "never" does not serve it. Checked when davit starts; restart kubelet after a change.',
   }),
   listen: socketPath({
     default: "/run/containerd/containerd.sock",
@@ -336,7 +336,7 @@ const tracing: Section<TracingConfig> = {
   }),
   samplingRatio: ratio({
     default: 0.01,
-    doc: "The part of the calls that is traced, from 0 to 1, of clients that send no traceparent. A client that sends one, such as kubelet with tracing, decides itself.",
+    doc: "The share of calls that are traced, from 0 to 1, among those of clients that send no traceparent. A client that sends one, such as kubelet with tracing, decides itself.",
   }),
   serviceName: text({
     default: "davit",
@@ -349,7 +349,7 @@ const tracing: Section<TracingConfig> = {
 const metrics: Section<MetricsConfig> = {
   listen: listenAddress({
     default: "",
-    doc: 'Where Prometheus reads metrics, at /metrics: "127.0.0.1:9090", or the path of a unix socket. Whoever can connect can read them. Empty serves none. See docs/metrics.md.',
+    doc: 'Where Prometheus reads metrics, at /metrics: "127.0.0.1:9090", or the path of a unix socket. Whoever can connect can read them. Empty turns metrics off. See docs/metrics.md.',
   }),
 };
 

@@ -32,7 +32,7 @@ export const events: Command = {
     event: {
       value: "EVENT",
       many: true,
-      doc: "Print only this kind of events (repeatable)",
+      doc: "Print only events of this kind (repeatable)",
       complete: eventKinds,
     },
     namespace: {

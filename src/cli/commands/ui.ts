@@ -20,14 +20,16 @@ export const ui: Command = {
       value: "ADDRESS:PORT",
       doc: "Address to listen on (default 127.0.0.1 and any free port)",
     },
-    write: { doc: "Allow to stop and remove pods, containers and images, and to open shells" },
+    write: {
+      doc: "Allow stopping and removing pods, stopping containers, removing images, and shells",
+    },
     "pods-directory": podsDirectoryOption,
   },
   examples: [
     { line: "davit ui", does: "Serve the page, read-only" },
     { line: "davit ui --listen 127.0.0.1:8042 --write", does: "Use this port, and allow changes" },
     {
-      line: "ssh -L 8042:127.0.0.1:8042 NODE davit ui --listen 127.0.0.1:8042",
+      line: "ssh -t -L 8042:127.0.0.1:8042 root@NODE davit ui --listen 127.0.0.1:8042",
       does: "Open the page of another machine through ssh",
     },
   ],
@@ -47,7 +49,7 @@ async function serve(call: Call, server: Server): Promise<number> {
   if (!isLoopback(listen.host)) {
     terminal.err(
       `${terminal.errStyle.yellow("warning:")} "${listen.host}" can be reached from other machines, without encryption:\n` +
-        "who sees the traffic can use the page; prefer an ssh tunnel (davit help ui)\n",
+        "whoever sees the traffic can use the page; prefer an ssh tunnel (davit help ui)\n",
     );
   }
   const mode = canWrite ? "with write access" : "read-only; --write allows changes";

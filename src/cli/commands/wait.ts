@@ -26,7 +26,7 @@ const retryMs = 500;
 export const wait: Command = {
   name: "wait",
   section: "Pods and containers",
-  summary: "Wait for pods or containers to end, run, get ready or be removed",
+  summary: "Wait for pods or containers to end, run, become ready or be removed",
   details:
     "Prints the exit code of each container that has ended: a line for each, in the order of the operands;\n" +
     "for a pod, a line for each of its containers, oldest first, with its name. davit wait itself exits with\n" +

@@ -31,7 +31,7 @@ export const why: Command = {
   details:
     "Shows the state and its reason, the past operations as a waterfall of stages, the operation in progress\n" +
     "with its network plugin, and failures. For a pod that is being created or failed to be created, shows the\n" +
-    "operations with its name. Only davit keeps a history, also over restarts; other servers report only the\n" +
+    "operations with its name. Only davit keeps a history, also across restarts; other servers report only the\n" +
     "state.",
   operands: [{ name: "OBJECT", complete: "pod-or-container" }],
   options: {},

@@ -31,7 +31,7 @@ const kinds = catalogue("daemon", {
   "other-version": ["note", "the daemon still runs the version that it was started with"],
   "cadvisor-not-served": [
     "note",
-    "without the feature gate PodAndContainerStatsFromCRI, kubelet's metrics have no names of pods and no network of pods",
+    "without the feature gate PodAndContainerStatsFromCRI, kubelet's metrics have neither the names nor the network of pods",
   ],
   "configuration-changed": [
     "note",
@@ -191,17 +191,17 @@ function asTable(value: unknown): Readonly<Record<string, unknown>> {
   return typeof value === "object" && value !== null ? (value as Record<string, unknown>) : {};
 }
 
-/** JSON with sorted keys. */
 /** Nothing for `cadvisor.serve = "never"`, which somebody chose. */
 function cadvisor(answer: CriStatus): readonly Finding[] {
   const { served, socket, reason } = asTable(readInfo(answer, "cadvisor"));
   if (served !== false) return [];
   const text = `not serving cAdvisor at ${String(socket)}: ${String(reason)}`;
   const fix =
-    "set another cadvisor.listen and kubelet's --containerd to the same path; or enable the gate (docs/operations.md)";
+    "set cadvisor.listen to another path and start kubelet with --containerd=PATH, or enable the gate (docs/operations.md)";
   return [kinds.report("cadvisor-not-served", text, fix)];
 }
 
+/** JSON with sorted keys. */
 function canonical(value: unknown): string {
   if (Array.isArray(value)) return `[${value.map(canonical).join(",")}]`;
   if (typeof value !== "object" || value === null)

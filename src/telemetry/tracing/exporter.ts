@@ -28,7 +28,7 @@ export const exportTimes: ExportTimes = {
   flushMs: 1_000,
 };
 
-/** The limits of a daemon. The spans of a pod with one container are about 50, of 250 bytes each. */
+/** The limits of a daemon. The spans of a pod with one container are about 40, of 250 bytes each. */
 export const queueLimits: QueueLimits = {
   spans: 8_192,
   bytes: 4 * 1024 * 1024,

@@ -16,7 +16,7 @@ interface KnownPod {
 
 /**
  * The operations that started pods in the last hour, as the server has reported them. They are kept when the
- * pod is removed and when the server restarts, which forgets its history.
+ * pod is removed and when the server restarts.
  */
 export class StartHistory {
   /** By the id of the pod, or by its name if it was never created; the least recently changed first. */
