@@ -17,7 +17,8 @@ enum { MAX_DEPTH = 16, COUNTERS = 3 };
 
 struct counts {
   int64_t processes, descriptors, sockets;
-  int64_t left; /* entries that may still be read: a container may have millions of descriptors */
+  int64_t left;         /* descriptors that may still be read: a container may have millions of them */
+  int64_t members_left; /* the same for processes and nested cgroups */
 };
 
 static bool is_socket(int directory, const char *name) {
@@ -59,8 +60,8 @@ static void count_processes(struct counts *counts, int proc, int cgroup) {
     if (fd >= 0) close(fd);
     return;
   }
-  while (counts->left > 0 && fscanf(file, "%d", &pid) == 1) {
-    counts->left--;
+  while (counts->members_left > 0 && fscanf(file, "%d", &pid) == 1) {
+    counts->members_left--;
     counts->processes++;
     if (pid > 0) count_descriptors(counts, proc, pid);
   }
@@ -79,9 +80,9 @@ static void count_cgroup(struct counts *counts, int proc, int cgroup, int depth)
     close(cgroup);
     return;
   }
-  while (counts->left > 0 && (entry = readdir(dir)) != NULL) {
+  while (counts->members_left > 0 && (entry = readdir(dir)) != NULL) {
     if (entry->d_name[0] == '.' || entry->d_type != DT_DIR) continue;
-    counts->left--;
+    counts->members_left--;
     int inner = openat(cgroup, entry->d_name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
     if (inner >= 0) count_cgroup(counts, proc, inner, depth + 1);
   }
@@ -103,7 +104,7 @@ static void count_open_files(struct job *job) {
   }
   job->list_count = job->string_count * COUNTERS;
   for (size_t i = 0; i < job->string_count; i++) {
-    struct counts counts = {.left = job->numbers[0]};
+    struct counts counts = {.left = job->numbers[0], .members_left = job->numbers[0]};
     const char *path = job->strings[i];
     int cgroup = path == NULL ? -1 : open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (cgroup < 0) counts.processes = counts.descriptors = counts.sockets = -1;

@@ -90,6 +90,18 @@ describe("the metrics endpoint over TCP", () => {
     }
   });
 
+  test("answers 403 to a page of a browser, and the metrics to a person's browser", async () => {
+    for (const headers of [
+      { origin: "http://rebound.example:9090" },
+      { "sec-fetch-site": "same-origin" },
+      { "sec-fetch-site": "cross-site" },
+    ]) {
+      assert.equal((await ask(endpoint, "/metrics", { headers })).status, 403);
+    }
+    const headers = { "sec-fetch-site": "none" };
+    assert.equal((await ask(endpoint, "/metrics", { headers })).status, 200);
+  });
+
   test("rejects garbage, large headers and pipelined requests, and serves others", async () => {
     assert.match(await answerTo("\x16\x03\x01\x02\x00\x01\x00"), /^HTTP\/1\.1 400 /);
     assert.match(

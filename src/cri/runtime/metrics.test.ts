@@ -138,9 +138,8 @@ test("listPodSandboxMetrics() has the figures of each call, and when the contain
       named(pod?.metrics, "network_transmit_bytes_total").value?.value,
     ];
   };
-  const { figures } = context.stats;
   const answer = async (seconds: bigint, tasks: bigint, txBytes: bigint): Promise<void> => {
-    const last = await figures([], []);
+    const last = await context.stats.figures([], []);
     const interfaces = [{ name: "eth0", ...counters, txBytes }];
     const pods = new Map([
       ["p0", { network: { takenAtNs: atNs, interfaces }, reported: undefined }],

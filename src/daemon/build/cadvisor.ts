@@ -66,7 +66,7 @@ export async function openCadvisor(deps: Deps): Promise<Cadvisor> {
         path: socket,
         networkPid: (id) => networks.pidOf(id),
         onLost: () => {
-          reason = "another process has replaced the socket";
+          reason = "the socket was removed, or another process has replaced it";
           networks[Symbol.dispose]();
           tasks.spawn("remove the cgroups for cAdvisor", () => networks.clear());
         },

@@ -93,3 +93,14 @@ test("HistoryFile warns once when it cannot write, and continues afterwards", as
   await file.flush();
   assert.deepEqual(await subjects(file), ["c"]);
 });
+
+test("HistoryFile continues after its directory was removed", async () => {
+  const directory = join(base, "removed");
+  await using file = new HistoryFile({ directory, log: silentLogger });
+  for (const subject of ["a", "b", "c"]) {
+    if (subject === "b") rmSync(directory, { recursive: true });
+    file.add("x", past(subject));
+    await file.flush();
+  }
+  assert.deepEqual(await subjects(file), ["c"]);
+});

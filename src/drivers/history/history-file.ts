@@ -59,6 +59,8 @@ export class HistoryFile implements AsyncDisposable {
     this.#writing = this.#writing
       .then(() => this.#write())
       .catch((error: unknown) => {
+        // The next write looks again: the directory may be gone, or half a line may have been written.
+        this.#size = undefined;
         if (this.#hasWarned) return;
         this.#hasWarned = true;
         const problem = `write history "${this.#path}": ${messageOf(error)}`;

@@ -23,6 +23,7 @@ import { DeviceNames } from "./block-devices.ts";
 import { FigurePlan, openFilesLimit } from "./cgroup-figures.ts";
 import type { Texts } from "./kernel-text.ts";
 import { Samples, settled } from "./samples.ts";
+import { wallNs } from "./wall-time.ts";
 
 /** How the kernel is read. */
 export interface FigureKernel {
@@ -65,9 +66,9 @@ interface Measured {
 
 /** Counting what is open costs ten times as much as reading a file. */
 const slowMs = 10_000;
-/** Counting takes 1 us a descriptor, and a container can have millions of them. */
-const maxOpenFiles = 100_000;
-const batch = { size: 16, lateMs: 250 };
+/** Counting takes 1 us a descriptor, and a container can have millions of them: a job takes 0.25 s at most. */
+const maxOpenFiles = 30_000;
+const batch = { size: 8, lateMs: 500 };
 
 /**
  * What only the CRI's metrics have of containers. Like HostStats, of which it is a part: samples are shared,
@@ -103,7 +104,7 @@ export class HostFigures {
   ): Promise<ReadonlyMap<string, Omit<ContainerFigures, "writableLayer">>> {
     const { nowMs, clock, patienceMs } = this.#deps;
     const sinceMs = nowMs();
-    const seenAtNs = clock.nowNs();
+    const seenAtNs = wallNs(clock);
     const work = running.flatMap((container) => [
       this.#refreshCgroup(container),
       this.#slow.refresh(container.id, () => this.#measureSlow(container)),
@@ -124,7 +125,7 @@ export class HostFigures {
     const sinceMs = nowMs();
     const work = this.#fileSystems.refresh(directory, async () => {
       const figures = await kernel.fileSystem(directory);
-      return { takenAtNs: clock.nowNs(), ...figures };
+      return { takenAtNs: wallNs(clock), ...figures };
     });
     await settled([work], patienceMs);
     return this.#fileSystems.fresh(directory, sinceMs);
@@ -145,7 +146,7 @@ export class HostFigures {
     return this.#cgroups.refresh(container.id, async () => {
       const { held, parse } = this.#watch(container);
       const figures = parse(await held.read());
-      return { figures: figures && { takenAtNs: this.#deps.clock.nowNs(), ...figures } };
+      return { figures: figures && { takenAtNs: wallNs(this.#deps.clock), ...figures } };
     });
   }
 
@@ -171,7 +172,7 @@ export class HostFigures {
       this.#openFiles.get(processDir(cgroups, cgroupPath)),
       kernel.read(paths),
     ]);
-    const takenAtNs = clock.nowNs();
+    const takenAtNs = wallNs(clock);
     if (open !== undefined) return { takenAtNs, open, ...parse(texts) };
     // The process of a container without a cgroup here is that of a virtual machine, and so are its limits.
     return { takenAtNs, open, openFilesLimit: undefined, maxTasks: undefined, hugePages: [] };

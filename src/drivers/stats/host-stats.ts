@@ -23,6 +23,7 @@ import { CpuRate } from "./cpu-rate.ts";
 import type { FigureKernel, HostFigures } from "./host-figures.ts";
 import { parseNetDev } from "./net-dev.ts";
 import { Samples, settled } from "./samples.ts";
+import { wallNs } from "./wall-time.ts";
 
 /** How the files of the kernel are read. */
 interface KernelFiles {
@@ -175,7 +176,7 @@ export class HostStats implements StatsReader {
 
   async figures(sandboxes: readonly Sandbox[], running: readonly Container[]): Promise<Figures> {
     const sinceMs = this.#nowMs();
-    const figures = this.#figures ?? (await (this.#loading ??= this.#loadFigures()));
+    const figures = this.#figures ?? (await (this.#loading ??= this.#loadOnce()));
     const measured = figures.containers(running);
     const fileSystem = figures.fileSystem();
     const networks = sandboxes.map((sandbox) => this.#refreshNetwork(sandbox, figuresMs));
@@ -270,7 +271,7 @@ export class HostStats implements StatsReader {
     const { cpu } = usage;
     return {
       ...usage,
-      takenAtNs: this.#deps.clock.nowNs(),
+      takenAtNs: wallNs(this.#deps.clock),
       cpu: cpu && { ...cpu, usageNanoCores: rate.add(cpu.usageNs, this.#nowMs()) },
     };
   }
@@ -278,13 +279,22 @@ export class HostStats implements StatsReader {
   async #measureNetwork(net: string): Promise<NetworkUsage> {
     const text = await this.#netDevs.get(net);
     if (text === null) throw new Error("the namespace cannot be read");
-    return { takenAtNs: this.#deps.clock.nowNs(), interfaces: parseNetDev(text) };
+    return { takenAtNs: wallNs(this.#deps.clock), interfaces: parseNetDev(text) };
   }
 
   async #measureLayer(id: string): Promise<LayerUsage> {
     const { roots, clock } = this.#deps;
     const { bytes, inodes } = await roots.usage(id);
-    return { takenAtNs: clock.nowNs(), mountpoint: roots.directory, bytes, inodes };
+    return { takenAtNs: wallNs(clock), mountpoint: roots.directory, bytes, inodes };
+  }
+
+  /** The next call tries again after a failure, for example without a free descriptor. */
+  async #loadOnce(): Promise<HostFigures> {
+    try {
+      return await this.#loadFigures();
+    } finally {
+      this.#loading = undefined;
+    }
   }
 
   /** Loads the code of the figures when they are first requested. */

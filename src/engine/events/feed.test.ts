@@ -32,6 +32,29 @@ function words({ kind, pod }: PodEvent, what: string): string {
 }
 
 describe("EventFeed", () => {
+  test("keeps the status of a deleted sandbox from kubelet if the pod has another one", async (t) => {
+    const engine = new FakeEngine(t);
+    const { feed, events } = feedOf(engine);
+    const attempt = (count: number) => ({
+      metadata: { name: "web", namespace: "default", uid: "u-1", attempt: count },
+    });
+    const old = await engine.run(attempt(0));
+    await stopPodSandbox(engine.sandboxes, old, never);
+    const next = await engine.run(attempt(1));
+    using _reader = feed.subscribe();
+    await removePodSandbox(engine.sandboxes, old, never);
+    await stopPodSandbox(engine.sandboxes, next, never);
+    await removePodSandbox(engine.sandboxes, next, never);
+    assert.deepEqual(
+      events.map(({ id, kind, pod }) => [id === old ? "old" : "next", kind, pod !== undefined]),
+      [
+        ["old", "deleted", false],
+        ["next", "stopped", true],
+        ["next", "deleted", true],
+      ],
+    );
+  });
+
   test("tells the life of a pod in order, each change with its snapshot", async (t) => {
     const engine = new FakeEngine(t);
     const { feed, events } = feedOf(engine);

@@ -17,7 +17,8 @@ export interface PodEvent {
   readonly atNs: bigint;
   /**
    * The sandbox with its containers right after the change; a deleted container is not among them. A
-   * deleted sandbox has its last value. Undefined when the record of the sandbox is lost.
+   * deleted sandbox has its last value. Undefined when the record of the sandbox is lost, and for a deleted sandbox
+   * whose pod has another one.
    */
   readonly pod: SandboxStatus | undefined;
 }
@@ -82,7 +83,8 @@ export class EventFeed {
     listening.use(
       store.listen((sandbox, change, before) => {
         for (const kind of sandboxEvents(sandbox, change, before)) {
-          this.#publish(kind, sandbox.id, sandbox);
+          const isReplaced = kind === "deleted" && hasSuccessor(sandbox, store);
+          this.#publish(kind, sandbox.id, isReplaced ? undefined : sandbox);
         }
       }),
     );
@@ -124,6 +126,18 @@ export class EventFeed {
   #failAll(error: RuntimeError): void {
     for (const subscription of this.#subscriptions) subscription.fail(error);
   }
+}
+
+/**
+ * Whether the pod of a removed sandbox has another one. kubelet forgets the whole pod when the status of a deleted
+ * sandbox has its uid (pkg/kubelet/pleg/evented.go), and it removes old sandboxes of running pods.
+ */
+function hasSuccessor({ id, config }: Sandbox, store: Pick<SandboxStore, "listed">): boolean {
+  const uid = config.metadata?.uid ?? "";
+  for (const other of store.listed()) {
+    if (other.id !== id && uid !== "" && other.config.metadata?.uid === uid) return true;
+  }
+  return false;
 }
 
 type Change = Parameters<Parameters<ContainerStore["listen"]>[0]>[1];

@@ -10,6 +10,7 @@ import {
 } from "../../gen/containerd/services/containers/v1/containers_pb.ts";
 import { Tasks } from "../../gen/containerd/services/tasks/v1/tasks_pb.ts";
 import { Version } from "../../gen/containerd/services/version/v1/version_pb.ts";
+import { NamespaceMode, PodSandboxConfigSchema } from "../../gen/runtime/v1/api_pb.ts";
 import { type Process, Status } from "../../gen/containerd/v1/types/task_pb.ts";
 import type { Call } from "../../wire/grpc/call.ts";
 import { containerdMethods } from "./containerd-api.ts";
@@ -110,6 +111,26 @@ test("Containers.Get answers a sandbox without a container's name", async () => 
   assert.equal(found.labels["io.cri-containerd.kind"], "sandbox");
   assert.equal(found.labels["io.kubernetes.pod.name"], "web-0");
   assert.ok(!("io.kubernetes.container.name" in found.labels));
+});
+
+test("Containers.Get answers a sandbox on the host's network as one without a network", async () => {
+  const namespaceOptions = { network: NamespaceMode.NODE };
+  const config = create(PodSandboxConfigSchema, {
+    linux: { securityContext: { namespaceOptions } },
+  });
+  const onHost = { ...sandbox, config } as Sandbox;
+  const hostMethods = containerdMethods({
+    version: "1.2.3",
+    sandboxes: { peek: () => onHost },
+    containers: { peek: () => undefined },
+    networkPid: () => 99,
+  });
+  const method = hostMethods.get("/containerd.services.containers.v1.Containers/Get");
+  assert.ok(method?.kind === "unary");
+  const { input, output } = Containers.method.get;
+  const request = toBinary(input, create(input, { id: podId }));
+  const { container } = fromBinary(output, await method.handle(request, {} as Call));
+  assert.equal(container?.labels["io.cri-containerd.kind"], "container");
 });
 
 test("Tasks.Get has the pid of a running container, and NotFound before that", async () => {

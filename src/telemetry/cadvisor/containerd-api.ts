@@ -8,7 +8,7 @@ import {
 import { type Timestamp, timestampFromMs } from "@bufbuild/protobuf/wkt";
 import { RuntimeError } from "../../base/errors.ts";
 import type { Container, ContainerStore } from "../../core/container/index.ts";
-import type { Sandbox, SandboxStore } from "../../core/sandbox/index.ts";
+import { type Sandbox, type SandboxStore, usesHostNetwork } from "../../core/sandbox/index.ts";
 import {
   Containers,
   type Container as ContainerMessage,
@@ -61,8 +61,9 @@ function containerOf(source: ContainerdSource, id: string): ContainerInit {
       "io.kubernetes.pod.namespace": metadata?.namespace ?? "",
       "io.kubernetes.pod.uid": metadata?.uid ?? "",
       ...(container === undefined ? {} : nameOf(container)),
-      // cAdvisor reads the network of sandboxes, and of nothing else.
-      "io.cri-containerd.kind": container === undefined ? "sandbox" : "container",
+      // cAdvisor reads the network of sandboxes, and of nothing else. That of the host is not the pod's.
+      "io.cri-containerd.kind":
+        container === undefined && !usesHostNetwork(sandbox.config) ? "sandbox" : "container",
     },
     image: container?.image.shown ?? "",
     spec: emptySpec,

@@ -188,3 +188,20 @@ test("PodNetworks shows a pod when it has run for a while, and not one that has 
   context.mock.timers.reset();
   await calls("make long for 11");
 });
+
+test("PodNetworks makes no cgroup after clear(), also for a pod that is being looked at", async () => {
+  const looked = Promise.withResolvers<undefined>();
+  networks.begin();
+  addSandbox("shown");
+  run("shown", 10);
+  await calls("make shown for 10");
+  host.slow = looked.promise;
+  addSandbox("slow");
+  run("slow", 11);
+  await until("its process is looked at", () => host.looked.has(11));
+  networks[Symbol.dispose]();
+  await networks.clear();
+  looked.resolve(undefined);
+  await tasks[Symbol.asyncDispose]();
+  assert.deepEqual(host.calls, ["make shown for 10", "remove shown"]);
+});

@@ -49,6 +49,8 @@ export class PodNetworks implements Disposable {
   readonly #timers = new Map<string, NodeJS.Timeout>();
   readonly #locks = new KeyedLock();
   readonly #listeners = new DisposableStack();
+  /** Set by clear(): no cgroup is made any more. */
+  #isOver = false;
 
   constructor(deps: {
     readonly sandboxes: Pick<SandboxStore, "peek" | "listed" | "listen">;
@@ -92,11 +94,18 @@ export class PodNetworks implements Disposable {
 
   /** Removes the cgroups that were made here. Follow no more changes first. */
   async clear(): Promise<void> {
-    for (const [id, { hasCgroup }] of this.#shown) {
+    this.#isOver = true;
+    for (const id of [...this.#shown.keys()]) {
+      // A change that is being made ends first.
+      using _turn = await this.#locks.acquire(id, this.#tasks.signal);
       const sandbox = this.#sandboxes.peek(id);
-      if (hasCgroup && sandbox !== undefined) await this.#host.removeCgroup(sandbox);
+      const hasCgroup = this.#shown.get(id)?.hasCgroup === true;
+      this.#shown.delete(id);
+      // One that has processes is not ours.
+      if (hasCgroup && sandbox !== undefined) {
+        await this.#host.removeCgroup(sandbox).catch(() => undefined);
+      }
     }
-    this.#shown.clear();
   }
 
   #follow(sandbox: Sandbox): void {
@@ -141,6 +150,8 @@ export class PodNetworks implements Disposable {
       if (before?.hasCgroup === true) await this.#host.removeCgroup(sandbox);
       return;
     }
+    // Checked again after the wait; what follows begins at once, so clear() sees it.
+    if (this.#isOver) return;
     // cAdvisor asks as soon as the cgroup exists.
     this.#shown.set(sandbox.id, { pid, hasCgroup: true });
     if (!(await this.#host.remakeCgroup(sandbox))) {

@@ -69,7 +69,7 @@ export class CadvisorServer implements AsyncDisposable {
       throw error;
     }
     this.#inode = await inodeOf(this.path);
-    this.#looking = setInterval(() => void this.#look(), this.#options.lookMs ?? lookMs).unref();
+    this.#looking = setInterval(() => this.#lookSafely(), this.#options.lookMs ?? lookMs).unref();
   }
 
   /** Stops serving, and removes the socket unless another process has replaced it. */
@@ -79,13 +79,23 @@ export class CadvisorServer implements AsyncDisposable {
     return this.#closing;
   }
 
+  #lookSafely(): void {
+    this.#look().catch((error: unknown) => {
+      const { log, path: socket } = this.#options;
+      log.warn("failed to give up the socket for cAdvisor", { socket, reason: messageOf(error) });
+    });
+  }
+
   async #look(): Promise<void> {
     if (this.#closing !== undefined) return;
     if ((await inodeOf(this.path).catch(() => undefined)) === this.#inode) return;
     const { log, onLost } = this.#options;
-    log.warn("stopped serving cAdvisor: another process has replaced the socket", {
-      socket: this.path,
-    });
+    log.warn(
+      "stopped serving cAdvisor: the socket was removed, or another process has replaced it",
+      {
+        socket: this.path,
+      },
+    );
     await this[Symbol.asyncDispose]();
     onLost();
   }

@@ -143,7 +143,7 @@ export class MetricsServer implements AsyncDisposable {
     response.once("close", () => this.#busy.delete(socket));
     // Its time begins again, and it is now the newest.
     if (this.#connections.remove(socket)) this.#connections.add(socket);
-    const refusal = refuse(method, url);
+    const refusal = refuse(method, url) ?? refuseBrowser(request);
     if (refusal !== undefined) {
       answerShortly(response, refusal);
       return;
@@ -193,6 +193,16 @@ function refuse(method: string, url: string): Refusal | undefined {
     return { status: 404, reason: "not found: the metrics are at /metrics" };
   if (method === "GET" || method === "HEAD") return undefined;
   return { status: 405, reason: "only GET and HEAD are served" };
+}
+
+/**
+ * Refuses what a page in a browser sends: with a name that it makes point here (DNS rebinding), it could read the answer.
+ * Scrapers send none of these headers. Browsers send Sec-Fetch-Site to loopback addresses only.
+ */
+function refuseBrowser({ headers }: IncomingMessage): Refusal | undefined {
+  if (headers.origin === undefined && headers["sec-fetch-site"] === undefined) return undefined;
+  if (headers["sec-fetch-site"] === "none") return undefined; // typed into the address bar
+  return { status: 403, reason: "not for pages of a browser" };
 }
 
 function answerShortly(response: ServerResponse, { status, reason }: Refusal): void {

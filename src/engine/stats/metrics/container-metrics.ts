@@ -229,12 +229,9 @@ const slow = metricGroup(
     labelled(
       "gauge",
       "hugetlb_max_usage_bytes",
-      "The largest usage of huge pages until now, in bytes. Not counted with cgroup v2.",
+      "The largest usage of huge pages until now, in bytes. Always 0 with cgroup v2, which does not count it.",
       ["pagesize"],
-      (of) =>
-        of.hugePages.flatMap(({ pageSize, maxUsage }) =>
-          maxUsage === undefined ? [] : [[maxUsage, pageSize] as const],
-        ),
+      (of) => of.hugePages.map(({ pageSize, maxUsage = 0n }) => [maxUsage, pageSize]),
     ),
   ],
 );

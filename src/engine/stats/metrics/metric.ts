@@ -17,7 +17,10 @@ export interface Sample {
   readonly atNs: bigint;
 }
 
-/** The labels that name the object of a sample. kubelet and cAdvisor use the same ones. */
+/**
+ * The labels that name the object of a sample. kubelet and cAdvisor use the same ones. The order of all label keys is a
+ * contract: kubelet asks for the descriptors once, and then takes values by their position. Append, never reorder.
+ */
 export const objectLabelKeys = ["container", "id", "image", "name", "namespace", "pod"] as const;
 
 /** A value with the values of the metric's own labels. */
