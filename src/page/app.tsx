@@ -156,7 +156,7 @@ function Banner({ store: { connection, state } }: { readonly store: Store }): JS
     return (
       <p class="banner alone" role="alert">
         This page needs the token of its server: open the address that <code>davit ui</code> has
-        printed.
+        printed, with its <code>#token=</code>. Each tab needs it once.
       </p>
     );
   }

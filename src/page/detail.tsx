@@ -8,7 +8,8 @@ import { type Route, type Tab, tabs } from "./route.ts";
 import { Shell } from "./shell.tsx";
 import { Spec } from "./spec.tsx";
 import { Stats } from "./stats.tsx";
-import { request, type Store } from "./store.ts";
+import { request } from "./session.ts";
+import type { Store } from "./store.ts";
 import type { ActionName, ContainerView, PodDetail, PodView, StartView } from "./view.ts";
 import { Waterfall } from "./waterfall.tsx";
 

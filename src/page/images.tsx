@@ -2,7 +2,7 @@ import type { JSX } from "preact";
 import { useState } from "preact/hooks";
 import type { Question } from "./confirm.tsx";
 import { formatBytes, shortId } from "./format.ts";
-import { request } from "./store.ts";
+import { request } from "./session.ts";
 import type { ImageView } from "./view.ts";
 
 /** The images with their sizes, shared layers and users. */

@@ -2,6 +2,7 @@ import type { JSX } from "preact";
 import { useEffect, useRef, useState } from "preact/hooks";
 import { plainText } from "./format.ts";
 import { readLines } from "./ndjson.ts";
+import { send } from "./session.ts";
 import type { LogLineView, PodView } from "./view.ts";
 
 /** More lines are dropped from the top. */
@@ -104,7 +105,7 @@ function Check({
 async function showLog(box: HTMLElement, id: string, signal: AbortSignal): Promise<string> {
   try {
     const path = `/api/logs?container=${encodeURIComponent(id)}&tail=1000`;
-    for await (const lines of readLines<LogLineView>(await fetch(path, { signal }))) {
+    for await (const lines of readLines<LogLineView>(await send(path, { signal }))) {
       if (signal.aborted) return "";
       box.append(...lines.slice(-maxLines).map(lineElement));
       while (box.childElementCount > maxLines) box.firstElementChild?.remove();

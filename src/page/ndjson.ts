@@ -1,7 +1,7 @@
 import type { Failure } from "./view.ts";
 
-/** A longer line is an error of the server. */
-const maxLineLength = 1024 * 1024;
+/** A longer line is an error of the server. The pods of a node are one line. */
+const maxLineLength = 32 * 1024 * 1024;
 
 /** The values of a response with a line of JSON for each, in batches as they arrive. Throws the error of a failure. */
 export async function* readLines<T>(response: Response): AsyncGenerator<readonly T[]> {

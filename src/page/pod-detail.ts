@@ -1,5 +1,5 @@
 import { useEffect, useState } from "preact/hooks";
-import { request } from "./store.ts";
+import { request } from "./session.ts";
 import type { PodDetail, PodView } from "./view.ts";
 
 /** The verbose status of a pod; loaded again when the pod or a container has changed. */

@@ -3,6 +3,7 @@ import { useEffect, useRef, useState } from "preact/hooks";
 import { FitAddon } from "@xterm/addon-fit";
 import { Terminal } from "@xterm/xterm";
 import { adoptStyles } from "./adopted-styles.ts";
+import { shellProtocols } from "./session.ts";
 import type { PodView } from "./view.ts";
 
 /** A shell in a container. */
@@ -75,7 +76,7 @@ function openShell(
   fit.fit();
   terminal.focus();
   const path = `ws://${location.host}/api/shell?container=${encodeURIComponent(containerId)}`;
-  const socket = new WebSocket(path);
+  const socket = new WebSocket(path, shellProtocols());
   socket.binaryType = "arraybuffer";
   const send = (data: string | Uint8Array<ArrayBuffer>): void => {
     if (socket.readyState === WebSocket.OPEN) socket.send(data);
@@ -85,8 +86,12 @@ function openShell(
   let status = "The connection was closed.";
   socket.addEventListener("open", resize);
   socket.addEventListener("message", ({ data }: MessageEvent<string | ArrayBuffer>) => {
-    if (typeof data === "string") status = endOf(data);
-    else terminal.write(new Uint8Array(data));
+    if (typeof data === "string") {
+      status = endOf(data);
+      return;
+    }
+    // The server waits for this before it sends more.
+    terminal.write(new Uint8Array(data), () => send(JSON.stringify({ ack: data.byteLength })));
   });
   socket.addEventListener("close", () => ended(status));
   terminal.onData((data) => send(encoder.encode(data)));

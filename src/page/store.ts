@@ -1,5 +1,7 @@
 // The live state of the page, and the connection that keeps it current.
-import type { Failure, LiveState, PodView, UsageView } from "./view.ts";
+import { readLines } from "./ndjson.ts";
+import { send } from "./session.ts";
+import type { LiveState, PodView, UsageView } from "./view.ts";
 
 /** A sample of a pod's usage. */
 export interface UsageSample extends UsageView {
@@ -12,8 +14,6 @@ export type Connection = "connecting" | "open" | "lost" | "unauthorized";
 /** Samples kept for each pod: ten minutes. */
 const maxSamples = 300;
 const retryMs = 2_000;
-
-const sections = ["link", "node", "pods", "timeline", "activity", "images"] as const;
 
 /** What the page shows. Listeners are told after each change, once per turn. */
 export class Store {
@@ -35,27 +35,26 @@ export class Store {
   }
 
   /** Connects, and again whenever the connection is lost. */
-  connect(): void {
-    const source = new EventSource("/api/live");
-    source.addEventListener("open", () => this.#setConnection("open"));
-    for (const section of sections) {
-      source.addEventListener(section, ({ data }: MessageEvent<string>) => {
-        this.#receive({ [section]: JSON.parse(data) as unknown });
-      });
+  async connect(): Promise<void> {
+    for (;;) {
+      this.#setConnection(await this.#receiveAll());
+      await new Promise((resolve) => setTimeout(resolve, retryMs));
     }
-    source.addEventListener("error", () => {
-      if (this.connection !== "unauthorized") this.#setConnection("lost");
-      // The browser has given up: the server responded with an error.
-      if (source.readyState !== EventSource.CLOSED) return;
-      source.close();
-      void this.#retry();
-    });
   }
 
-  async #retry(): Promise<void> {
-    const { status } = await fetch("/api/pod?id=").catch(() => ({ status: 0 }));
-    this.#setConnection(status === 401 ? "unauthorized" : "lost");
-    setTimeout(() => this.connect(), retryMs);
+  /** Receives the state until the connection ends. Returns what to show then. */
+  async #receiveAll(): Promise<Connection> {
+    try {
+      const response = await send("/api/live");
+      if (response.status === 401) return "unauthorized";
+      if (response.ok) this.#setConnection("open");
+      for await (const parts of readLines<Partial<LiveState>>(response)) {
+        for (const part of parts) this.#receive(part);
+      }
+    } catch {
+      // It is tried again.
+    }
+    return "lost";
   }
 
   #setConnection(connection: Connection): void {
@@ -87,29 +86,4 @@ export class Store {
       for (const listener of this.#listeners) listener();
     });
   }
-}
-
-/** The JSON of a response; throws the server's message if it is an error. */
-export async function request<T>(path: string, body?: object): Promise<T> {
-  const response = await fetch(path, {
-    ...(body === undefined
-      ? {}
-      : {
-          method: "POST",
-          headers: { "content-type": "application/json" },
-          body: JSON.stringify(body),
-        }),
-  });
-  const value = (await response.json()) as T | Failure;
-  if (!response.ok) throw new Error((value as Failure).error);
-  return value as T;
-}
-
-/** Exchanges the token in the address for a session, and removes it from the address and the history. */
-export async function login(): Promise<void> {
-  const token = /[#&]token=([\w-]+)/.exec(location.hash)?.[1];
-  if (token === undefined) return;
-  history.replaceState(null, "", location.pathname);
-  // A wrong token shows as a refused connection.
-  await request("/api/login", { token }).catch(() => undefined);
 }

@@ -180,6 +180,14 @@ describe("the page of davit ui", { skip }, () => {
     await launchDaemon(node.daemon);
     await page.until("document.querySelector('.banner').hidden");
     await check(page, "back");
+    const other = await browser.open(ui.url.origin, wide);
+    await other.until("document.body.innerText.includes('needs the token')");
+    const token = JSON.stringify(ui.url.hash);
+    await other.value(`location.hash = ${token}`);
+    await other.until("document.querySelector('.start')");
+    await other.call("Page.reload");
+    await other.until("document.querySelector('.start')");
+    await other.close();
     const stranger = await browser.open(ui.url.origin, wide, "light", await browser.newContext());
     await stranger.until("document.body.innerText.includes('needs the token')");
     assert.ok(!(await stranger.value<string>("document.body.innerText")).includes(name()));

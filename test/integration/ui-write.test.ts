@@ -40,7 +40,10 @@ describe("davit ui --write", () => {
   function shell(containerId: string): WebSocket {
     const url = `ws://${writing.url.host}/api/shell?container=${containerId}`;
     // An extension of Node.js: browsers set these headers themselves.
-    const init = { headers: { cookie: writing.cookie, origin: writing.url.origin } };
+    const init = {
+      protocols: ["davit-shell", `key.${writing.key}`],
+      headers: { cookie: writing.cookie, origin: writing.url.origin },
+    };
     const socket = new WebSocket(url, init);
     socket.binaryType = "arraybuffer";
     return socket;
@@ -63,6 +66,32 @@ describe("davit ui --write", () => {
     assert.equal(end, '{"exitCode":7}');
   });
 
+  test("sends no more output than the page acknowledges", async () => {
+    const socket = shell(main);
+    let [received, rounds] = [0, 0];
+    let end = "";
+    socket.addEventListener("message", ({ data }: { data: unknown }) => {
+      if (typeof data === "string") end = data;
+      else if (data instanceof ArrayBuffer) received += data.byteLength;
+    });
+    await once(socket, "open");
+    await until("the prompt", () => received > 0);
+    // The terminal makes three bytes of each "y" and its newline.
+    socket.send(Buffer.from("yes | head -c 4000000; exit 5\r"));
+    await until("as much as it may send", () => received > 512 * 1024);
+    // Another page is served meanwhile, for some rounds.
+    await writing.live("pods", () => ++rounds > 2);
+    assert.ok(received <= (512 + 64) * 1024, `${received} bytes`);
+    let acknowledged = 0;
+    await until("the rest", () => {
+      if (received > acknowledged) socket.send(JSON.stringify({ ack: received - acknowledged }));
+      acknowledged = received;
+      return end !== "";
+    });
+    assert.equal(end, '{"exitCode":5}');
+    assert.ok(received >= 6_000_000, `${received} bytes`);
+  });
+
   test("reports why there is no shell", async () => {
     const socket = shell("0123456789");
     const messages: unknown[] = [];
@@ -74,8 +103,7 @@ describe("davit ui --write", () => {
   test("ends the shell of a page that is closed, and has eight at most", async () => {
     const sockets = Array.from({ length: 8 }, () => shell(main));
     await Promise.all(sockets.map((socket) => once(socket, "open")));
-    const { cookie } = writing;
-    const headers = { Cookie: cookie, Origin: writing.url.origin };
+    const headers = writing.shellHeaders;
     assert.match((await handshake(writing, main, headers)) ?? "", / 503 /);
     for (const socket of sockets) socket.close();
     await until("there is a free one", async () =>

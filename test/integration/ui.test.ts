@@ -1,5 +1,6 @@
 /** The server of davit ui with a real daemon: who may use it, and what it sends. */
 import assert from "node:assert/strict";
+import { once } from "node:events";
 import { mkdirSync, readFileSync } from "node:fs";
 import { connect } from "node:net";
 import path from "node:path";
@@ -19,7 +20,7 @@ import {
   script,
 } from "../support/suites/containers.ts";
 import { launchDaemon, pod as podConfig, statusOf, until } from "../support/suites/pods.ts";
-import { handshake, Ui } from "../support/suites/ui.ts";
+import { handshake, openHandshake, Ui } from "../support/suites/ui.ts";
 
 let node: Node;
 let ui: Ui;
@@ -81,13 +82,35 @@ describe("davit ui lets in", () => {
 
   test("no shell without session, origin and --write", async () => {
     await ui.login();
-    const { cookie } = ui;
-    const { origin } = ui.url;
-    assert.match((await handshake(ui, main, { Origin: origin })) ?? "", / 401 /);
-    assert.match((await handshake(ui, main, { Cookie: cookie })) ?? "", / 403 /);
-    const evil = { Cookie: cookie, Origin: "http://evil.test" };
-    assert.match((await handshake(ui, main, evil)) ?? "", / 403 /);
-    assert.match((await handshake(ui, main, { Cookie: cookie, Origin: origin })) ?? "", / 403 /);
+    const { Cookie: cookie = "", Origin: origin = "", ...key } = ui.shellHeaders;
+    const refused = async (headers: Readonly<Record<string, string>>): Promise<string> =>
+      (await handshake(ui, main, headers)) ?? "";
+    assert.match(await refused({ Origin: origin, ...key }), / 401 /);
+    assert.match(await refused({ Cookie: cookie, ...key }), / 403 /);
+    assert.match(await refused({ ...ui.shellHeaders, Origin: "http://evil.test" }), / 403 /);
+    assert.match(await refused(ui.shellHeaders), / 403 /);
+  });
+
+  // A browser sends the cookie to every port of the host, so another server there has it.
+  test("nobody who has the cookie but not the key of the page", async () => {
+    await ui.login();
+    const { cookie, key } = ui;
+    for (const wrong of ["", `${key.slice(1)}x`, cookie.split("=")[1] ?? ""]) {
+      const headers = { "x-davit-key": wrong };
+      for (const request of ["/api/live", `/api/pod?id=${pod.id}`, `/api/logs?container=${main}`]) {
+        assert.equal((await ui.get(request, { headers })).status, 401, request);
+      }
+      const action = { action: "stop-pod", id: pod.id };
+      assert.equal((await ui.post("/api/action", action, headers)).status, 401);
+      for (const protocols of [`davit-shell, key.${wrong}`, "davit-shell", `key.${key}`]) {
+        const shell = { ...ui.shellHeaders, "Sec-WebSocket-Protocol": protocols };
+        assert.match((await handshake(ui, main, shell)) ?? "", / 401 /, protocols);
+      }
+    }
+    const { "Sec-WebSocket-Protocol": _, ...bare } = ui.shellHeaders;
+    assert.match((await handshake(ui, main, bare)) ?? "", / 401 /);
+    assert.equal((await ui.get(`/api/pod?id=${pod.id}`, { headers: { cookie: "" } })).status, 401);
+    assert.equal((await ui.get(`/api/pod?id=${pod.id}`)).status, 200);
   });
 
   test("nobody who changes something, read-only", async () => {
@@ -116,21 +139,21 @@ describe("davit ui lets in", () => {
     assert.equal((await ui.get("/api/pod", { method: "DELETE" })).status, 403);
   });
 
-  test("no connection that says nothing, beyond 128", async () => {
+  test("who has the token although 200 connections say nothing", async () => {
     const silent = Array.from({ length: 200 }, () => {
       const socket = connect(Number(ui.url.port), ui.url.hostname);
       socket.on("error", () => undefined);
       return socket;
     });
     try {
-      await until("the excess is closed", () => silent.filter((s) => s.closed).length >= 70);
+      await until("the excess is closed", () => silent.filter((s) => s.closed).length >= 136);
+      assert.equal((await ui.get("/")).status, 200);
+      await ui.login();
+      assert.equal((await ui.get(`/api/pod?id=${pod.id}`)).status, 200);
+      assert.ok(silent.filter((s) => !s.closed).length > 50, "the others are still connected");
     } finally {
       for (const socket of silent) socket.destroy();
     }
-    await until("it serves again", async () => {
-      const answer = await ui.get("/").catch(() => undefined);
-      return answer?.status === 200;
-    });
   });
 });
 
@@ -308,4 +331,20 @@ test("davit ui ends at Ctrl-C although a page is open", async () => {
   await until("it has ended", () => ending.child.exitCode !== null);
   assert.equal(ending.child.exitCode, 0);
   assert.ok(!ending.errors.includes(ending.token));
+});
+
+test("davit ui ends at Ctrl-C although a refused client keeps its connection open", async () => {
+  await using ending = await Ui.start(node.daemon);
+  const refused = openHandshake(ending, main, { Origin: ending.url.origin });
+  refused.on("error", () => undefined);
+  try {
+    const [answer] = (await once(refused, "data")) as [Buffer];
+    assert.match(answer.toString(), / 401 /);
+    await once(refused, "end");
+    ending.child.kill("SIGINT");
+    await until("it has ended", () => ending.child.exitCode !== null);
+    assert.equal(ending.child.exitCode, 0);
+  } finally {
+    refused.destroy();
+  }
 });

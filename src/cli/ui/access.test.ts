@@ -1,6 +1,14 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { Access, isFromElsewhere, isLoopback, isOwnHost, isOwnOrigin } from "./access.ts";
+import {
+  Access,
+  isFromElsewhere,
+  isLoopback,
+  isOwnHost,
+  isOwnOrigin,
+  requestKey,
+  shellKey,
+} from "./access.ts";
 
 test("Access opens a session for its token only", () => {
   const access = new Access(8080);
@@ -8,23 +16,58 @@ test("Access opens a session for its token only", () => {
   for (const wrong of ["", access.token.slice(1), `${access.token}x`, "x".repeat(100_000)]) {
     assert.equal(access.open(wrong), undefined);
   }
-  const cookie = access.open(access.token) ?? "";
+  const { cookie, key } = access.open(access.token) ?? { cookie: "", key: "" };
   assert.match(cookie, /^davit-ui-8080=[\w-]{32}; HttpOnly; SameSite=Strict; Path=\/$/);
   const [pair = ""] = cookie.split(";");
   assert.ok(!pair.includes(access.token), "the cookie is not the token");
-  assert.ok(access.isOpen({ cookie: pair }));
-  assert.ok(access.isOpen({ cookie: `a=1; ${pair}; b=2` }));
+  assert.ok(Buffer.from(key, "base64url").length * 8 >= 128);
+  assert.ok(!pair.includes(key) && key !== access.token, "the key is a secret of its own");
+  assert.ok(access.isOpen({ cookie: pair }, key));
+  assert.ok(access.isOpen({ cookie: `a=1; ${pair}; b=2` }, key));
   for (const wrong of [undefined, "", `${pair}x`, pair.slice(0, -1), "davit-ui-8080="]) {
-    assert.ok(!access.isOpen(wrong === undefined ? {} : { cookie: wrong }), wrong);
+    assert.ok(!access.isOpen(wrong === undefined ? {} : { cookie: wrong }, key), wrong);
   }
+  const secret = pair.replace("davit-ui-8080=", "");
+  for (const wrong of ["", `${key}x`, key.slice(1), access.token, secret]) {
+    assert.ok(!access.isOpen({ cookie: pair }, wrong), wrong);
+  }
+});
+
+test("Access lets a tab stay when another one has replaced the cookie", () => {
+  const access = new Access(1);
+  const first = access.open(access.token);
+  const second = access.open(access.token);
+  assert.ok(first !== undefined && second !== undefined);
+  const cookie = second.cookie.split(";")[0] ?? "";
+  assert.ok(access.isOpen({ cookie }, first.key));
+  assert.ok(access.isOpen({ cookie }, second.key));
+});
+
+test("requestKey() and shellKey() find the key of a request", () => {
+  assert.equal(requestKey({ "x-davit-key": "a" }), "a");
+  assert.equal(requestKey({}), "");
+  const key = (protocols: string): string => shellKey({ "sec-websocket-protocol": protocols });
+  assert.equal(key("davit-shell, key.a"), "a");
+  assert.equal(key("key.a,davit-shell"), "a");
+  for (const none of ["", "key.a", "davit-shell", "davit-shell, keya"]) assert.equal(key(none), "");
+  assert.equal(shellKey({ "x-davit-key": "a" }), "");
 });
 
 test("Access keeps the newest sessions", () => {
   const access = new Access(1);
-  const pairs = Array.from({ length: 17 }, () => access.open(access.token)?.split(";")[0] ?? "");
+  const sessions = Array.from({ length: 17 }, () => {
+    const { cookie = "", key = "" } = access.open(access.token) ?? {};
+    return { cookie: cookie.split(";")[0] ?? "", key };
+  });
+  const expected = sessions.map((_, at) => at > 0);
+  const { cookie, key } = sessions.at(-1) ?? { cookie: "", key: "" };
   assert.deepEqual(
-    pairs.map((cookie) => access.isOpen({ cookie })),
-    pairs.map((_, at) => at > 0),
+    sessions.map((each) => access.isOpen({ cookie: each.cookie }, key)),
+    expected,
+  );
+  assert.deepEqual(
+    sessions.map((each) => access.isOpen({ cookie }, each.key)),
+    expected,
   );
 });
 

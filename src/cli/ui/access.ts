@@ -14,8 +14,22 @@ export interface ListenAddress {
   readonly port: number;
 }
 
+/** What a browser gets for the token. A request needs both secrets. */
+export interface Session {
+  /** The `Set-Cookie`. Browsers send a cookie to every port of a host, so other servers see it. */
+  readonly cookie: string;
+  /** The page keeps it for its own origin, port included, so that no other server sees it. */
+  readonly key: string;
+}
+
+/** The digests of a session's secrets. */
+interface SessionDigests {
+  readonly cookie: Buffer;
+  readonly key: Buffer;
+}
+
 /**
- * The token of the printed address and the sessions that it was exchanged for. A token that is guessed
+ * The token of the printed address and the sessions that it was exchanged for. A secret that is guessed
  * wrong costs the server a hash, and the comparison takes the same time for every wrong one.
  */
 export class Access {
@@ -23,28 +37,58 @@ export class Access {
   readonly token = randomBytes(tokenBytes).toString("base64url");
   readonly #hash = digest(this.token);
   readonly #cookie: string;
-  /** Digests of the sessions' secrets, oldest first. */
-  #sessions: readonly Buffer[] = [];
+  /** Oldest first. */
+  #sessions: readonly SessionDigests[] = [];
 
-  /** Browsers send a cookie to all ports of a host, so its name has the port. */
+  /** The name of the cookie has the port, since two servers of one host share their cookies. */
   constructor(port: number) {
     this.#cookie = `davit-ui-${port}`;
   }
 
-  /** The `Set-Cookie` for this token; undefined if the token is wrong. */
-  open(token: string): string | undefined {
+  /** A new session for this token; undefined if the token is wrong. */
+  open(token: string): Session | undefined {
     if (!timingSafeEqual(digest(token), this.#hash)) return undefined;
     const secret = randomBytes(tokenBytes).toString("base64url");
-    this.#sessions = [...this.#sessions, digest(secret)].slice(-maxSessions);
-    return `${this.#cookie}=${secret}; HttpOnly; SameSite=Strict; Path=/`;
+    const key = randomBytes(tokenBytes).toString("base64url");
+    const digests = { cookie: digest(secret), key: digest(key) };
+    this.#sessions = [...this.#sessions, digests].slice(-maxSessions);
+    return { cookie: `${this.#cookie}=${secret}; HttpOnly; SameSite=Strict; Path=/`, key };
   }
 
-  /** Whether a request has the cookie of a session. */
-  isOpen(headers: IncomingHttpHeaders): boolean {
-    const secret = digest(cookieOf(headers.cookie ?? "", this.#cookie) ?? "");
+  /**
+   * Whether a request has the cookie and the key of a session. They may be of two sessions: all tabs have the
+   * cookie of the one that logged in last, and each has a key of its own.
+   */
+  isOpen(headers: IncomingHttpHeaders, key: string): boolean {
+    const secrets = {
+      cookie: digest(cookieOf(headers.cookie ?? "", this.#cookie) ?? ""),
+      key: digest(key),
+    };
     // All are compared, so that the time does not depend on the one that matches.
-    return this.#sessions.filter((session) => timingSafeEqual(session, secret)).length > 0;
+    const count = (of: keyof SessionDigests): number =>
+      this.#sessions.filter((session) => timingSafeEqual(session[of], secrets[of])).length;
+    const [cookies, keys] = [count("cookie"), count("key")];
+    return cookies > 0 && keys > 0;
   }
+}
+
+/** The key that a request of the page has; empty if it has none. */
+export function requestKey(headers: IncomingHttpHeaders): string {
+  const key = headers["x-davit-key"];
+  return typeof key === "string" ? key : "";
+}
+
+/** The protocol of a shell's WebSocket. */
+export const shellProtocol = "davit-shell";
+
+/**
+ * The key that the WebSocket of a shell has, as a protocol `key.KEY` beside shellProtocol: browsers send no headers
+ * of a page with it. Empty if either is missing.
+ */
+export function shellKey(headers: IncomingHttpHeaders): string {
+  const protocols = (headers["sec-websocket-protocol"] ?? "").split(",").map((each) => each.trim());
+  if (!protocols.includes(shellProtocol)) return "";
+  return protocols.find((each) => each.startsWith("key."))?.slice("key.".length) ?? "";
 }
 
 function digest(text: string): Buffer {

@@ -42,8 +42,8 @@ test("Live sends a slow page the newest state only", () => {
   page.drain();
   page.drain();
   assert.deepEqual(page.written.slice(1), [
-    'event: link\ndata: {"ok":false,"message":"1000"}\n\n',
-    "event: pods\ndata: []\n\n",
+    '{"link":{"ok":false,"message":"1000"}}\n',
+    '{"pods":[]}\n',
   ]);
 });
 
@@ -57,12 +57,12 @@ test("Live does not send what has not changed", () => {
   assert.equal(page.written.length, 2);
 });
 
-test("Live keeps text from becoming an event", () => {
+test("Live keeps text from becoming a line", () => {
   const live = new Live(() => undefined);
   const page = open(live);
   page.drain();
-  live.set("link", link("a\n\nevent: pods\ndata: []\n\n"));
-  assert.equal(page.written[1]?.split("\n").length, 4);
+  live.set("link", link('a\n{"pods":[]}\n'));
+  assert.equal(page.written[1]?.split("\n").length, 2);
 });
 
 test("Live has a limit of pages, and counts them", () => {

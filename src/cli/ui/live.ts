@@ -7,12 +7,13 @@ type Section = keyof LiveState;
 const maxPages = 16;
 
 /**
- * The live state, sent to all open pages as server-sent events. A section is encoded once, when it has changed.
+ * The live state, sent to all open pages as lines of JSON: each is an object with the sections
+ * that have changed. A section is encoded once, when it has changed.
  * A page that reads slowly gets the newest state of each section when it is ready for more, and nothing that
  * is out of date: it costs at most one state.
  */
 export class Live {
-  readonly #events = new Map<Section, string>();
+  readonly #lines = new Map<Section, string>();
   readonly #pages = new Set<Page>();
   readonly #onCount: (pages: number) => void;
 
@@ -23,22 +24,22 @@ export class Live {
 
   /** Changes a section. */
   set<S extends Section>(section: S, value: LiveState[S]): void {
-    const event = `event: ${section}\ndata: ${JSON.stringify(value)}\n\n`;
-    if (this.#events.get(section) === event) return;
-    this.#events.set(section, event);
+    const line = `${JSON.stringify({ [section]: value })}\n`;
+    if (this.#lines.get(section) === line) return;
+    this.#lines.set(section, line);
     for (const page of this.#pages) page.changed(section);
   }
 
   /** Sends the state and its changes until the page is closed. False if there are too many pages. */
   open(response: ServerResponse): boolean {
     if (this.#pages.size >= maxPages) return false;
-    const page = new Page(response, this.#events);
+    const page = new Page(response, this.#lines);
     this.#pages.add(page);
     response.on("close", () => {
       this.#pages.delete(page);
       this.#onCount(this.#pages.size);
     });
-    for (const section of this.#events.keys()) page.changed(section);
+    for (const section of this.#lines.keys()) page.changed(section);
     this.#onCount(this.#pages.size);
     return true;
   }
@@ -47,15 +48,15 @@ export class Live {
 /** One open page. */
 class Page {
   readonly #response: ServerResponse;
-  readonly #events: ReadonlyMap<Section, string>;
+  readonly #lines: ReadonlyMap<Section, string>;
   readonly #changed = new Set<Section>();
 
-  constructor(response: ServerResponse, events: ReadonlyMap<Section, string>) {
+  constructor(response: ServerResponse, lines: ReadonlyMap<Section, string>) {
     this.#response = response;
-    this.#events = events;
+    this.#lines = lines;
     response.on("drain", () => this.#send());
     // The page knows by it that it is connected.
-    response.write(": davit\n\n");
+    response.write("{}\n");
   }
 
   changed(section: Section): void {
@@ -67,7 +68,7 @@ class Page {
     for (const section of this.#changed) {
       if (this.#response.writableNeedDrain || this.#response.destroyed) return;
       this.#changed.delete(section);
-      this.#response.write(this.#events.get(section) ?? "");
+      this.#response.write(this.#lines.get(section) ?? "");
     }
   }
 }

@@ -1,4 +1,5 @@
 import type { ServerResponse } from "node:http";
+import type { Duplex } from "node:stream";
 import type { Failure } from "../../page/view.ts";
 import type { PageFile } from "./page-file.ts";
 
@@ -71,4 +72,12 @@ export function sendFailure(response: ServerResponse, code: number, error: strin
     "content-type": "application/json; charset=utf-8",
   });
   response.end(JSON.stringify(failure));
+}
+
+/**
+ * Refuses an upgrade with a status such as `404 Not Found`, and closes the connection, although the client may keep
+ * its end open.
+ */
+export function refuseUpgrade(transport: Duplex, status: string): void {
+  transport.end(`HTTP/1.1 ${status}\r\nConnection: close\r\n\r\n`, () => transport.destroy());
 }

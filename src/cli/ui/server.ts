@@ -7,9 +7,11 @@ import {
   type Server as HttpServer,
   type ServerResponse,
 } from "node:http";
-import type { AddressInfo } from "node:net";
+import type { AddressInfo, Socket } from "node:net";
 import type { Duplex } from "node:stream";
 import { type ErrorKind, kindOf, messageOf, wrap } from "../../base/errors.ts";
+import { PendingConnections } from "../../wire/pending-connections.ts";
+import { silentLogger } from "../../base/logger.ts";
 import type { Server } from "../server/session.ts";
 import {
   Access,
@@ -17,6 +19,8 @@ import {
   isOwnHost,
   isOwnOrigin,
   type ListenAddress,
+  requestKey,
+  shellKey,
   urlHost,
 } from "./access.ts";
 import { actionOf, runAction } from "./actions.ts";
@@ -26,7 +30,7 @@ import { sendLog } from "./logs.ts";
 import type { PageFile } from "./page-file.ts";
 import { Poller } from "./poller.ts";
 import { readBody } from "./body.ts";
-import { commonHeaders, sendFailure, sendJson, sendPage } from "./respond.ts";
+import { commonHeaders, refuseUpgrade, sendFailure, sendJson, sendPage } from "./respond.ts";
 import { Shells } from "./shell.ts";
 
 /** Options of a UiServer. */
@@ -42,6 +46,10 @@ export interface UiOptions {
 
 /** Browsers open six connections for a page, and one for each shell. */
 const maxConnections = 128;
+/** Connections without a session yet. Any user of the machine can make them. */
+const maxPending = 64;
+/** Time to load the page, log in and ask for something. */
+const pendingMs = 30_000;
 /** A client that sends its request slower than this is disconnected. */
 const requestMs = 10_000;
 
@@ -51,6 +59,13 @@ type Route = (request: IncomingMessage, response: ServerResponse, url: URL) => P
 export class UiServer implements AsyncDisposable {
   readonly #options: UiOptions;
   readonly #http: HttpServer;
+  readonly #sockets = new Set<Socket>();
+  readonly #pending = new PendingConnections<Socket>({
+    maxCount: maxPending,
+    timeoutMs: pendingMs,
+    log: silentLogger,
+    what: "connections without a session",
+  });
   readonly #listen: ListenAddress;
   readonly #access: Access;
   readonly #live: Live;
@@ -88,6 +103,7 @@ export class UiServer implements AsyncDisposable {
     this.#poller = new Poller(options.server, this.#live, options.canWrite);
     this.#shells = new Shells(options.server);
     this.#routes = this.#makeRoutes();
+    http.on("connection", (socket: Socket) => this.#connected(socket));
     http.on("request", (request: IncomingMessage, response: ServerResponse) => {
       void this.#respond(request, response);
     });
@@ -108,11 +124,20 @@ export class UiServer implements AsyncDisposable {
   /** Closes all connections. */
   async [Symbol.asyncDispose](): Promise<void> {
     this.#poller.setPages(0);
-    this.#shells.close();
     const closed = once(this.#http, "close");
     this.#http.close();
-    this.#http.closeAllConnections();
+    // Those of shells and refused upgrades as well, which closeAllConnections() leaves open.
+    for (const socket of this.#sockets) socket.destroy();
     await closed;
+  }
+
+  #connected(socket: Socket): void {
+    this.#sockets.add(socket);
+    this.#pending.add(socket);
+    socket.on("close", () => {
+      this.#pending.remove(socket);
+      this.#sockets.delete(socket);
+    });
   }
 
   async #respond(request: IncomingMessage, response: ServerResponse): Promise<void> {
@@ -132,7 +157,7 @@ export class UiServer implements AsyncDisposable {
 
   /** Why a request does not reach its route; undefined if it does. */
   #refusal(
-    { headers, method = "" }: IncomingMessage,
+    { headers, method = "", socket }: IncomingMessage,
     url: URL | undefined,
   ): { readonly code: number; readonly why: string } | undefined {
     if (!isOwnHost(headers.host, this.#listen)) {
@@ -146,7 +171,11 @@ export class UiServer implements AsyncDisposable {
       return { code: 403, why: "the Origin header does not name this server" };
     }
     if (!this.#routes.has(`${method} ${url.pathname}`)) return { code: 404, why: "not found" };
-    if (isPage || url.pathname === "/api/login" || this.#access.isOpen(headers)) return undefined;
+    if (isPage || url.pathname === "/api/login") return undefined;
+    if (this.#access.isOpen(headers, requestKey(headers))) {
+      this.#pending.remove(socket);
+      return undefined;
+    }
     return { code: 401, why: "open the address that davit ui has printed" };
   }
 
@@ -159,7 +188,7 @@ export class UiServer implements AsyncDisposable {
       ? "403 Forbidden"
       : !isOwnOrigin(headers)
         ? "403 Forbidden"
-        : !this.#access.isOpen(headers)
+        : !this.#access.isOpen(headers, shellKey(headers))
           ? "401 Unauthorized"
           : url?.pathname !== "/api/shell"
             ? "404 Not Found"
@@ -167,9 +196,10 @@ export class UiServer implements AsyncDisposable {
               ? "403 Forbidden"
               : undefined;
     if (why !== undefined || url === undefined) {
-      transport.end(`HTTP/1.1 ${why ?? "400 Bad Request"}\r\nConnection: close\r\n\r\n`);
+      refuseUpgrade(transport, why ?? "400 Bad Request");
       return;
     }
+    this.#pending.remove(request.socket);
     this.#shells.open(request, transport, url.searchParams.get("container") ?? "");
   }
 
@@ -208,13 +238,13 @@ export class UiServer implements AsyncDisposable {
 
   async #login(request: IncomingMessage, response: ServerResponse): Promise<void> {
     const body = await readBody(request);
-    const cookie = this.#access.open(typeof body["token"] === "string" ? body["token"] : "");
-    if (cookie === undefined) sendFailure(response, 401, "the token is wrong");
-    else sendJson(response, {}, { "set-cookie": cookie });
+    const session = this.#access.open(typeof body["token"] === "string" ? body["token"] : "");
+    if (session === undefined) sendFailure(response, 401, "the token is wrong");
+    else sendJson(response, { key: session.key }, { "set-cookie": session.cookie });
   }
 
   #openLive(response: ServerResponse): void {
-    response.writeHead(200, { ...commonHeaders, "content-type": "text/event-stream" });
+    response.writeHead(200, { ...commonHeaders, "content-type": "application/x-ndjson" });
     if (!this.#live.open(response)) response.destroy();
   }
 }

@@ -1,9 +1,10 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { parseSize } from "./shell.ts";
+import { parseControl } from "./shell.ts";
 
-test("parseSize() accepts sizes of terminals only", () => {
-  assert.deepEqual(parseSize('{"cols":80,"rows":24}'), { width: 80, height: 24 });
+test("parseControl() accepts sizes of terminals and acknowledgements only", () => {
+  assert.deepEqual(parseControl('{"cols":80,"rows":24}'), { size: { width: 80, height: 24 } });
+  assert.deepEqual(parseControl('{"ack":4096}'), { ack: 4096 });
   for (const invalid of [
     "",
     "x",
@@ -14,7 +15,10 @@ test("parseSize() accepts sizes of terminals only", () => {
     '{"cols":80,"rows":1e9}',
     '{"cols":8.5,"rows":24}',
     '{"cols":"80","rows":"24"}',
+    '{"ack":"1"}',
+    '{"ack":-1}',
+    '{"ack":1e99}',
   ]) {
-    assert.equal(parseSize(invalid), undefined, invalid);
+    assert.deepEqual(parseControl(invalid), {}, invalid);
   }
 });

@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
 import { type IncomingHttpHeaders, type IncomingMessage, request } from "node:http";
-import { connect } from "node:net";
+import { connect, type Socket } from "node:net";
 import { createInterface } from "node:readline";
 import { text } from "node:stream/consumers";
 import type { LiveState } from "../../../src/page/view.ts";
@@ -31,8 +31,9 @@ export class Ui implements AsyncDisposable {
   readonly child: ChildProcess;
   /** What it wrote to stderr so far. */
   errors = "";
-  /** The cookie of a session, once there is one. */
+  /** The secrets of a session, once there is one. */
   cookie = "";
+  key = "";
 
   static async start(daemon: TestDaemon, ...args: readonly string[]): Promise<Ui> {
     const pods = ["--pods-directory", `${daemon.paths.directory}/pods`];
@@ -66,8 +67,9 @@ export class Ui implements AsyncDisposable {
 
   /** Opens a session. */
   async login(): Promise<void> {
-    const { status, headers } = await this.post("/api/login", { token: this.token });
+    const { status, headers, body } = await this.post("/api/login", { token: this.token });
     assert.equal(status, 200);
+    ({ key: this.key } = JSON.parse(body) as { readonly key: string });
     this.cookie = headers["set-cookie"]?.[0]?.split(";")[0] ?? "";
   }
 
@@ -82,7 +84,10 @@ export class Ui implements AsyncDisposable {
       path,
       method,
       agent: false,
-      headers: { ...(this.cookie === "" ? {} : { cookie: this.cookie }), ...headers },
+      headers: {
+        ...(this.cookie === "" ? {} : { cookie: this.cookie, "x-davit-key": this.key }),
+        ...headers,
+      },
     });
     const answered = once(sent, "response");
     // Also after the response: a server that refuses a request need not read it.
@@ -120,12 +125,11 @@ export class Ui implements AsyncDisposable {
     const timer = setTimeout(() => response.destroy(), patient(20_000));
     let last = "";
     try {
-      let event = "";
       for await (const line of createInterface({ input: response })) {
-        if (line.startsWith("event: ")) event = line.slice("event: ".length);
-        if (!line.startsWith("data: ") || event !== section) continue;
-        last = line.slice("data: ".length);
-        const value = found(JSON.parse(last) as LiveState[S]);
+        const { [section]: changed } = JSON.parse(line) as Partial<LiveState>;
+        if (changed === undefined) continue;
+        last = line;
+        const value = found(changed);
         if (value !== undefined && value !== false) return value;
       }
     } catch {
@@ -137,6 +141,15 @@ export class Ui implements AsyncDisposable {
     throw new Error(`wait for "${section}" of the live state; it was ${last}`);
   }
 
+  /** The headers that a browser sends with the WebSocket of a shell of the page. */
+  get shellHeaders(): Readonly<Record<string, string>> {
+    return {
+      Cookie: this.cookie,
+      Origin: this.url.origin,
+      "Sec-WebSocket-Protocol": `davit-shell, key.${this.key}`,
+    };
+  }
+
   /** Ends it as Ctrl-C does. */
   async [Symbol.asyncDispose](): Promise<void> {
     if (this.child.exitCode !== null || this.child.signalCode !== null) return;
@@ -146,13 +159,14 @@ export class Ui implements AsyncDisposable {
   }
 }
 
-/** The line of the response to a WebSocket handshake with these headers. */
-export async function handshake(
+/** Sends a WebSocket handshake with these headers. The client does not close its end when the server does. */
+export function openHandshake(
   of: Ui,
   query: string,
   headers: Readonly<Record<string, string>>,
-): Promise<string | undefined> {
-  const socket = connect(Number(of.url.port), of.url.hostname);
+): Socket {
+  const { hostname: host, port } = of.url;
+  const socket = connect({ host, port: Number(port), allowHalfOpen: true });
   const lines = Object.entries({
     Host: of.url.host,
     Connection: "Upgrade",
@@ -162,6 +176,16 @@ export async function handshake(
     ...headers,
   }).map(([name, value]) => `${name}: ${value}\r\n`);
   socket.write(`GET /api/shell?container=${query} HTTP/1.1\r\n${lines.join("")}\r\n`);
+  return socket;
+}
+
+/** The first line of the response to a WebSocket handshake with these headers. */
+export async function handshake(
+  of: Ui,
+  query: string,
+  headers: Readonly<Record<string, string>>,
+): Promise<string | undefined> {
+  const socket = openHandshake(of, query, headers);
   const [first] = (await once(socket, "data")) as [Buffer];
   socket.destroy();
   return first.toString().split("\r\n")[0];
