@@ -158,12 +158,19 @@ describe("davit top", () => {
     await screen.shows(/^42$/m);
     screen.line("exit 7");
     await screen.shows(/has exited with code 7/);
+    // What comes right after a shell may be replies of the terminal, and is dropped.
+    await until("keys are read again", () => {
+      screen.press("?");
+      return /^Keys/.test(screen.text());
+    });
+    screen.press("q");
     await quit();
   });
 
   test("stops a pod only after y", async () => {
     await start("db");
-    screen.press("x");
+    // A "y" that comes together with the key that asks does not answer.
+    screen.press("x", "y");
     await screen.shows(
       /stop pod default\/db\? It has 1 running container, which get SIGKILL after 1 s \(y\/n\)/,
     );

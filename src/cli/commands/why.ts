@@ -12,6 +12,7 @@ import { pick } from "../objects/pick.ts";
 import { containerStateName } from "../objects/state.ts";
 import { readInfo } from "../output/cri-message.ts";
 import { formatAge } from "../output/figures.ts";
+import { indentedLines, printable } from "../output/printable.ts";
 import type { Style } from "../output/terminal.ts";
 import { doing } from "../server/explain.ts";
 import { type Server, withServer } from "../server/session.ts";
@@ -52,14 +53,14 @@ export async function explain(call: Call, server: Server): Promise<number> {
   try {
     const found = await pick(word, ["pod", "container"], objects);
     if (found.kind === "container") {
-      const title = `${terminal.style.bold("container")} ${containerPath(found)}`;
+      const title = `${terminal.style.bold("container")} ${printable(containerPath(found))}`;
       terminal.out(await aboutContainer(found.container.id, title, about));
     } else if (found.kind === "pod") {
       terminal.out(await aboutPod(found.pod.id, podPath(found.pod), about));
       // Lists have the newest container first; a history starts with the oldest.
       for (const each of (await objects.containers()).toReversed()) {
         if (each.container.podSandboxId !== found.pod.id) continue;
-        const title = `${terminal.style.bold("container")} ${each.container.metadata?.name ?? ""}`;
+        const title = `${terminal.style.bold("container")} ${printable(each.container.metadata?.name ?? "")}`;
         terminal.out(`\n${await aboutContainer(each.container.id, title, about)}`);
       }
     }
@@ -84,7 +85,7 @@ function aboutName(word: string, { style, news }: Context): string {
   }
   for (const name of news.held.filter(named)) {
     parts.push(
-      `"${name}" is created, but its client has disconnected: the server keeps it for a retry of the\n` +
+      `"${printable(name)}" is created, but its client has disconnected: the server keeps it for a retry of the\n` +
         "request, and removes it after retry_hold_seconds\n",
     );
   }
@@ -114,15 +115,15 @@ async function aboutPod(
   );
   const info = factsOf(answer.info);
   const ready = answer.status?.state === PodSandboxState.SANDBOX_READY;
-  const reason = typeof info["reason"] === "string" ? `: ${info["reason"]}` : "";
+  const reason = typeof info["reason"] === "string" ? `: ${indentedLines(info["reason"])}` : "";
   const facts = [
     ready ? style.green("ready") : `${style.yellow("not ready")}${reason}`,
     `created ${formatAge(answer.status?.createdAt ?? 0n, Date.now())}`,
-    ...(answer.status?.network?.ip ? [`address ${answer.status.network.ip}`] : []),
+    ...(answer.status?.network?.ip ? [`address ${printable(answer.status.network.ip)}`] : []),
   ];
   const present = news.inflight.filter(({ subject }) => subject === id || isAbout(subject, path));
   return (
-    section(`${style.bold("pod")} ${path}`, facts, info["history"], style) +
+    section(`${style.bold("pod")} ${printable(path)}`, facts, info["history"], style) +
     inflightSection(present, style)
   );
 }
@@ -140,7 +141,8 @@ async function aboutContainer(
   const info = factsOf(answer.info);
   const facts = answer.status === undefined ? [] : stateOf(answer.status, info, style);
   // The error of a failed start is part of the history already.
-  const inHistory = readHistory(info["history"])?.map(({ error }) => error) ?? [];
+  const inHistory =
+    readHistory(info["history"])?.map(({ error }) => indentedLines(error ?? "")) ?? [];
   const shown = facts.filter((fact) => !inHistory.includes(fact));
   const present = inflight.filter(({ subject }) => subject === id);
   return section(title, shown, info["history"], style) + inflightSection(present, style);
@@ -160,8 +162,8 @@ function stateOf(
     }
     case ContainerState.CONTAINER_EXITED: {
       const paint = status.exitCode === 0 ? style.yellow : style.red;
-      const code = `${status.reason} with code ${status.exitCode}`;
-      const message = status.message === "" ? [] : [status.message];
+      const code = `${printable(status.reason)} with code ${status.exitCode}`;
+      const message = status.message === "" ? [] : [indentedLines(status.message)];
       return [paint(name), code, formatAge(status.finishedAt, now), ...message];
     }
     case ContainerState.CONTAINER_CREATED:

@@ -18,9 +18,14 @@ export function messageToJson<Desc extends DescMessage>(
   return toJson(schema, message, { alwaysEmitImplicit: true });
 }
 
-/** A value as JSON or YAML, with a newline at the end. */
+/** A value as JSON or YAML, with a newline at the end and without raw control characters, which are escaped. */
 export function formatValue(value: JsonValue, format: "json" | "yaml"): string {
-  return format === "json" ? `${JSON.stringify(value, undefined, 2)}\n` : stringify(value);
+  const text = format === "json" ? `${JSON.stringify(value, undefined, 2)}\n` : stringify(value);
+  // Both escape C0 controls, but neither DEL and C1 controls, which only occur in quoted strings.
+  return text.replace(
+    /[\u007f-\u009f]/g,
+    (character) => `\\u${character.charCodeAt(0).toString(16).padStart(4, "0")}`,
+  );
 }
 
 /**

@@ -38,7 +38,7 @@ export function formatReport(
     ["Fixed", report.fixed],
   ] as const) {
     if (items.length === 0) continue;
-    lines.push(style.bold(heading), ...items.map((item) => `  ${item}`), "");
+    lines.push(style.bold(heading), ...items.map((item) => `  ${clean(item)}`), "");
   }
   return `${[...lines, summary(report, style)].join("\n")}\n`;
 }
@@ -66,7 +66,7 @@ function formatFinding(
   const paragraphs = [
     // The id contains no space and ends the last line.
     ...head.map((line) => (isOk ? line : line.replace(new RegExp(`${id}$`), style.dim(id)))),
-    ...(isOk ? [] : wrapWords(why, width)),
+    ...(isOk ? [] : wrapWords(clean(why), width)),
     ...(fixText === "" ? [] : wrapWords(fixText, width)).map((line) =>
       line.replace(/^fix:/, style.bold("fix:")),
     ),

@@ -1,6 +1,7 @@
 import type { JsonValue } from "@bufbuild/protobuf";
 import type { Call, OptionSpec } from "../command-line/command.ts";
 import { formatValue, outputFormats, type OutputFormat } from "./cri-message.ts";
+import { printable } from "./printable.ts";
 import { type Column, formatTable } from "./table.ts";
 
 /** The option of commands that print one object. */
@@ -34,7 +35,7 @@ export function printListing<T>(call: Call, listing: Listing<T>): void {
   const { terminal, options } = call;
   const format = outputFormat(call);
   if (options.has("quiet")) {
-    terminal.out(listing.items.map((item) => `${listing.idOf(item)}\n`).join(""));
+    terminal.out(listing.items.map((item) => `${printable(listing.idOf(item))}\n`).join(""));
   } else if (format === "json" || format === "yaml") {
     terminal.out(formatValue(listing.message(), format));
   } else {

@@ -9,6 +9,7 @@ import {
 } from "../../gen/runtime/v1/api_pb.ts";
 import { member, readInfo } from "./cri-message.ts";
 import { formatDuration } from "./figures.ts";
+import { printable } from "./printable.ts";
 import type { Style } from "./terminal.ts";
 
 const KEY_WIDTH = 13;
@@ -33,15 +34,15 @@ export function formatPodSummary(
   const info = parseSandboxInfo(answer.info);
   const { name = "", namespace = "" } = status.metadata ?? {};
   const facts: readonly (readonly [string, readonly string[]])[] = [
-    ["Pod", [`${namespace}/${style.bold(name)}`]],
-    ["Id", [status.id]],
+    ["Pod", [`${printable(namespace)}/${style.bold(printable(name))}`]],
+    ["Id", [printable(status.id)]],
     ["State", [formatState(status, context.now, style)]],
     ["Address", addresses(status).map(style.bold)],
     ["Host port", context.ports.filter(({ hostPort }) => hostPort > 0).map(formatPort)],
-    ["Runtime", [status.runtimeHandler || "default handler"]],
+    ["Runtime", [printable(status.runtimeHandler) || "default handler"]],
     ["Namespaces", formatNamespaces(status)],
-    ["Network ns", [info.networkNamespace ?? ""]],
-    ["Cgroup", [podCgroup(info.cgroup ?? "", status.id)]],
+    ["Network ns", [printable(info.networkNamespace ?? "")]],
+    ["Cgroup", [printable(podCgroup(info.cgroup ?? "", status.id))]],
     ["Labels", pairs(status.labels)],
     ["Annotations", pairs(status.annotations)],
   ];
@@ -68,7 +69,7 @@ function formatState(status: PodSandboxStatus, now: Date, style: Style): string 
 
 function addresses({ network }: PodSandboxStatus): readonly string[] {
   const all = [network?.ip ?? "", ...(network?.additionalIps ?? []).map(({ ip }) => ip)];
-  return all.filter((ip) => ip !== "");
+  return all.filter((ip) => ip !== "").map(printable);
 }
 
 function formatNamespaces(status: PodSandboxStatus): readonly string[] {
@@ -110,5 +111,5 @@ function formatPort({ protocol, hostIp, hostPort, containerPort }: PortMapping):
 }
 
 function pairs(map: Readonly<Record<string, string>>): readonly string[] {
-  return Object.entries(map).map(([key, value]) => `${key} = ${value}`);
+  return Object.entries(map).map(([key, value]) => printable(`${key} = ${value}`));
 }

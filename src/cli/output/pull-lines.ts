@@ -1,6 +1,7 @@
 import type { LayerProgress } from "../lifecycle/pull-progress.ts";
 import { formatBytes, formatDuration, shortId } from "./figures.ts";
 import { type LiveLines, spinnerAt } from "./live-lines.ts";
+import { printable } from "./printable.ts";
 import type { Style } from "./terminal.ts";
 
 const barWidth = 24;
@@ -29,7 +30,7 @@ export function showPull(
 
 /** The line of a layer: its digest, a progress bar, and the fetched and the total size. */
 export function formatLayer(layer: LayerProgress, style: Style): string {
-  const id = shortId(layer.digest);
+  const id = printable(shortId(layer.digest));
   const size = formatBytes(layer.sizeBytes);
   switch (layer.state) {
     case "waiting":

@@ -39,6 +39,12 @@ export interface TopOptions {
 /** The shortest time between two frames of a log. */
 const frameMs = 50;
 
+/**
+ * After a shell, input of this time is dropped: the terminal may still answer what a program in the container has
+ * asked, or report the mouse.
+ */
+const deafMs = 100;
+
 /** How soon the second sample is taken, and how soon a server that does not answer is asked again. */
 const soonMs = 1_000;
 
@@ -200,13 +206,17 @@ export class TopScreen {
     return { rows: this.#rows, height, screen: size.rows };
   }
 
-  #onKey(key: Key): void {
+  #onKey(key: Key): boolean {
+    const before = this.#state.mode;
     const { state, action, message } = press(this.#state, key, this.#shown());
     this.#state = state;
     this.#message = message;
     if (action?.do !== "quit") this.#isLeaving = false;
     if (action !== undefined) this.#act(action);
     this.#update();
+    // The keys that came with one that asks a question cannot be its answer: it was not on the screen yet.
+    const { mode } = this.#state;
+    return mode.name === "confirm" && mode !== before;
   }
 
   #act(action: Action): void {
@@ -344,7 +354,7 @@ export class TopScreen {
     } catch (error) {
       this.#message = { text: messageOf(error), tone: "red" };
     }
-    session.enter();
+    session.enter(deafMs);
   }
 
   #askStop(row: Row): void {

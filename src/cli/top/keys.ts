@@ -56,21 +56,42 @@ const sequences: Readonly<Record<string, NamedKey>> = {
 
 const escape = "\u001b";
 
-/** ECMA-48, 5.4: parameter and intermediate bytes, then one final byte. Longer ones are not sequences of keys. */
-const complete = /^(?:\[[0-?]{0,16}[ -/]{0,4}[@-~]|O[ -~])/;
-const incomplete = /^(?:\[[0-?]{0,16}[ -/]{0,4}|O)?$/;
+/**
+ * ECMA-48, 5.4: parameter and intermediate bytes, then one final byte. xterm's mouse report of X10 has three more
+ * characters, which may be letters.
+ */
+const complete = /^(?:\[M[^]{3}|\[(?!M)[0-?]*[ -/]*[@-~]|O[ -~])/u;
+const incomplete = /^(?:\[M[^]{0,2}|\[[0-?]*[ -/]*|O)?$/u;
+/** What is held of an incomplete sequence. Of a longer one the rest is skipped. */
+const mostHeld = 256;
+/** A CSI sequence that is malformed or too long, and its end: the final byte, or what cannot be in one. */
+const overlong = /^\[[ -?]/;
+const sequenceEnd = /[@-~]|(?=[^ -?])/;
+
+/** ECMA-48, 5.6: the control strings DCS, SOS, OSC, PM and APC. Terminals answer requests with them. */
+const controlString = /^[PX\]^_]/;
+/** The end of a control string: BEL as in xterm, or ST. */
+const stringEnd = /\u0007|\u001b\\|\u009c/;
 
 /**
  * Turns the bytes of a terminal into keys. A sequence or a character may come in several chunks: the part is
- * held until the next chunk, or until `flush()`.
+ * held until the next chunk, or until `flush()`. What is not a key, such as a reply of the terminal or a report of
+ * the mouse, is dropped as a whole, of any length: its letters are not keys.
  */
 export class KeyParser {
   readonly #decoder = new TextDecoder();
   #held = "";
+  /** The end of the sequence or string that is being skipped. */
+  #skipTo: RegExp | undefined;
 
   /** Whether a part of a sequence is held, which may also be the Escape key. */
   get pending(): boolean {
-    return this.#held !== "";
+    return this.#held !== "" || this.#skipTo !== undefined;
+  }
+
+  /** Whether it is a part that no key begins with, so that more is to come, however slow the line is. */
+  get isInSequence(): boolean {
+    return this.#skipTo !== undefined || this.#held.length > 2;
   }
 
   /** The keys that these bytes complete. Unknown sequences are dropped. */
@@ -79,13 +100,24 @@ export class KeyParser {
     this.#held = "";
     const keys: Key[] = [];
     while (text !== "") {
+      if (this.#skipTo !== undefined) {
+        text = this.#skip(text, this.#skipTo);
+        continue;
+      }
       if (text.startsWith(escape)) {
         const rest = text.slice(1);
-        if (incomplete.test(rest)) {
+        if (incomplete.test(rest) && rest.length <= mostHeld) {
           this.#held = text;
           break;
         }
         const [match] = complete.exec(rest) ?? [];
+        if (match === undefined) {
+          this.#skipTo = skippedTo(rest);
+          if (this.#skipTo !== undefined) {
+            text = rest.slice(1);
+            continue;
+          }
+        }
         const named = match === undefined ? "escape" : sequences[match];
         if (named !== undefined) keys.push({ name: named });
         text = rest.slice(match?.length ?? 0);
@@ -98,13 +130,32 @@ export class KeyParser {
     return keys;
   }
 
+  /** The text after what is skipped; "" if the end is still to come. */
+  #skip(text: string, to: RegExp): string {
+    const end = to.exec(text);
+    if (end === null) {
+      // ST may come in two parts.
+      if (text.endsWith(escape)) this.#held = escape;
+      return "";
+    }
+    this.#skipTo = undefined;
+    return text.slice(end.index + end[0].length);
+  }
+
   /** The keys of a held part that was not continued in time: a single ESC is the Escape key. */
   flush(): readonly Key[] {
-    const held = this.#held;
+    const [held, isDropped] = [this.#held, this.isInSequence];
     this.#held = "";
-    if (held === "") return [];
+    this.#skipTo = undefined;
+    if (held === "" || isDropped) return [];
     return [{ name: "escape" }, ...Array.from(held.slice(1)).flatMap(keyOf)];
   }
+}
+
+/** Up to where the text after an ESC that begins no sequence is skipped; undefined if it is not. */
+function skippedTo(rest: string): RegExp | undefined {
+  if (controlString.test(rest)) return stringEnd;
+  return overlong.test(rest) ? sequenceEnd : undefined;
 }
 
 function keyOf(character: string): readonly Key[] {

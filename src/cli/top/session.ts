@@ -1,23 +1,26 @@
 import { writeSync } from "node:fs";
 import process from "node:process";
 import type { Size } from "./cells.ts";
-import { type Key, KeyParser } from "./keys.ts";
+import type { Key } from "./keys.ts";
+import { KeyReader } from "./key-reader.ts";
 
 const escape = "\u001b[";
+// What a program in a container may have left on, which makes the terminal send more than keys, or other sequences for
+// them: application cursor keys (1), mouse reports (9, 1000 to 1003) and their formats (1005, 1006, 1015, 1016), focus
+// reports (1004), bracketed paste (2004), and with "ESC >" the application keypad.
+const resetInput = `${escape}?1;9;1000;1002;1003;1004;1005;1006;1015;1016;2004l\u001b>`;
 // xterm's control sequences: the alternate screen, which keeps the text of the terminal; the cursor; no automatic line
 // break, so that a character that is wider than assumed cannot move the rows below.
-const enterScreen = `${escape}?1049h${escape}?25l${escape}?7l${escape}2J`;
-const leaveScreen = `${escape}0m${escape}?7h${escape}?25h${escape}?1049l`;
+const enterScreen = `${resetInput}${escape}?1049h${escape}?25l${escape}?7l${escape}2J`;
+const leaveScreen = `${resetInput}${escape}0m${escape}?7h${escape}?25h${escape}?1049l`;
 // "Synchronized output": a terminal that knows it shows the frame at once. Others ignore it.
 const beginFrame = `${escape}?2026h`;
 const endFrame = `${escape}?2026l`;
 
-/** After ESC the rest of a sequence follows at once, except on very slow lines. */
-const escapeMs = 60;
-
 /** What a session reports. */
 export interface SessionEvents {
-  readonly onKey: (key: Key) => void;
+  /** Returns whether the keys that were read together with this one are dropped. */
+  readonly onKey: (key: Key) => boolean;
   /** The screen must be drawn again: its size has changed, or it was left meanwhile. */
   readonly onRedraw: () => void;
   /** The terminal is gone. */
@@ -31,13 +34,12 @@ export interface SessionEvents {
  */
 export class TerminalSession implements Disposable {
   readonly #events: SessionEvents;
-  readonly #keys = new KeyParser();
+  readonly #keys: KeyReader;
   #active = false;
   #disposed = false;
   #shown: readonly string[] = [];
-  #timer: NodeJS.Timeout | undefined;
 
-  readonly #onData = (chunk: Buffer): void => this.#read(chunk);
+  readonly #onData = (chunk: Buffer): void => this.#keys.read(chunk);
   readonly #onEnd = (): void => this.#events.onHangup();
   readonly #onResize = (): void => this.redraw();
   readonly #onExit = (): void => this.leave();
@@ -51,6 +53,7 @@ export class TerminalSession implements Disposable {
 
   constructor(events: SessionEvents) {
     this.#events = events;
+    this.#keys = new KeyReader(events.onKey);
     process.on("exit", this.#onExit).on("SIGTSTP", this.#onStop).on("SIGCONT", this.#onContinue);
     process.stdout.on("resize", this.#onResize);
     process.stdin.on("end", this.#onEnd).on("error", this.#onEnd);
@@ -61,10 +64,14 @@ export class TerminalSession implements Disposable {
     return { columns: process.stdout.columns || 80, rows: process.stdout.rows || 24 };
   }
 
-  /** Takes the terminal, and asks for a frame. Does nothing once the session is disposed. */
-  enter(): void {
+  /**
+   * Takes the terminal, and asks for a frame. Does nothing once the session is disposed. Input of the first `deafMs`
+   * milliseconds is dropped.
+   */
+  enter(deafMs = 0): void {
     if (this.#active || this.#disposed) return;
     this.#active = true;
+    this.#keys.dropFor(deafMs);
     process.stdin.setRawMode(true);
     process.stdin.on("data", this.#onData).resume();
     process.stdout.write(enterScreen);
@@ -76,7 +83,7 @@ export class TerminalSession implements Disposable {
   leave(): void {
     if (!this.#active) return;
     this.#active = false;
-    clearTimeout(this.#timer);
+    this.#keys.stop();
     process.stdin.off("data", this.#onData).pause();
     try {
       process.stdin.setRawMode(false);
@@ -119,17 +126,6 @@ export class TerminalSession implements Disposable {
     process.off("exit", this.#onExit).off("SIGTSTP", this.#onStop).off("SIGCONT", this.#onContinue);
     process.stdout.off("resize", this.#onResize);
     process.stdin.off("end", this.#onEnd).off("error", this.#onEnd);
-  }
-
-  #read(chunk: Buffer): void {
-    clearTimeout(this.#timer);
-    this.#report(this.#keys.take(chunk));
-    if (!this.#keys.pending) return;
-    this.#timer = setTimeout(() => this.#report(this.#keys.flush()), escapeMs);
-  }
-
-  #report(keys: readonly Key[]): void {
-    for (const key of keys) this.#events.onKey(key);
   }
 }
 

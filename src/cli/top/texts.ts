@@ -5,6 +5,7 @@ import { formatWaterfall } from "../why/waterfall.ts";
 import { cellText } from "./cells.ts";
 import { inflightText, shortSubject } from "./header.ts";
 import type { Activity, NodeStatus } from "./node-status.ts";
+import { styledLine } from "./pager.ts";
 
 const notReported = "this server does not report it: only davit does";
 
@@ -64,7 +65,7 @@ export function failureLines(
   if (activity === undefined) return [notReported];
   const texts = activity.failures.map((failure) => [
     shortSubject(failure.subject),
-    ...formatWaterfall(failure, nowMs, style).trimEnd().split("\n"),
+    ...formatWaterfall(failure, nowMs, style).trimEnd().split("\n").map(styledLine),
     "",
   ]);
   return orNone(texts.flat());

@@ -59,6 +59,26 @@ test("formatWaterfall() shows why and in which phase an operation failed", () =>
   assert.match(text, /write record +32 ms {2}<#{32}>\n {2}run pod sandbox: no room\n$/);
 });
 
+test("formatWaterfall() and formatInflight() print no control characters of an image", () => {
+  const hostile = "\n\u001b]52;c;eA==\u0007\u009b2J";
+  const failed = {
+    ...run,
+    operation: `run${hostile}`,
+    stages: [{ stage: `stage${hostile}`, atMs: 0, detail: undefined }],
+    error: `resolve user "a${hostile}\nrun pod sandbox  1 ms"`,
+  };
+  const text = formatWaterfall(failed, 1_500, style);
+  assert.doesNotMatch(text, /(?!\n)[\u0000-\u001f\u007f-\u009f]/);
+  assert.match(text, /^run\?\?]52;c;eA==\?\?2J {2}32 ms/);
+  assert.equal(text.split("\n").filter((line) => line.startsWith("run")).length, 1);
+  assert.match(
+    text,
+    /\n {2}resolve user "a\n {6}\?]52;c;eA==\?\?2J\n {6}run pod sandbox {2}1 ms"\n$/,
+  );
+  const present = { ...failed, error: undefined, detail: `bridge${hostile}` };
+  assert.doesNotMatch(formatInflight(present, style), /(?!\n)[\u0000-\u001f\u007f-\u009f]/);
+});
+
 test("readHistory() parses the history of davit only", () => {
   const { error: _none, ...told } = run;
   const json = JSON.parse(JSON.stringify([told, 3, { operation: 1 }])) as never;

@@ -1,4 +1,5 @@
 import { formatDuration } from "../output/figures.ts";
+import { indentedLines, printable } from "../output/printable.ts";
 import type { Style } from "../output/terminal.ts";
 import { type PastOperation, type Phase, phasesOf, type InflightOperation } from "./operations.ts";
 
@@ -10,15 +11,19 @@ export function formatWaterfall(past: PastOperation, nowMs: number, style: Style
   const ago = formatDuration(Math.max(0, nowMs - past.startedMs));
   const took = `${formatMs(past.tookMs)}, ${ago} ago`;
   const outcome = past.error === undefined ? "" : `, ${style.red("failed")}`;
-  const error = past.error === undefined ? [] : [`  ${past.error}`];
-  const title = style.bold(past.operation.replaceAll("-", " "));
+  const error = past.error === undefined ? [] : [`  ${indentedLines(past.error)}`];
+  const title = style.bold(nameOf(past));
   return [`${title}  ${took}${outcome}`, ...lines, ...error].map((line) => `${line}\n`).join("");
 }
 
 /** The same for an operation in progress. */
 export function formatInflight(present: InflightOperation, style: Style): string {
-  const title = `${style.bold(present.operation.replaceAll("-", " "))}  ${formatMs(present.tookMs)} so far`;
+  const title = `${style.bold(nameOf(present))}  ${formatMs(present.tookMs)} so far`;
   return [title, ...linesOf(present, style.yellow, style)].map((line) => `${line}\n`).join("");
+}
+
+function nameOf({ operation }: PastOperation): string {
+  return printable(operation.replaceAll("-", " "));
 }
 
 /** The lines of the phases. `paintLast` colors the bar of the last one. */
@@ -27,7 +32,7 @@ function linesOf(
   paintLast: (text: string) => string,
   style: Style,
 ): readonly string[] {
-  const phases = phasesOf(operation);
+  const phases = phasesOf(operation).map((phase) => ({ ...phase, name: printable(phase.name) }));
   const width = Math.max(0, ...phases.map(({ name }) => name.length));
   return phases.map((phase, at) => {
     const bar = barOf(phase, operation.tookMs);

@@ -1,0 +1,52 @@
+import { type Key, KeyParser } from "./keys.ts";
+
+/** After ESC the rest of a key's sequence follows at once, except on very slow lines. */
+const escapeMs = 60;
+
+/** How long the rest of a reply of the terminal is waited for. */
+const replyMs = 500;
+
+/** Reads keys from chunks of the input of a terminal. */
+export class KeyReader {
+  readonly #onKey: (key: Key) => boolean;
+  readonly #nowMs: () => number;
+  readonly #parser = new KeyParser();
+  #deafUntilMs = Number.NEGATIVE_INFINITY;
+  #timer: NodeJS.Timeout | undefined;
+
+  /** `onKey` returns whether the other keys of the same chunk are dropped. */
+  constructor(onKey: (key: Key) => boolean, nowMs: () => number = () => performance.now()) {
+    this.#onKey = onKey;
+    this.#nowMs = nowMs;
+  }
+
+  /** Drops the keys of the next `ms` milliseconds. */
+  dropFor(ms: number): void {
+    this.#deafUntilMs = this.#nowMs() + ms;
+  }
+
+  /** Reports the keys that this chunk completes, and later an Escape key that nothing follows. */
+  read(chunk: Uint8Array): void {
+    clearTimeout(this.#timer);
+    this.#report(this.#parser.take(chunk));
+    if (!this.#parser.pending) return;
+    this.#timer = setTimeout(
+      () => this.#report(this.#parser.flush()),
+      this.#parser.isInSequence ? replyMs : escapeMs,
+    );
+  }
+
+  /** Forgets the part of a sequence that is held. */
+  stop(): void {
+    clearTimeout(this.#timer);
+    this.#parser.flush();
+  }
+
+  /** Keys that are dropped are parsed all the same: a reply may end after the time. */
+  #report(keys: readonly Key[]): void {
+    if (this.#nowMs() < this.#deafUntilMs) return;
+    for (const key of keys) {
+      if (this.#onKey(key)) return;
+    }
+  }
+}
