@@ -169,7 +169,7 @@ describe("davit top", () => {
 
   test("stops a pod only after y", async () => {
     await start("db");
-    // A "y" that comes together with the key that asks does not answer.
+    // A "y" that comes right after the key that asks does not answer.
     screen.press("x", "y");
     await screen.shows(
       /stop pod default\/db\? It has 1 running container, which get SIGKILL after 1 s \(y\/n\)/,

@@ -33,14 +33,21 @@ describe("KeyReader", () => {
     assert.deepEqual(got, ["a", "b"]);
   });
 
-  test("drops what comes in the chunk of a key that asks a question", () => {
+  test("drops what comes together with a key that asks a question", () => {
     const got: string[] = [];
-    const reader = new KeyReader((key) => {
-      got.push(nameOf(key));
-      return nameOf(key) === "x";
-    });
+    let nowMs = 0;
+    const reader = new KeyReader(
+      (key) => {
+        got.push(nameOf(key));
+        return nameOf(key) === "x";
+      },
+      () => nowMs,
+    );
     reader.read(Buffer.from("jxyY"));
+    nowMs = 99;
+    reader.read(Buffer.from("y"));
     assert.deepEqual(got, ["j", "x"]);
+    nowMs = 100;
     reader.read(Buffer.from("y"));
     assert.deepEqual(got, ["j", "x", "y"]);
   });

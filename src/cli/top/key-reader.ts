@@ -6,6 +6,9 @@ const escapeMs = 60;
 /** How long the rest of a reply of the terminal is waited for. */
 const replyMs = 500;
 
+/** What is typed blindly after a key may be read in several chunks within this time. */
+const togetherMs = 100;
+
 /** Reads keys from chunks of the input of a terminal. */
 export class KeyReader {
   readonly #onKey: (key: Key) => boolean;
@@ -14,7 +17,7 @@ export class KeyReader {
   #deafUntilMs = Number.NEGATIVE_INFINITY;
   #timer: NodeJS.Timeout | undefined;
 
-  /** `onKey` returns whether the other keys of the same chunk are dropped. */
+  /** `onKey` returns whether the keys that come together with this one are dropped. */
   constructor(onKey: (key: Key) => boolean, nowMs: () => number = () => performance.now()) {
     this.#onKey = onKey;
     this.#nowMs = nowMs;
@@ -46,7 +49,9 @@ export class KeyReader {
   #report(keys: readonly Key[]): void {
     if (this.#nowMs() < this.#deafUntilMs) return;
     for (const key of keys) {
-      if (this.#onKey(key)) return;
+      if (!this.#onKey(key)) continue;
+      this.dropFor(togetherMs);
+      return;
     }
   }
 }
