@@ -61,14 +61,17 @@ function containerOf(source: ContainerdSource, id: string): ContainerInit {
       "io.kubernetes.pod.namespace": metadata?.namespace ?? "",
       "io.kubernetes.pod.uid": metadata?.uid ?? "",
       ...(container === undefined ? {} : nameOf(container)),
-      // cAdvisor reads the network of sandboxes, and of nothing else. That of the host is not the pod's.
-      "io.cri-containerd.kind":
-        container === undefined && !usesHostNetwork(sandbox.config) ? "sandbox" : "container",
+      "io.cri-containerd.kind": kindOf(container, sandbox),
     },
     image: container?.image.shown ?? "",
     spec: emptySpec,
     ...createdAt(container ?? sandbox),
   };
+}
+
+/** cAdvisor reads the network of sandboxes, and of nothing else. That of the host is not the pod's. */
+function kindOf(container: Container | undefined, { config }: Sandbox): "sandbox" | "container" {
+  return container === undefined && !usesHostNetwork(config) ? "sandbox" : "container";
 }
 
 type ContainerInit = MessageInitShape<typeof Containers.method.get.output>["container"] & object;
