@@ -167,6 +167,15 @@ describe("davit top", () => {
     await quit();
   });
 
+  /** Answers a question. Keys that come right after it are dropped, so the key is pressed until it is seen. */
+  async function answer(key: string, pattern: RegExp): Promise<void> {
+    await until(`the answer ${key} is seen`, () => {
+      if (pattern.test(screen.text())) return true;
+      screen.press(key);
+      return false;
+    });
+  }
+
   test("stops a pod only after y", async () => {
     await start("db");
     // A "y" that comes right after the key that asks does not answer.
@@ -174,12 +183,10 @@ describe("davit top", () => {
     await screen.shows(
       /stop pod default\/db\? It has 1 running container, which get SIGKILL after 1 s \(y\/n\)/,
     );
-    screen.press("n");
-    await screen.shows(/default\/db is not stopped/);
+    await answer("n", /default\/db is not stopped/);
     screen.press("Space", "Down", "d");
     await screen.shows(/stop container default\/db\/main\?.* SIGKILL after 1 s \(y\/n\)/);
-    screen.press("y");
-    await screen.shows(/default\/db\/main is stopped/);
+    await answer("y", /default\/db\/main is stopped/);
     await screen.shows(/ {4}main .* exited \(0\)/);
     screen.press("x");
     await screen.shows(/does not run/);

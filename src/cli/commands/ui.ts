@@ -21,7 +21,7 @@ export const ui: Command = {
       doc: "Address to listen on (default 127.0.0.1 and any free port)",
     },
     write: {
-      doc: "Allow stopping and removing pods, stopping containers, removing images, and shells",
+      doc: "Allow stopping pods and containers, removing pods and images, shells",
     },
     "pods-directory": podsDirectoryOption,
   },
