@@ -1,123 +1,41 @@
 import { parseConfig } from "../../config/load.ts";
-import type { DoctorContext } from "../check.ts";
 import {
   criStatus,
-  type FixtureHost,
   healthyReading,
   healthyNetworkProbe,
   mountEntry,
   succeeded,
   versionOf,
 } from "./fixture-host.ts";
-
-/** Parts of the context that a provocation replaces. */
-type Changes = Partial<Omit<DoctorContext, "host" | "skip">>;
-
-/** Causes a problem on a machine without problems. */
-type Provocation = (host: FixtureHost) => Changes | undefined;
-
-const root = "/var/lib/davit";
-const socket = "/run/davit/davit.sock";
-const directory = { kind: "directory", mode: 0o711, modifiedMs: 0 } as const;
-const aSocket = { kind: "socket", mode: 0o660, modifiedMs: 0 } as const;
-const gib = 1024 ** 3;
-const capabilities = "000001ffffffffff";
-const kubelet = "/var/lib/kubelet/config.yaml";
-
-/** A provocation that changes only the host. */
-function host(change: (host: FixtureHost) => unknown): Provocation {
-  return (machine) => {
-    change(machine);
-    return undefined;
-  };
-}
-
-const nothing = host(() => undefined);
-
-function file(path: string, text: string): Provocation {
-  return host(({ files }) => files.set(path, text));
-}
-
-function noFile(path: string): Provocation {
-  return host(({ files }) => files.delete(path));
-}
-
-function mount(...entry: Parameters<typeof mountEntry>): Provocation {
-  return host(({ mountTable }) => mountTable.push(mountEntry(...entry)));
-}
-
-function noDaemon(machine: FixtureHost): void {
-  machine.fileInfos.delete(socket);
-  machine.probes.delete(socket);
-}
-
-function processStatus(effective: string, bounding = effective, noNewPrivs = 0): Provocation {
-  const text = `NoNewPrivs:\t${noNewPrivs}\nCapEff:\t${effective}\nCapBnd:\t${bounding}\n`;
-  return file("/proc/self/status", text);
-}
-
-/** v1 hierarchies next to a v2 hierarchy with the controllers `inV2`. */
-function hybrid(inV2: string): Provocation {
-  const names = ["cpu", "cpuset", "memory", "blkio", "pids", "devices", "freezer"];
-  return host((machine) => {
-    machine.mountTable = [
-      mountEntry("/", "ext4"),
-      ...names.map((name) =>
-        mountEntry(`/sys/fs/cgroup/${name}`, "cgroup", { superOptions: ["rw", name] }),
-      ),
-      mountEntry("/sys/fs/cgroup/unified", "cgroup2"),
-    ];
-    machine.files.set("/sys/fs/cgroup/unified/cgroup.controllers", `${inV2}\n`);
-  });
-}
-
-function space(totalBytes: number, freeBytes: number, freeInodes: number): Provocation {
-  return host(({ diskSpaces }) =>
-    diskSpaces.set(root, { totalBytes, freeBytes, totalInodes: 1000, freeInodes }),
-  );
-}
-
-function reading(changes: Partial<FixtureHost["reading"]>): Provocation {
-  return host((machine) => {
-    machine.reading = { ...healthyReading, ...changes };
-  });
-}
-
-function usingPlugin(type: string, config: Readonly<Record<string, unknown>>): Provocation {
-  return reading({ network: { ...healthyReading.network, plugins: [{ type, config }] } });
-}
-
-function unusable(reason: string): Provocation {
-  const [first] = healthyReading.files;
-  return reading({ network: undefined, invalid: [{ file: first, reason }] });
-}
-
-function networkProbe(changes: Partial<FixtureHost["networkProbe"]>): Provocation {
-  return host((machine) => {
-    machine.networkProbe = { ...healthyNetworkProbe, ...changes };
-  });
-}
-
-function step(command: "STATUS" | "ADD" | "DEL", error: string, timedOut = false): Provocation {
-  return networkProbe({ steps: [{ command, plugin: "bridge", ms: 3, error, timedOut }] });
-}
-
-function answer(...given: Parameters<typeof criStatus>): Provocation {
-  return host((machine) => {
-    machine.cri = criStatus(...given);
-  });
-}
-
-function registry(...hosts: FixtureHost["registry"]["hosts"]): Provocation {
-  return (machine) => {
-    machine.registry = { ...machine.registry, hosts };
-    return { probeRegistries: true };
-  };
-}
-
-const upstream = "https://registry.example/v2";
-const mirror = "https://mirror.example/v2";
-const refused = { ms: 1, error: "refused the connection", problem: "connection" } as const;
+import {
+  aSocket,
+  answer,
+  capabilities,
+  directory,
+  file,
+  gib,
+  host,
+  hybrid,
+  kubelet,
+  mirror,
+  mount,
+  networkProbe,
+  noDaemon,
+  noFile,
+  nothing,
+  processStatus,
+  reading,
+  refused,
+  registry,
+  root,
+  socket,
+  space,
+  step,
+  unusable,
+  upstream,
+  usingPlugin,
+  type Provocation,
+} from "./provoke.ts";
 
 /** What causes each finding, by its id. */
 export const provocations: Readonly<Record<string, Provocation>> = {
