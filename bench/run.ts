@@ -19,6 +19,7 @@ import { churn } from "./rows/churn.ts";
 import { containers } from "./rows/containers.ts";
 import { hostPort, lifecycle } from "./rows/lifecycle.ts";
 import { memory } from "./rows/memory.ts";
+import { metrics } from "./rows/metrics.ts";
 import { pull } from "./rows/pull.ts";
 import { restart } from "./rows/restart.ts";
 import { shims } from "./rows/shims.ts";
@@ -35,6 +36,7 @@ const groups: readonly RowGroup[] = [
   atOnce,
   answers,
   memory,
+  metrics,
   startUp,
   restart,
   pull,
