@@ -133,8 +133,7 @@ function nested(size: number): number {
 }
 
 function sizeOfSample({ metric, labels, value, atNs }: Sample): number {
-  let size = nameOf(metric).length + 2 + sizeOfValue(value);
-  if (atNs !== 0n) size += 1 + sizeOfVarint(atNs);
+  let size = nameOf(metric).length + 2 + sizeOfValue(value) + timeOf(atNs).length;
   if (metric.type === "gauge") size += 2;
   for (const label of labels) size += ownLabel(label).length;
   return size;
@@ -149,8 +148,8 @@ function writeBlock(writer: FieldWriter, { samples, sizes, objectLabels }: Block
     writer
       .byte(tag.metrics)
       .length(sizes[index] ?? 0)
-      .bytes(nameOf(metric));
-    if (atNs !== 0n) writer.byte(tag.timestamp).varint(atNs);
+      .bytes(nameOf(metric))
+      .bytes(timeOf(atNs));
     if (metric.type === "gauge") writer.byte(tag.type).byte(gauge);
     writer.bytes(objectLabels);
     for (const label of labels) writer.bytes(ownLabel(label));
@@ -158,6 +157,19 @@ function writeBlock(writer: FieldWriter, { samples, sizes, objectLabels }: Block
     writer.byte(tag.value).length(sizeOfValue(value));
     if (value !== 0n) writer.byte(tag.number).varint(value);
   }
+}
+
+const noTime: Uint8Array = new Uint8Array();
+let lastTime: { readonly atNs: bigint; readonly field: Uint8Array } = { atNs: 0n, field: noTime };
+
+/** The timestamp field; absent for 0. Samples that were read together follow each other. */
+function timeOf(atNs: bigint): Uint8Array {
+  if (atNs === 0n) return noTime;
+  if (lastTime.atNs !== atNs) {
+    const writer = new FieldWriter(1 + sizeOfVarint(atNs)).byte(tag.timestamp).varint(atNs);
+    lastTime = { atNs, field: writer.finish() };
+  }
+  return lastTime.field;
 }
 
 /** The values of own labels repeat: operations, devices, interfaces. */
