@@ -41,10 +41,13 @@ const usage = `usage: node test/run.ts [${phases.join("|")}]... [options] [FILTE
   --strict            report every change of the host during a kernel or integration file, not only
                       what belongs to the file: for a host that runs nothing else; one file at once
   --coverage          of the unit tests those alone whose coverage has a floor, with a table of it
+  --repeat N          repeat up to N kernel and integration files that failed, once each; the second
+                      result counts, and the file is reported as FLAKY: a defect to fix (0)
   --list              print the files, and the variants of a file that has some, and exit
 environment:
   DAVIT_TEST_STRICT_HOST=1    as --strict; CI sets it
-  DAVIT_TEST_TIMEOUT=SECONDS  as --timeout`;
+  DAVIT_TEST_TIMEOUT=SECONDS  as --timeout
+  DAVIT_TEST_REPEAT=N         as --repeat; CI sets it to 3`;
 
 const repo = path.resolve(import.meta.dirname, "..");
 process.chdir(repo);
@@ -55,6 +58,7 @@ const { values, positionals } = parseArgs({
     timeout: { type: "string", default: process.env["DAVIT_TEST_TIMEOUT"] ?? "300" },
     parallel: { type: "string", default: "1" },
     strict: { type: "boolean", default: isStrictHost() },
+    repeat: { type: "string", default: process.env["DAVIT_TEST_REPEAT"] ?? "0" },
     coverage: { type: "boolean", default: false },
     list: { type: "boolean", default: false },
     help: { type: "boolean", short: "h", default: false },
@@ -68,6 +72,7 @@ const filters = firstFilter < 0 ? [] : positionals.slice(firstFilter);
 const chosen = named.length > 0 ? named : byDefault;
 
 const total = { passed: 0, failed: 0, skipped: 0 };
+let repeatsLeft = Number(values.repeat);
 
 // The gate or the unit tests, while they run.
 const children = new Set<ChildProcess>();
@@ -202,12 +207,24 @@ async function runFiles(phase: Phase, runs: readonly TestRun[]): Promise<void> {
     for (let next = queue.shift(); next !== undefined; next = queue.shift()) {
       const { file, name, env } = next;
       const timeoutMs = patient(Number(values.timeout) * 1000);
-      const result = await runIsolated(path.join(repo, file), { timeoutMs, strict, name, env });
-      process.stdout.write(result.output);
-      add(result);
+      const runOnce = async (): Promise<FileResult> => {
+        const result = await runIsolated(path.join(repo, file), { timeoutMs, strict, name, env });
+        process.stdout.write(result.output);
+        return result;
+      };
+      const first = await runOnce();
+      add(first.failed > 0 && repeatsLeft-- > 0 ? await repeated(name, runOnce) : first);
     }
   };
   await Promise.all(Array.from({ length: Number(values.parallel) }, worker));
+}
+
+/** The result of a second run of a file that has failed. */
+async function repeated(name: string, runOnce: () => Promise<FileResult>): Promise<FileResult> {
+  print(`repeating ${name}`);
+  const second = await runOnce();
+  if (second.failed === 0) print(`FLAKY   ${name} failed, and passed when it was repeated`);
+  return second;
 }
 
 async function run(
