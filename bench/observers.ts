@@ -1,6 +1,7 @@
 /** What watches a node in production: a Prometheus that scrapes, a collector of traces, and readers of events. */
 import { createServer, get } from "node:http";
 import type { AddressInfo } from "node:net";
+import { watchEvents } from "../src/client/events.ts";
 import type { Server } from "./server.ts";
 
 /** Where the measured davit serves its metrics. */
@@ -56,7 +57,7 @@ export interface Observed {
 }
 
 /** Scrapes every 10 s and reads the events twice, until it is stopped. */
-export function observe({ client }: Server): { stop(): Promise<Observed> } {
+export function observe(server: Server): { stop(): Promise<Observed> } {
   const ending = new AbortController();
   let [scrapes, scrapeBytes, events] = [0, 0, 0];
   const scrape = (): void => {
@@ -72,8 +73,15 @@ export function observe({ client }: Server): { stop(): Promise<Observed> } {
   const timer = setInterval(scrape, scrapeEveryMs);
   const read = async (): Promise<void> => {
     try {
-      const stream = client.runtime.getContainerEvents({}, { signal: ending.signal });
-      for await (const _event of stream) events += 1;
+      // Rows start the server again, which then has another client.
+      const client = {
+        get runtime() {
+          return server.client.runtime;
+        },
+      };
+      for await (const { kind } of watchEvents(client, { signal: ending.signal })) {
+        if (kind === "event") events += 1;
+      }
     } catch (error) {
       if (!ending.signal.aborted) throw error;
     }
