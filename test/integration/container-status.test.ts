@@ -136,10 +136,11 @@ describe("ContainerStatus", () => {
   );
 
   test(
-    "is part of the pod's status: containers_statuses of the same moment",
+    "is part of the pod's status: containers_statuses of the same moment, newest first",
     leakless(served, () =>
       inPod(daemon, bare(), async (pod) => {
-        const ids = [await runIn(pod), await createIn(pod)];
+        const older = await runIn(pod);
+        const ids = [await createIn(pod), older];
         const answer = await daemon.client.runtime.podSandboxStatus({ podSandboxId: pod.id });
         const own = await Promise.all(ids.map((id) => containerStatus(daemon, id)));
         assert.deepEqual(answer.containersStatuses, own);

@@ -80,8 +80,8 @@ describe("EventFeed", () => {
         "pod started: ready []",
         "first created: ready [created]",
         "first started: ready [running]",
-        "second created: ready [running,created]",
-        "first stopped: ready [exited,created]",
+        "second created: ready [created,running]",
+        "first stopped: ready [created,exited]",
         "first deleted: ready [created]",
         "pod stopped: notready [created]",
         "second deleted: notready []",
@@ -95,7 +95,7 @@ describe("EventFeed", () => {
     );
     assert.equal(new Set(times).size, times.length);
     for (const { atNs, pod: status } of events) assert.equal(status?.timestampNs, atNs);
-    const end = events[5]?.pod?.containers[0]?.state;
+    const end = events[5]?.pod?.containers[1]?.state;
     assert.ok(end?.name === "exited" && end.reason === "OOMKilled");
     assert.deepEqual(events[0]?.pod?.ips, ["10.0.0.1", "fd00::1"]);
     assert.deepEqual(events.at(-1)?.pod?.ips, []);

@@ -218,6 +218,25 @@ describe("podSandboxStatus()", () => {
     assert.deepEqual((await podSandboxStatus(engine.sandboxes, id, false)).ips, ips);
   });
 
+  test("lists its containers newest first, also after a restart", async (t) => {
+    const engine = new FakeEngine(t);
+    const id = await engine.run();
+    // Three attempts of one container: kubelet takes the first one in the list for the current one.
+    const attempts: string[] = [];
+    for (let attempt = 0; attempt < 3; attempt += 1) {
+      const metadata = { name: "app", attempt };
+      attempts.unshift(await engine.create(id, { metadata }));
+    }
+    const listed = async (of: FakeEngine): Promise<readonly string[]> => {
+      const { containers } = await podSandboxStatus(of.sandboxes, id, false);
+      return containers.map((container) => container.id);
+    };
+    assert.deepEqual(await listed(engine), attempts);
+    const next = await engine.restart();
+    await next.recover();
+    assert.deepEqual(await listed(next), attempts);
+  });
+
   test("has no address on the host network", async (t) => {
     const engine = new FakeEngine(t);
     const id = await engine.run(hostNetwork);

@@ -19,7 +19,10 @@ export interface SandboxStatus {
   readonly createdAtNs: bigint;
   /** The primary address first; empty on the host network and when the network namespace is gone. */
   readonly ips: readonly string[];
-  /** Its containers at `timestampNs`; kubelet's evented PLEG relies on that. */
+  /**
+   * Its containers at `timestampNs`, newest first. kubelet's evented PLEG relies on both: it does not sort
+   * them, and takes the first one with a name for the latest attempt.
+   */
   readonly containers: readonly Container[];
   /** When the snapshot was taken. Nanoseconds since 1970. */
   readonly timestampNs: bigint;
@@ -102,7 +105,7 @@ function snapshot(
   return {
     sandbox,
     ips: hasAddress(context, sandbox, networkClosed) ? (sandbox.network?.ips ?? []) : [],
-    containers: [...context.containers.listedOf(sandbox.id)],
+    containers: [...context.containers.listedOf(sandbox.id)].reverse(),
     timestampNs: context.clock.nowNs(),
   };
 }
