@@ -53,6 +53,24 @@ test("finish() does not wait for a log whose disk hangs; the log is written when
   rmSync(directory, { recursive: true });
 });
 
+test("release() while the container runs is not a failure to read its output", async () => {
+  const directory = mkdtempSync(join(tmpdir(), "davit-io-"));
+  const paths = new StateLayout(directory);
+  const id = "c1";
+  mkdirSync(paths.task(id), { recursive: true });
+  const logPath = join(directory, "0.log");
+  const choice = { logPath, terminal: false, stdin: false };
+  const warnings: string[] = [];
+  const log = { ...silentLogger, warn: (text: string) => void warnings.push(text) };
+  ContainerIo.make(paths, id, choice);
+  const io = await ContainerIo.open(paths, id, choice, { clock: systemClock, log });
+  io.release();
+  // Waits for the end of both streams.
+  await io.finish();
+  assert.deepEqual(warnings, []);
+  rmSync(directory, { recursive: true });
+});
+
 /** Reads what the pipe contains; waits a turn if it is empty. */
 async function read(descriptor: number): Promise<string> {
   const bytes = Buffer.alloc(65_536);

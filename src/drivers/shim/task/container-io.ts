@@ -75,6 +75,7 @@ export class ContainerIo {
       if (reader === undefined) return Promise.resolve();
       this.#readers.push(reader);
       return this.#copy(reader, name, deps.clock).catch((error: unknown) => {
+        if (isClosedHere(error)) return;
         deps.log.warn(`failed to read ${name} of container "${id}": ${messageOf(error)}`);
       });
     });
@@ -204,6 +205,11 @@ export class ContainerIo {
       await this.#log?.write(lines.end(clock.nowNs()));
     }
   }
+}
+
+/** True for the end of a stream that `close` of its reader caused: a failed start, or the end of this daemon. */
+function isClosedHere(error: unknown): boolean {
+  return (error as NodeJS.ErrnoException).code === "ERR_STREAM_PREMATURE_CLOSE";
 }
 
 function openLog(path: string, deps: Deps): Promise<CriLog> {
