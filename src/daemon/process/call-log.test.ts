@@ -90,3 +90,23 @@ test("CallLog reports a stream of events as a failure only if its client was too
     ],
   );
 });
+
+test("CallLog logs the status of an object that does not exist at debug level", () => {
+  lines.length = 0;
+  const calls = new CallLog(log);
+  const [notFound, internal] = [5, 13];
+  for (const method of ["ContainerStatus", "PodSandboxStatus", "ExecSync", "Status"]) {
+    calls.ended(call(method), end(notFound, "there is none"));
+  }
+  calls.ended(call("ContainerStatus"), end(internal, "broken"));
+  assert.deepEqual(
+    lines.map(([level, message]) => [level, message]),
+    [
+      ["debug", "ContainerStatus failed: there is none"],
+      ["debug", "PodSandboxStatus failed: there is none"],
+      ["warn", "ExecSync failed: there is none"],
+      ["warn", "Status failed: there is none"],
+      ["warn", "ContainerStatus failed: broken"],
+    ],
+  );
+});

@@ -18,8 +18,19 @@ const ordinaryEnds: ReadonlySet<number> = new Set([
 ]);
 
 /**
+ * A status of an object that does not exist is an answer. With EventedPLEG, kubelet asks for the status of each
+ * container that it has just removed, and removes it again.
+ */
+function isGone(call: Call, code: number): boolean {
+  return (
+    code === grpcCodeOfKind["not-found"] && /\/(Container|PodSandbox)Status$/.test(call.method)
+  );
+}
+
+/**
  * Logs one line for each call, when it ends. Polling calls are logged only at debug level, as are calls with the field
- * `already`, which changed nothing: kubelet repeats StopPodSandbox until the pod is removed.
+ * `already`, which changed nothing: kubelet repeats StopPodSandbox until the pod is removed. Failures are warnings,
+ * except for the status of what does not exist.
  */
 export class CallLog {
   readonly #log: Logger;
@@ -46,7 +57,8 @@ export class CallLog {
     const noted = this.#fields.get(call);
     const fields = { ...noted, call: call.id, ...peerOf(call), code: end.code, ms };
     const isOrdinary = end.code === grpcOk || (isEventStream(call) && ordinaryEnds.has(end.code));
-    if (!isOrdinary) this.#log.warn(`${method} failed: ${end.message}`, fields);
+    if (isGone(call, end.code)) this.#log.debug(`${method} failed: ${end.message}`, fields);
+    else if (!isOrdinary) this.#log.warn(`${method} failed: ${end.message}`, fields);
     else if (polling.test(call.method) || noted?.["already"] !== undefined)
       this.#log.debug(method, fields);
     else this.#log.info(method, fields);
