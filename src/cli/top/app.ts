@@ -208,8 +208,9 @@ export class TopScreen {
 
   #onKey(key: Key): boolean {
     const before = this.#state.mode;
-    const { state, action, message } = press(this.#state, key, this.#shown());
+    const { state, action, message, isUnbound } = press(this.#state, key, this.#shown());
     this.#state = state;
+    if (isUnbound === true) return false;
     this.#message = message;
     if (action?.do !== "quit") this.#isLeaving = false;
     if (action !== undefined) this.#act(action);
@@ -372,13 +373,14 @@ export class TopScreen {
     const { pods, containers } = this.#sample ?? { pods: [], containers: [] };
     this.#stopping.add(row.path);
     this.#message = { text: `stopping ${row.path}` };
+    let end: Message = { text: `${row.path} is stopped`, tone: "green" };
     try {
       await commands.stop(this.#call, this.#server, row, { pods, containers });
-      this.#message = { text: `${row.path} is stopped`, tone: "green" };
     } catch (error) {
-      this.#message = { text: messageOf(error), tone: "red" };
+      end = { text: messageOf(error), tone: "red" };
     }
     this.#stopping.delete(row.path);
+    this.#say(end);
     this.#wake();
   }
 }

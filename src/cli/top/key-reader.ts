@@ -12,20 +12,30 @@ const togetherMs = 100;
 /** Reads keys from chunks of the input of a terminal. */
 export class KeyReader {
   readonly #onKey: (key: Key) => boolean;
-  readonly #nowMs: () => number;
   readonly #parser = new KeyParser();
-  #deafUntilMs = Number.NEGATIVE_INFINITY;
+  /** While it is set, keys are dropped. */
+  #deaf: NodeJS.Timeout | undefined;
   #timer: NodeJS.Timeout | undefined;
 
   /** `onKey` returns whether the keys that come together with this one are dropped. */
-  constructor(onKey: (key: Key) => boolean, nowMs: () => number = () => performance.now()) {
+  constructor(onKey: (key: Key) => boolean) {
     this.#onKey = onKey;
-    this.#nowMs = nowMs;
   }
 
-  /** Drops the keys of the next `ms` milliseconds. */
+  /**
+   * Drops the keys of the next `ms` milliseconds. What this process has not read by then, for example because it did
+   * not run, is dropped as well.
+   */
   dropFor(ms: number): void {
-    this.#deafUntilMs = this.#nowMs() + ms;
+    clearTimeout(this.#deaf);
+    // The event loop reads input between a timer and the immediate that the timer sets. It would wait there for an
+    // immediate without a reference.
+    const timer = setTimeout(() => {
+      setImmediate(() => {
+        if (this.#deaf === timer) this.#deaf = undefined;
+      });
+    }, ms);
+    this.#deaf = timer.unref();
   }
 
   /** Reports the keys that this chunk completes, and later an Escape key that nothing follows. */
@@ -47,7 +57,7 @@ export class KeyReader {
 
   /** Keys that are dropped are parsed all the same: a reply may end after the time. */
   #report(keys: readonly Key[]): void {
-    if (this.#nowMs() < this.#deafUntilMs) return;
+    if (this.#deaf !== undefined) return;
     for (const key of keys) {
       if (!this.#onKey(key)) continue;
       this.dropFor(togetherMs);

@@ -110,6 +110,31 @@ describe("press()", () => {
     assert.deepEqual([closed.action?.do, closed.state.mode.name], ["close", "table"]);
   });
 
+  test("keys that do nothing keep the message", () => {
+    const [row] = pods;
+    assert.ok(row);
+    const unbound: readonly (readonly [TopState["mode"], readonly string[]])[] = [
+      [{ name: "table" }, ["y", "n", "Z", "backspace"]],
+      [{ name: "filter", before: "" }, ["up", "page-down"]],
+      [{ name: "pager", pager: { title: "", lines: [], top: 0 } }, ["?", "y", "x"]],
+    ];
+    for (const [mode, keys] of unbound) {
+      const state = pressAll([], { ...initialState, mode }).state;
+      for (const key of keys) {
+        const step = press(state, keyOf(key), shown(state));
+        assert.deepEqual(step, { state, isUnbound: true }, `${mode.name}, ${key}`);
+      }
+      for (const key of mode.name === "table" ? ["j", "o", "t", "w", "q"] : ["enter"]) {
+        const { isUnbound } = press(state, keyOf(key), shown(state));
+        assert.equal(isUnbound, undefined, `${mode.name}, ${key}`);
+      }
+    }
+    const asked: TopState = { ...initialState, mode: { name: "confirm", question: "?", row } };
+    assert.equal(pressAll(["Z"], asked).isUnbound, undefined, "every key answers a question");
+    const empty = press(initialState, keyOf("x"), { rows: [], height: 2, screen: 10 });
+    assert.equal(empty.isUnbound, true, "no row to act on");
+  });
+
   test("cycles through the orders", () => {
     const sorts = ["", "o", "oo", "ooo", "oooo", "N"].map(
       (keys) => pressAll(keys.split(/(?=.)/)).state.sort,

@@ -75,6 +75,8 @@ export interface Step {
   readonly state: TopState;
   readonly action?: Action;
   readonly message?: Message;
+  /** The key does nothing here: a message that is on the screen stays. */
+  readonly isUnbound?: boolean;
 }
 
 /** What is on the screen when a key is pressed. */
@@ -119,15 +121,20 @@ export function press(state: TopState, key: Key, shown: Shown): Step {
     case "table":
       return pressInTable(state, key, shown);
     case "filter":
-      return { state: typeFilter(state, key, state.mode.before) };
+      return changed(state, typeFilter(state, key, state.mode.before));
     case "confirm":
       return confirm(state, key, state.mode.row);
     case "pager": {
       const pager = scroll(state.mode.pager, key, shown.screen);
+      if (pager === state.mode.pager) return { state, isUnbound: true };
       if (pager !== undefined) return { state: { ...state, mode: { name: "pager", pager } } };
       return { state: { ...state, mode: { name: "table" } }, action: { do: "close" } };
     }
   }
+}
+
+function changed(before: TopState, state: TopState): Step {
+  return state === before ? { state, isUnbound: true } : { state };
 }
 
 function typeFilter(state: TopState, key: Key, before: string): TopState {
@@ -190,9 +197,9 @@ function pressInTable(state: TopState, key: Key, shown: Shown): Step {
   if (setting !== undefined) return { state: setting };
   const general = generalActions[word];
   if (general !== undefined) return { state, action: { do: general } };
-  return row === undefined
-    ? { state }
-    : pressOnRow({ ...state, isChosen: true }, word, row, shown.rows);
+  if (row === undefined) return { state, isUnbound: true };
+  const step = pressOnRow({ ...state, isChosen: true }, word, row, shown.rows);
+  return step.isUnbound === true ? { ...step, state } : step;
 }
 
 const generalActions: Readonly<Record<string, GeneralAction>> = {
@@ -247,7 +254,7 @@ function pressOnRow(state: TopState, word: string, row: Row, rows: readonly Row[
       return { state: { ...state, selected: row.podId, open: new Set(isOpen ? [] : pods) } };
     }
     default:
-      return { state };
+      return { state, isUnbound: true };
   }
 }
 
