@@ -197,6 +197,19 @@ describe("davit top", () => {
     await quit();
   });
 
+  test("shows a change before the next sample", async () => {
+    screen.line(`echo before; ${program} top -n 3600`);
+    await screen.shows(/> . default\/web/);
+    try {
+      await davit.done("run", davit.manifest(podOf("late", sleeper)));
+      await screen.shows(/default\/late +1\/1 /);
+    } finally {
+      await davit.done("rm", "-f", "late");
+    }
+    await until("the pod is gone", () => !screen.text().includes("default/late"));
+    await quit();
+  });
+
   test("follows the size of the terminal", async () => {
     await start();
     screen.resize(40, 10);

@@ -9,6 +9,7 @@ import { type HeaderFacts, thisMachine } from "./header.ts";
 import * as commands from "./commands.ts";
 import type { Key } from "./keys.ts";
 import type { NodeStatus } from "./node-status.ts";
+import { followChanges, SamplePace } from "./pace.ts";
 import { appendLines, type Pager } from "./pager.ts";
 import { type ContainerRow, type PodRow, podRows, type Row, selectRows } from "./rows.ts";
 import { type Sample, Sampler } from "./sample.ts";
@@ -76,8 +77,7 @@ export class TopScreen {
   readonly #stopping = new Set<string>();
   #isLeaving = false;
   #drawTimer: NodeJS.Timeout | undefined;
-  /** Ends the pause before the next sample. */
-  #wake: () => void = () => undefined;
+  readonly #pace = new SamplePace();
 
   constructor(call: Call, server: Server, options: TopOptions) {
     this.#call = call;
@@ -101,13 +101,16 @@ export class TopScreen {
     session.enter();
     const polling = this.#poll();
     polling.catch((error: unknown) => this.#ended.reject(error));
+    const { client } = this.#server;
+    const following = followChanges(client, () => this.#pace.hurry(), this.#end.signal);
     try {
       return await this.#ended.promise;
     } finally {
       clearTimeout(this.#drawTimer);
       this.#end.abort();
-      this.#wake();
+      this.#pace.over();
       await polling.catch(() => undefined);
+      await following;
     }
   }
 
@@ -117,7 +120,7 @@ export class TopScreen {
       // The second sample comes sooner: without it there is no CPU usage.
       const isSoon = isFirst || this.#banner !== undefined;
       const ms = isSoon ? Math.min(soonMs, this.#options.intervalMs) : this.#options.intervalMs;
-      await this.#pause(ms);
+      await this.#pace.pause(ms);
       if (signal.aborted) return;
       try {
         await this.#takeSample();
@@ -127,14 +130,6 @@ export class TopScreen {
       }
       this.#update();
     }
-  }
-
-  async #pause(ms: number): Promise<void> {
-    const { promise, resolve } = Promise.withResolvers<undefined>();
-    this.#wake = () => resolve(undefined);
-    const timer = setTimeout(this.#wake, ms);
-    await promise;
-    clearTimeout(timer);
   }
 
   async #takeSample(): Promise<void> {
@@ -381,7 +376,7 @@ export class TopScreen {
     }
     this.#stopping.delete(row.path);
     this.#say(end);
-    this.#wake();
+    this.#pace.hurry();
   }
 }
 
