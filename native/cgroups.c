@@ -13,6 +13,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -319,11 +320,51 @@ static void kill_frozen(struct job *job) {
   list_free(&list);
 }
 
+/*
+ * strings: a cgroup of v1's memory controller. Result: an eventfd that the kernel signals at its OOM events
+ * (linux/Documentation/admin-guide/cgroup-v1/memory.rst, "OOM Control"), or -1 when the cgroup does not exist. The
+ * kernel keeps the eventfd, and needs neither of the two files afterwards.
+ */
+static void open_oom_events(struct job *job) {
+  const char *top = job->strings[0];
+  struct fault *fault = &job->fault;
+  char *control = NULL, *events = NULL, value[32];
+  int oom = -1, event = -1;
+  job->result_count = 1;
+  job->results[0] = -1;
+  if (top == NULL) {
+    fault_set_errno(fault, EINVAL, "watch OOM events", top);
+    return;
+  }
+  control = path_in(top, "memory.oom_control");
+  events = path_in(top, "cgroup.event_control");
+  if (control == NULL || events == NULL) {
+    fault_set_errno(fault, ENOMEM, "watch OOM events", top);
+  } else if ((oom = open(control, O_RDONLY | O_CLOEXEC)) < 0) {
+    if (!is_gone(errno)) fault_set(fault, "open", control);
+  } else if ((event = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) < 0) {
+    fault_set(fault, "eventfd", "");
+  } else {
+    snprintf(value, sizeof value, "%d %d", event, oom);
+    if (write_file(fault, events, value) == 0) {
+      job->results[0] = event;
+      event = -1;
+    } else if (is_gone(fault->err)) {
+      memset(fault, 0, sizeof *fault);
+    }
+  }
+  if (event >= 0) close(event);
+  if (oom >= 0) close(oom);
+  free(control);
+  free(events);
+}
+
 const struct job_kind cgroup_jobs[] = {
     {"removeCgroups", 0, 1, remove_cgroups, false},
     {"listCgroups", 0, 0, list_names, false},
     {"listProcesses", 0, 0, list_processes, false},
     {"writeCgroupFile", 2, 0, write_cgroup_file, false},
     {"killFrozen", 1, 0, kill_frozen, false},
+    {"openOomEvents", 1, 0, open_oom_events, false},
     {NULL, 0, 0, NULL, false},
 };

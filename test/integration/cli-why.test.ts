@@ -72,6 +72,23 @@ describe("davit why", () => {
     assert.match(ended, /\n {2}stop container {2}/);
   });
 
+  test("tells what the kernel killed in a container that runs on", async () => {
+    const limit = 16n << 20n;
+    const resources = { memoryLimitInBytes: limit, memorySwapLimitInBytes: limit };
+    const command = "dd if=/dev/zero of=/dev/null bs=64M count=1; while :; do sleep 1000; done";
+    const own = await openPod(node.daemon, podConfig());
+    const id = await runIn(own, script(command, { linux: { resources } }));
+    const line = await until("the kill is in the log", () =>
+      node.daemon.lines.find(({ fields }) => fields["kills"] !== undefined),
+    );
+    const { level, msg, message, container: of, sandbox, kills } = line.fields;
+    assert.deepEqual([level, of, sandbox, kills], ["warn", id, own.id, 1]);
+    assert.equal(msg ?? message, "the OOM killer killed processes of a container");
+    const text = await davit.done("why", id);
+    assert.match(text, /running, started .*, 1 process killed: out of memory, last \d+ s ago\n/);
+    await closePod(own);
+  });
+
   test("says only once why a container did not start", async () => {
     const id = await createIn(pod, container({ command: ["/no-such-program"] }));
     await assert.rejects(node.daemon.client.runtime.startContainer({ containerId: id }));

@@ -158,19 +158,36 @@ function stateOf(
   switch (status.state) {
     case ContainerState.CONTAINER_RUNNING: {
       const pid = typeof info["pid"] === "number" ? [`pid ${info["pid"]}`] : [];
-      return [style.green(name), `started ${formatAge(status.startedAt, now)}`, ...pid];
+      const started = `started ${formatAge(status.startedAt, now)}`;
+      return [style.green(name), started, ...pid, ...oomKillsOf(info, now, style)];
     }
     case ContainerState.CONTAINER_EXITED: {
       const paint = status.exitCode === 0 ? style.yellow : style.red;
       const code = `${printable(status.reason)} with code ${status.exitCode}`;
       const message = status.message === "" ? [] : [indentedLines(status.message)];
-      return [paint(name), code, formatAge(status.finishedAt, now), ...message];
+      const kills = oomKillsOf(info, now, style);
+      return [paint(name), code, formatAge(status.finishedAt, now), ...message, ...kills];
     }
     case ContainerState.CONTAINER_CREATED:
     case ContainerState.CONTAINER_UNKNOWN:
     default:
       return [style.yellow(name), `created ${formatAge(status.createdAt, now)}, not started`];
   }
+}
+
+/** The processes that were killed while the container continued to run, which only davit reports. */
+function oomKillsOf(
+  { oomKills }: Readonly<Record<string, JsonValue>>,
+  now: number,
+  style: Style,
+): readonly string[] {
+  if (typeof oomKills !== "object" || oomKills === null || Array.isArray(oomKills)) return [];
+  const { count, lastMs } = oomKills;
+  if (typeof count !== "number") return [];
+  const what = `${count} process${count === 1 ? "" : "es"} killed: out of memory`;
+  const isKnown = Number.isSafeInteger(lastMs);
+  const last = isKnown ? `, last ${formatAge(BigInt(Number(lastMs)) * 1_000_000n, now)}` : "";
+  return [style.red(`${what}${last}`)];
 }
 
 function section(

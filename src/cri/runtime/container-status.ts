@@ -28,7 +28,7 @@ export async function containerStatus(
 
 function encodeInfo(
   container: Container,
-  { sandbox, spec, history }: containers.ContainerInfo,
+  { sandbox, spec, history, oomKills }: containers.ContainerInfo,
 ): string {
   return JSON.stringify({
     sandboxID: container.sandboxId,
@@ -41,5 +41,6 @@ function encodeInfo(
     config: goJson(ContainerConfigSchema, container.config),
     runtimeSpec: spec,
     history,
+    oomKills,
   });
 }

@@ -1,6 +1,6 @@
 import { RuntimeError } from "../../base/errors.ts";
 import type { Config } from "../../config/config.ts";
-import { ContainerStore, layersOf } from "../../core/container/index.ts";
+import { ContainerStore, layersOf, type OomEvents } from "../../core/container/index.ts";
 import { ImageStore, type PullObserver } from "../../core/image/index.ts";
 import type { Sandbox, SandboxController, SandboxStore } from "../../core/sandbox/index.ts";
 import { OciRuntime } from "../../drivers/oci/index.ts";
@@ -19,6 +19,7 @@ import {
   type ContainerContext,
   defaultContainerTimes,
   CancellableOperations,
+  OomKills,
 } from "../../engine/container/index.ts";
 import {
   type ImageContext,
@@ -27,7 +28,7 @@ import {
   removeUnusedLayers,
 } from "../../engine/image/index.ts";
 import type { Tuning } from "../tuning/tuning.ts";
-import type { CgroupLayout } from "../../linux/cgroup/index.ts";
+import { type CgroupLayout, countOomKilled, watchOomEvents } from "../../linux/cgroup/index.ts";
 import type { ConfiguredHandlers } from "../../drivers/handlers/index.ts";
 import { linkedLogs } from "../process/linked-logs.ts";
 
@@ -100,6 +101,7 @@ export async function buildContainers(parts: Parts, shared: Shared): Promise<Bui
   }
   const { shims } = parts;
   const store = new ContainerStore(records.containers);
+  const oomKills = parts.undo.use(oomKillsOf(parts, { store, clock, log }));
   const images: ImageContext = {
     store: new ImageStore(records.images, config.images.pinned),
     source: new Registry({
@@ -146,6 +148,7 @@ export async function buildContainers(parts: Parts, shared: Shared): Promise<Bui
     },
     environmentOf: (sandbox) => controllerOf(parts, sandbox).environment(sandbox),
     cancellable: new CancellableOperations(),
+    oomKills,
     onRemoved: (container) => {
       const used = layersOf(container);
       tasks.spawn("remove unused layers", () => removeUnusedLayers(images, used));
@@ -153,6 +156,17 @@ export async function buildContainers(parts: Parts, shared: Shared): Promise<Bui
     times: { ...defaultContainerTimes, createMs, startMs: createMs },
   };
   return { images, containers, waitingUnpackers: () => layers.waitingUnpackers };
+}
+
+function oomKillsOf(
+  { layout, sandboxes }: Pick<Parts, "layout" | "sandboxes">,
+  deps: Pick<ContainerContext, "store" | "clock" | "log">,
+): OomKills {
+  const events: OomEvents = {
+    watch: (path, onEvent) => watchOomEvents(layout, path, onEvent),
+    count: (path) => countOomKilled(layout, path),
+  };
+  return new OomKills({ ...deps, sandboxes, events });
 }
 
 function controllerOf({ controllers }: Parts, sandbox: Sandbox): SandboxController {

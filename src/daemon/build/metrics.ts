@@ -81,6 +81,7 @@ export class Metrics implements AsyncDisposable {
         const layers = cri()?.images.layers;
         return { count: layers?.list().length ?? 0, bytes: Number(layers?.usage().bytes ?? 0n) };
       },
+      oomKills: () => cri()?.containers.oomKills.total ?? 0,
       networkReady: () => cri()?.network.status().ready,
     });
     addGauges(registry, {

@@ -21,6 +21,7 @@ import type { InflightCreates } from "../lifecycle/inflight-creates.ts";
 import type { FailedTeardowns } from "../lifecycle/failed-teardowns.ts";
 import type { Janitor } from "../lifecycle/janitor.ts";
 import type { CancellableOperations } from "../lifecycle/cancellable-operations.ts";
+import type { OomKills } from "./oom-kills.ts";
 
 /** Time limits of the container verbs, in milliseconds. */
 export interface ContainerTimes {
@@ -64,6 +65,8 @@ export interface ContainerContext {
   readonly janitor: Janitor;
   readonly failedTeardowns: FailedTeardowns;
   readonly cancellable: CancellableOperations;
+  /** The OOM kills in containers that continued to run. */
+  readonly oomKills: Pick<OomKills, "of" | "total">;
   /** Called after a container was removed, when its layers may be unused. */
   readonly onRemoved: (container: Container) => void;
   readonly locks: KeyedLock;

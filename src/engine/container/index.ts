@@ -10,6 +10,7 @@ export {
 } from "./context.ts";
 export { createContainer } from "./create.ts";
 export { execSync } from "./exec-sync.ts";
+export { OomKills } from "./oom-kills.ts";
 export { removeContainersOf, stopContainersOf } from "./of-sandbox.ts";
 export { type ContainerFilter, listContainers } from "./list.ts";
 export { recoverContainers } from "./recover.ts";

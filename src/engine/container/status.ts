@@ -1,4 +1,4 @@
-import type { Container } from "../../core/container/index.ts";
+import type { Container, OomKillCount } from "../../core/container/index.ts";
 import type { OciSpec } from "../../core/oci/index.ts";
 import type { PastOperation } from "../../core/operation/index.ts";
 import type { Sandbox } from "../../core/sandbox/index.ts";
@@ -18,6 +18,8 @@ export interface ContainerInfo {
   /** The spec that it was started with; null before its start, and when its bundle is lost or damaged. */
   readonly spec: OciSpec | null;
   readonly history: readonly PastOperation[];
+  /** Undefined if no process of it was killed while it continued to run. */
+  readonly oomKills: OomKillCount | undefined;
 }
 
 /**
@@ -37,6 +39,7 @@ export async function containerStatus(
       sandbox: context.sandboxes.peek(container.sandboxId),
       spec: await specOf(context, container),
       history: context.operations.history.of(container.id),
+      oomKills: context.oomKills.of(container.id),
     },
   };
 }

@@ -189,6 +189,7 @@ export class FakeEngine {
       prewarmCgroupMigration: () => undefined,
       environmentOf: (sandbox) => world.controller.environment(sandbox),
       cancellable: new CancellableOperations(),
+      oomKills: { of: () => undefined, total: 0 },
       onRemoved: (container) => {
         const used: readonly Digest[] = layersOf(container);
         shared.tasks.spawn("remove layers", () => removeUnusedLayers(this.images, used));

@@ -27,7 +27,8 @@ export {
 export { countOpenFiles, type OpenFiles } from "./native.ts";
 export { memoryInUse, assertLimitAboveUsage } from "./memory-use.ts";
 export { rememberLimits } from "./remember.ts";
-export { oomKills, oomKillsOfGone, parseOomKills } from "./oom.ts";
+export { countOomKilled, oomKills, oomKillsOfGone, parseOomKills } from "./oom.ts";
+export { type CgroupOomWatch, watchOomEvents } from "./oom-watch.ts";
 export { type CgroupResources, writeResources } from "./resources.ts";
 export {
   syncLimitsToSystemd,

@@ -66,6 +66,15 @@ export async function killFrozen(directory: string): Promise<boolean> {
   return (await runNumbersJob("killFrozen", [directory]))[0] === 1;
 }
 
+/**
+ * pool, 0.05 ms. An eventfd that the kernel signals at each OOM event of a cgroup of v1's memory controller, and when the
+ * cgroup is removed. The caller closes it. Undefined when the cgroup does not exist. EINVAL: the kernel has no such event.
+ */
+export async function openOomEvents(directory: string): Promise<number | undefined> {
+  const [descriptor = -1] = await runNumbersJob("openOomEvents", [directory]);
+  return descriptor < 0 ? undefined : descriptor;
+}
+
 /** What processes have open. */
 export interface OpenFiles {
   readonly processes: number;

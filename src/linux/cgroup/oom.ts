@@ -11,11 +11,24 @@ export async function oomKills(
   layout: CgroupLayout,
   cgroupPath: string,
 ): Promise<number | undefined> {
+  const text = await eventsOf(layout, cgroupPath);
+  return text === undefined ? undefined : parseOomKills(text);
+}
+
+/** Like {@link oomKills}, but a kill of a whole group (memory.oom.group) counts only its processes. */
+export async function countOomKilled(
+  layout: CgroupLayout,
+  cgroupPath: string,
+): Promise<number | undefined> {
+  const text = await eventsOf(layout, cgroupPath);
+  if (text === undefined) return undefined;
+  return Number(/^oom_kill (\d+)$/m.exec(text)?.[1] ?? 0);
+}
+
+async function eventsOf(layout: CgroupLayout, cgroupPath: string): Promise<string | undefined> {
   const path =
     layout.version === "v2" ? unifiedEvents(layout, cgroupPath) : legacyEvents(layout, cgroupPath);
-  if (path === undefined) return undefined;
-  const text = await findCgroupFile(path);
-  return text === undefined ? undefined : parseOomKills(text);
+  return path === undefined ? undefined : findCgroupFile(path);
 }
 
 /**

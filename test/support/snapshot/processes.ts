@@ -114,6 +114,14 @@ export function descriptorNames(pid: number): readonly string[] {
   });
 }
 
+/**
+ * Whether this is the target of a descriptor of a watch on OOM kills: a container that has run for a second has one, or
+ * with cgroup v2 all containers together (src/linux/cgroup/oom-watch.ts).
+ */
+export function isOomWatch(target: string): boolean {
+  return target === "anon_inode:[eventfd]" || target === "anon_inode:inotify";
+}
+
 function unixSocketPaths(pid: number): ReadonlyMap<string, string> {
   const paths = new Map<string, string>();
   for (const line of readOrEmpty(`/proc/${pid}/net/unix`).split("\n")) {

@@ -18,6 +18,7 @@ import { busyboxLayer, imageOf, type RunConfig } from "../images.ts";
 import { patient } from "../patience.ts";
 import { TestRegistry } from "../registry.ts";
 import { withLeakCheck } from "../leaks.ts";
+import { isOomWatch } from "../snapshot/processes.ts";
 import { endDaemon, launchDaemon, leakOptions, removePod, runPod, until, withPod } from "./pods.ts";
 
 export const CREATED = ContainerState.CONTAINER_CREATED;
@@ -323,11 +324,13 @@ export function descriptorsOf(daemon: TestDaemon): readonly string[] {
 }
 
 /**
- * How many descriptors the daemon has open, without the database's: the first checkpoint, 5 s after the
- * last write, opens one more and keeps it (src/drivers/records/checkpointer.ts).
+ * How many descriptors the daemon has open, without those of OOM watches and the database's: the first checkpoint, 5 s
+ * after the last write, opens one more and keeps it (src/drivers/records/checkpointer.ts).
  */
 export function countDescriptors(daemon: TestDaemon): number {
-  return descriptorsOf(daemon).filter((target) => !target.endsWith("/davit.db")).length;
+  return descriptorsOf(daemon).filter(
+    (target) => !target.endsWith("/davit.db") && !isOomWatch(target),
+  ).length;
 }
 
 /** Output and exit code of a command. */

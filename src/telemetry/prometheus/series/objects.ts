@@ -12,6 +12,8 @@ export interface ObjectSources {
   readonly containers: () => Iterable<Stored<ContainerStateName>>;
   readonly images: () => number;
   readonly layers: () => { readonly count: number; readonly bytes: number };
+  /** Of containers that continued to run. */
+  readonly oomKills: () => number;
   /** Undefined until the network's configuration has been read. */
   readonly networkReady: () => boolean | undefined;
 }
@@ -63,6 +65,14 @@ export function addObjectSeries(registry: Registry, sources: ObjectSources): voi
     "gauge",
     { name: "davit_image_layers_bytes", help: "Size of all layers on the node, unpacked." },
     () => [{ value: sources.layers().bytes }],
+  );
+  registry.computed(
+    "counter",
+    {
+      name: "davit_oom_kills_total",
+      help: "Processes that the kernel's OOM killer killed in containers that continued to run.",
+    },
+    () => [{ value: sources.oomKills() }],
   );
   registry.computed(
     "gauge",
