@@ -9,7 +9,7 @@ import { CommandFailure, exitCode } from "../command-line/exit-code.ts";
 import { eventKinds, EventNames, isEventOf, type NamedEvent } from "../objects/named-event.ts";
 import { imageNamesOf } from "../objects/image-name.ts";
 import { Objects } from "../objects/objects.ts";
-import { messageToJson } from "../output/cri-message.ts";
+import { formatJsonLine, messageToJson } from "../output/cri-message.ts";
 import { formatLocalTime } from "../output/figures.ts";
 import { printable, printableLines } from "../output/printable.ts";
 import type { Style, Terminal } from "../output/terminal.ts";
@@ -118,7 +118,7 @@ function selection({ operands, options }: Call): (event: NamedEvent) => boolean 
 }
 
 function jsonLine(event: ContainerEventResponse): string {
-  return `${JSON.stringify(messageToJson(ContainerEventResponseSchema, event))}\n`;
+  return formatJsonLine(messageToJson(ContainerEventResponseSchema, event));
 }
 
 /** Time, kind, pod or container, image, and how a container ended. */

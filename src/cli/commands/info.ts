@@ -7,6 +7,7 @@ import { formatValue, messageToJson, readInfo } from "../output/cri-message.ts";
 import { outputFormat, outputOption } from "../output/listing.ts";
 import type { Style } from "../output/terminal.ts";
 import { wrapLines } from "../output/wrap.ts";
+import { printable } from "../output/printable.ts";
 import { doing } from "../server/explain.ts";
 import { type Server, withServer } from "../server/session.ts";
 
@@ -68,11 +69,11 @@ async function describe(
   const conditions = answer.status?.conditions ?? [];
   const running = containers.filter(({ container }) => container.state === 1).length;
   return [
-    ["Server", `${version.runtimeName} ${version.runtimeVersion}`],
+    ["Server", printable(`${version.runtimeName} ${version.runtimeVersion}`)],
     ["Socket", server.endpoint.address],
     ...conditions.map(({ type, status, reason, message }): Fact => {
-      const why = [reason, message].filter((text) => text !== "").join(": ");
-      return [type, status ? style.green("yes") : `${style.red("no")}  ${why}`];
+      const why = printable([reason, message].filter((text) => text !== "").join(": "));
+      return [printable(type), status ? style.green("yes") : `${style.red("no")}  ${why}`];
     }),
     ["Pods", String(pods.length)],
     ["Containers", `${containers.length}, ${running} running`],
@@ -88,7 +89,7 @@ function handlersOf({ runtimeHandlers }: StatusResponse): readonly Fact[] {
       features?.recursiveReadOnlyMounts === true ? "recursive read-only mounts" : "",
       features?.userNamespaces === true ? "user namespaces" : "",
     ].filter((word) => word !== "");
-    return `${name || "(default)"}${can.length === 0 ? "" : ` (${can.join(", ")})`}`;
+    return `${printable(name) || "(default)"}${can.length === 0 ? "" : ` (${can.join(", ")})`}`;
   });
   // Older servers do not report their handlers.
   return text.length === 0 ? [] : [["Handlers", text.join(", ")]];

@@ -5,6 +5,7 @@ import { UsageError } from "../command-line/usage-error.ts";
 import { podPath } from "../objects/find.ts";
 import { Objects } from "../objects/objects.ts";
 import { pickPod } from "../objects/pick.ts";
+import { printableLines } from "../output/printable.ts";
 import { doing } from "../server/explain.ts";
 import { type Server, withServer } from "../server/session.ts";
 import { parsePortPair } from "../streams/port-pair.ts";
@@ -58,7 +59,7 @@ async function run(call: Call, server: Server): Promise<number> {
         call.terminal.out(`${line}\n`);
       },
       onFailure: (line) => {
-        call.terminal.err(`${line}\n`);
+        call.terminal.err(`${printableLines(line)}\n`);
       },
     });
     const cause = await session.closed;

@@ -8,6 +8,7 @@ import { formatBytes, formatDuration, shortId } from "../output/figures.ts";
 import { LiveLines } from "../output/live-lines.ts";
 import { progressOutput } from "../output/progress-output.ts";
 import { showPull } from "../output/pull-lines.ts";
+import { printable, printableLines } from "../output/printable.ts";
 import { doing } from "../server/explain.ts";
 import { type Server, withServer } from "../server/session.ts";
 
@@ -60,11 +61,11 @@ async function pullAll(call: Call, server: Server): Promise<number> {
         const request = auth === undefined ? { image } : { image, auth };
         const answer = server.client.image.pullImage(request, server.unlimited());
         const { imageRef } = await doing(`pull image "${name}"`, answer);
-        if (quiet) return `${imageRef}\n`;
+        if (quiet) return `${printable(imageRef)}\n`;
         return `${await describe(name, imageRef, server)}, ${formatDuration(performance.now() - startedMs)}\n`;
       } catch (error) {
         if (names.length === 1 || server.signal.aborted) throw error;
-        lines.print(`${terminal.errStyle.red("davit:")} ${messageOf(error)}`);
+        lines.print(`${terminal.errStyle.red("davit:")} ${printableLines(messageOf(error))}`);
         if (code === exitCode.done) code = exitCodeOf(error);
         return "";
       }
@@ -84,7 +85,7 @@ async function describe(name: string, imageRef: string, server: Server): Promise
   const names = imageNames(name);
   const full = image?.repoTags.find((tag) => names.includes(tag)) ?? image?.repoTags[0] ?? name;
   const size = image === undefined ? "" : `, ${formatBytes(image.size)}`;
-  return `${full}: ${shortId(image?.id ?? imageRef)}${size}`;
+  return printable(`${full}: ${shortId(image?.id ?? imageRef)}${size}`);
 }
 
 function readCredentials(call: Call): Credentials | undefined {

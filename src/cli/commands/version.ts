@@ -4,6 +4,7 @@ import type { Call, Command } from "../command-line/command.ts";
 import { exitCode } from "../command-line/exit-code.ts";
 import { formatValue, messageToJson } from "../output/cri-message.ts";
 import { outputFormat, outputOption } from "../output/listing.ts";
+import { printable } from "../output/printable.ts";
 import { type Server, withServer } from "../server/session.ts";
 
 /** `davit version`. */
@@ -37,7 +38,7 @@ async function show(call: Call, { client, endpoint, limit }: Server): Promise<nu
   }
   const { runtimeName, runtimeVersion, runtimeApiVersion } = answer;
   call.terminal.out(
-    `server ${runtimeName} ${runtimeVersion} (CRI ${runtimeApiVersion}, ${endpoint.address})\n`,
+    `${printable(`server ${runtimeName} ${runtimeVersion} (CRI ${runtimeApiVersion}, ${endpoint.address})`)}\n`,
   );
   return exitCode.done;
 }

@@ -47,7 +47,7 @@ export class PodRun {
       },
       warn: (text) => {
         this.#isUndone = false;
-        lines.print(`${call.terminal.errStyle.yellow("!")} ${text}`);
+        lines.print(`${call.terminal.errStyle.yellow("!")} ${printableLines(text)}`);
       },
       note: (text) => {
         if (!lines.live) this.#print(text);

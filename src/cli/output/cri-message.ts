@@ -20,8 +20,18 @@ export function messageToJson<Desc extends DescMessage>(
 
 /** A value as JSON or YAML, with a newline at the end and without raw control characters, which are escaped. */
 export function formatValue(value: JsonValue, format: "json" | "yaml"): string {
-  const text = format === "json" ? `${JSON.stringify(value, undefined, 2)}\n` : stringify(value);
-  // Both escape C0 controls, but neither DEL and C1 controls, which only occur in quoted strings.
+  return withoutControls(
+    format === "json" ? `${JSON.stringify(value, undefined, 2)}\n` : stringify(value),
+  );
+}
+
+/** A value as one line of JSON. Control characters are escaped. */
+export function formatJsonLine(value: JsonValue): string {
+  return withoutControls(`${JSON.stringify(value)}\n`);
+}
+
+/** JSON and YAML escape C0 controls, but neither DEL nor C1 controls, which only occur in quoted strings. */
+function withoutControls(text: string): string {
   return text.replace(
     /[\u007f-\u009f]/g,
     (character) => `\\u${character.charCodeAt(0).toString(16).padStart(4, "0")}`,
