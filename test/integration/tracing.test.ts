@@ -162,10 +162,13 @@ describe("the spans of calls", () => {
       const start = JSON.stringify(collector.below(callOf("StartContainer", started.traceId)));
       assert.match(
         start,
-        /^\[\["start container",\["build spec",.*"create process",.*"start process",/,
+        /^\[\["start container",\["OCI runtime create","OCI runtime start","build spec",.*"create process",.*"start process",/,
       );
       const exec = callOf("ExecSync", probed.traceId);
-      assert.match(JSON.stringify(collector.below(exec)), /^\[\["exec sync",\[.*"start process"/);
+      assert.match(
+        JSON.stringify(collector.below(exec)),
+        /^\[\["exec sync",\["OCI runtime exec",.*"start process"/,
+      );
       assert.equal(exec.attributes["davit.exit_code"], 0n);
 
       assert.equal(collector.callOf("ContainerStatus"), undefined);
@@ -198,12 +201,23 @@ describe("the spans of calls", () => {
         [
           "resolve",
           "fetch config",
-          ["fetch layers", [["pull layer", ["open blob", "make directory", "unpack", "publish"]]]],
+          [
+            "fetch layers",
+            [
+              [
+                "pull layer",
+                ["download layer", "open blob", "make directory", "unpack", "publish"],
+              ],
+            ],
+          ],
           "complete layers",
           "write record",
         ],
       ],
     ]);
+    const download = collector.spans.find(({ name }) => name === "download layer");
+    const size = download?.attributes["davit.layer.bytes"];
+    assert.ok(typeof size === "bigint" && size > 0n);
     await node.daemon.client.image.removeImage({ image });
   });
 
@@ -232,6 +246,7 @@ describe("the spans of calls", () => {
       .filter(({ traceId, error }) => traceId === failed.traceId && error !== undefined)
       .map(({ name }) => name);
     assert.deepEqual(errors.toSorted(), [
+      "OCI runtime create",
       "create process",
       "runtime.v1.RuntimeService/StartContainer",
       "start container",

@@ -4,5 +4,6 @@ export { explainsState } from "./history.ts";
 export type { HistoryEntry, PastOperation, StageMark } from "./history.ts";
 export type { Faults, Operation, OperationObserver, OperationView } from "./operation.ts";
 export { noFaults, Operations, RunningOperation } from "./operation.ts";
+export { endingStep, type Step, type StepEnd, type StepObserver } from "./steps.ts";
 export type { CrashPoint, OperationName, Stage } from "./stages.ts";
 export { crashPoints, stages } from "./stages.ts";

@@ -3,6 +3,7 @@ import type { Logger } from "../../base/logger.ts";
 import { type Clock, maxTimerMs } from "../../base/time.ts";
 import { OperationHistory, type PastOperation, type StageMark } from "./history.ts";
 import type { CrashPoint, OperationName, Stage } from "./stages.ts";
+import type { StepObserver } from "./steps.ts";
 
 /**
  * A request as the layers below the verbs see it: its deadline, its log, and its stages.
@@ -58,6 +59,7 @@ export interface OperationObserver {
   /** Calls the work of an operation, for example in an asynchronous context of its own, and returns its result. */
   readonly within?: <T>(operation: RunningOperation, work: () => Promise<T>) => Promise<T>;
   readonly ended?: (operation: RunningOperation, past: PastOperation) => void;
+  readonly step?: StepObserver;
 }
 
 interface Options {
@@ -262,6 +264,15 @@ export class Operations {
   observe(observer: OperationObserver): void {
     this.#observers.push(observer);
   }
+
+  /** Begins a step of the operation in whose asynchronous context it is called. */
+  readonly step: StepObserver = (step) => {
+    for (const observer of this.#observers) {
+      const end = observer.step?.(step);
+      if (end !== undefined) return end;
+    }
+    return undefined;
+  };
 
   /** Begins an operation. Dispose of it at its end (`using`). It is aborted after `timeoutMs`. */
   begin(options: Options): RunningOperation {

@@ -90,6 +90,7 @@ export async function buildContainers(parts: Parts, shared: Shared): Promise<Bui
     expectMigration: (isOver) => {
       parts.tuning.expectCgroupMigration(layout, isOver);
     },
+    onStep: operations.step,
     clock,
     log,
     conmonPath: config.runtime.monitorPath,

@@ -1,6 +1,5 @@
 import { writeFileSync } from "node:fs";
 import { type FileHandle, mkdir, readdir } from "node:fs/promises";
-
 import { messageOf, RuntimeError } from "../../base/errors.ts";
 import type { Logger } from "../../base/logger.ts";
 import { SingleFlight } from "../../base/single-flight.ts";
@@ -19,7 +18,7 @@ import type {
 } from "../../core/container/index.ts";
 import { parseSpec } from "../../oci-spec/index.ts";
 import type { OciProcess, OciSpec } from "../../core/oci/index.ts";
-import type { Operation } from "../../core/operation/index.ts";
+import type { Operation, StepObserver } from "../../core/operation/index.ts";
 import type { ProcessIdentity } from "../../core/sandbox/index.ts";
 import type { KnownIds } from "../../core/store/index.ts";
 import type { ExecEnd } from "../../core/streaming/index.ts";
@@ -60,6 +59,7 @@ interface Deps {
   readonly cgroups: CgroupLayout;
   /** Called when a process will be moved into a cgroup, until `isOver`; does nothing if not given. */
   readonly expectMigration?: (isOver: () => boolean) => void;
+  readonly onStep?: StepObserver;
   readonly clock: Clock;
   readonly log: Logger;
   /** Path or name of conmon; the default is "conmon". */
@@ -146,6 +146,7 @@ export class OciRuntime implements ContainerRuntime {
         conmonPath: this.#deps.conmonPath ?? "conmon",
         runtimePath: state.runtimePath,
         expectMigration: this.#deps.expectMigration,
+        onStep: this.#deps.onStep,
         paths: this.#paths,
         bundle,
         logFd: logFile?.fd,

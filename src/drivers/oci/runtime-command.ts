@@ -1,6 +1,7 @@
 import { basename } from "node:path";
 
 import { messageOf, RuntimeError } from "../../base/errors.ts";
+import type { StepEnd, StepObserver } from "../../core/operation/index.ts";
 import { isScope } from "../../core/sandbox/index.ts";
 import {
   findProgram,
@@ -65,6 +66,17 @@ export function execProgram(
   }
   const detached = [file, ...options, "exec", "--detach", ...args];
   return { file: waiterProgram(), args: [exec.pidFile, ...detached] };
+}
+
+/** The step of a call of an OCI runtime. */
+export function runtimeStep(
+  onStep: StepObserver | undefined,
+  verb: string,
+  runtimePath: string,
+): StepEnd | undefined {
+  if (onStep === undefined) return undefined;
+  const attributes = { "davit.runtime": basename(runtimePath), "davit.runtime.verb": verb };
+  return onStep({ name: `OCI runtime ${verb}`, attributes });
 }
 
 /** A verb of an OCI runtime. */

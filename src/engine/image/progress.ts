@@ -25,10 +25,14 @@ interface WatchedLayer {
 
 /** The download of one layer. It is shown until it is disposed of. */
 export interface LayerFetch extends Disposable {
-  /** The chunks of the layer's blob, counted as they are consumed. Calls `onBytes` with the size of each. */
+  /**
+   * The chunks of the layer's blob, counted as they are consumed. Calls `onBytes` with the size of each, and `onWhole`
+   * with their sum after the last one.
+   */
   count(
     chunks: AsyncIterable<Uint8Array>,
     onBytes?: (bytes: number) => void,
+    onWhole?: (bytes: number) => void,
   ): AsyncGenerator<Uint8Array>;
 }
 
@@ -60,7 +64,7 @@ export class PullProgress {
     const fetched: Fetched = { bytes: 0, isWhole: false };
     this.#fetched.set(diffId, fetched);
     return {
-      count: (chunks, onBytes) => count(chunks, fetched, onBytes),
+      count: (chunks, ...listeners) => count(chunks, fetched, ...listeners),
       [Symbol.dispose]: () => {
         // A download of the same layer from another registry may be shown by now.
         if (this.#fetched.get(diffId) === fetched) this.#fetched.delete(diffId);
@@ -91,6 +95,7 @@ async function* count(
   chunks: AsyncIterable<Uint8Array>,
   fetched: Fetched,
   onBytes?: (bytes: number) => void,
+  onWhole?: (bytes: number) => void,
 ): AsyncGenerator<Uint8Array> {
   for await (const chunk of chunks) {
     // The consumer may have released the chunk after the yield.
@@ -100,4 +105,5 @@ async function* count(
     onBytes?.(length);
   }
   fetched.isWhole = true;
+  onWhole?.(fetched.bytes);
 }

@@ -229,6 +229,12 @@ async function unpackBlob(
   operation: RunningOperation,
 ): Promise<void> {
   const { signal } = operation;
+  const end = context.operations.step({
+    name: "download layer",
+    attributes: { "davit.layer.digest": blob.digest },
+  });
+  // Without effect after the last byte.
+  using _failed = { [Symbol.dispose]: () => end?.({ error: "the download did not end" }) };
   await operation.enter("open-blob");
   await using stream = await fetcher.blob(blob, signal);
   using fetching = context.progress.fetch(diffId);
@@ -239,9 +245,13 @@ async function unpackBlob(
     diffId,
     registry: reference.registry,
     limits: limitsOfLayer(context.limits, blob, Number(bytes)),
-    chunks: fetching.count(stream.chunks, (received) => {
-      context.observer.received(reference.registry, received);
-    }),
+    chunks: fetching.count(
+      stream.chunks,
+      (received) => {
+        context.observer.received(reference.registry, received);
+      },
+      (all) => end?.({ attributes: { "davit.layer.bytes": all } }),
+    ),
   };
   await context.layers.unpack(layer, signal, operation);
 }

@@ -10,6 +10,9 @@ import { type AttributeValue, newSpanId, type Span } from "./span.ts";
 export interface SpanParent {
   readonly traceId: Uint8Array;
   readonly traceState: string;
+  readonly spanId: Uint8Array;
+  /** The operations that began in it, without those that have ended long ago. */
+  readonly begun: Set<SpanParent>;
   /** The id that a span which begins now gets as its parent. */
   childOf(): Uint8Array;
   /** False once it has ended. What its timers begin later does not belong to it. */
@@ -31,7 +34,8 @@ export class OperationSpan implements SpanParent {
   readonly traceId: Uint8Array;
   readonly traceState: string;
   isOpen = true;
-  readonly #spanId = newSpanId();
+  readonly spanId = newSpanId();
+  readonly begun = new Set<SpanParent>();
   readonly #parentId: Uint8Array;
   /** Until its end: what the operation started may keep this span in memory for long. */
   #operation: RunningOperation | undefined;
@@ -50,7 +54,7 @@ export class OperationSpan implements SpanParent {
   /** Of an operation within this one, for example the pull of a layer: the stage that began it. */
   childOf(): Uint8Array {
     const at = (this.#operation?.marks.length ?? 0) - 1;
-    if (at < 0) return this.#spanId;
+    if (at < 0) return this.spanId;
     const known = this.#stageIds.get(at) ?? newSpanId();
     this.#stageIds.set(at, known);
     return known;
@@ -63,7 +67,7 @@ export class OperationSpan implements SpanParent {
     this.isOpen = false;
     this.#operation = undefined;
     const own = this.#span({
-      spanId: this.#spanId,
+      spanId: this.spanId,
       parentId: this.#parentId,
       name: spaced(operation),
       startMs: this.#startMs,
@@ -102,7 +106,7 @@ export class OperationSpan implements SpanParent {
     }
     return this.#span({
       spanId: spanId ?? newSpanId(),
-      parentId: this.#spanId,
+      parentId: this.spanId,
       ...(plugin === undefined ? aboutStage(mark.stage) : aboutPlugin(plugin)),
       startMs,
       endMs: stageEndMs,

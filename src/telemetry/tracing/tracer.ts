@@ -1,7 +1,12 @@
 import { AsyncLocalStorage } from "node:async_hooks";
 import { kindOf, messageOf } from "../../base/errors.ts";
 import type { LogFields } from "../../base/logger.ts";
-import type { OperationObserver, RunningOperation } from "../../core/operation/index.ts";
+import type {
+  OperationObserver,
+  RunningOperation,
+  Step,
+  StepEnd,
+} from "../../core/operation/index.ts";
 import type { Call, Method } from "../../wire/grpc/call.ts";
 import { grpcCodeOfKind, grpcOk } from "../../wire/grpc/status.ts";
 import { callAttributes } from "./call-attributes.ts";
@@ -63,7 +68,9 @@ export class Tracer {
     began: (operation) => {
       const parent = this.#current.getStore();
       if (parent?.isOpen !== true) return;
-      this.#operations.set(operation, new OperationSpan(parent, operation, this.#parts.nowMs()));
+      const span = new OperationSpan(parent, operation, this.#parts.nowMs());
+      parent.begun.add(span);
+      this.#operations.set(operation, span);
     },
     within: (operation, work) => {
       const span = this.#operations.get(operation);
@@ -74,7 +81,35 @@ export class Tracer {
       if (span === undefined) return;
       for (const each of span.finished(past, this.#parts.nowMs())) this.#parts.sink.add(each);
     },
+    step: (step) => {
+      const parent = this.#current.getStore();
+      return parent?.isOpen === true ? this.#step(operationIn(parent), step) : undefined;
+    },
   };
+
+  /** The span of a step is beside those of the stages, as it may overlap them. */
+  #step(parent: SpanParent, { name, attributes }: Step): StepEnd {
+    const { traceId, traceState, spanId: parentId } = parent;
+    const startMs = this.#parts.nowMs();
+    let isOver = false;
+    return (outcome) => {
+      if (isOver) return;
+      isOver = true;
+      this.#parts.sink.add({
+        traceId,
+        spanId: newSpanId(),
+        parentId,
+        isParentRemote: false,
+        traceState,
+        name,
+        kind: "internal",
+        startMs,
+        endMs: this.#parts.nowMs(),
+        attributes: { ...attributes, ...outcome?.attributes },
+        error: outcome?.error,
+      });
+    };
+  }
 
   #wrapped(method: Method): Method {
     if (method.kind === "unary") {
@@ -182,6 +217,13 @@ export class Tracer {
   }
 }
 
+/** The only operation in progress that began in a call, as some do without a context of their own; else the parent. */
+function operationIn(parent: SpanParent): SpanParent {
+  for (const each of parent.begun) if (!each.isOpen) parent.begun.delete(each);
+  const [only] = parent.begun;
+  return parent.begun.size === 1 && only !== undefined ? only : parent;
+}
+
 /**
  * The span of a call that is being served. It does not refer to the call: what the call started, such as the watch
  * on a container, keeps the span in memory for as long as that lasts.
@@ -191,6 +233,7 @@ class CallSpan implements SpanParent {
   readonly parent: RemoteParent | undefined;
   readonly traceId: Uint8Array;
   readonly spanId = newSpanId();
+  readonly begun = new Set<SpanParent>();
   readonly traceState: string;
   isOpen = true;
 

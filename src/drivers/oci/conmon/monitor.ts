@@ -6,6 +6,7 @@ import { setTimeout as delay } from "node:timers/promises";
 import { messageOf, RuntimeError } from "../../../base/errors.ts";
 import type { Logger } from "../../../base/logger.ts";
 import type { ContainerBundle } from "../../../core/container/index.ts";
+import { endingStep, type StepObserver } from "../../../core/operation/index.ts";
 import { isScope } from "../../../core/sandbox/index.ts";
 import { type Child, spawnChildInPool, waiterProgram } from "../../../linux/process/index.ts";
 import { logName } from "./log-links.ts";
@@ -17,6 +18,7 @@ import {
   runtimeProgram,
   runtimeEnv,
   runtimeMessage,
+  runtimeStep,
   type SyncMessage,
 } from "../runtime-command.ts";
 
@@ -57,6 +59,7 @@ export async function startMonitor(options: {
   readonly conmonPath: string;
   readonly runtimePath: string;
   readonly expectMigration: ((isOver: () => boolean) => void) | undefined;
+  readonly onStep: StepObserver | undefined;
   readonly paths: StateLayout;
   readonly bundle: ContainerBundle;
   /** The open log; see log-links.ts. Undefined: nothing is logged. */
@@ -78,6 +81,7 @@ export async function startMonitor(options: {
     ...(bundle.stdin ? ["--stdin"] : []),
     ...(bundle.stdin && !bundle.stdinOnce ? ["--leave-stdin-open"] : []),
   ];
+  const end = runtimeStep(options.onStep, "create", options.runtimePath);
   const child = await spawnChildInPool({
     file: programPath(options.conmonPath),
     args,
@@ -91,7 +95,7 @@ export async function startMonitor(options: {
     stderr: "pipe",
   });
   let isCreated = false;
-  const answer = readAnswer(child, runtimeLog).finally(() => {
+  const answer = endingStep(end, readAnswer(child, runtimeLog)).finally(() => {
     isCreated = true;
   });
   answer.catch(() => undefined);

@@ -10,7 +10,7 @@ import type { OciProcess } from "../../../core/oci/index.ts";
 import { specText } from "../../../oci-spec/index.ts";
 import { errnoCode } from "../../../base/system-error.ts";
 import { beforeAbort, within } from "../../../base/wait.ts";
-import type { Operation } from "../../../core/operation/index.ts";
+import type { Operation, StepObserver } from "../../../core/operation/index.ts";
 import {
   type CgroupLayout,
   cgroupDirs,
@@ -28,7 +28,13 @@ import {
 } from "../../../linux/process/index.ts";
 import { endCommand, type ExecCommand, execLimits } from "../../../stdio/exec-session.ts";
 import { endTree } from "../end-tree.ts";
-import { execProgram, runtimeEnv, runtimeFailure, runtimeOptions } from "../runtime-command.ts";
+import {
+  execProgram,
+  runtimeEnv,
+  runtimeFailure,
+  runtimeOptions,
+  runtimeStep,
+} from "../runtime-command.ts";
 
 /** The container that a command is run in. */
 export interface ExecTarget {
@@ -47,6 +53,7 @@ export interface ExecDeps {
   readonly cgroups: CgroupLayout;
   /** Called when a process will be moved into a cgroup, until `isOver`. */
   readonly expectMigration: ((isOver: () => boolean) => void) | undefined;
+  readonly onStep?: StepObserver | undefined;
   readonly log: Logger;
 }
 
@@ -92,7 +99,9 @@ export async function withCommand<T>(
     if (groupDir !== undefined) await mkdir(groupDir);
     await operation.enter("start-process");
     const files = { specFile, pidFile, group };
+    const end = runtimeStep(deps.onStep, "exec", target.runtimePath);
     const child = await startCommand(target, files, io);
+    void child.exited.then(() => end?.());
     const command = new Command(deps, { target, files, child }, operation);
     if (target.hostPids) void command.endBackground();
     return await use(command);

@@ -1,7 +1,7 @@
 import type { Logger } from "../../../base/logger.ts";
 import type { ExecResult, ProcessClient } from "../../../core/container/index.ts";
 import type { OciProcess } from "../../../core/oci/index.ts";
-import type { Operation } from "../../../core/operation/index.ts";
+import type { Operation, StepObserver } from "../../../core/operation/index.ts";
 import type { ExecEnd } from "../../../core/streaming/index.ts";
 import type { CgroupLayout } from "../../../linux/cgroup/index.ts";
 import { type EndingContainer, explainEnd } from "../../../stdio/exec-session.ts";
@@ -24,6 +24,7 @@ export interface ExecContainer extends EndingContainer {
 interface ExecsDeps {
   readonly cgroups: CgroupLayout;
   readonly expectMigration?: (isOver: () => boolean) => void;
+  readonly onStep?: StepObserver;
   readonly log: Logger;
 }
 
@@ -32,9 +33,9 @@ export class Execs {
   readonly #deps: TerminalDeps;
   readonly #paths: StateLayout;
 
-  constructor({ cgroups, expectMigration, log }: ExecsDeps, paths: StateLayout) {
+  constructor({ cgroups, expectMigration, onStep, log }: ExecsDeps, paths: StateLayout) {
     const { execs: directory, consoles } = paths;
-    this.#deps = { directory, consoles, cgroups, expectMigration, log };
+    this.#deps = { directory, consoles, cgroups, expectMigration, onStep, log };
     this.#paths = paths;
   }
 

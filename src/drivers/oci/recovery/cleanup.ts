@@ -4,6 +4,7 @@ import { dirname, join } from "node:path";
 
 import { messageOf } from "../../../base/errors.ts";
 import type { Logger } from "../../../base/logger.ts";
+import { endingStep, type StepObserver } from "../../../core/operation/index.ts";
 import { isScope } from "../../../core/sandbox/index.ts";
 import {
   type CgroupLayout,
@@ -18,7 +19,7 @@ import { removeTree, removeTrees } from "../../../linux/file/index.ts";
 import type { RuntimeState } from "../runtime-state.ts";
 import { endOffer } from "../conmon/log-links.ts";
 import type { StateLayout } from "../state-layout.ts";
-import { callRuntime } from "../runtime-command.ts";
+import { callRuntime, runtimeStep } from "../runtime-command.ts";
 
 /** How long a verb of the OCI runtime may take where no caller's deadline applies. */
 export const verbMs = 10_000;
@@ -27,6 +28,7 @@ export const verbMs = 10_000;
 export class ContainerCleanup {
   readonly #cgroups: CgroupLayout;
   readonly #log: Logger;
+  readonly #onStep: StepObserver | undefined;
   readonly #paths: StateLayout;
   /** By slice: how many kills of oomKillsOfGone() have been attributed to containers. */
   readonly #attributed = new Map<string, number>();
@@ -35,7 +37,15 @@ export class ContainerCleanup {
   /** Scopes of containers that were killed for an unknown reason: their slice's kills may be another's. */
   readonly #unexplained = new Set<string>();
 
-  constructor(deps: { readonly cgroups: CgroupLayout; readonly log: Logger }, paths: StateLayout) {
+  constructor(
+    deps: {
+      readonly cgroups: CgroupLayout;
+      readonly log: Logger;
+      readonly onStep?: StepObserver;
+    },
+    paths: StateLayout,
+  ) {
+    this.#onStep = deps.onStep;
     this.#cgroups = deps.cgroups;
     this.#log = deps.log;
     this.#paths = paths;
@@ -52,7 +62,8 @@ export class ContainerCleanup {
     } = {},
   ): Promise<void> {
     const root = this.#paths.runtimeRoot(state.runtimePath);
-    return callRuntime({ ...state, root, args, timeoutMs: verbMs, ...options });
+    const end = runtimeStep(this.#onStep, args[0] ?? "", state.runtimePath);
+    return endingStep(end, callRuntime({ ...state, root, args, timeoutMs: verbMs, ...options }));
   }
 
   /**
