@@ -27,7 +27,10 @@ export function Timeline({
     [timeline, filter],
   );
   const layouts = useMemo(() => starts.map(layoutOf), [starts]);
-  const commonMs = commonAxis(layouts.map(({ lengthMs }) => lengthMs));
+  // Pulls take far longer than starts, and have an axis of their own each.
+  const commonMs = commonAxis(
+    layouts.filter((_, at) => starts[at]?.kind === "start").map(({ lengthMs }) => lengthMs),
+  );
   if (timeline?.supported === false) {
     return (
       <p class="empty">
@@ -42,7 +45,10 @@ export function Timeline({
   };
   return (
     <section aria-label="Starts of pods in the last hour" class="timeline">
-      <History starts={starts} pick={(key) => document.getElementById(rowId(key))?.focus()} />
+      <History
+        starts={starts.filter(({ kind }) => kind === "start")}
+        pick={(key) => document.getElementById(rowId(key))?.focus()}
+      />
       <div class="toolbar">
         <Legend />
         <div class="switch" role="group" aria-label="Scale of the waterfalls">
@@ -71,7 +77,11 @@ export function Timeline({
                 key={start.key}
                 start={start}
                 layout={layouts[at] ?? layoutOf(start)}
-                axisMs={scale === "same" ? commonMs : (layouts[at]?.lengthMs ?? 1)}
+                axisMs={
+                  scale === "same" && start.kind === "start"
+                    ? commonMs
+                    : (layouts[at]?.lengthMs ?? 1)
+                }
                 selected={start.podId !== "" && start.podId === selected}
                 open={open === start.key}
                 show={show}
@@ -89,9 +99,12 @@ function tickPercent(axisMs: number): number {
   return ((ticksOf(axisMs)[1] ?? axisMs) / axisMs) * 100;
 }
 
-function matches({ namespace, name, podId, operations }: StartView, filter: string): boolean {
+function matches(
+  { namespace, name, podId, image, operations }: StartView,
+  filter: string,
+): boolean {
   const containers = operations.map(({ container }) => container);
-  const text = [`${namespace}/${name}`, podId, ...containers].join("\n").toLowerCase();
+  const text = [`${namespace}/${name}`, podId, image, ...containers].join("\n").toLowerCase();
   return text.includes(filter.toLowerCase());
 }
 
@@ -114,7 +127,7 @@ function Start({
   readonly open: boolean;
   readonly show: (start: StartView) => void;
 }): JSX.Element {
-  const { namespace, name, startedMs, tookMs, state, isWhole } = start;
+  const { namespace, name, image, startedMs, tookMs, state, isWhole } = start;
   const errors = operations.flatMap(({ operation: { error } }) => error ?? []);
   const outcome = state === "done" ? "" : state === "running" ? "in progress" : "failed";
   return (
@@ -122,16 +135,21 @@ function Start({
       id={rowId(start.key)}
       data-row
       class={`start ${state}${selected ? " selected" : ""}${open ? " open" : ""}${lengthMs > axisMs ? " cut" : ""}`}
-      aria-label={`${namespace}/${name}, ${formatClock(startedMs)}, ${formatDuration(tookMs)} ${outcome}`}
+      aria-label={`${image === "" ? `${namespace}/${name}` : `pull of ${image}`}, ${formatClock(startedMs)}, ${formatDuration(tookMs)} ${outcome}`}
       aria-pressed={selected}
       onClick={() => show(start)}
     >
       <span class="head">
         <time>{formatClock(startedMs)}</time>
         <span class="name">
-          <span class="dim">{namespace}/</span>
-          {name}
+          <span class="dim">{image === "" ? `${namespace}/` : "pull "}</span>
+          {image === "" ? name : image}
         </span>
+        {image === "" || name === "" ? null : (
+          <span class="chip">
+            for {namespace}/{name}
+          </span>
+        )}
         {isWhole ? null : <span class="chip">containers only</span>}
         {outcome === "" ? null : (
           <span class={`chip ${state === "failed" ? "bad" : "warn"}`}>{outcome}</span>
@@ -163,6 +181,8 @@ const labels: Readonly<Record<string, string>> = {
   "run-pod-sandbox": "run sandbox",
   "create-container": "create",
   "start-container": "start",
+  "pull-image": "pull",
+  "pull-layer": "layer",
 };
 
 function label(operation: string): string {

@@ -110,7 +110,7 @@ export interface PhaseView {
 export interface OperationView {
   /** As in the history of davit: "run-pod-sandbox". */
   readonly operation: string;
-  /** The name of its container; "" for an operation on a pod. */
+  /** The name of its container; "" for an operation on a pod. The digest and the size of a layer. */
   readonly container: string;
   readonly startedMs: number;
   readonly tookMs: number;
@@ -119,13 +119,16 @@ export interface OperationView {
   readonly phases: readonly PhaseView[];
 }
 
-/** The operations that started a pod, or that started its containers again. */
+/** The operations that started a pod, or that started its containers again; or a pull with its layers. */
 export interface StartView {
   readonly key: string;
-  /** "" for a pod that failed to be created. */
+  readonly kind: "start" | "pull";
+  /** "" for a pod that failed to be created. For a pull, the pod whose container was created next with the image. */
   readonly podId: string;
   readonly namespace: string;
   readonly name: string;
+  /** The image of a pull; "" for a start. */
+  readonly image: string;
   readonly startedMs: number;
   readonly tookMs: number;
   readonly state: "done" | "running" | "failed";
@@ -134,7 +137,7 @@ export interface StartView {
   readonly operations: readonly OperationView[];
 }
 
-/** The starts of the last hour, newest first. */
+/** The starts and pulls of the last hour, newest first. */
 export interface TimelineView {
   /** The server reports histories. */
   readonly supported: boolean;

@@ -11,6 +11,7 @@ export const kindNames: readonly (readonly [PhaseKind, string])[] = [
   ["files", "files and root"],
   ["spec", "spec"],
   ["process", "processes"],
+  ["pull", "pulls"],
   ["record", "database"],
 ];
 

@@ -220,6 +220,19 @@ describe("davit ui sends", () => {
     assert.deepEqual([start.state, start.isWhole], ["done", true]);
   });
 
+  test("a pull, with the download of each layer", async () => {
+    const pull = await ui.live("timeline", ({ starts }) =>
+      starts.find(({ kind, image }) => kind === "pull" && image === busybox),
+    );
+    const [whole, layer, ...more] = pull.operations;
+    assert.deepEqual([whole?.operation, layer?.operation, more], ["pull-image", "pull-layer", []]);
+    assert.match(layer?.container ?? "", /^[0-9a-f]{12} \S+B$/);
+    assert.deepEqual(
+      layer?.phases.map(({ name }) => name),
+      ["download", "unpack"],
+    );
+  });
+
   test("why a start has failed, and what is being done", async () => {
     const id = await createIn(pod, container({ command: ["/no-such-program"] }));
     await assert.rejects(node.daemon.client.runtime.startContainer({ containerId: id }));

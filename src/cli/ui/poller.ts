@@ -7,9 +7,10 @@ import type { Server } from "../server/session.ts";
 import { readHistory, readInflight } from "../why/operations.ts";
 import type { Live } from "./live.ts";
 import { buildActivity } from "./model/activity.ts";
-import { StartHistory } from "./model/history.ts";
+import { StartHistory, timelineMs } from "./model/history.ts";
 import { buildImages, layersIn } from "./model/images.ts";
 import { buildPods } from "./model/pods.ts";
+import { pullsOf } from "./model/pulls.ts";
 import { subjectFinder } from "./model/subjects.ts";
 import { Usage } from "./model/usage.ts";
 import { NodeSampler, readDisk } from "./node-sampler.ts";
@@ -151,7 +152,12 @@ export class Poller {
     const { pulls, calls } = info;
     this.#live.set("activity", buildActivity({ running, failures, pulls, calls, supported }, find));
     this.#history.addFailures(failures, find);
-    const starts = this.#history.starts(running, find, nowMs);
+    const past = readHistory(info["pullHistory"]) ?? [];
+    const starts = [
+      ...this.#history.starts(running, find, nowMs),
+      ...pullsOf(past, containers, find, nowMs - timelineMs),
+    ];
+    starts.sort((a, b) => b.startedMs - a.startedMs);
     this.#live.set("timeline", { supported, starts });
   }
 

@@ -9,6 +9,14 @@ export interface PastOperation {
   readonly tookMs: number;
   readonly stages: readonly StageMark[];
   readonly error: string | undefined;
+  /** What the pull of a layer has received, and in which time from its begin. */
+  readonly transfer?: Transfer;
+}
+
+interface Transfer {
+  readonly image: string;
+  readonly bytes: number;
+  readonly tookMs: number;
 }
 
 /** An operation in progress; `tookMs` is the time since its start. */
@@ -35,7 +43,7 @@ export function readHistory(value: JsonValue | undefined): readonly PastOperatio
   if (!Array.isArray(value)) return undefined;
   return value.flatMap((each) => {
     const fields = objectOf(each);
-    const { operation, subject, startedMs, tookMs, stages, error } = fields;
+    const { operation, subject, startedMs, tookMs, stages, error, transfer } = fields;
     if (typeof operation !== "string" || typeof startedMs !== "number") return [];
     return [
       {
@@ -45,9 +53,16 @@ export function readHistory(value: JsonValue | undefined): readonly PastOperatio
         tookMs: typeof tookMs === "number" ? tookMs : 0,
         stages: Array.isArray(stages) ? stages.flatMap(readMark) : [],
         error: typeof error === "string" ? error : undefined,
+        ...readTransfer(transfer),
       },
     ];
   });
+}
+
+function readTransfer(value: JsonValue | undefined): Pick<PastOperation, "transfer"> {
+  const { image, bytes, tookMs } = objectOf(value ?? null);
+  if (typeof image !== "string" || typeof bytes !== "number") return {};
+  return typeof tookMs === "number" ? { transfer: { image, bytes, tookMs } } : {};
 }
 
 /** Parses the operations in progress in a verbose Status; empty if the server does not report them. */

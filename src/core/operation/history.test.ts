@@ -81,3 +81,22 @@ test("OperationHistory puts what it restores before what it has", () => {
     [" before", " now"],
   );
 });
+
+test("OperationHistory.pulls() has the pulls, in the order of their ends, also after a restart", () => {
+  const history = new OperationHistory();
+  const of = (operation: string, subject: string, startedMs: number, tookMs: number) =>
+    history.add(subject, { operation, subject, startedMs, tookMs, stages: [] });
+  of("pull-layer", "layer", 2, 3);
+  of("remove-pod-sandbox", "pod", 3, 1);
+  of("pull-image", "image", 1, 9);
+  history.restore([
+    {
+      object: "old",
+      past: { operation: "pull-image", subject: "old", startedMs: 0, tookMs: 1, stages: [] },
+    },
+  ]);
+  assert.deepEqual(
+    history.pulls().map(({ subject }) => subject),
+    ["old", "layer", "image"],
+  );
+});

@@ -7,6 +7,16 @@ export interface StageMark {
   readonly detail?: string;
 }
 
+/** What a pull of a layer has received. */
+export interface Transfer {
+  /** The image for which it was pulled. */
+  readonly image: string;
+  /** The size of the blob; 0 if it was not received as a whole. */
+  readonly bytes: number;
+  /** From the begin of the operation to the last byte, in milliseconds. */
+  readonly tookMs: number;
+}
+
 /** A finished operation. */
 export interface PastOperation {
   readonly operation: string;
@@ -18,6 +28,8 @@ export interface PastOperation {
   readonly stages: readonly StageMark[];
   /** Why it failed; absent when it succeeded. */
   readonly error?: string;
+  /** Of pulls of layers. */
+  readonly transfer?: Transfer;
 }
 
 /** An operation, and the id of its object. */
@@ -87,6 +99,14 @@ export class OperationHistory {
   /** The operations on an object, oldest first. */
   of(object: string): readonly PastOperation[] {
     return this.#objects.get(object) ?? this.#removed.get(object) ?? [];
+  }
+
+  /** The last pulls of images and layers, which are kept as long as removed objects; in the order of their ends. */
+  pulls(): readonly PastOperation[] {
+    const all = [...this.#removed.values()].flat();
+    return all
+      .filter(({ operation }) => operation.startsWith("pull-"))
+      .toSorted((a, b) => a.startedMs + a.tookMs - b.startedMs - b.tookMs);
   }
 
   /** The last failures of all operations, oldest first. */

@@ -1,7 +1,7 @@
 import { type ErrorKind, kindOf, RuntimeError, wrap } from "../../base/errors.ts";
 import type { Logger } from "../../base/logger.ts";
 import { type Clock, maxTimerMs } from "../../base/time.ts";
-import { OperationHistory, type PastOperation, type StageMark } from "./history.ts";
+import { OperationHistory, type PastOperation, type StageMark, type Transfer } from "./history.ts";
 import type { CrashPoint, OperationName, Stage } from "./stages.ts";
 import type { StepObserver } from "./steps.ts";
 
@@ -88,6 +88,7 @@ export class RunningOperation implements Operation {
   /** The last workOn(), until the next stage begins. */
   #workingOn: StageMark | undefined;
   #error: RuntimeError | undefined;
+  #transfer: Transfer | undefined;
   readonly #onEnd: (operation: RunningOperation) => void;
   /** The view when it was aborted or its undo began. Errors name this stage, not one of the undo. */
   #failedAt: OperationView | undefined;
@@ -225,6 +226,11 @@ export class RunningOperation implements Operation {
     return { stage: this.#failedAt?.stage ?? this.stage, kind: this.#error.kind };
   }
 
+  /** Notes for the history what the pull of a layer has received until now. */
+  received(image: string, bytes: number): void {
+    this.#transfer = { image, bytes, tookMs: this.#ageMs() };
+  }
+
   /** The finished operation, as the history keeps it. It failed if explain() was called. */
   past(): PastOperation {
     return {
@@ -234,6 +240,7 @@ export class RunningOperation implements Operation {
       tookMs: this.#ageMs(),
       stages: this.marks,
       ...(this.#error === undefined ? {} : { error: this.#error.message }),
+      ...(this.#transfer === undefined ? {} : { transfer: this.#transfer }),
     };
   }
 

@@ -46,6 +46,7 @@ function verboseInfo(context: CriContext): Record<string, string> {
     lastFailures: sandboxes.operations.history.failures(),
     heldCreates: sandboxes.inflightCreates.unclaimed(),
     pulls: images.progress.views(),
+    pullHistory: sandboxes.operations.history.pulls(),
     pendingNetworkRemovals: sandboxes.teardown.pending(),
     unfinishedRemovals: sandboxes.janitor.owned(),
     failedEnds: sandboxes.failedTeardowns.all(),

@@ -1,4 +1,4 @@
-import type { HistoryEntry, StageMark } from "../../core/operation/index.ts";
+import type { HistoryEntry, PastOperation, StageMark } from "../../core/operation/index.ts";
 
 /** A line of the file. Stages are lists, which take a third of the space of objects. */
 export function formatEntry({ object, past }: HistoryEntry): string {
@@ -12,13 +12,21 @@ export function formatEntry({ object, past }: HistoryEntry): string {
 /** The entry of a line; undefined if the line is not one. */
 export function parseEntry(line: string): HistoryEntry | undefined {
   const fields = fieldsOf(line);
-  const { object, operation, subject, startedMs, tookMs, stages, error } = fields;
+  const { object, operation, subject, startedMs, tookMs, stages, error, transfer } = fields;
   if (typeof object !== "string" || typeof operation !== "string") return undefined;
   if (typeof subject !== "string" || !Array.isArray(stages)) return undefined;
   if (typeof startedMs !== "number" || typeof tookMs !== "number") return undefined;
   const marks = stages.flatMap(parseMark);
   const failure = typeof error === "string" ? { error } : {};
-  return { object, past: { operation, subject, startedMs, tookMs, stages: marks, ...failure } };
+  const past = { operation, subject, startedMs, tookMs, stages: marks };
+  return { object, past: { ...past, ...failure, ...parseTransfer(transfer) } };
+}
+
+function parseTransfer(value: unknown): Pick<PastOperation, "transfer"> {
+  if (typeof value !== "object" || value === null) return {};
+  const { image, bytes, tookMs } = value as Readonly<Record<string, unknown>>;
+  if (typeof image !== "string" || typeof bytes !== "number") return {};
+  return typeof tookMs === "number" ? { transfer: { image, bytes, tookMs } } : {};
 }
 
 function fieldsOf(line: string): Readonly<Record<string, unknown>> {

@@ -229,6 +229,8 @@ async function unpackBlob(
   operation: RunningOperation,
 ): Promise<void> {
   const { signal } = operation;
+  const image = formatReference(reference);
+  operation.received(image, 0);
   const end = context.operations.step({
     name: "download layer",
     attributes: { "davit.layer.digest": blob.digest },
@@ -250,7 +252,10 @@ async function unpackBlob(
       (received) => {
         context.observer.received(reference.registry, received);
       },
-      (all) => end?.({ attributes: { "davit.layer.bytes": all } }),
+      (all) => {
+        operation.received(image, all);
+        end?.({ attributes: { "davit.layer.bytes": all } });
+      },
     ),
   };
   await context.layers.unpack(layer, signal, operation);

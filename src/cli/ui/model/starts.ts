@@ -64,9 +64,11 @@ function toStart(
   const isRunning = operations.some(({ running }) => running);
   return {
     key: `${podId === "" ? `${namespace}/${name}` : podId}@${startedMs}`,
+    kind: "start",
     podId,
     namespace,
     name,
+    image: "",
     startedMs,
     tookMs: endMs - startedMs,
     state: isFailed ? "failed" : isRunning ? "running" : "done",
