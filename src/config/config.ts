@@ -9,6 +9,8 @@ import type { LogLevel } from "../base/logger.ts";
 export interface Config {
   readonly root: string;
   readonly state: string;
+  /** Empty for none. */
+  readonly writableRoot: string;
   readonly server: ServerConfig;
   readonly log: LogConfig;
   readonly images: ImagesConfig;

@@ -205,6 +205,10 @@ test("parseConfig() rejects an invalid value with its key, the value and what is
       'state = "/var/lib/davit"',
       '"state" is "/var/lib/davit": must be a different directory from root',
     ],
+    [
+      'writable_root = "/var/lib/davit/roots"',
+      '"writable_root" is "/var/lib/davit/roots": must be a directory on a file system of its own, not root, inside its "roots" or state',
+    ],
     ["root = 1", `"root" is 1: must be ${path}`],
     ["server = 1", '"server" is 1: must be a table, written as [server]'],
     [

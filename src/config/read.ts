@@ -28,7 +28,7 @@ const HANDLER_NAME = /^[A-Za-z0-9]([A-Za-z0-9_.-]*[A-Za-z0-9])?$/;
  * instead, so that one pass finds all of them. The result is valid only if there are none.
  */
 export function readConfig(raw: Table, findings: Finding[]): Config {
-  const known = [...Object.keys(topLevel), ...Object.keys(sections)];
+  const known = [...Object.keys(topLevel).map(tomlKey), ...Object.keys(sections)];
   rejectUnknown(raw, known, "", findings);
   const table = (name: string): Table => asTable(raw[name], name, findings);
   const runtimeTable = table("runtime");
@@ -60,11 +60,23 @@ export function checkCombinations(config: Config, findings: Finding[]): void {
       message: invalidValue("state", config.state, "a different directory from root"),
     });
   }
+  checkWritableRoot(config, findings);
   checkGroup(config.server, findings);
   checkMetricsSocket(config, findings);
   checkDefaultHandler(config.runtime, findings);
   checkCertificate(config.streaming, findings);
   rejectWithoutEffect(config.runtime, findings);
+}
+
+/** Its directory "roots" is mounted on that of root, so it may be neither the same nor inside. */
+function checkWritableRoot({ root, state, writableRoot }: Config, findings: Finding[]): void {
+  if (writableRoot === "") return;
+  const path = `${writableRoot}/`;
+  const isOwn = writableRoot === root || path.startsWith(`${root}/roots/`);
+  if (!isOwn && !path.startsWith(`${state}/`)) return;
+  const allowed = 'a directory on a file system of its own, not root, inside its "roots" or state';
+  const key = "writable_root";
+  findings.push({ key, message: invalidValue(key, writableRoot, allowed) });
 }
 
 function checkGroup({ group }: ServerConfig, findings: Finding[]): void {
@@ -235,7 +247,8 @@ function allKeys(): readonly string[] {
   const inSections = Object.entries(sections).flatMap(([name, { settings }]) =>
     Object.keys(settings).map((field) => `${name}.${tomlKey(field)}`),
   );
-  return [...Object.keys(topLevel), ...Object.keys(sections), ...inSections, "runtime.handlers"];
+  const top = Object.keys(topLevel).map(tomlKey);
+  return [...top, ...Object.keys(sections), ...inSections, "runtime.handlers"];
 }
 
 function tomlKeys(section: object): readonly string[] {

@@ -43,7 +43,7 @@ import {
 const MIB = 1024 * 1024;
 
 /** The keys above the first table. */
-export const topLevel: Section<Pick<Config, "root" | "state">> = {
+export const topLevel: Section<Pick<Config, "root" | "state" | "writableRoot">> = {
   root: absolutePath({
     default: "/var/lib/davit",
     doc: "Directory for data that must survive a reboot: images, layers, records.",
@@ -51,6 +51,10 @@ export const topLevel: Section<Pick<Config, "root" | "state">> = {
   state: absolutePath({
     default: "/run/davit",
     doc: "Directory for data that a reboot may delete: sockets, pinned namespaces, bundles. Should be on a tmpfs.",
+  }),
+  writableRoot: optionalPath({
+    default: "",
+    doc: "Directory for the writable layers of containers, on a file system of its own that is mounted before davit starts. Empty: they are in root. Drain the node before you change it.",
   }),
 };
 

@@ -85,6 +85,8 @@ export interface Roots {
   remove(containerId: string, operation?: Pick<Operation, "enter">): Promise<void>;
   /** Space of the container's writable layer and volumes, at most 10 s old. */
   usage(containerId: string): Promise<Usage>;
+  /** The space in use on the file system of the roots if the layers are on another one; else undefined. */
+  separateUsage(): Promise<Usage | undefined>;
   /** Removes roots of containers that are not in `known`; a line for each. */
   sweep(known: KnownIds): Promise<readonly string[]>;
 }

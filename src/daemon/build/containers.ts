@@ -4,7 +4,7 @@ import { ContainerStore, layersOf, type OomEvents } from "../../core/container/i
 import { ImageStore, type PullObserver } from "../../core/image/index.ts";
 import type { Sandbox, SandboxController, SandboxStore } from "../../core/sandbox/index.ts";
 import { OciRuntime } from "../../drivers/oci/index.ts";
-import { openOverlay } from "../../drivers/overlay/index.ts";
+import { openOverlay, type OverlayDeps } from "../../drivers/overlay/index.ts";
 import type { Tables } from "../../drivers/records/index.ts";
 import { Registry } from "../../drivers/registry/index.ts";
 import type { ShimRuntime } from "../../drivers/shim/index.ts";
@@ -77,12 +77,16 @@ function limitsOf(images: Config["images"]): ImageContext["limits"] {
   };
 }
 
+function placesOf({ root, writableRoot }: Config): Pick<OverlayDeps, "root" | "writableRoot"> {
+  return { root, writableRoot };
+}
+
 /** Builds the contexts of images and containers. */
 export async function buildContainers(parts: Parts, shared: Shared): Promise<BuiltContainers> {
   const { config, records, layout, handlers } = parts;
   const { clock, log, tasks, operations } = shared;
   const createMs = config.runtime.createTimeoutSeconds * 1000;
-  const { layers, roots } = await openOverlay({ root: config.root, log, tasks });
+  const { layers, roots } = await openOverlay({ ...placesOf(config), log, tasks });
   parts.undo.defer(() => roots.close());
   const runtime = await OciRuntime.open({
     state: config.state,

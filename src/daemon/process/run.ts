@@ -73,6 +73,9 @@ export async function runDaemon(config: Config, options: DaemonOptions): Promise
   const service = undo.use(new ServiceManager({ env, pid, send: notifyService, log }));
   const root = undo.use(await takeDirectory("root", config.root, log));
   undo.use(await takeDirectory("state", config.state, log));
+  if (config.writableRoot !== "") {
+    undo.use(await takeDirectory("writable_root", config.writableRoot, log));
+  }
 
   // Closed last: it records the operations of the parts.
   const traces = undo.use(new AsyncDisposableStack());
@@ -254,7 +257,7 @@ function asDaemon(
 
 /** Makes and locks a directory of the configuration. Errors name the setting that can be changed. */
 async function takeDirectory(
-  key: "root" | "state",
+  key: "root" | "state" | "writable_root",
   directory: string,
   log: Logger,
 ): Promise<Pick<FileLock, "last"> & Disposable> {
@@ -263,10 +266,10 @@ async function takeDirectory(
     return takeLock(directory);
   } catch (error) {
     if (isKind(error, "failed-precondition")) throw error;
-    if (key === "root" && errnoCode(error) === "EROFS" && existsSync(directory)) {
+    if (key !== "state" && errnoCode(error) === "EROFS" && existsSync(directory)) {
       // What runs must still be served; the lock on the state directory excludes a second daemon.
       const advice = "no pod, container or image can be made until it is mounted read-write";
-      log.error(`the file system of root "${directory}" is read-only; ${advice}`);
+      log.error(`the file system of ${key} "${directory}" is read-only; ${advice}`);
       return { last: undefined, [Symbol.dispose]: () => undefined };
     }
     const todo = isKind(error, "resource-exhausted") ? "free space there" : "make it writable";

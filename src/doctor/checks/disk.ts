@@ -29,6 +29,10 @@ const kinds = catalogue("disk", {
   ],
   "no-file-types": ["error", "overlayfs needs file types in directory entries (d_type)"],
   "state-on-disk": ["note", "stale files stay there after a reboot; davit serve removes them"],
+  "roots-not-separate": [
+    "warning",
+    "containers fill the file system of images and records, as if writable_root were not set",
+  ],
   "open-to-others": ["warning", "other users of this machine can change images and containers"],
 });
 
@@ -47,19 +51,38 @@ export const diskCheck: Check = {
   title: "Disk",
   catalogue: kinds,
   examine: async (context: DoctorContext) => {
-    const { root, state } = context.config;
+    const { root, state, writableRoot } = context.config;
     const mounts = await context.host.mounts();
     const found = [
       ...(await examineDirectory(context, "root", root, mounts)),
       ...(await examineDirectory(context, "state", state, mounts)),
     ];
-    return found;
+    if (writableRoot === "") return found;
+    return [
+      ...found,
+      ...(await examineDirectory(context, "writable_root", writableRoot, mounts)),
+      ...notSeparate(context.config, mounts),
+    ];
   },
 };
 
+/** Usually the file system of writable_root is not mounted. */
+function notSeparate(
+  { root, writableRoot }: DoctorContext["config"],
+  mounts: readonly MountEntry[],
+): readonly Finding[] {
+  const mount = mountOf(mounts, writableRoot);
+  if (mount === undefined || mount !== mountOf(mounts, root)) return [];
+  const text = `writable_root "${writableRoot}" is on the file system of root, ${mount.mountPoint}`;
+  return [kinds.report("roots-not-separate", text, `mount a file system on ${writableRoot}`)];
+}
+
+/** A directory of the configuration. */
+type Key = "root" | "state" | "writable_root";
+
 async function examineDirectory(
   context: DoctorContext,
-  key: "root" | "state",
+  key: Key,
   directory: string,
   mounts: readonly MountEntry[],
 ): Promise<readonly Finding[]> {
@@ -96,11 +119,8 @@ async function examineDirectory(
         ]
       : []),
     ...checkSpace(text, key, space),
-    ...(key === "root"
-      ? hasSpaceForProbe(space)
-        ? await upperLayer(context, text, existing.path, mount)
-        : []
-      : stateOnDisk(text, mount)),
+    ...(key === "state" ? stateOnDisk(text, mount) : []),
+    ...(hasSpaceForProbe(space) ? await upperLayer(context, key, existing.path, mount) : []),
   ];
   if (found.some(({ severity }) => severity !== "note")) return found;
   const free = space?.freeBytes ?? 0;
@@ -108,6 +128,11 @@ async function examineDirectory(
     kinds.report("fine", `${text}: ${bytes(free)} free on ${mount?.fsType ?? "its file system"}`),
     ...found,
   ];
+}
+
+/** The directory that has the upper directories of containers. */
+function upperKey({ config }: DoctorContext): Key {
+  return config.writableRoot === "" ? "root" : "writable_root";
 }
 
 /** The directory, or its nearest ancestor that exists. */
@@ -124,7 +149,7 @@ async function nearest(
 
 function missingDirectory(
   host: Host,
-  key: string,
+  key: Key,
   directory: string,
   existing: string,
 ): readonly Finding[] {
@@ -137,23 +162,19 @@ function missingDirectory(
   return [kinds.report("directory-missing", `${key} "${directory}" does not exist yet`, fix)];
 }
 
-function checkSpace(
-  text: string,
-  key: "root" | "state",
-  space: DiskSpace | undefined,
-): readonly Finding[] {
+function checkSpace(text: string, key: Key, space: DiskSpace | undefined): readonly Finding[] {
   if (space === undefined || space.totalBytes === 0) return [];
   const { freeBytes, totalBytes, freeInodes, totalInodes } = space;
   const has = `${text} has ${bytes(freeBytes)} free of ${bytes(totalBytes)}`;
   const fix = 'free space: see df -h and the sizes in "davit images"';
-  const least = key === "root" ? fullBytes : mib;
+  const least = key === "state" ? mib : fullBytes;
   if (totalBytes < least) {
     const text = `${has}; must have at least ${bytes(least)}`;
     return [kinds.report("too-small", text, `set ${key} to a directory on a larger file system`)];
   }
   if (freeBytes < least) return [kinds.report("full", has, fix)];
   const found: Finding[] = [];
-  const low = key === "root" ? lowBytes : stateLowBytes;
+  const low = key === "state" ? stateLowBytes : lowBytes;
   if (freeBytes < low && freeBytes < totalBytes / 2) {
     found.push(kinds.report("space-low", has, fix));
   }
@@ -172,12 +193,15 @@ function hasSpaceForProbe(space: DiskSpace | undefined): boolean {
 }
 
 async function upperLayer(
-  { host, skip }: DoctorContext,
-  text: string,
+  context: DoctorContext,
+  key: Key,
   directory: string,
   mount: MountEntry | undefined,
 ): Promise<readonly Finding[]> {
-  const fix = "set root to a directory on ext4, xfs or btrfs";
+  const { host, skip, config } = context;
+  if (key !== upperKey(context)) return [];
+  const text = `${key} "${key === "root" ? config.root : config.writableRoot}"`;
+  const fix = `set ${key} to a directory on ext4, xfs or btrfs`;
   if (!host.isRoot) {
     skip("disk: mounting an overlay needs root");
     const type = mount?.fsType ?? "";

@@ -148,6 +148,10 @@ export const provocations: Readonly<Record<string, Provocation>> = {
     machine.commands.set(`xfs_info ${root}`, succeeded("naming =version 2 ascii-ci=0, ftype=0\n"));
   }),
   "disk.state-on-disk": mount("/run", "ext4"),
+  "disk.roots-not-separate": (machine) => {
+    machine.fileInfos.set("/var/lib/davit-writable", directory);
+    return { config: parseConfig('writable_root = "/var/lib/davit-writable"\n', "davit.toml") };
+  },
   "disk.open-to-others": host(({ fileInfos }) =>
     fileInfos.set(root, { ...directory, mode: 0o777 }),
   ),

@@ -9,8 +9,13 @@ import { defaultUnpackerCommand, type UnpackerCommand } from "./unpacker.ts";
 
 /** What layers and roots need. */
 export interface OverlayDeps {
-  /** Directory for layers and roots, on one file system that overlayfs accepts as its upper one. */
+  /** Directory for layers, and for roots unless they are elsewhere. */
   readonly root: string;
+  /**
+   * Directory for roots on another file system; empty or not given for none. Overlayfs must accept the file
+   * system of the roots as its upper one.
+   */
+  readonly writableRoot?: string;
   /** Deletes in the background. To be closed before {@link OverlayRoots.close}. */
   readonly tasks: TaskGroup;
   readonly log: Logger;
@@ -32,7 +37,7 @@ export interface Overlay {
 
 /** Makes the directories and reads the layers in them. Nothing is removed before the sweeps. */
 export async function openOverlay(deps: OverlayDeps): Promise<Overlay> {
-  const { log, asOldKernel = false } = deps;
+  const { log, asOldKernel = false, writableRoot = "" } = deps;
   const paths = new StateLayout(deps.root);
   const trash = new Trash(deps.tasks, log);
   const layers = await OverlayLayers.open({
@@ -43,6 +48,6 @@ export async function openOverlay(deps: OverlayDeps): Promise<Overlay> {
     turns: deps.turns ?? {},
     stallMs: deps.stallMs ?? 300_000,
   });
-  const roots = await OverlayRoots.open({ paths, trash, layers, asOldKernel });
+  const roots = await OverlayRoots.open({ paths, trash, layers, log, writableRoot, asOldKernel });
   return { layers, roots };
 }

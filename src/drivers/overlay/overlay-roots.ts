@@ -1,4 +1,4 @@
-import { mkdir, readdir } from "node:fs/promises";
+import { readdir, statfs } from "node:fs/promises";
 import { join } from "node:path";
 import type { Digest } from "../../base/digest.ts";
 import { messageOf, RuntimeError, wrap } from "../../base/errors.ts";
@@ -22,13 +22,10 @@ import {
   runFileSteps,
   stepsDone,
 } from "../../linux/file/index.ts";
-import {
-  makePrivateBind,
-  mountOverlay,
-  type OverlayOptions,
-  unmount,
-} from "../../linux/mount/index.ts";
+import type { Logger } from "../../base/logger.ts";
+import { mountOverlay, type OverlayOptions, unmount } from "../../linux/mount/index.ts";
 import type { OverlayLayers } from "./overlay-layers.ts";
+import { openRootsDirectory, type RootsDirectory } from "./roots-directory.ts";
 import { GONE_PREFIX, type StateLayout } from "./state-layout.ts";
 import type { Trash } from "./trash.ts";
 import { copyVolumes, imageVolumePath, mountImages, unmountImages, volumePath } from "./volumes.ts";
@@ -38,6 +35,9 @@ interface OverlayRootsDeps {
   readonly paths: StateLayout;
   readonly trash: Trash;
   readonly layers: Pick<OverlayLayers, "lowerOf">;
+  readonly log: Logger;
+  /** A directory on another file system for the roots; empty for none. */
+  readonly writableRoot: string;
   /** Mounts as on a kernel before 6.7, for tests. */
   readonly asOldKernel?: boolean;
 }
@@ -60,6 +60,7 @@ interface KnownUsage {
  */
 export class OverlayRoots implements Roots {
   readonly directory: string;
+  readonly #isSeparate: boolean;
   readonly #deps: OverlayRootsDeps;
   readonly #walks = new Semaphore(WALKS);
   readonly #copies = new Semaphore(COPIES);
@@ -67,19 +68,18 @@ export class OverlayRoots implements Roots {
   readonly #locks = new KeyedLock();
   readonly #usage = new Map<string, KnownUsage>();
 
-  private constructor(deps: OverlayRootsDeps) {
-    this.directory = deps.paths.root;
+  private constructor(deps: OverlayRootsDeps, { directory, isSeparate }: RootsDirectory) {
+    this.directory = directory;
+    this.#isSeparate = isSeparate;
     this.#deps = deps;
   }
 
-  /**
-   * Makes the directory of all roots a private mount, so that no other mount namespace gets a copy of a root
-   * and keeps it busy.
-   */
+  /** Prepares the directory of all roots, see {@link openRootsDirectory}. */
   static async open(deps: OverlayRootsDeps): Promise<OverlayRoots> {
-    await mkdir(deps.paths.roots, { recursive: true, mode: 0o711 });
-    await makePrivateBind(deps.paths.roots);
-    return new OverlayRoots(deps);
+    return new OverlayRoots(
+      deps,
+      await openRootsDirectory(deps.paths, deps.writableRoot, deps.log),
+    );
   }
 
   pathOf(containerId: string): string {
@@ -176,6 +176,12 @@ export class OverlayRoots implements Roots {
     }
   }
 
+  async separateUsage(): Promise<Usage | undefined> {
+    if (!this.#isSeparate) return undefined;
+    const { bsize, blocks, bfree, files, ffree } = await statfs(this.#deps.paths.roots);
+    return { bytes: BigInt((blocks - bfree) * bsize), inodes: BigInt(files - ffree) };
+  }
+
   async sweep(known: KnownIds): Promise<readonly string[]> {
     const lines: string[] = [];
     const { paths, trash } = this.#deps;
@@ -204,10 +210,10 @@ export class OverlayRoots implements Roots {
   /** Adds what to do to the error of a file system that overlayfs does not support. */
   #explain(cause: unknown): unknown {
     if (!/overlay: filesystem on .* not supported/.test(messageOf(cause))) return cause;
-    const { root } = this.#deps.paths;
+    const key = this.#isSeparate ? "writable_root" : "root";
     return new RuntimeError(
       "failed-precondition",
-      `${messageOf(cause)}: set root to a directory on ext4, xfs or btrfs ("davit doctor" examines "${root}")`,
+      `${messageOf(cause)}: set ${key} to a directory on ext4, xfs or btrfs ("davit doctor" examines "${this.directory}")`,
       { cause },
     );
   }

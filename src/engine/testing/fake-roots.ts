@@ -86,6 +86,10 @@ export class FakeRoots implements Roots {
     return { bytes: 0n, inodes: 0n };
   }
 
+  async separateUsage(): Promise<Usage | undefined> {
+    return undefined;
+  }
+
   async sweep(known: KnownIds): Promise<readonly string[]> {
     await this.trouble.at("sweep");
     const ids = this.#host.idsOf("root").filter((id) => !known.has(id));

@@ -55,17 +55,17 @@ export class TestOverlay implements AsyncDisposable {
   readonly root: string;
   readonly #tasks: TaskGroup;
 
-  private constructor({ layers, roots }: Overlay, tasks: TaskGroup) {
+  private constructor(root: string, { layers, roots }: Overlay, tasks: TaskGroup) {
     this.layers = layers;
     this.roots = roots;
-    this.root = roots.directory;
+    this.root = root;
     this.#tasks = tasks;
   }
 
   static async open(root: string, options: Partial<OverlayDeps> = {}): Promise<TestOverlay> {
     const tasks = new TaskGroup(silentLogger);
     const deps = { root, tasks, log: silentLogger, unpacker: bareUnpacker, ...options };
-    return new TestOverlay(await openOverlay(deps), tasks);
+    return new TestOverlay(root, await openOverlay(deps), tasks);
   }
 
   /** Unpacks an archive of these entries and returns its diff id. */
