@@ -49,6 +49,11 @@ export interface ImagesConfig {
   readonly maxUnpackedRatio: number;
   readonly maxLayerEntries: number;
   readonly trustPresentLayers: boolean;
+  readonly gcUnusedLayersSeconds: number;
+  /** 0 for never, here and below. */
+  readonly gcUnusedImagesSeconds: number;
+  readonly gcHighPercent: number;
+  readonly gcLowPercent: number;
 }
 
 /** `[cni]`: the network of pods. */

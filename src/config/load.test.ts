@@ -209,6 +209,10 @@ test("parseConfig() rejects an invalid value with its key, the value and what is
       'writable_root = "/var/lib/davit/roots"',
       '"writable_root" is "/var/lib/davit/roots": must be a directory on a file system of its own, not root, inside its "roots" or state',
     ],
+    [
+      "images = { gc_high_percent = 70 }",
+      '"images.gc_low_percent" is 80: must be less than images.gc_high_percent, which is 70',
+    ],
     ["root = 1", `"root" is 1: must be ${path}`],
     ["server = 1", '"server" is 1: must be a table, written as [server]'],
     [

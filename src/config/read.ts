@@ -1,6 +1,7 @@
 import type {
   Config,
   HandlerConfig,
+  ImagesConfig,
   RuntimeConfig,
   ServerConfig,
   StreamingConfig,
@@ -61,6 +62,7 @@ export function checkCombinations(config: Config, findings: Finding[]): void {
     });
   }
   checkWritableRoot(config, findings);
+  checkImageGc(config.images, findings);
   checkGroup(config.server, findings);
   checkMetricsSocket(config, findings);
   checkDefaultHandler(config.runtime, findings);
@@ -77,6 +79,13 @@ function checkWritableRoot({ root, state, writableRoot }: Config, findings: Find
   const allowed = 'a directory on a file system of its own, not root, inside its "roots" or state';
   const key = "writable_root";
   findings.push({ key, message: invalidValue(key, writableRoot, allowed) });
+}
+
+function checkImageGc({ gcHighPercent, gcLowPercent }: ImagesConfig, findings: Finding[]): void {
+  if (gcHighPercent === 0 || gcLowPercent < gcHighPercent) return;
+  const key = "images.gc_low_percent";
+  const allowed = `less than images.gc_high_percent, which is ${gcHighPercent}`;
+  findings.push({ key, message: invalidValue(key, gcLowPercent, allowed) });
 }
 
 function checkGroup({ group }: ServerConfig, findings: Finding[]): void {

@@ -127,6 +127,30 @@ const images: Section<ImagesConfig> = {
     default: false,
     doc: "true lets a pull use layers on this node without asking the registry for permission. Only for single-tenant nodes.",
   }),
+  gcUnusedLayersSeconds: integer({
+    default: 600,
+    min: 0,
+    max: 30 * 24 * 60 * 60,
+    doc: "How long the complete layers of an unfinished pull are kept for the next pull, in seconds. On a full disk they are removed at once.",
+  }),
+  gcUnusedImagesSeconds: integer({
+    default: 0,
+    min: 0,
+    max: 10 * 365 * 24 * 60 * 60,
+    doc: "davit removes images that no container, pull or client has used for this many seconds, and at least 120. 0: never. kubelet collects images itself; a pod whose image cannot be pulled again needs it in pinned.",
+  }),
+  gcHighPercent: integer({
+    default: 0,
+    min: 0,
+    max: 99,
+    doc: "When the file system of the layers is used to this percentage, of bytes or inodes, davit removes the layers of unfinished pulls, then unused images, the longest unused first. 0: never. Set it above kubelet's imageGCHighThresholdPercent, so that kubelet collects first.",
+  }),
+  gcLowPercent: integer({
+    default: 80,
+    min: 1,
+    max: 98,
+    doc: "The percentage at which davit stops removing images. Must be less than gc_high_percent, if that is set.",
+  }),
 };
 
 const cni: Section<CniConfig> = {

@@ -1,12 +1,21 @@
-/** Writable layers on a file system of their own, here a small tmpfs. */
+/** Disks: writable layers on a file system of their own, here a small tmpfs, and the removal of unused images. */
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
-import { existsSync, mkdtempSync, readdirSync, rmSync } from "node:fs";
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { after, before, test } from "node:test";
 import type { TestDaemon } from "../support/daemon.ts";
-import { exec, inPod, Node, pull, remove, runIn, sh } from "../support/suites/containers.ts";
+import {
+  busybox,
+  exec,
+  inPod,
+  Node,
+  pull,
+  remove,
+  runIn,
+  sh,
+} from "../support/suites/containers.ts";
 import { imageOf, layerOf } from "../support/images.ts";
 import { bare, leakless, until } from "../support/suites/pods.ts";
 
@@ -17,7 +26,10 @@ let daemon: TestDaemon;
 
 before(async () => {
   execFileSync("mount", ["-t", "tmpfs", "-o", "size=8m", "davit-test-writable", directory]);
-  node = await Node.startWithBusybox({ config: { writable_root: directory } });
+  node = await Node.startWithBusybox({
+    config: { writable_root: directory },
+    images: { gc_unused_images_seconds: 86_400, gc_high_percent: 99 },
+  });
   daemon = node.daemon;
 });
 after(async () => {
@@ -76,3 +88,17 @@ test(
       }),
   ),
 );
+
+test("the removal of unused images is on, and the last uses survive the daemon", async () => {
+  const { info } = await daemon.client.runtime.status({ verbose: true });
+  const { removed, ...settings } = JSON.parse(info["imageGc"] ?? "") as Record<string, unknown>;
+  assert.deepEqual(settings, { unusedMs: 86_400_000, high: 99, low: 80, unusedImages: 0 });
+  assert.ok(Array.isArray(removed) && removed.length === 4);
+  await daemon.client.image.imageStatus({ image: { image: busybox } });
+  await daemon.stop();
+  const file = path.join(daemon.paths.root, "image-uses.json");
+  const { uses } = JSON.parse(readFileSync(file, "utf8")) as { uses: Record<string, number> };
+  assert.ok(Object.values(uses).every((time) => time > 1_700_000_000_000));
+  assert.equal(Object.keys(uses).length, 1);
+  await daemon.restart();
+});

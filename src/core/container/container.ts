@@ -66,6 +66,14 @@ export interface Container {
   readonly state: ContainerState;
 }
 
+/** The layers of each image that a container uses, lowest first: its own image, and those of its image volumes. */
+export function chainsOf({
+  image,
+  imageVolumes,
+}: Pick<Container, "image" | "imageVolumes">): readonly (readonly Digest[])[] {
+  return [image.layers, ...imageVolumes.map(({ layers }) => layers)];
+}
+
 /** The layers that a container uses: its image's, and those of its image volumes. */
 export function layersOf({
   image,

@@ -6,7 +6,7 @@ export type {
   ContainerImageVolume,
   ContainerUser,
 } from "./container.ts";
-export { layersOf } from "./container.ts";
+export { chainsOf, layersOf } from "./container.ts";
 export type {
   CheckedConfig,
   ContainerSpecs,

@@ -13,3 +13,4 @@ export type {
 } from "./source.ts";
 export { noPullObserver } from "./source.ts";
 export { ImageStore } from "./store.ts";
+export type { ImageUseRecords } from "./uses.ts";

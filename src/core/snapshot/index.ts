@@ -1,5 +1,6 @@
 // Unpacked layers, and the root file systems on them. Imports base, core/image, core/operation and core/store.
 export type {
+  FileSystemSpace,
   LayerLimit,
   LayerLimits,
   LayerOrigin,

@@ -8,6 +8,16 @@ export interface Usage {
   readonly inodes: bigint;
 }
 
+/** A file system, as statfs(2) describes it. */
+export interface FileSystemSpace {
+  readonly totalBytes: number;
+  /** Without what is reserved for root. */
+  readonly freeBytes: number;
+  /** 0 on a file system without a table of inodes (btrfs). */
+  readonly totalInodes: number;
+  readonly freeInodes: number;
+}
+
 /** The blob of a registry that a layer was unpacked from, read completely and verified. */
 export interface LayerOrigin {
   /** As in the image's name, whichever mirror served the blob. */
@@ -97,6 +107,15 @@ export interface Layers {
   claim(layers: Iterable<Digest>): Promise<void>;
   /** Space of all layers, or of those of `of` that are on this node, from memory. */
   usage(of?: Iterable<Digest>): Usage;
+  /** The space of their file system. */
+  space(): Promise<FileSystemSpace>;
+  /** True while removed files are being deleted: their space is not free yet. */
+  readonly isDeleting: boolean;
+  /**
+   * Removes the files that layers share with those below them in chains that do not begin one of `chains()`; a
+   * line for each. These are the chains of images, containers and pulls, each with the lowest layer first.
+   */
+  removeCopyUps(chains: () => Iterable<readonly Digest[]>): Promise<readonly string[]>;
   /** Removes layers that an earlier daemon did not finish; a line for each. */
   sweep(): Promise<readonly string[]>;
 }

@@ -111,7 +111,7 @@ export async function build(config: Config, options: BuildOptions): Promise<Buil
   const ends = undo.use(new AsyncDisposableStack());
   undo.use(engine);
   const shared = { ...engine.parts, operations, locks: new KeyedLock(), clock, log, bootId };
-  const { images, containers, waitingUnpackers } = await buildContainers(
+  const { images, containers, waitingUnpackers, gc } = await buildContainers(
     {
       config,
       tuning: options.tuning,
@@ -143,28 +143,35 @@ export async function build(config: Config, options: BuildOptions): Promise<Buil
   const urls = undo.use(await openStreaming(config, { containers, sandboxes }));
   const stores = { sandboxes: store, containers: containers.store };
   const cadvisor = undo.use(cadvisorOf(config, { ...options, ...stores, layout }));
+  const contexts = { sandboxes, containers, images };
   const kept = undo.move();
   return {
     cri: {
+      ...contexts,
       version: options.version,
       maxMessageBytes: config.server.maxMessageBytes,
       events: feedOf(sandboxes, containers.store, config.server),
-      sandboxes,
-      containers,
-      images,
       urls,
       stats: statsOf({ cgroups: layout, clock, meter, tuning: options.tuning }, containers),
       network: networks.default,
       cgroupDriver: config.runtime.cgroupDriver,
       handlers: () => handlers.features(),
-      describe: () => ({ ...factsOf(options, layout, database, records), ...cadvisor.facts() }),
+      describe: () => factsOf(options, layout, database, records, [gc, cadvisor]),
       log,
     },
     gauges: gaugesOf(sandboxes, { networks, records, waitingUnpackers, urls }),
     // Not earlier: what cAdvisor asks for and is not known yet, it never asks for again.
-    recover: () =>
-      recoverAll({ sandboxes, containers, images }, { records, networks }).then(cadvisor.begin),
+    recover: () => recoverAll(contexts, { records, networks }).then(beginAll(cadvisor, gc)),
     [Symbol.asyncDispose]: () => kept.disposeAsync(),
+  };
+}
+
+/** Begins, one after the other, what needs restored objects. */
+function beginAll(
+  ...parts: readonly { readonly begin: () => Promise<void> }[]
+): () => Promise<void> {
+  return async () => {
+    for (const part of parts) await part.begin();
   };
 }
 
@@ -276,6 +283,7 @@ function factsOf(
   cgroups: CgroupLayout,
   database: Records,
   late: WriteBehindRecords,
+  parts: readonly { readonly facts: () => Readonly<Record<string, unknown>> }[],
 ): Readonly<Record<string, unknown>> {
   const current = withoutSecrets(config());
   return {
@@ -287,6 +295,7 @@ function factsOf(
     recordsCanBeWritten: database.canBeWritten(),
     recordsOwed: late.pendingWrites(),
     recordsSetAside: database.setAside(),
+    ...Object.fromEntries(parts.flatMap((part) => Object.entries(part.facts()))),
   };
 }
 

@@ -1,11 +1,17 @@
 import { RuntimeError } from "../../base/errors.ts";
 import type { Config } from "../../config/config.ts";
-import { ContainerStore, layersOf, type OomEvents } from "../../core/container/index.ts";
+import {
+  chainsOf,
+  ContainerStore,
+  layersOf,
+  type OomEvents,
+} from "../../core/container/index.ts";
+import type { Layers } from "../../core/snapshot/index.ts";
 import { ImageStore, type PullObserver } from "../../core/image/index.ts";
 import type { Sandbox, SandboxController, SandboxStore } from "../../core/sandbox/index.ts";
 import { OciRuntime } from "../../drivers/oci/index.ts";
-import { openOverlay, type OverlayDeps } from "../../drivers/overlay/index.ts";
-import type { Tables } from "../../drivers/records/index.ts";
+import { openOverlay } from "../../drivers/overlay/index.ts";
+import type { WriteBehindRecords } from "../../drivers/records/index.ts";
 import { Registry } from "../../drivers/registry/index.ts";
 import type { ShimRuntime } from "../../drivers/shim/index.ts";
 import {
@@ -22,6 +28,7 @@ import {
   OomKills,
 } from "../../engine/container/index.ts";
 import {
+  Collected,
   type ImageContext,
   PullProgress,
   Pulls,
@@ -30,11 +37,12 @@ import {
 import type { Tuning } from "../tuning/tuning.ts";
 import { type CgroupLayout, countOomKilled, watchOomEvents } from "../../linux/cgroup/index.ts";
 import type { ConfiguredHandlers } from "../../drivers/handlers/index.ts";
+import { type ImageGc, imageGcOf } from "./image-gc.ts";
 import { linkedLogs } from "../process/linked-logs.ts";
 
 interface Parts {
   readonly config: Config;
-  readonly records: Pick<Tables, "containers" | "images">;
+  readonly records: Pick<WriteBehindRecords, "containers" | "images" | "setAside">;
   readonly layout: CgroupLayout;
   readonly tuning: Tuning;
   readonly handlers: ConfiguredHandlers;
@@ -64,6 +72,7 @@ type Shared = Pick<
 interface BuiltContainers {
   readonly images: ImageContext;
   readonly containers: ContainerContext;
+  readonly gc: ImageGc;
   /** The number of unpackers that wait for a turn. */
   readonly waitingUnpackers: () => number;
 }
@@ -77,16 +86,13 @@ function limitsOf(images: Config["images"]): ImageContext["limits"] {
   };
 }
 
-function placesOf({ root, writableRoot }: Config): Pick<OverlayDeps, "root" | "writableRoot"> {
-  return { root, writableRoot };
-}
-
 /** Builds the contexts of images and containers. */
 export async function buildContainers(parts: Parts, shared: Shared): Promise<BuiltContainers> {
   const { config, records, layout, handlers } = parts;
-  const { clock, log, tasks, operations } = shared;
+  const { root, writableRoot } = config;
+  const { clock, log, tasks } = shared;
   const createMs = config.runtime.createTimeoutSeconds * 1000;
-  const { layers, roots } = await openOverlay({ ...placesOf(config), log, tasks });
+  const { layers, roots } = await openOverlay({ root, writableRoot, log, tasks });
   parts.undo.defer(() => roots.close());
   const runtime = await OciRuntime.open({
     state: config.state,
@@ -107,27 +113,9 @@ export async function buildContainers(parts: Parts, shared: Shared): Promise<Bui
   const { shims } = parts;
   const store = new ContainerStore(records.containers);
   const oomKills = parts.undo.use(oomKillsOf(parts, { store, clock, log }));
-  const images: ImageContext = {
-    store: new ImageStore(records.images, config.images.pinned),
-    source: new Registry({
-      configDir: config.images.registryConfigPath,
-      log,
-      clock,
-      proxyEnv: process.env,
-    }),
-    layers,
-    pulls: new Pulls(tasks),
-    progress: new PullProgress((diffId) => layers.has(diffId)),
-    observer: parts.pullObserver,
-    limits: limitsOf(config.images),
-    trustPresentLayers: config.images.trustPresentLayers,
-    operations,
-    janitor: shared.janitor,
-    tasks,
-    clock,
-    log,
-    layersInUse: () => [...store.all()].flatMap(layersOf),
-  };
+  const gc = imageGcOf(config, () => ({ images, containers }), records);
+  parts.undo.use(gc);
+  const images = imagesOf({ ...parts, gc }, shared, layers, store);
   const containers: ContainerContext = {
     ...shared,
     store,
@@ -160,7 +148,41 @@ export async function buildContainers(parts: Parts, shared: Shared): Promise<Bui
     },
     times: { ...defaultContainerTimes, createMs, startMs: createMs },
   };
-  return { images, containers, waitingUnpackers: () => layers.waitingUnpackers };
+  return { images, containers, gc, waitingUnpackers: () => layers.waitingUnpackers };
+}
+
+function imagesOf(
+  { config, records, pullObserver, gc }: Parts & { readonly gc: ImageGc },
+  { operations, janitor, tasks, clock, log }: Shared,
+  layers: Layers,
+  store: ContainerStore,
+): ImageContext {
+  return {
+    store: new ImageStore(records.images, config.images.pinned),
+    source: new Registry({
+      configDir: config.images.registryConfigPath,
+      log,
+      clock,
+      proxyEnv: process.env,
+    }),
+    layers,
+    pulls: new Pulls(tasks),
+    progress: new PullProgress((diffId) => layers.has(diffId)),
+    observer: pullObserver,
+    limits: limitsOf(config.images),
+    trustPresentLayers: config.images.trustPresentLayers,
+    operations,
+    janitor,
+    tasks,
+    clock,
+    log,
+    chainsInUse: () => [...store.all()].flatMap(chainsOf),
+    keepLayersMs: config.images.gcUnusedLayersSeconds * 1000,
+    onUsed: (image) => {
+      gc.used(image);
+    },
+    collected: new Collected(),
+  };
 }
 
 function oomKillsOf(

@@ -82,6 +82,7 @@ export class Metrics implements AsyncDisposable {
         return { count: layers?.list().length ?? 0, bytes: Number(layers?.usage().bytes ?? 0n) };
       },
       oomKills: () => cri()?.containers.oomKills.total ?? 0,
+      collected: () => cri()?.images.collected.counts() ?? [],
       networkReady: () => cri()?.network.status().ready,
     });
     addGauges(registry, {

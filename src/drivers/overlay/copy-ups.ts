@@ -136,6 +136,24 @@ export class CopyUps {
     }
   }
 
+  /** Removes the copy-ups of chains that do not begin one of these, see {@link Layers.removeCopyUps}. */
+  async removeExcept(chains: () => Iterable<readonly Digest[]>): Promise<readonly string[]> {
+    if (this.#known.size === 0) return [];
+    const used = keysOf(chains());
+    const isUsed = (known: Known, keys = used): boolean =>
+      keys.some((each) => each.startsWith(keyOf(known.layers)));
+    const lines: string[] = [];
+    for (const [name, known] of [...this.#known]) {
+      if (isUsed(known)) continue;
+      using _turn = await this.#locks.acquire(name);
+      // A pull may have claimed such a chain while another copy-up was being removed.
+      if (isUsed(known, keysOf(chains())) || !this.#known.delete(name)) continue;
+      await this.#deps.trash.take(this.#deps.paths.layers, name);
+      lines.push(`removed "${name}", which a removed image shared with the layers below it`);
+    }
+    return lines;
+  }
+
   /** Deletes unfinished copy-ups of an earlier daemon, and those whose chain lacks a layer. */
   async sweep(): Promise<readonly string[]> {
     const { paths, trash } = this.#deps;
@@ -239,6 +257,15 @@ function checkMounted(count: number): void {
     `mount layers: with the files that they share they are ${count} directories, and overlayfs mounts ` +
       `${maxLowerLayers}; build the image with fewer layers`,
   );
+}
+
+function keysOf(chains: Iterable<readonly Digest[]>): readonly string[] {
+  return Array.from(chains, (chain) => keyOf(chainOf(chain)));
+}
+
+/** A chain that begins with another one has a key that begins with that one's. */
+function keyOf(chain: readonly Digest[]): string {
+  return chain.map((layer) => `${layer} `).join("");
 }
 
 /** The name depends on all layers of the chain, because the content does. */

@@ -3,4 +3,4 @@
  * core and linux. Start at `open.ts`; `overlay-layers.ts` has the layers, `unpacker.ts` the process
  * that unpacks one, `overlay-roots.ts` the mounts.
  */
-export { openOverlay, type OverlayDeps } from "./open.ts";
+export { openOverlay } from "./open.ts";

@@ -1,4 +1,4 @@
-import { chmod, mkdir, open, readdir, rename, rm, writeFile } from "node:fs/promises";
+import { chmod, mkdir, open, readdir, rename, rm, statfs, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { type Digest, hexOf } from "../../base/digest.ts";
 import { messageOf, RuntimeError, wrap } from "../../base/errors.ts";
@@ -6,7 +6,13 @@ import { KeyedLock } from "../../base/keyed-lock.ts";
 import type { Logger } from "../../base/logger.ts";
 import { errnoCode, SystemError } from "../../base/system-error.ts";
 import type { Operation } from "../../core/operation/index.ts";
-import type { LayerOrigin, Layers, LayerSource, Usage } from "../../core/snapshot/index.ts";
+import type {
+  FileSystemSpace,
+  LayerOrigin,
+  Layers,
+  LayerSource,
+  Usage,
+} from "../../core/snapshot/index.ts";
 import { removeTree } from "../../linux/file/index.ts";
 import { begin } from "./begun.ts";
 import { chainOf } from "./chain.ts";
@@ -200,6 +206,20 @@ export class OverlayLayers implements Layers {
     this.#index.unclaimed.delete(diffId);
     this.#index.unattributed.delete(diffId);
     await this.#deps.trash.take(this.#deps.paths.layers, hexOf(diffId));
+  }
+
+  async space(): Promise<FileSystemSpace> {
+    const { bsize, blocks, bavail, files, ffree } = await statfs(this.#deps.paths.layers);
+    const bytes = { totalBytes: blocks * bsize, freeBytes: bavail * bsize };
+    return { ...bytes, totalInodes: files, freeInodes: ffree };
+  }
+
+  get isDeleting(): boolean {
+    return this.#deps.trash.isDeleting;
+  }
+
+  async removeCopyUps(chains: () => Iterable<readonly Digest[]>): Promise<readonly string[]> {
+    return await this.#copyUps.removeExcept(chains);
   }
 
   async sweep(): Promise<readonly string[]> {

@@ -17,11 +17,17 @@ const AT_ONCE = 1;
 export class Trash {
   readonly #tasks: TaskGroup;
   readonly #log: Logger;
+  #deleting = 0;
   readonly #turns = new Semaphore(AT_ONCE);
 
   constructor(tasks: TaskGroup, log: Logger) {
     this.#tasks = tasks;
     this.#log = log;
+  }
+
+  /** True while trees are being deleted. */
+  get isDeleting(): boolean {
+    return this.#deleting > 0;
   }
 
   /** Moves `name` in `directory` to the trash. No error when it does not exist. */
@@ -56,8 +62,13 @@ export class Trash {
   /** Deletes an unused tree in the background. */
   delete(path: string): void {
     this.#tasks.spawn(`delete "${path}"`, async (signal) => {
-      using _turn = await this.#turns.acquire(signal);
-      await removeTree(path, signal);
+      this.#deleting++;
+      try {
+        using _turn = await this.#turns.acquire(signal);
+        await removeTree(path, signal);
+      } finally {
+        this.#deleting--;
+      }
     });
   }
 }

@@ -5,5 +5,6 @@
  * for the disk.
  */
 export { FileAttachmentNotes } from "./attachment-notes.ts";
+export { FileImageUses } from "./image-uses.ts";
 export { Records } from "./records.ts";
 export { type Tables, WriteBehindRecords } from "./write-behind.ts";

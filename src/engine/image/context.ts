@@ -6,6 +6,7 @@ import type { ImageSource, ImageStore, PullObserver } from "../../core/image/ind
 import type { Operations } from "../../core/operation/index.ts";
 import type { Layers } from "../../core/snapshot/index.ts";
 import type { Janitor } from "../lifecycle/janitor.ts";
+import type { Collected } from "./collected.ts";
 import type { ImageLimits } from "./limits.ts";
 import type { PullProgress } from "./progress.ts";
 import type { Pulls } from "./pulls.ts";
@@ -26,6 +27,15 @@ export interface ImageContext {
   readonly tasks: TaskGroup;
   readonly clock: Clock;
   readonly log: Logger;
-  /** The layers that containers use, including those whose image was removed. */
-  readonly layersInUse: () => Iterable<Digest>;
+  /**
+   * The layers that containers use, including those whose image was removed: of each image and image volume a
+   * chain, lowest first.
+   */
+  readonly chainsInUse: () => Iterable<readonly Digest[]>;
+  /** How long the complete layers of an unfinished pull are kept for the next one. Milliseconds. */
+  readonly keepLayersMs: number;
+  /** Notes that a client has pulled an image or asked for it by name. */
+  readonly onUsed: (image: Digest) => void;
+  /** Counts what was removed because nobody used it. */
+  readonly collected: Collected;
 }

@@ -15,11 +15,16 @@ export function listImages({ store }: Pick<ImageContext, "store">, name: string)
  * (api.proto, ImageStatus). `invalid-argument` for a missing name.
  */
 export function imageStatus(
-  { store }: Pick<ImageContext, "store">,
+  { store, onUsed }: Pick<ImageContext, "store" | "onUsed">,
   name: string | undefined,
 ): Image | undefined {
-  if (name !== undefined) return store.find(name);
-  throw new RuntimeError("invalid-argument", "read image status: the request names no image");
+  if (name === undefined) {
+    throw new RuntimeError("invalid-argument", "read image status: the request names no image");
+  }
+  const image = store.find(name);
+  // kubelet asks before it creates a container of the image.
+  if (image !== undefined) onUsed(image.id);
+  return image;
 }
 
 /** The disk usage of images on their file system. */

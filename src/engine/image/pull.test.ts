@@ -54,7 +54,7 @@ describe("pullImage()", () => {
     assert.equal(layers.lacking(diffIds), undefined);
     assert.equal(layers.unclaimed().size, 0);
     assert.deepEqual(
-      [engine.images.progress.views(), [...engine.images.pulls.claimed()]],
+      [engine.images.progress.views(), [...engine.images.pulls.claimedChains()].flat()],
       [[], []],
     );
   });
@@ -98,7 +98,7 @@ describe("pullImage()", () => {
     const hang = layers.trouble.hang("unpack");
     const pulled = pull(engine);
     await hang.arrived;
-    assert.deepEqual([...engine.images.pulls.claimed()], diffIds);
+    assert.deepEqual([...engine.images.pulls.claimedChains()].flat(), diffIds);
     assert.equal(engine.images.progress.views()[0]?.image, "docker.io/library/app:latest");
     hang.release();
     await pulled;
@@ -201,7 +201,7 @@ describe("pullImage() that fails", () => {
       const message = new RegExp(`pull image "docker.io/library/app:latest" \\(stage ${stage}, `);
       await assert.rejects(pull(engine), { kind: "internal", message });
       assert.deepEqual([...engine.images.store.all()], []);
-      assert.deepEqual([...engine.images.pulls.claimed()], []);
+      assert.deepEqual([...engine.images.pulls.claimedChains()].flat(), []);
       engine.faults.heal(`pull-image/${stage}`);
       await pull(engine);
     });

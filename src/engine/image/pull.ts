@@ -16,7 +16,7 @@ import { checkLayerCount, checkUnpackedBytes, limitsOfLayer } from "./limits.ts"
 import { type ParsedImageConfig, parseImageConfig } from "./parse-config.ts";
 import { countsForPull, type Puller, type WantedLayer } from "./present-layers.ts";
 import { removeUnusedLayers } from "./remove.ts";
-import { sweepLater } from "./sweep.ts";
+import { sweepIfFull, sweepLater } from "./sweep.ts";
 
 // The deadline of a pull whose caller has none.
 const pullMs = 3_600_000;
@@ -104,6 +104,7 @@ async function fetchImage(
   } catch (error) {
     const pulled = formatReference(reference);
     sweepLater(context, pulled);
+    sweepIfFull(context, error);
     // The next try would fail as well, so these layers are not kept for it.
     if (isTooLarge(error)) {
       const remove = (): Promise<void> => removeUnusedLayers(context, missing);
@@ -112,6 +113,7 @@ async function fetchImage(
     throw error;
   }
   context.store.put(imageOf(reference, resolved, parsed, configJson));
+  context.onUsed(resolved.config.digest);
   await context.layers.claim(parsed.diffIds);
   await operation.enter("answer");
   return resolved.config.digest;

@@ -48,9 +48,9 @@ export class Pulls {
     return { [Symbol.dispose]: () => this.#claims.delete(claim) };
   }
 
-  /** The layers that pulls in progress have claimed. */
-  *claimed(): Iterable<Digest> {
-    for (const claim of this.#claims) yield* claim;
+  /** The layers that pulls in progress have claimed, of each pull lowest first. */
+  claimedChains(): Iterable<readonly Digest[]> {
+    return this.#claims;
   }
 
   #begin<T>(key: string, work: (signal: AbortSignal) => Promise<T>): Pull<T> {

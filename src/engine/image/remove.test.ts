@@ -57,6 +57,16 @@ describe("removeImage()", () => {
     assert.equal(engine.containers.store.get(id).image.requested, "app");
   });
 
+  test("lets go of what layers share in chains that no image or container has", async (t) => {
+    const engine = new FakeEngine(t);
+    await pull(engine, "app", "base", "app");
+    await pull(engine, "other", "base", "other");
+    await engine.create(await engine.run());
+    await removeImage(engine.images, "other");
+    await removeImage(engine.images, "app");
+    assert.deepEqual(engine.world.layers.chains, [["base", "app"].map(digestOf)]);
+  });
+
   test("keeps layers that a pull in progress has claimed, also one that begins meanwhile", async (t) => {
     const engine = new FakeEngine(t);
     const { layers } = engine.world;

@@ -69,12 +69,20 @@ export async function removeUnusedLayers(
     // Checked again: a pull may have claimed this layer while another one was being removed.
     if (!layersInUse(context).has(layer)) await context.layers.remove(layer);
   }
+  for (const line of await context.layers.removeCopyUps(() => chainsInUse(context))) {
+    context.log.info(line, { reason: "unused" });
+  }
 }
 
 /** The layers that an image, a container or a pull in progress uses. */
 export function layersInUse(context: ImageContext): ReadonlySet<Digest> {
-  const used = new Set(context.layersInUse());
-  for (const layer of context.pulls.claimed()) used.add(layer);
-  for (const image of context.store.all()) for (const { diffId } of image.layers) used.add(diffId);
+  const used = new Set<Digest>();
+  for (const chain of chainsInUse(context)) for (const layer of chain) used.add(layer);
   return used;
+}
+
+function* chainsInUse(context: ImageContext): Iterable<readonly Digest[]> {
+  yield* context.chainsInUse();
+  yield* context.pulls.claimedChains();
+  for (const image of context.store.all()) yield image.layers.map(({ diffId }) => diffId);
 }

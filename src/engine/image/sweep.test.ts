@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
+import { RuntimeError } from "../../base/errors.ts";
 import { FakeEngine, never } from "../testing/engine.ts";
 import { digestOf } from "../testing/fake-layers.ts";
 import { pullImage } from "./pull.ts";
@@ -57,6 +58,25 @@ describe("sweepLayers()", () => {
     assert.ok(has(engine, "base"));
     assert.deepEqual(engine.images.janitor.owned(), []);
   });
+
+  for (const [used, isKept] of [
+    [95, false],
+    [60, true],
+  ] as const) {
+    test(`${isKept ? "keeps" : "removes at once"} the layers of a pull that failed on a disk that is ${used} % full`, async (t) => {
+      const engine = new FakeEngine(t);
+      const { layers, time } = engine.world;
+      layers.fileSystem = { ...layers.fileSystem, freeBytes: 1000 - used * 10 };
+      t.mock.method(layers, "complete", async () => {
+        throw new RuntimeError("resource-exhausted", "1 MiB must stay free");
+      });
+      await assert.rejects(pull(engine, "app", "base"));
+      await time.advance(1_000);
+      assert.equal(has(engine, "base"), isKept);
+      const [line] = engine.log.filter(({ message }) => message === "removed an unused layer");
+      assert.equal(line?.fields["reason"], isKept ? undefined : "pressure");
+    });
+  }
 
   test("logs a layer that it cannot remove, and does not reject", async (t) => {
     const engine = new FakeEngine(t);

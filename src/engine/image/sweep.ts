@@ -1,35 +1,59 @@
 import type { Digest } from "../../base/digest.ts";
-import { messageOf } from "../../base/errors.ts";
+import { isKind, messageOf } from "../../base/errors.ts";
 import { runWithTimeoutThenBackground } from "../lifecycle/run-with-timeout.ts";
+import type { CollectReason } from "./collected.ts";
 import type { ImageContext } from "./context.ts";
 import { layersInUse, removeUnusedLayers } from "./remove.ts";
+import { usedPercent } from "./used-percent.ts";
 
-// How long the complete layers of a failed pull are kept for the next one. kubelet retries within
-// 5 minutes (its pull back-off), and a restart during a pull should not fetch gigabytes again.
-const keepMs = 600_000;
 const unfinishedMs = 2_000;
+// A file system that is used this much after a failed pull is not left with its layers. Percent.
+const fullPercent = 90;
 
 /**
- * Removes the layers that no image and no container uses: those of an interrupted removal at once,
- * those of a failed pull when no other pull has claimed them for 10 minutes. A failure is logged.
+ * Removes the layers that no image and no container uses: those of an interrupted removal at once, those of a
+ * failed pull when no other pull has claimed them for some time (images.gc_unused_layers_seconds), and all of
+ * them under pressure. A failure is logged.
  */
-export async function sweepLayers(context: ImageContext): Promise<void> {
+export async function sweepLayers(
+  context: ImageContext,
+  reason: CollectReason = "age",
+): Promise<void> {
   try {
     const used = layersInUse(context);
     const unclaimed = new Map(context.layers.unclaimed());
     await context.layers.claim([...unclaimed.keys()].filter((layer) => used.has(layer)));
-    const keptFrom = context.clock.nowNs() - BigInt(keepMs) * 1_000_000n;
-    const isKept = (layer: Digest): boolean => (unclaimed.get(layer) ?? 0n) > keptFrom;
+    const keptFrom = context.clock.nowNs() - BigInt(context.keepLayersMs) * 1_000_000n;
+    const isKept = (layer: Digest): boolean =>
+      reason === "age" && (unclaimed.get(layer) ?? 0n) > keptFrom;
     const layers = context.layers.list();
-    await removeUnusedLayers(
+    await collectLayers(
       context,
       layers.filter((layer) => !isKept(layer)),
+      reason,
     );
     if (layers.some((layer) => isKept(layer) && !used.has(layer))) {
       sweepLater(context, "the previous daemon");
     }
   } catch (error) {
     context.log.error("failed to remove unused layers", { error: messageOf(error) });
+  }
+}
+
+async function collectLayers(
+  context: ImageContext,
+  layers: readonly Digest[],
+  reason: CollectReason,
+): Promise<void> {
+  const { layers: onNode, log, collected } = context;
+  const used = layersInUse(context);
+  for (const layer of layers) {
+    if (used.has(layer)) continue;
+    const bytes = Number(onNode.usage([layer]).bytes);
+    await removeUnusedLayers(context, [layer]);
+    if (onNode.has(layer)) continue;
+    collected.add("layer", reason, bytes);
+    log.info("removed an unused layer", { layer, reason, bytes });
   }
 }
 
@@ -53,5 +77,19 @@ export async function sweepUnfinishedLayers(context: ImageContext): Promise<void
 export function sweepLater(context: ImageContext, pull: string): void {
   const sweep = (): Promise<void> => sweepLayers(context);
   // Slightly after the last of them expires.
-  context.janitor.adopt(`layers of an unfinished pull of ${pull}`, sweep, keepMs + 1_000);
+  const afterMs = context.keepLayersMs + 1_000;
+  context.janitor.adopt(`layers of an unfinished pull of ${pull}`, sweep, afterMs);
+}
+
+/**
+ * Sweeps at once after a pull that failed because the disk is full: its layers, and those of other unfinished
+ * pulls, occupy what others need, and the next try would fail as well. Registries report their own limits with
+ * the same kind of error, so the disk decides.
+ */
+export function sweepIfFull(context: ImageContext, error: unknown): void {
+  if (!isKind(error, "resource-exhausted")) return;
+  context.janitor.adopt("layers of unfinished pulls on a full disk", async () => {
+    const isFull = usedPercent(await context.layers.space()) >= fullPercent;
+    if (isFull) await sweepLayers(context, "pressure");
+  });
 }

@@ -3,7 +3,7 @@ import type { Digest } from "../../base/digest.ts";
 import { KeyedLock } from "../../base/keyed-lock.ts";
 import type { LogFields, Logger } from "../../base/logger.ts";
 import { TaskGroup } from "../../base/task-group.ts";
-import { ContainerStore, layersOf } from "../../core/container/index.ts";
+import { chainsOf, ContainerStore, layersOf } from "../../core/container/index.ts";
 import { ImageStore, noPullObserver } from "../../core/image/index.ts";
 import { Operations } from "../../core/operation/index.ts";
 import { type SandboxController, SandboxStore } from "../../core/sandbox/index.ts";
@@ -20,6 +20,7 @@ import {
 import { InflightCreates } from "../lifecycle/inflight-creates.ts";
 import { FailedTeardowns } from "../lifecycle/failed-teardowns.ts";
 import {
+  Collected,
   type ImageContext,
   pullImage,
   PullProgress,
@@ -161,7 +162,10 @@ export class FakeEngine {
       observer: noPullObserver,
       limits: { layers: 500, unpackedBytes: 0, unpackedRatio: 0, layerEntries: 0 },
       trustPresentLayers: false,
-      layersInUse: () => [...containerStore.all()].flatMap(layersOf),
+      chainsInUse: () => [...containerStore.all()].flatMap(chainsOf),
+      keepLayersMs: 600_000,
+      onUsed: () => undefined,
+      collected: new Collected(),
       ...options.images,
     };
     this.containers = this.#containerContext(shared, containerStore, store);

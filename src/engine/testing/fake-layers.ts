@@ -4,6 +4,7 @@ import { RuntimeError } from "../../base/errors.ts";
 import type { Clock } from "../../base/time.ts";
 import type { Operation } from "../../core/operation/index.ts";
 import {
+  type FileSystemSpace,
   type LayerOrigin,
   type Layers,
   type LayerSource,
@@ -33,9 +34,19 @@ export function compressed(contents: string): Buffer {
 /** Layers in memory. Digests are compared as a real implementation does. */
 export class FakeLayers implements Layers {
   readonly directory = "/layers";
-  readonly trouble = new Trouble<"unpack" | "complete" | "remove" | "sweep">();
+  readonly trouble = new Trouble<"unpack" | "complete" | "remove" | "sweep" | "space">();
   /** How often a layer was unpacked. */
   readonly unpacked = new Map<Digest, number>();
+  /** Its free bytes do not change by themselves. */
+  fileSystem: FileSystemSpace = {
+    totalBytes: 1000,
+    freeBytes: 500,
+    totalInodes: 1000,
+    freeInodes: 500,
+  };
+  isDeleting = false;
+  /** Those of the last removeCopyUps(). */
+  chains: readonly (readonly Digest[])[] = [];
   readonly #clock: Clock;
   readonly #layers = new Map<Digest, Layer>();
 
@@ -126,6 +137,16 @@ export class FakeLayers implements Layers {
     let bytes = 0n;
     for (const diffId of new Set(of)) bytes += BigInt(this.#layers.get(diffId)?.bytes ?? 0);
     return { bytes, inodes: 0n };
+  }
+
+  async space(): Promise<FileSystemSpace> {
+    await this.trouble.at("space");
+    return this.fileSystem;
+  }
+
+  async removeCopyUps(chains: () => Iterable<readonly Digest[]>): Promise<readonly string[]> {
+    this.chains = [...chains()];
+    return [];
   }
 
   async sweep(): Promise<readonly string[]> {

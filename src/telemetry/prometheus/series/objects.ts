@@ -6,6 +6,14 @@ interface Stored<Name extends string> {
   readonly state: { readonly name: Name };
 }
 
+/** Unused layers or images that were removed, and why. The names are few and do not change. */
+interface CollectedCount {
+  readonly kind: string;
+  readonly reason: string;
+  readonly removed: number;
+  readonly bytes: number;
+}
+
 /** Where the numbers of objects come from. */
 export interface ObjectSources {
   readonly sandboxes: () => Iterable<Stored<SandboxStateName>>;
@@ -14,6 +22,8 @@ export interface ObjectSources {
   readonly layers: () => { readonly count: number; readonly bytes: number };
   /** Of containers that continued to run. */
   readonly oomKills: () => number;
+  /** What was removed because nobody used it. */
+  readonly collected: () => Iterable<CollectedCount>;
   /** Undefined until the network's configuration has been read. */
   readonly networkReady: () => boolean | undefined;
 }
@@ -66,6 +76,7 @@ export function addObjectSeries(registry: Registry, sources: ObjectSources): voi
     { name: "davit_image_layers_bytes", help: "Size of all layers on the node, unpacked." },
     () => [{ value: sources.layers().bytes }],
   );
+  addCollected(registry, sources);
   registry.computed(
     "counter",
     {
@@ -84,6 +95,33 @@ export function addObjectSeries(registry: Registry, sources: ObjectSources): voi
       const ready = sources.networkReady();
       return ready === undefined ? [] : [{ value: ready ? 1 : 0 }];
     },
+  );
+}
+
+function addCollected(registry: Registry, { collected }: ObjectSources): void {
+  const labels = ["kind", "reason"];
+  registry.computed(
+    "counter",
+    {
+      name: "davit_image_gc_removed_total",
+      help: "Unused layers and images that davit removed by itself, because of their age or of a full disk.",
+      labels,
+    },
+    () =>
+      Array.from(collected(), (each) => ({
+        value: each.removed,
+        labels: [each.kind, each.reason],
+      })),
+  );
+  registry.computed(
+    "counter",
+    {
+      name: "davit_image_gc_removed_bytes_total",
+      help: "Unpacked bytes of the unused layers and images that davit removed by itself.",
+      labels,
+    },
+    () =>
+      Array.from(collected(), (each) => ({ value: each.bytes, labels: [each.kind, each.reason] })),
   );
 }
 

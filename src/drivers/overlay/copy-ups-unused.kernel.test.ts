@@ -1,0 +1,51 @@
+// What layers share in chains that no image has any more.
+import assert from "node:assert/strict";
+import { readdirSync } from "node:fs";
+import { join } from "node:path";
+import { test } from "node:test";
+import type { Digest } from "../../base/digest.ts";
+import { file, never, OverlayFixture } from "./testing/fixture.ts";
+
+const fixture = new OverlayFixture();
+
+const shared = (): readonly string[] =>
+  readdirSync(join(fixture.root, "layers")).filter((name) => name.startsWith(".copy-up-"));
+
+test("removeCopyUps() keeps those of the given chains, and of what they begin with", async () => {
+  const { layers } = fixture;
+  const one = await fixture.layer(file("a", "1"));
+  const other = await fixture.layer(file("a", "2"));
+  const linking = await fixture.layer({ name: "b", type: "1", linkName: "a" });
+  const top = await fixture.layer(file("top"));
+  const chains: readonly (readonly Digest[])[] = [
+    [one, linking],
+    [other, linking, top],
+  ];
+  for (const chain of chains) await layers.complete(chain, never);
+  assert.equal(shared().length, 2);
+  assert.deepEqual(await layers.removeCopyUps(() => chains), []);
+
+  const [first = [], second = []] = chains;
+  const lines = await layers.removeCopyUps(() => [second]);
+  assert.match(lines.join(), /^removed "\.copy-up-[0-9a-f]{64}"/);
+  assert.equal(shared().length, 1);
+  assert.notEqual(layers.lacking(first), undefined);
+  assert.equal(layers.lacking(second), undefined);
+
+  // Another pull makes it again.
+  await layers.complete(first, never);
+  assert.equal(layers.lacking(first), undefined);
+  assert.equal((await layers.removeCopyUps(() => [])).length, 2);
+  assert.deepEqual(shared(), []);
+});
+
+test("space() is that of the file system, and isDeleting is true until removed files are gone", async () => {
+  const { layers } = fixture;
+  const layer = await fixture.layer(file("a"));
+  const { totalBytes, freeBytes } = await layers.space();
+  assert.ok(totalBytes > freeBytes && freeBytes > 0);
+  assert.equal(layers.isDeleting, false);
+  await layers.remove(layer);
+  await fixture.untilHolds("layers", [".empty"]);
+  while (layers.isDeleting) await new Promise((resolve) => setImmediate(resolve));
+});
