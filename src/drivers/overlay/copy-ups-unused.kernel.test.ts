@@ -4,6 +4,7 @@ import { readdirSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
 import type { Digest } from "../../base/digest.ts";
+import { until } from "../../linux/testing/leaks.ts";
 import { file, never, OverlayFixture } from "./testing/fixture.ts";
 
 const fixture = new OverlayFixture();
@@ -47,5 +48,5 @@ test("space() is that of the file system, and isDeleting is true until removed f
   assert.equal(layers.isDeleting, false);
   await layers.remove(layer);
   await fixture.untilHolds("layers", [".empty"]);
-  while (layers.isDeleting) await new Promise((resolve) => setImmediate(resolve));
+  await until("the deletion has ended", () => !fixture.layers.isDeleting);
 });

@@ -57,7 +57,7 @@ describe("removeImage()", () => {
     assert.equal(engine.containers.store.get(id).image.requested, "app");
   });
 
-  test("lets go of what layers share in chains that no image or container has", async (t) => {
+  test("removes what layers share in chains that no image or container has", async (t) => {
     const engine = new FakeEngine(t);
     await pull(engine, "app", "base", "app");
     await pull(engine, "other", "base", "other");
