@@ -79,6 +79,7 @@ extern const struct job_kind cgroup_jobs[];
 extern const struct job_kind directory_jobs[];
 extern const struct job_kind tree_jobs[];
 extern const struct job_kind open_file_jobs[];
+extern const struct job_kind project_jobs[];
 
 /* The namespaces of a pod that are pinned, besides its user namespace: clone flag and file. */
 enum { PIN_NET, PIN_IPC, PIN_UTS, PIN_COUNT };

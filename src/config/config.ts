@@ -99,6 +99,9 @@ export interface RuntimeConfig {
   readonly deviceOwnershipFromSecurityContext: boolean;
   readonly seccompAllowSocketcall: boolean;
   readonly selinux: boolean;
+  /** Bytes; 0 for no limit. */
+  readonly writableLayerLimit: number;
+  readonly writableLayerFirstProject: number;
   readonly ptraceInSharedPid: "allow" | "refuse";
   /** The enabled handlers by name. `defaultHandler` is always among them. */
   readonly handlers: Readonly<Record<string, HandlerConfig>>;
@@ -145,6 +148,8 @@ export interface HandlerConfig {
   readonly cgroupWritable: boolean;
   readonly baseRuntimeSpec: string;
   readonly hooksDir: string;
+  /** Bytes; 0 for no limit, -1 for `runtime.writable_layer_limit`. */
+  readonly writableLayerLimit: number;
   readonly cniConfDir: string;
 }
 

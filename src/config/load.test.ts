@@ -43,6 +43,10 @@ test("defaultConfig() returns the documented defaults", () => {
     maxUnpackedRatio: 200,
     maxLayerEntries: 4_000_000,
     trustPresentLayers: false,
+    gcUnusedLayersSeconds: 600,
+    gcUnusedImagesSeconds: 0,
+    gcHighPercent: 0,
+    gcLowPercent: 80,
   });
   assert.deepEqual(config.cni, {
     confDir: "/etc/cni/net.d",
@@ -62,6 +66,8 @@ test("defaultConfig() returns the documented defaults", () => {
     deviceOwnershipFromSecurityContext: false,
     seccompAllowSocketcall: false,
     selinux: false,
+    writableLayerLimit: 0,
+    writableLayerFirstProject: 1_073_741_824,
     ptraceInSharedPid: "allow",
   });
   assert.deepEqual(Object.keys(handlers), ["crun", "runc"]);
@@ -77,6 +83,7 @@ test("defaultConfig() returns the documented defaults", () => {
     privilegedWithoutHostDevicesAllDevicesAllowed: false,
     cgroupWritable: false,
     hooksDir: "",
+    writableLayerLimit: -1,
     baseRuntimeSpec: "",
     cniConfDir: "",
   });

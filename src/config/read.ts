@@ -85,7 +85,7 @@ function checkImageGc({ gcHighPercent, gcLowPercent }: ImagesConfig, findings: F
   if (gcHighPercent === 0 || gcLowPercent < gcHighPercent) return;
   const key = "images.gc_low_percent";
   const allowed = `less than images.gc_high_percent, which is ${gcHighPercent}`;
-  findings.push({ key, message: invalidValue(key, gcLowPercent, allowed) });
+  findings.push({ key, message: invalidValue(key, BigInt(gcLowPercent), allowed) });
 }
 
 function checkGroup({ group }: ServerConfig, findings: Finding[]): void {

@@ -231,6 +231,19 @@ const runtime: Section<Omit<RuntimeConfig, "handlers">> = {
     default: false,
     doc: "true sets SELinux labels for containers, with a separate level for each pod. Requires a host with SELinux.",
   }),
+  writableLayerLimit: integer({
+    default: 0,
+    min: 0,
+    max: Number.MAX_SAFE_INTEGER,
+    limits: "of bytes, or 0 for no limit",
+    doc: "Maximum size of a container's writable layer, with the volumes that its image declares, in bytes. 0: no limit. Requires ext4, xfs or f2fs mounted with project quotas (prjquota), and Linux 5.14; without them nothing is limited, with a warning at the start. For new containers.",
+  }),
+  writableLayerFirstProject: integer({
+    default: 2 ** 30,
+    min: 1,
+    max: 2 ** 32 - 2 ** 20 - 1,
+    doc: "The first of 1048576 project IDs for writable layers with a limit. IDs in use by others are skipped.",
+  }),
   ptraceInSharedPid: choice({
     of: ["allow", "refuse"],
     default: "allow",
@@ -329,6 +342,13 @@ export const handlerSection: Section<HandlerTable> = {
   hooksDir: optionalPath({
     default: "",
     doc: "A directory with OCI hooks (*.json, oci-hooks(5)), read at each container start. See docs/handlers.md.",
+  }),
+  writableLayerLimit: integer({
+    default: -1,
+    min: -1,
+    max: Number.MAX_SAFE_INTEGER,
+    limits: "of bytes, 0 for no limit, or -1 for runtime.writable_layer_limit",
+    doc: "Maximum size of the writable layer of this handler's containers, in bytes. -1: runtime.writable_layer_limit.",
   }),
   cniConfDir: optionalPath({
     default: "",

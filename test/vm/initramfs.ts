@@ -15,6 +15,8 @@ const wanted = [
     "overlay",
     "erofs",
     "loop",
+    "quota_v2",
+    "xfs",
   ],
   ...["veth", "bridge", "br_netfilter", "nf_tables", "nft_compat", "nft_chain_nat", "xt_nat"],
   ...["xt_MASQUERADE", "xt_comment", "xt_mark", "xt_multiport", "xt_addrtype", "xt_conntrack"],

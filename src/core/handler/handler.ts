@@ -46,6 +46,8 @@ export interface HandlerSettings {
   readonly cgroupWritable: boolean;
   readonly baseRuntimeSpec: string;
   readonly hooksDir: string;
+  /** Maximum size of a writable layer, in bytes; 0 for no limit, -1 for the one of all handlers. */
+  readonly writableLayerLimit: number;
 }
 
 /** The configured handlers. */

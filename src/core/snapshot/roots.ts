@@ -24,6 +24,8 @@ export interface RootOptions {
   readonly users?: RootUsers | undefined;
   /** SELinux label of all files in them. */
   readonly label?: string | undefined;
+  /** Maximum size of the writable layer, with volumes of the image. Bytes; 0 or nothing for no limit. */
+  readonly limitBytes?: number;
 }
 
 /** Files of an image that are mounted into a container, read-only. */
@@ -50,7 +52,7 @@ export interface Roots {
   readonly directory: string;
   /**
    * Mounts a writable root of these layers, lowest first, for a container. Options change no file of
-   * a layer. `not-found` for a layer that is missing or was not completed.
+   * a layer. Where the file system has no limits, a limit has no effect. `not-found` for a layer that is missing or was not completed.
    */
   mount(
     containerId: string,

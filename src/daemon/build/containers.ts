@@ -92,7 +92,13 @@ export async function buildContainers(parts: Parts, shared: Shared): Promise<Bui
   const { root, writableRoot } = config;
   const { clock, log, tasks } = shared;
   const createMs = config.runtime.createTimeoutSeconds * 1000;
-  const { layers, roots } = await openOverlay({ root, writableRoot, log, tasks });
+  const { layers, roots } = await openOverlay({
+    root,
+    writableRoot,
+    firstProject: firstProject(config.runtime),
+    log,
+    tasks,
+  });
   parts.undo.defer(() => roots.close());
   const runtime = await OciRuntime.open({
     state: config.state,
@@ -133,6 +139,7 @@ export async function buildContainers(parts: Parts, shared: Shared): Promise<Bui
       featuresOf: (sandbox) => handlers.runtimeFeatures(sandbox.handler),
       settingsOf: (sandbox) => handlers.settings(sandbox.handler),
     }),
+    layerLimitOf: layerLimits(config.runtime, handlers),
     ignoreVolumes: config.images.volumes === "ignore",
     runtimes: shims === undefined ? [runtime] : [runtime, shims],
     runtimeOf: ({ runtimeType }) => (runtimeType === undefined ? runtime : (shims ?? runtime)),
@@ -194,6 +201,23 @@ function oomKillsOf(
     count: (path) => countOomKilled(layout, path),
   };
   return new OomKills({ ...deps, sandboxes, events });
+}
+
+/** Undefined where no container has a limit. */
+function firstProject(runtime: Config["runtime"]): number | undefined {
+  const own = Object.values(runtime.handlers).map((handler) => handler.writableLayerLimit);
+  const isOn = [runtime.writableLayerLimit, ...own].some((limit) => limit > 0);
+  return isOn ? runtime.writableLayerFirstProject : undefined;
+}
+
+function layerLimits(
+  { writableLayerLimit: ofAll }: Config["runtime"],
+  handlers: ConfiguredHandlers,
+): ContainerContext["layerLimitOf"] {
+  return ({ handler }) => {
+    const own = handlers.settings(handler).writableLayerLimit;
+    return own < 0 ? ofAll : own;
+  };
 }
 
 function controllerOf({ controllers }: Parts, sandbox: Sandbox): SandboxController {

@@ -33,6 +33,10 @@ const kinds = catalogue("disk", {
     "warning",
     "containers fill the file system of images and records, as if writable_root were not set",
   ],
+  "no-project-quotas": [
+    "warning",
+    "writable layers have no limit, although writable_layer_limit is set",
+  ],
   "open-to-others": ["warning", "other users of this machine can change images and containers"],
 });
 
@@ -57,14 +61,33 @@ export const diskCheck: Check = {
       ...(await examineDirectory(context, "root", root, mounts)),
       ...(await examineDirectory(context, "state", state, mounts)),
     ];
-    if (writableRoot === "") return found;
+    const limits = noQuotas(context.config, mounts);
+    if (writableRoot === "") return [...found, ...limits];
     return [
       ...found,
+      ...limits,
       ...(await examineDirectory(context, "writable_root", writableRoot, mounts)),
       ...notSeparate(context.config, mounts),
     ];
   },
 };
+
+/** Limits of writable layers need project quotas that are in force: "pqnoenforce" only counts. */
+function noQuotas(
+  { root, writableRoot, runtime }: DoctorContext["config"],
+  mounts: readonly MountEntry[],
+): readonly Finding[] {
+  const own = Object.values(runtime.handlers).map((handler) => handler.writableLayerLimit);
+  if (![runtime.writableLayerLimit, ...own].some((limit) => limit > 0)) return [];
+  const directory = writableRoot === "" ? root : writableRoot;
+  const mount = mountOf(mounts, directory);
+  if (mount === undefined) return [];
+  if (mount.superOptions.some((option) => option === "prjquota" || option === "pquota")) return [];
+  const text = `${directory} is on ${mount.fsType} without the mount option prjquota`;
+  const ext4 = `umount ${mount.mountPoint}, tune2fs -O project,quota ${mount.source}, and mount it with prjquota`;
+  const other = "mount an ext4 or xfs file system with the option prjquota there";
+  return [kinds.report("no-project-quotas", text, mount.fsType === "ext4" ? ext4 : other)];
+}
 
 /** Usually the file system of writable_root is not mounted. */
 function notSeparate(

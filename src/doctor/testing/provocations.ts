@@ -152,6 +152,9 @@ export const provocations: Readonly<Record<string, Provocation>> = {
     machine.fileInfos.set("/var/lib/davit-writable", directory);
     return { config: parseConfig('writable_root = "/var/lib/davit-writable"\n', "davit.toml") };
   },
+  "disk.no-project-quotas": () => ({
+    config: parseConfig("[runtime]\nwritable_layer_limit = 1048576\n", "davit.toml"),
+  }),
   "disk.open-to-others": host(({ fileInfos }) =>
     fileInfos.set(root, { ...directory, mode: 0o777 }),
   ),

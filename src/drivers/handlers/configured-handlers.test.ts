@@ -18,6 +18,7 @@ const plain: HandlerDefinition = {
   cgroupWritable: false,
   baseRuntimeSpec: "",
   hooksDir: "",
+  writableLayerLimit: -1,
 };
 const able: RuntimeFeatures = {
   mountOptions: ["ro", "rro"],

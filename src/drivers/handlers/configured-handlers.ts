@@ -213,4 +213,5 @@ const defaultSettings: HandlerSettings = {
   cgroupWritable: false,
   baseRuntimeSpec: "",
   hooksDir: "",
+  writableLayerLimit: -1,
 };

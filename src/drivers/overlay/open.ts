@@ -16,6 +16,8 @@ export interface OverlayDeps {
    * system of the roots as its upper one.
    */
   readonly writableRoot?: string;
+  /** The first project id for limits of writable layers; not given if none has a limit. */
+  readonly firstProject?: number | undefined;
   /** Deletes in the background. To be closed before {@link OverlayRoots.close}. */
   readonly tasks: TaskGroup;
   readonly log: Logger;
@@ -37,7 +39,7 @@ export interface Overlay {
 
 /** Makes the directories and reads the layers in them. Nothing is removed before the sweeps. */
 export async function openOverlay(deps: OverlayDeps): Promise<Overlay> {
-  const { log, asOldKernel = false, writableRoot = "" } = deps;
+  const { log, asOldKernel = false, writableRoot = "", firstProject } = deps;
   const paths = new StateLayout(deps.root);
   const trash = new Trash(deps.tasks, log);
   const layers = await OverlayLayers.open({
@@ -48,6 +50,14 @@ export async function openOverlay(deps: OverlayDeps): Promise<Overlay> {
     turns: deps.turns ?? {},
     stallMs: deps.stallMs ?? 300_000,
   });
-  const roots = await OverlayRoots.open({ paths, trash, layers, log, writableRoot, asOldKernel });
+  const roots = await OverlayRoots.open({
+    paths,
+    trash,
+    layers,
+    log,
+    writableRoot,
+    firstProject,
+    asOldKernel,
+  });
   return { layers, roots };
 }

@@ -24,6 +24,7 @@ import {
 } from "../../linux/file/index.ts";
 import type { Logger } from "../../base/logger.ts";
 import { mountOverlay, type OverlayOptions, unmount } from "../../linux/mount/index.ts";
+import type { LayerLimits } from "./layer-limits.ts";
 import type { OverlayLayers } from "./overlay-layers.ts";
 import { openRootsDirectory, type RootsDirectory } from "./roots-directory.ts";
 import { GONE_PREFIX, type StateLayout } from "./state-layout.ts";
@@ -38,6 +39,8 @@ interface OverlayRootsDeps {
   readonly log: Logger;
   /** A directory on another file system for the roots; empty for none. */
   readonly writableRoot: string;
+  /** The first project id for limits of writable layers; undefined if none has a limit. */
+  readonly firstProject: number | undefined;
   /** Mounts as on a kernel before 6.7, for tests. */
   readonly asOldKernel?: boolean;
 }
@@ -61,6 +64,7 @@ interface KnownUsage {
 export class OverlayRoots implements Roots {
   readonly directory: string;
   readonly #isSeparate: boolean;
+  readonly #limits: LayerLimits | undefined;
   readonly #deps: OverlayRootsDeps;
   readonly #walks = new Semaphore(WALKS);
   readonly #copies = new Semaphore(COPIES);
@@ -68,18 +72,22 @@ export class OverlayRoots implements Roots {
   readonly #locks = new KeyedLock();
   readonly #usage = new Map<string, KnownUsage>();
 
-  private constructor(deps: OverlayRootsDeps, { directory, isSeparate }: RootsDirectory) {
+  private constructor(
+    deps: OverlayRootsDeps,
+    { directory, isSeparate }: RootsDirectory,
+    limits: LayerLimits | undefined,
+  ) {
     this.directory = directory;
     this.#isSeparate = isSeparate;
+    this.#limits = limits;
     this.#deps = deps;
   }
 
-  /** Prepares the directory of all roots, see {@link openRootsDirectory}. */
+  /** Prepares the directory of all roots, see {@link openRootsDirectory}, and their limits. */
   static async open(deps: OverlayRootsDeps): Promise<OverlayRoots> {
-    return new OverlayRoots(
-      deps,
-      await openRootsDirectory(deps.paths, deps.writableRoot, deps.log),
-    );
+    const { paths, writableRoot, log } = deps;
+    const where = await openRootsDirectory(paths, writableRoot, log);
+    return new OverlayRoots(deps, where, await openLimits(deps));
   }
 
   pathOf(containerId: string): string {
@@ -105,6 +113,7 @@ export class OverlayRoots implements Roots {
       throw wrap(`${isMade ? "mount" : "make"} root of container "${containerId}"`, cause);
     }
     try {
+      await this.#limit(containerId, directory, options.limitBytes);
       await operation?.enter("mount-root");
       const { asOldKernel = false } = this.#deps;
       const names = { target: "merged", upper: "upper", work: "work" };
@@ -113,6 +122,7 @@ export class OverlayRoots implements Roots {
       // Never delete files through a mount, as that of the layers by the pod's ids.
       await unmount(join(directory, "merged"), join(directory, "mapped"));
       await removeTree(directory);
+      await this.#limits?.end(containerId);
       throw wrap(`mount root of container "${containerId}"`, this.#explain(cause));
     }
     return { path: join(directory, "merged") };
@@ -158,6 +168,7 @@ export class OverlayRoots implements Roots {
     await unmount(join(directory, "merged"), join(directory, "mapped"));
     await operation?.enter("delete-root");
     await trash.takeOrLeave(paths.roots, containerId);
+    await this.#limits?.end(containerId);
     this.#usage.delete(containerId);
   }
 
@@ -219,9 +230,18 @@ export class OverlayRoots implements Roots {
   }
 
   async #walk(containerId: string): Promise<Usage> {
+    const counted = await this.#limits?.usage(containerId);
+    if (counted !== undefined) return counted;
     using _turn = await this.#walks.acquire();
     const directory = this.#deps.paths.container(containerId);
     return await diskUsage(join(directory, "upper"), join(directory, "volumes"));
+  }
+
+  /** Volumes are made in the directory later, and inherit the limit. */
+  async #limit(containerId: string, directory: string, bytes = 0): Promise<void> {
+    if (bytes === 0) return;
+    const inside = ["upper", "work"].map((name) => join(directory, name));
+    await this.#limits?.begin(containerId, bytes, [directory, ...inside]);
   }
 
   /** The lower directories for overlayfs, topmost first, relative to a root's directory. */
@@ -255,6 +275,13 @@ export class OverlayRoots implements Roots {
       ...below.map((path) => ({ step: "make-directory", path, mode: 0o755 }) as const),
     ];
   }
+}
+
+/** The code of limits is loaded only where they are on. */
+async function openLimits(deps: OverlayRootsDeps): Promise<LayerLimits | undefined> {
+  if (deps.firstProject === undefined) return undefined;
+  const { LayerLimits: Limits } = await import("./layer-limits.ts");
+  return await Limits.open(deps.paths.roots, deps.firstProject, deps.log);
 }
 
 function mountedBy({ users, label }: RootOptions): Pick<OverlayOptions, "mapped" | "label"> {

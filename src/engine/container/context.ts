@@ -47,6 +47,8 @@ export interface ContainerContext {
   readonly roots: Roots;
   readonly rootFiles: RootFiles;
   readonly specs: ContainerSpecs;
+  /** The maximum size of the writable layer of a sandbox's new containers, in bytes; 0 for no limit. */
+  readonly layerLimitOf: (sandbox: Sandbox) => number;
   /** True when the volumes that images declare are not created. */
   readonly ignoreVolumes: boolean;
   /** All container runtimes of this daemon. */

@@ -92,11 +92,27 @@ describe("createContainer()", () => {
     assert.equal(engine.world.roots.copied.size, 0);
   });
 
+  test("gives a root the limit of its sandbox", async (t) => {
+    const asked: string[] = [];
+    const layerLimitOf = ({ id }: { readonly id: string }): number => {
+      asked.push(id);
+      return 4096;
+    };
+    const { engine, pod } = await setUp(t, { containers: { layerLimitOf } });
+    const id = await engine.create(pod);
+    assert.equal(engine.world.roots.mounted.get(id)?.options.limitBytes, 4096);
+    assert.deepEqual(asked, [pod]);
+  });
+
   test("gives roots the label of the container, and the pod's user namespace", async (t) => {
     const { engine, pod } = await setUp(t);
     const { roots, specs } = engine.world;
     const plain = await engine.create(pod);
-    assert.deepEqual(roots.mounted.get(plain)?.options, { users: undefined, label: undefined });
+    assert.deepEqual(roots.mounted.get(plain)?.options, {
+      users: undefined,
+      label: undefined,
+      limitBytes: 0,
+    });
     const range = [{ containerId: 0, hostId: 65_536, length: 65_536 }];
     const usernsOptions = { mode: NamespaceMode.POD, uids: range, gids: range };
     const userPod = await engine.run({
@@ -108,6 +124,7 @@ describe("createContainer()", () => {
     assert.deepEqual(roots.mounted.get(id)?.options, {
       users: { namespace: `/ns/user/${userPod}`, uid: 65_536, gid: 65_536 },
       label: specs.label,
+      limitBytes: 0,
     });
   });
 

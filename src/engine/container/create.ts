@@ -175,7 +175,8 @@ async function assemble(
 
   undo.defer("remove its root", () => roots.remove(id));
   const label = context.specs.mountLabel(config, sandbox);
-  const options = { users: rootUsers(context, sandbox), label };
+  const limitBytes = context.layerLimitOf(sandbox);
+  const options = { users: rootUsers(context, sandbox), label, limitBytes };
   const { path } = await roots.mount(id, layers, operation, options);
 
   await makeVolumes(context, store.get(id), operation, options);

@@ -187,6 +187,7 @@ export class FakeEngine {
       roots: world.roots,
       rootFiles: world.rootFiles,
       specs: world.specs,
+      layerLimitOf: () => 0,
       ignoreVolumes: false,
       runtimes: [world.runtime],
       runtimeOf: () => world.runtime,

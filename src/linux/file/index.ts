@@ -3,14 +3,19 @@
  * (openat2 in a root, trees of any depth, extended attributes), and several steps in one job of the thread pool.
  */
 export {
+  beginProject,
   bindInRoot,
   copyAttributes,
   copyInRoot,
+  endProject,
+  enforcesProjects,
   enterRoot,
   type FileAttributes,
   type FileTime,
   makeNode,
   preparePipe,
+  projectsOf,
+  projectUsage,
   readFiles,
   readFileInNamespaces,
   readFilesInNamespace,

@@ -201,6 +201,48 @@ export async function openDirectory(
   return fd;
 }
 
+// Project quotas, see native/projects.c. They need Linux 5.14 (quotactl_fd(2)).
+
+/**
+ * pool. Whether the file system of a directory enforces limits of projects. ENOSYS: it has no quotas, or the kernel
+ * is too old. EINVAL, ENOTTY, EOPNOTSUPP: it knows no projects.
+ */
+export async function enforcesProjects(directory: string): Promise<boolean> {
+  return (await runNumbersJob("enforcesProjects", [directory]))[0] === 1;
+}
+
+/** pool. The project of each directory; 0 for none, and for a directory that is missing. */
+export async function projectsOf(directories: readonly string[]): Promise<readonly number[]> {
+  return directories.length === 0 ? [] : await runNumbersJob("projectsOf", directories);
+}
+
+/**
+ * pool. Limits a project to `kib` KiB, and puts directories of one file system into it, with what will be made in them.
+ * False, and nothing is changed, if the project has a limit or files already. EOPNOTSUPP, ENOTTY: the file
+ * system knows no projects.
+ */
+export async function beginProject(
+  project: number,
+  kib: number,
+  directories: readonly string[],
+): Promise<boolean> {
+  return (await runNumbersJob("beginProject", directories, [project, kib]))[0] === 1;
+}
+
+/** pool. The space that the files of a project take on the file system of `directory`, with what is not written yet. */
+export async function projectUsage(
+  directory: string,
+  project: number,
+): Promise<{ readonly bytes: bigint; readonly inodes: bigint }> {
+  const [bytes = 0, inodes = 0] = await runNumbersJob("projectUsage", [directory], [project]);
+  return { bytes: BigInt(bytes), inodes: BigInt(inodes) };
+}
+
+/** pool. Removes the limit of a project. */
+export async function endProject(directory: string, project: number): Promise<void> {
+  await runJob("endProject", [directory], [project]);
+}
+
 /** pool. Runs steps in order until one fails; the `step` of the error's cause is the index of that one. */
 export async function runSteps(steps: readonly NativeFileStep[]): Promise<void> {
   await runJob(
