@@ -130,7 +130,7 @@ const images: Section<ImagesConfig> = {
   gcUnusedLayersSeconds: integer({
     default: 600,
     min: 0,
-    max: 30 * 24 * 60 * 60,
+    max: 7 * 24 * 60 * 60,
     doc: "How long the complete layers of an unfinished pull are kept for the next pull, in seconds. On a full disk they are removed at once.",
   }),
   gcUnusedImagesSeconds: integer({
