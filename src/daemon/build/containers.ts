@@ -90,7 +90,7 @@ function limitsOf(images: Config["images"]): ImageContext["limits"] {
 export async function buildContainers(parts: Parts, shared: Shared): Promise<BuiltContainers> {
   const { config, records, layout, handlers } = parts;
   const { root, writableRoot } = config;
-  const { clock, log, tasks } = shared;
+  const { clock, log, tasks, operations } = shared;
   const createMs = config.runtime.createTimeoutSeconds * 1000;
   const { layers, roots } = await openOverlay({
     root,
