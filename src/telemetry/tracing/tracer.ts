@@ -122,6 +122,16 @@ export class Tracer {
         },
       };
     }
+    if (method.kind === "stream") {
+      return {
+        kind: "stream",
+        handle: (requests, call) => {
+          const span = this.#begin(call);
+          if (span === undefined) return method.handle(requests, call);
+          return this.#stream(span, call, () => method.handle(requests, call));
+        },
+      };
+    }
     return {
       kind: "server-stream",
       handle: (bytes, call) => {

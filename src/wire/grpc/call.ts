@@ -50,8 +50,22 @@ export interface ServerStreamMethod {
   handle(request: Uint8Array, call: Call): AsyncIterable<Uint8Array>;
 }
 
+/** A method with any number of requests and of responses, which are independent of each other. */
+export interface StreamMethod {
+  readonly kind: "stream";
+  /**
+   * The encoded responses to encoded requests. The requests can be read once, and the client sends no
+   * more than fits into its window until they are read. Reading them rejects when the call ends before
+   * the client has sent its last one. Otherwise as {@link ServerStreamMethod}.
+   *
+   * NOTE(node): a client on node:http2 that cancels a call ends its requests first, so their end alone does
+   * not mean that they are complete: the last request must say so.
+   */
+  handle(requests: AsyncIterable<Uint8Array>, call: Call): AsyncIterable<Uint8Array>;
+}
+
 /** The handler of one path of a GrpcServer. */
-export type Method = UnaryMethod | ServerStreamMethod;
+export type Method = UnaryMethod | ServerStreamMethod | StreamMethod;
 
 /** Observes the end of each call. Must not throw. */
 export type CallObserver = (call: Call, end: CallEnd) => void;

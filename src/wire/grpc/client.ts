@@ -11,6 +11,7 @@ import { type ErrorKind, kindOf, messageOf } from "../../base/errors.ts";
 import { maxTimerMs } from "../../base/time.ts";
 import { checkSocketPath, connectError } from "../unix-socket.ts";
 import { decodeStatusMessage, formatTimeout, MessageReader, writeMessage } from "./codec.ts";
+import { sendRequests } from "./request-sender.ts";
 import { type GrpcStatus, GrpcStatusError, grpcCodeOfKind, grpcOk, statusError } from "./status.ts";
 
 /** Options of a single call. */
@@ -97,6 +98,23 @@ export class GrpcClient implements Disposable {
     yield* exchange.responses(new MessageReader(this.#maxMessageBytes));
   }
 
+  /**
+   * Calls a method with a stream of requests and one of responses. Requests are read from their source as
+   * fast as the server takes them. A failure of the source cancels the call and is thrown unchanged.
+   *
+   * @throws GrpcStatusError like `unary()`, possibly after some responses.
+   */
+  async *stream(
+    method: string,
+    requests: AsyncIterable<Uint8Array>,
+    options: CallOptions = {},
+  ): AsyncGenerator<Uint8Array, void, undefined> {
+    using exchange = new Exchange(method, options);
+    const session = await exchange.unlessEnded(this.#connected());
+    exchange.sendAll(session, requests);
+    yield* exchange.responses(new MessageReader(this.#maxMessageBytes));
+  }
+
   /** Closes the connection; running and later calls fail. */
   close(): void {
     this.#closed = true;
@@ -163,6 +181,8 @@ class Exchange implements Disposable {
   #session: ClientHttp2Session | undefined;
   /** Why this side ended the call; it has priority over the error of the stream. */
   #ended: GrpcStatusError | undefined;
+  /** Why the requests could not be read. */
+  #sourceFailure: { readonly error: unknown } | undefined;
   #response: ResponseHeaders | undefined;
   #trailers: IncomingHttpHeaders | undefined;
 
@@ -188,6 +208,19 @@ class Exchange implements Disposable {
   }
 
   send(session: ClientHttp2Session, request: Uint8Array): void {
+    writeMessage(this.#open(session), request, true);
+  }
+
+  /** Sends the requests in the background. */
+  sendAll(session: ClientHttp2Session, requests: AsyncIterable<Uint8Array>): void {
+    const stream = this.#open(session);
+    sendRequests(stream, requests).catch((error: unknown) => {
+      this.#sourceFailure = { error };
+      this.#end("canceled", messageOf(error));
+    });
+  }
+
+  #open(session: ClientHttp2Session): ClientHttp2Stream {
     const headers: Record<string, string> = {
       ":method": "POST",
       ":path": this.#method,
@@ -220,7 +253,7 @@ class Exchange implements Disposable {
     stream.on("trailers", (trailers: IncomingHttpHeaders) => {
       this.#trailers = trailers;
     });
-    writeMessage(stream, request, true);
+    return stream;
   }
 
   async *responses(reader: MessageReader): AsyncGenerator<Uint8Array, void, undefined> {
@@ -232,6 +265,7 @@ class Exchange implements Disposable {
     } catch (error) {
       failure = error;
     }
+    if (this.#sourceFailure !== undefined) throw this.#sourceFailure.error;
     if (this.#ended !== undefined) throw this.#ended;
     const status = statusOf(this.#response, this.#trailers);
     if (status === undefined) throw this.#lost(stream, failure);

@@ -8,10 +8,11 @@ import { performance } from "node:perf_hooks";
 import { messageOf, RuntimeError } from "../../base/errors.ts";
 import type { Logger } from "../../base/logger.ts";
 import { maxTimerMs } from "../../base/time.ts";
-import type { Call, CallEnd, Method, Peer, ServerStreamMethod } from "./call.ts";
+import type { Call, CallEnd, Method, Peer } from "./call.ts";
 import { encodeStatusMessage, MessageReader, tooLarge, writeMessage } from "./codec.ts";
 import { type GrpcStatus, grpcCodeOfKind, grpcOk } from "./status.ts";
 import type { CallScheduler } from "./call-scheduler.ts";
+import { RequestQueue } from "./request-queue.ts";
 
 /** The parts of the server that a call uses. */
 export interface CallHost {
@@ -76,7 +77,10 @@ export class ServerCall implements Call {
   };
   static readonly #onWantTrailers = function (this: CallStream): void {
     const call = this[callOf];
-    if (call !== undefined && !this.destroyed && !this.closed) this.sendTrailers(call.#trailers);
+    if (call === undefined || this.destroyed || this.closed) return;
+    this.sendTrailers(call.#trailers);
+    // Until the client has read the status, it sends the rest of its requests.
+    if (!this.readableEnded) this.resume();
   };
   static readonly #onClose = function (this: CallStream): void {
     const call = this[callOf];
@@ -102,7 +106,11 @@ export class ServerCall implements Call {
   #abortReason: RuntimeError | undefined;
   #timer: NodeJS.Timeout | undefined;
   #request: Buffer | undefined;
+  /** Only of a method with a stream of requests. */
+  readonly #requests: RequestQueue | undefined;
   #receiving = 0;
+  /** Bytes that arrived after the end. */
+  #dropped = 0;
   #responses: AsyncIterator<Uint8Array> | undefined;
   #wake: (() => void) | undefined;
   #trailers: Readonly<Record<string, string>> = okTrailers;
@@ -130,6 +138,11 @@ export class ServerCall implements Call {
     stream.on("data", ServerCall.#onData);
     stream.on("end", ServerCall.#onEnd);
     stream.on("close", ServerCall.#onClose);
+    if (facts.method.kind === "stream") {
+      this.#requests = new RequestQueue(stream);
+      const answers = facts.method.handle(this.#requests, this);
+      this.#begin(() => this.#pump(answers));
+    }
   }
 
   get signal(): AbortSignal {
@@ -151,13 +164,20 @@ export class ServerCall implements Call {
   }
 
   #receive(chunk: Buffer): void {
-    if (this.#ended) return;
+    if (this.#ended) {
+      this.#drop(chunk.length);
+      return;
+    }
     const { receiving } = this.#host;
     try {
       for (const message of this.#reader.push(chunk)) {
+        this.#requestBytes += message.length;
+        if (this.#requests !== undefined) {
+          this.#requests.push(message);
+          continue;
+        }
         if (this.#request !== undefined) throw wrongNumber("there are several");
         this.#request = message;
-        this.#requestBytes = message.length;
       }
       const held = this.#reader.heldBytes;
       receiving.bytes += held - this.#receiving;
@@ -173,6 +193,12 @@ export class ServerCall implements Call {
     }
   }
 
+  /** A client that has the status ends its call. One that does not is ended. */
+  #drop(bytes: number): void {
+    this.#dropped += bytes;
+    if (this.#dropped > this.#host.maxMessageBytes) this.#stream.close(constants.NGHTTP2_NO_ERROR);
+  }
+
   #received(): void {
     if (this.#ended) return;
     this.#release();
@@ -182,23 +208,31 @@ export class ServerCall implements Call {
       this.#fail(error);
       return;
     }
+    if (this.#requests !== undefined) {
+      this.#requests.end();
+      return;
+    }
     const request = this.#request;
     if (request === undefined) {
       this.#fail(wrongNumber("there is none"));
       return;
     }
     this.#request = undefined;
+    this.#begin(() => this.#run(request));
+  }
+
+  #begin(work: () => Promise<void>): void {
     this.#host.scheduler.schedule(() => {
       // The caller may have canceled it while it waited.
       if (this.#ended) return;
-      this.#run(request).catch((error: unknown) => this.#fail(error));
+      work().catch((error: unknown) => this.#fail(error));
     });
   }
 
   async #run(request: Uint8Array): Promise<void> {
     const target = this.#target;
-    if (target.kind === "server-stream") await this.#pump(target, request);
-    else this.#sendResponse(await target.handle(request, this));
+    if (target.kind === "server-stream") await this.#pump(target.handle(request, this));
+    else if (target.kind === "unary") this.#sendResponse(await target.handle(request, this));
   }
 
   #sendResponse(message: Uint8Array): void {
@@ -208,8 +242,8 @@ export class ServerCall implements Call {
     this.#respond(okStatus, message);
   }
 
-  async #pump(target: ServerStreamMethod, request: Uint8Array): Promise<void> {
-    const answers = target.handle(request, this)[Symbol.asyncIterator]();
+  async #pump(responses: AsyncIterable<Uint8Array>): Promise<void> {
+    const answers = responses[Symbol.asyncIterator]();
     this.#responses = answers;
     this.#stream.on("drain", () => this.#wake?.());
     for (;;) {
@@ -303,6 +337,7 @@ export class ServerCall implements Call {
     clearTimeout(this.#timer);
     this.#release();
     this.#request = undefined;
+    this.#requests?.end(this.#abortReason ?? callIsOver(this.method));
     this.#wake?.();
     if (this.#abortReason !== undefined) this.#controller?.abort(this.#abortReason);
     // Not awaited: a generator returns only after the promise that it waits for.
@@ -352,6 +387,11 @@ function trailersOf(status: GrpcStatus): Record<string, string> {
       .replace(/=+$/, "");
   }
   return trailers;
+}
+
+/** For a handler that reads requests although it has answered. */
+function callIsOver(method: string): RuntimeError {
+  return new RuntimeError("canceled", `read requests of "${method}": the call has ended`);
 }
 
 function wrongNumber(found: string): RuntimeError {

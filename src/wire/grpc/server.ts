@@ -89,7 +89,7 @@ const maxPending = 1024;
 /** The limit of the bytes of incomplete requests over all connections, in messages of the largest size. */
 const maxReceivingMessages = 8;
 
-/** A gRPC server for unary and server-streaming methods. */
+/** A gRPC server for unary and streaming methods. */
 export class GrpcServer {
   readonly #methods: ReadonlyMap<string, Method>;
   readonly #services: ReadonlySet<string>;
