@@ -9,6 +9,7 @@ import {
 } from "@bufbuild/protobuf";
 import type { GenService, GenServiceMethods } from "@bufbuild/protobuf/codegenv2";
 import { RuntimeError } from "../base/errors.ts";
+import { Images } from "../gen/davit/v1/images_pb.ts";
 import { ImageService, RuntimeService } from "../gen/runtime/v1/api_pb.ts";
 import { type CallOptions, GrpcClient } from "../wire/grpc/client.ts";
 import { decodeMessage } from "../wire/protobuf.ts";
@@ -17,6 +18,7 @@ export type { CallOptions } from "../wire/grpc/client.ts";
 
 /**
  * A function for each method of a service, which returns a promise of the response or an async iterable of responses.
+ * A method with a stream of requests takes an async iterable of them.
  */
 export type ServiceClient<Methods extends GenServiceMethods> = {
   readonly [Name in keyof Methods]: Methods[Name] extends {
@@ -34,18 +36,28 @@ export type ServiceClient<Methods extends GenServiceMethods> = {
           request: MessageInitShape<Input>,
           options?: CallOptions,
         ) => AsyncIterable<MessageShape<Output>>
-      : never;
+      : Methods[Name] extends {
+            readonly methodKind: "bidi_streaming";
+            readonly input: infer Input extends DescMessage;
+            readonly output: infer Output extends DescMessage;
+          }
+        ? (
+            requests: AsyncIterable<MessageInitShape<Input>>,
+            options?: CallOptions,
+          ) => AsyncIterable<MessageShape<Output>>
+        : never;
 };
 
 type MethodsOf<Service> = Service extends GenService<infer Methods> ? Methods : never;
 
 /**
- * All methods of both CRI services. Failures are `GrpcStatusError`s. It connects at
+ * All methods of both CRI services, and of davit's own, which other servers do not have. Failures are `GrpcStatusError`s. It connects at
  * the first call, and again after the connection was lost.
  */
 export class CriClient implements Disposable {
   readonly runtime: ServiceClient<MethodsOf<typeof RuntimeService>>;
   readonly image: ServiceClient<MethodsOf<typeof ImageService>>;
+  readonly davit: ServiceClient<MethodsOf<typeof Images>>;
   readonly #grpc: GrpcClient;
 
   /**
@@ -57,6 +69,7 @@ export class CriClient implements Disposable {
     this.#grpc = new GrpcClient({ path: parseEndpoint(endpoint), ...options });
     this.runtime = serviceClient(this.#grpc, RuntimeService);
     this.image = serviceClient(this.#grpc, ImageService);
+    this.davit = serviceClient(this.#grpc, Images);
   }
 
   /** Closes the connection; running calls fail. */
@@ -107,5 +120,18 @@ function methodClient(grpc: GrpcClient, method: DescMethod) {
     }
   }
 
+  async function* stream(
+    requests: AsyncIterable<MessageInitShape<DescMessage>>,
+    options?: CallOptions,
+  ) {
+    async function* all(): AsyncGenerator<Uint8Array> {
+      for await (const request of requests) yield encoded(request);
+    }
+    for await (const response of grpc.stream(path, all(), options)) {
+      yield decodeMessage(method.output, response);
+    }
+  }
+
+  if (method.methodKind === "bidi_streaming") return stream;
   return method.methodKind === "server_streaming" ? serverStream : unary;
 }

@@ -1,6 +1,7 @@
 import type { DescMessage, DescService, MessageShape } from "@bufbuild/protobuf";
 import type { LogFields } from "../base/logger.ts";
 import { containerSubject, podName, sandboxSubject } from "../engine/lifecycle/subjects.ts";
+import type { Images } from "../gen/davit/v1/images_pb.ts";
 import type { ImageService, RuntimeService } from "../gen/runtime/v1/api_pb.ts";
 import type { CriContext } from "./context.ts";
 
@@ -97,6 +98,13 @@ export const imageSubjects: Subjects<typeof ImageService> = {
     }),
   },
   removeImage: { asked: ({ image }) => ({ image: cut(image?.image ?? "") }) },
+};
+
+export const davitSubjects: Subjects<typeof Images> = {
+  tag: {
+    asked: ({ source, target }) => ({ image: cut(source), name: cut(target) }),
+    got: ({ id = "" }) => ({ imageId: id }),
+  },
 };
 
 /**

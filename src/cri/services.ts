@@ -9,10 +9,13 @@ import {
 } from "@bufbuild/protobuf";
 import { RuntimeError } from "../base/errors.ts";
 import type { LogFields } from "../base/logger.ts";
+import { Images } from "../gen/davit/v1/images_pb.ts";
 import { ImageService, RuntimeService } from "../gen/runtime/v1/api_pb.ts";
 import type { Call, Method } from "../wire/grpc/call.ts";
 import { decodeRequest } from "../wire/protobuf.ts";
 import type { CriContext, RpcCall } from "./context.ts";
+import { load } from "./davit/load.ts";
+import { tag } from "./davit/tag.ts";
 import { imageFsInfo } from "./image/image-fs-info.ts";
 import { imageStatus } from "./image/image-status.ts";
 import { listImages } from "./image/list-images.ts";
@@ -54,12 +57,24 @@ import { updateContainerResources } from "./runtime/update-container-resources.t
 import { updatePodSandboxResources } from "./runtime/update-pod-sandbox-resources.ts";
 import { updateRuntimeConfig } from "./runtime/update-runtime-config.ts";
 import { version } from "./runtime/version.ts";
-import { imageSubjects, runtimeSubjects } from "./log-subjects.ts";
+import { davitSubjects, imageSubjects, runtimeSubjects } from "./log-subjects.ts";
 
 /** An answer as a message, or encoded already. */
 type Answer<O extends DescMessage> = MessageInitShape<O> | Uint8Array;
 
-type Rpc<M> = M extends { methodKind: "unary"; input: infer I; output: infer O }
+type Rpc<M> = M extends {
+  methodKind: "bidi_streaming";
+  input: infer I extends DescMessage;
+  output: infer O extends DescMessage;
+}
+  ? (
+      context: CriContext,
+      requests: AsyncIterable<MessageShape<I>>,
+      call: RpcCall,
+    ) => AsyncIterable<Answer<O>>
+  : SingleRequestRpc<M>;
+
+type SingleRequestRpc<M> = M extends { methodKind: "unary"; input: infer I; output: infer O }
   ? I extends DescMessage
     ? O extends DescMessage
       ? (
@@ -132,6 +147,8 @@ const imageRpcs: Table<typeof ImageService> = {
   imageFsInfo,
 };
 
+const davitRpcs: Table<typeof Images> = { load, tag };
+
 /** The part of the context that exists before the daemon is ready. */
 type Early = Pick<CriContext, "version">;
 
@@ -148,11 +165,12 @@ export interface ServiceGate extends Early {
 /** The methods that are served before recovery has ended, because their answer does not depend on it. */
 const alwaysServed: ReadonlySet<string> = new Set(["version"]);
 
-/** Both CRI services for the gRPC server: every method of the contract has an entry. */
+/** Both CRI services and davit's own for the gRPC server: every method of the contracts has an entry. */
 export function criMethods(gate: ServiceGate): ReadonlyMap<string, Method> {
   return new Map([
     ...serviceMethods(gate, RuntimeService, runtimeRpcs, runtimeSubjects),
     ...serviceMethods(gate, ImageService, imageRpcs, imageSubjects),
+    ...serviceMethods(gate, Images, davitRpcs, davitSubjects),
   ]);
 }
 
@@ -180,6 +198,11 @@ type UnaryRpc = (
   request: unknown,
   call: RpcCall,
 ) => Promise<Answer<DescMessage>>;
+type BidiRpc = (
+  context: CriContext | Early,
+  requests: AsyncIterable<unknown>,
+  call: RpcCall,
+) => AsyncIterable<Answer<DescMessage>>;
 type StreamRpc = (
   context: CriContext | Early,
   request: unknown,
@@ -223,6 +246,21 @@ function asMethod(
         const answer = await (rpc as UnaryRpc)(context, request, rpcCall);
         if (subject.got !== undefined) gate.note?.(call, subject.got(answer, served));
         return encode(method, answer);
+      },
+    };
+  }
+  if (method.methodKind === "bidi_streaming") {
+    return {
+      kind: "stream",
+      handle: async function* (requests, call) {
+        const context = await contextFor(call);
+        async function* decoded(): AsyncGenerator {
+          for await (const bytes of requests) yield begin(bytes, call)[0];
+        }
+        const rpcCall = new ServedCall(call, new Uint8Array());
+        for await (const answer of (rpc as BidiRpc)(context, decoded(), rpcCall)) {
+          yield encode(method, answer);
+        }
       },
     };
   }

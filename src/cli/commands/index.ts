@@ -11,9 +11,11 @@ import { down } from "./down.ts";
 import { events } from "./events.ts";
 import { exec } from "./exec.ts";
 import { images } from "./images.ts";
+import { importRoot } from "./import.ts";
 import { inflight } from "./inflight.ts";
 import { info } from "./info.ts";
 import { inspect } from "./inspect.ts";
+import { load } from "./load.ts";
 import { logs } from "./logs.ts";
 import { pods } from "./pods.ts";
 import { portForward } from "./port-forward.ts";
@@ -25,6 +27,7 @@ import { run } from "./run.ts";
 import { serve } from "./serve.ts";
 import { stats } from "./stats.ts";
 import { stop } from "./stop.ts";
+import { tag } from "./tag.ts";
 import { top } from "./top.ts";
 import { ui } from "./ui.ts";
 import { version } from "./version.ts";
@@ -42,6 +45,9 @@ export const commands: readonly Command[] = [
   rm,
   images,
   pull,
+  load,
+  importRoot,
+  tag,
   rmi,
   logs,
   exec,

@@ -1,4 +1,11 @@
 // Images: their names, their store, and the port to their source. Imports base and core/store. Start with image.ts.
+export type {
+  ArchivedImage,
+  ArchiveOptions,
+  ImageArchive,
+  ImageArchives,
+  RootFsConfig,
+} from "./archive.ts";
 export type { Image, ImageConfig, ImageLayer } from "./image.ts";
 export type { ImageReference } from "./reference.ts";
 export { formatReference, parseReference, repositoryName } from "./reference.ts";

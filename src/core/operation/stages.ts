@@ -132,6 +132,7 @@ export const stages = {
     // The engine.
     "answer",
   ],
+  "load-image": ["read-config", "unpack-layers", "complete-layers", "write-record", "answer"],
   "remove-image": ["delete-record", "remove-layer", "answer"],
   recover: [
     "read-records",

@@ -12,7 +12,7 @@ import type { Sandbox, SandboxController, SandboxStore } from "../../core/sandbo
 import { OciRuntime } from "../../drivers/oci/index.ts";
 import { openOverlay } from "../../drivers/overlay/index.ts";
 import type { WriteBehindRecords } from "../../drivers/records/index.ts";
-import { Registry } from "../../drivers/registry/index.ts";
+import { Archives, Registry } from "../../drivers/registry/index.ts";
 import type { ShimRuntime } from "../../drivers/shim/index.ts";
 import {
   apparmorObstacle,
@@ -117,11 +117,13 @@ export async function buildContainers(parts: Parts, shared: Shared): Promise<Bui
     if (warning !== undefined) log.warn(warning);
   }
   const { shims } = parts;
+  const archives = new Archives({ root: config.root, log });
+  tasks.spawn("remove archives of the last run", () => archives.sweep());
   const store = new ContainerStore(records.containers);
   const oomKills = parts.undo.use(oomKillsOf(parts, { store, clock, log }));
   const gc = imageGcOf(config, () => ({ images, containers }), records);
   parts.undo.use(gc);
-  const images = imagesOf({ ...parts, gc }, shared, layers, store);
+  const images = imagesOf({ ...parts, gc, archives }, shared, layers, store);
   const containers: ContainerContext = {
     ...shared,
     store,
@@ -159,7 +161,13 @@ export async function buildContainers(parts: Parts, shared: Shared): Promise<Bui
 }
 
 function imagesOf(
-  { config, records, pullObserver, gc }: Parts & { readonly gc: ImageGc },
+  {
+    config,
+    records,
+    pullObserver,
+    gc,
+    archives,
+  }: Parts & { readonly gc: ImageGc; readonly archives: Archives },
   { operations, janitor, tasks, clock, log }: Shared,
   layers: Layers,
   store: ContainerStore,
@@ -172,6 +180,7 @@ function imagesOf(
       clock,
       proxyEnv: process.env,
     }),
+    archives,
     layers,
     pulls: new Pulls(tasks),
     progress: new PullProgress((diffId) => layers.has(diffId)),

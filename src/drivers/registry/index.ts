@@ -4,5 +4,6 @@
  * fallback-client.ts asks the hosts in turn, registry-hosts.ts finds them, authorizer.ts gets credentials
  * for them, failure.ts explains errors.
  */
+export { Archives } from "./archive/archives.ts";
 export { Registry } from "./registry.ts";
 export { type HostTrial, type RegistryTrial, tryRegistry } from "./trial.ts";

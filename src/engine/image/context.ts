@@ -2,7 +2,12 @@ import type { Logger } from "../../base/logger.ts";
 import type { TaskGroup } from "../../base/task-group.ts";
 import type { Clock } from "../../base/time.ts";
 import type { Digest } from "../../base/digest.ts";
-import type { ImageSource, ImageStore, PullObserver } from "../../core/image/index.ts";
+import type {
+  ImageArchives,
+  ImageSource,
+  ImageStore,
+  PullObserver,
+} from "../../core/image/index.ts";
 import type { Operations } from "../../core/operation/index.ts";
 import type { Layers } from "../../core/snapshot/index.ts";
 import type { Janitor } from "../lifecycle/janitor.ts";
@@ -15,6 +20,7 @@ import type { Pulls } from "./pulls.ts";
 export interface ImageContext {
   readonly store: ImageStore;
   readonly source: ImageSource;
+  readonly archives: ImageArchives;
   readonly layers: Layers;
   readonly pulls: Pulls;
   readonly progress: PullProgress;

@@ -1,10 +1,12 @@
-// The image verbs: pull, list and remove. They use only the interfaces of core. Start reading with pull.ts.
+// The image verbs: pull, load, save, check, list and remove. They use only the interfaces of core. Start reading with pull.ts.
 export { Collected } from "./collected.ts";
 export type { ImageContext } from "./context.ts";
 export { type ImageFsUsage, imageFsUsage, imageStatus, listImages } from "./list.ts";
+export { type LoadedImage, type LoadOptions, loadImages } from "./load.ts";
 export { attributeLayers } from "./present-layers.ts";
 export { pullImage } from "./pull.ts";
 export { PullProgress } from "./progress.ts";
 export { Pulls } from "./pulls.ts";
 export { forgetIncompleteImages, removeImage, removeUnusedLayers } from "./remove.ts";
 export { sweepLayers, sweepUnfinishedLayers } from "./sweep.ts";
+export { tagImage } from "./tag.ts";

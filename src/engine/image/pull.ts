@@ -157,7 +157,7 @@ function wantedLayers({ fetcher, parsed }: Fetch): readonly WantedLayer[] {
  * Runs `work` for all items, `most` at a time, and settles when all started work has ended. The first
  * failure aborts the other work and is what the promise rejects with.
  */
-async function inParallel<T>(
+export async function inParallel<T>(
   items: readonly T[],
   most: number,
   signal: AbortSignal,

@@ -36,6 +36,7 @@ import {
   runPodSandbox,
   type SandboxContext,
 } from "../sandbox/index.ts";
+import { FakeArchives } from "./fake-archives.ts";
 import { FakeCgroups } from "./fake-cgroups.ts";
 import { FakeController } from "./fake-controller.ts";
 import { FakeHandlers } from "./fake-handlers.ts";
@@ -61,6 +62,7 @@ export class FakeWorld {
   readonly host = new FakeHost();
   readonly records = new FakeRecords();
   readonly source = new FakeSource();
+  readonly archives = new FakeArchives();
   readonly handlers = new FakeHandlers();
   readonly specs = new FakeSpecs();
   readonly rootFiles = new FakeRootFiles();
@@ -91,9 +93,11 @@ export class FakeWorld {
 
   /** Releases all calls that hang. */
   releaseAll(): void {
-    const { source, specs, rootFiles, cgroups, controller, network, runtime, layers, roots } = this;
+    const { source, archives, specs, rootFiles, cgroups } = this;
+    const { controller, network, runtime, layers, roots } = this;
     for (const each of [
       source,
+      archives,
       specs,
       rootFiles,
       cgroups,
@@ -156,6 +160,7 @@ export class FakeEngine {
       ...shared,
       store: new ImageStore(this.world.records.images),
       source: this.world.source,
+      archives: this.world.archives,
       layers,
       pulls: new Pulls(tasks),
       progress: new PullProgress((diffId) => layers.has(diffId)),

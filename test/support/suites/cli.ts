@@ -61,7 +61,7 @@ export class Davit {
   }
 
   /** Starts the command with these arguments; `input` is its stdin. */
-  start(args: readonly string[], input = ""): Running {
+  start(args: readonly string[], input: string | Buffer = ""): Running {
     const own = ["run", "down", "rm"].includes(args[0] ?? "")
       ? ["--pods-directory", this.podsDirectory]
       : [];

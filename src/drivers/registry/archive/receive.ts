@@ -1,0 +1,215 @@
+import type { Socket } from "node:net";
+import { existsSync } from "node:fs";
+import process from "node:process";
+import { fileURLToPath } from "node:url";
+import { type Digest, isDigest } from "../../../base/digest.ts";
+import { type ErrorKind, RuntimeError } from "../../../base/errors.ts";
+import { beforeAbort } from "../../../base/wait.ts";
+import { type Child, SIGKILL, spawnChildInPool } from "../../../linux/process/index.ts";
+
+/** The program that receives archives: its last arguments are mode, limits and directory. */
+export interface ArchiveCommand {
+  readonly file: string;
+  readonly args: readonly string[];
+}
+
+/** A file of a received archive. */
+export interface ReceivedFile {
+  /** Its name in the directory. */
+  readonly file: number;
+  readonly sizeBytes: number;
+  readonly digest: Digest;
+}
+
+/** The files and links of an archive of images, by their absolute names. */
+export interface ReceivedFiles {
+  readonly kind: "files";
+  readonly files: ReadonlyMap<string, ReceivedFile>;
+  readonly links: ReadonlyMap<string, string>;
+}
+
+/** A root file system: the archive itself, in the file 0. */
+export interface ReceivedRoot {
+  readonly kind: "root";
+  readonly blob: ReceivedFile;
+  readonly diffId: Digest;
+}
+
+interface ReceiveOptions {
+  readonly command: ArchiveCommand;
+  readonly mode: "read" | "root";
+  /** An empty directory for the files. */
+  readonly directory: string;
+  /** A directory of its file system, for messages. */
+  readonly disk: string;
+  readonly chunks: AsyncIterable<Uint8Array>;
+  readonly signal: AbortSignal;
+  /** How long the program may read nothing, and how long it may need after the last byte. */
+  readonly stallMs: number;
+}
+
+/** An archive of a few hundred images has fewer files. */
+const maxFiles = 100_000;
+/** The program limits the names to 1 MiB, which JSON and digests make longer. */
+const maxReportBytes = 64 * 1024 * 1024;
+// The heap holds names only.
+const nodeOptions = [
+  "--disable-warning=ExperimentalWarning",
+  "--max-old-space-size=384",
+  "--max-semi-space-size=1",
+];
+
+/** The program of this build: its bundle next to the daemon's, or its source. */
+export function defaultArchiveCommand(): ArchiveCommand {
+  const fromSource = import.meta.url.endsWith("/src/drivers/registry/archive/receive.ts");
+  const file = fromSource ? "../../../unpack/archive-program.ts" : "./davit-archive.cjs";
+  const program = fileURLToPath(new URL(file, import.meta.url));
+  if (!existsSync(program)) {
+    throw new RuntimeError(
+      "failed-precondition",
+      `find the program that reads archives: "${program}" is missing; run "npm run build"`,
+    );
+  }
+  return { file: process.execPath, args: [...nodeOptions, program] };
+}
+
+/**
+ * Receives an archive by a separate process, which sees only the directory, and settles when the process has
+ * ended. The daemon only passes the bytes on, as fast as the process reads them. Errors as
+ * `ImageArchives.open`; the directory then has incomplete content.
+ */
+export async function receiveArchive(
+  options: ReceiveOptions,
+): Promise<ReceivedFiles | ReceivedRoot> {
+  const { command, mode, directory, disk, signal } = options;
+  signal.throwIfAborted();
+  const why = `${maxFiles} files`;
+  const limits = { disk, ...(mode === "read" ? { entries: { most: maxFiles, why } } : {}) };
+  const child = await spawnChildInPool({
+    file: command.file,
+    args: [...command.args, mode, JSON.stringify(limits), directory],
+    env: {},
+    newSession: true,
+    stdin: "pipe",
+    stdout: "pipe",
+    stderr: "pipe",
+  });
+  const report = keepText(child.stdout, maxReportBytes);
+  const complaint = keepText(child.stderr, 4096);
+  try {
+    await feed(child, options);
+    await unlessStalled(child.exited, options);
+  } finally {
+    child.kill(SIGKILL); // without effect if it has ended
+    await child.exited;
+    child.stdin?.destroy();
+  }
+  const received = parseReport(await report);
+  if (received !== undefined) return received;
+  throw failed("internal", `its reader ended without a report: ${(await complaint).trim()}`);
+}
+
+async function feed(child: Child, options: ReceiveOptions): Promise<void> {
+  const { chunks, signal } = options;
+  const { stdin } = child;
+  const gone = child.exited.then(() => undefined);
+  const source = chunks[Symbol.asyncIterator]();
+  let ended = false;
+  try {
+    for (;;) {
+      const next = await beforeAbort(Promise.race([source.next(), gone]), signal);
+      if (next === undefined) return; // its report has the reason
+      if (next.done === true) break;
+      if (stdin?.write(next.value) === false) {
+        const { promise, resolve } = Promise.withResolvers<undefined>();
+        stdin.once("drain", () => resolve(undefined));
+        await unlessStalled(Promise.race([promise, gone]), options);
+      }
+    }
+    ended = true;
+    stdin?.end();
+  } finally {
+    // Not awaited: a source that hangs does not answer this either.
+    if (!ended) source.return?.().catch(() => undefined);
+  }
+}
+
+async function unlessStalled(
+  promise: Promise<unknown>,
+  { signal, stallMs }: ReceiveOptions,
+): Promise<void> {
+  const { promise: stalled, reject } = Promise.withResolvers<never>();
+  const timer = setTimeout(() => {
+    reject(failed("deadline-exceeded", `its reader made no progress for ${stallMs} ms`));
+  }, stallMs);
+  try {
+    await beforeAbort(Promise.race([promise, stalled]), signal);
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+async function keepText(stream: Socket | undefined, maxBytes: number): Promise<string> {
+  const parts: Buffer[] = [];
+  let room = maxBytes;
+  const { promise, resolve } = Promise.withResolvers<undefined>();
+  stream?.on("close", () => resolve(undefined));
+  stream?.on("data", (part: Buffer) => {
+    if (room > 0) parts.push(part.subarray(0, room));
+    room -= part.length;
+  });
+  await promise;
+  return Buffer.concat(parts).toString("utf8");
+}
+
+const kinds: readonly ErrorKind[] = [
+  "invalid-argument",
+  "resource-exhausted",
+  "unimplemented",
+  "permission-denied",
+  "failed-precondition",
+];
+
+type Fields = Readonly<Record<string, unknown>>;
+
+/** Throws the failure that the program reports; `undefined` for an invalid report. */
+function parseReport(text: string): ReceivedFiles | ReceivedRoot | undefined {
+  let fields: Fields;
+  try {
+    fields = JSON.parse(text) as Fields;
+  } catch {
+    return undefined;
+  }
+  const { error, kind, files, links, diffId } = fields;
+  if (typeof error === "string") {
+    throw failed(kinds.find((known) => known === kind) ?? "internal", error);
+  }
+  if (typeof diffId === "string" && isDigest(diffId)) {
+    const blob = parseFile({ ...fields, file: 0 });
+    return blob === undefined ? undefined : { kind: "root", blob, diffId };
+  }
+  if (!Array.isArray(files) || !Array.isArray(links)) return undefined;
+  const known = new Map<string, ReceivedFile>();
+  for (const each of files as readonly Fields[]) {
+    const file = parseFile(each);
+    if (file === undefined || typeof each["name"] !== "string") return undefined;
+    known.set(each["name"], file);
+  }
+  const targets = new Map<string, string>();
+  for (const { name, target } of links as readonly Fields[]) {
+    if (typeof name !== "string" || typeof target !== "string") return undefined;
+    targets.set(name, target);
+  }
+  return { kind: "files", files: known, links: targets };
+}
+
+function parseFile({ file, size, digest }: Fields): ReceivedFile | undefined {
+  if (!Number.isSafeInteger(file) || !Number.isSafeInteger(size)) return undefined;
+  if (typeof digest !== "string" || !isDigest(digest)) return undefined;
+  return { file: Number(file), sizeBytes: Number(size), digest };
+}
+
+function failed(kind: ErrorKind, what: string): RuntimeError {
+  // The reader of layers, which it shares, names its subject.
+  return new RuntimeError(kind, `read image archive: ${what.replace(/^read layer archive: /, "")}`);
+}

@@ -1,0 +1,153 @@
+/**
+ * Receives an archive of images in a process of its own. It reads the archive, which may be compressed, from stdin,
+ * after it has changed its root to an empty directory (chroot), and reports on stdout, in one line of JSON, the
+ * files that it kept there:
+ *
+ *   read LIMITS DIRECTORY    keeps each file of the archive in a file, with its digest
+ *   root LIMITS DIRECTORY    keeps the archive itself in the file 0, with its digest and that of the plain tar
+ */
+import { createHash } from "node:crypto";
+import { writeSync } from "node:fs";
+import process from "node:process";
+import { gunzipSync, gzipSync, zstdCompressSync, zstdDecompressSync } from "node:zlib";
+
+import { kindOf, messageOf, RuntimeError } from "../base/errors.ts";
+import { errnoCode, SystemError } from "../base/system-error.ts";
+import { enterRoot } from "../linux/file/index.ts";
+import { type ArchiveFile, ArchiveFiles, type ArchiveLink, BlobFile } from "./archive-files.ts";
+import { BlobInput } from "./blob-input.ts";
+import { Decompressor, detectCompression } from "./decompress.ts";
+import { explainFullDisk, LimitedSink, parseLimits, type UnpackLimits } from "./limits.ts";
+import { defaultLimits, TarReader, type TarSink } from "./tar-reader.ts";
+
+const STDIN = 0;
+
+/** The report about a received archive. */
+export type ArchiveReport =
+  | { readonly files: readonly ArchiveFile[]; readonly links: readonly ArchiveLink[] }
+  | { readonly size: number; readonly digest: string; readonly diffId: string }
+  | { readonly error: string; readonly kind: string };
+
+/** Receives the archive and reports; returns the exit code. The process must end afterwards. */
+export async function runArchiveProgram(args: readonly string[]): Promise<number> {
+  let report: ArchiveReport;
+  try {
+    report = await receive(args);
+  } catch (error) {
+    report = { error: messageOf(error), kind: kindOf(error) };
+  }
+  try {
+    const text = Buffer.from(`${JSON.stringify(report)}\n`);
+    for (let at = 0; at < text.length; ) at += writeSync(1, text, at);
+  } catch {
+    return 1; // the daemon no longer reads the report
+  }
+  return "error" in report ? 1 : 0;
+}
+
+async function receive(args: readonly string[]): Promise<ArchiveReport> {
+  const [mode, limitsText = "", directory] = args;
+  if (directory === undefined || args.length !== 3 || (mode !== "read" && mode !== "root")) {
+    const text = "read archive: its arguments must be read or root, limits and a directory";
+    throw new RuntimeError("invalid-argument", text);
+  }
+  const limits = parseLimits(limitsText);
+  warmUp();
+  process.umask(0);
+  enterRoot(directory);
+  const input = new BlobInput(STDIN);
+  try {
+    return mode === "read" ? await readFiles(input, limits) : await readRoot(input, limits);
+  } catch (error) {
+    const code = errnoCode(error);
+    const named =
+      code === undefined || error instanceof RuntimeError
+        ? error
+        : new SystemError("keep the files of the archive", code, { cause: error });
+    throw explainFullDisk(named, limits.disk);
+  }
+}
+
+/** Makes libraries load now what they load at first use: later they are not found. */
+function warmUp(): void {
+  gunzipSync(gzipSync("x"));
+  zstdDecompressSync(zstdCompressSync("x"));
+  createHash("sha256").update("x").digest("hex");
+  messageOf(new RuntimeError("unknown", "x"));
+}
+
+async function readFiles(input: BlobInput, limits: UnpackLimits): Promise<ArchiveReport> {
+  const kept = new ArchiveFiles();
+  const sink = new LimitedSink(kept, limits);
+  const headers = 4 * (limits.entries?.most ?? defaultLimits.entries) + 4;
+  const reader = new TarReader(sink, { ...defaultLimits, entries: headers });
+  await decompress(input, (piece) => {
+    sink.archive(piece.length);
+    reader.write(piece);
+  });
+  reader.end();
+  return { files: kept.files, links: kept.links };
+}
+
+async function readRoot(input: BlobInput, limits: UnpackLimits): Promise<ArchiveReport> {
+  const blob = new BlobFile();
+  const { bytes, disk } = limits;
+  const plain = new LimitedSink(nothing, bytes === undefined ? { disk } : { disk, bytes });
+  const room = new LimitedSink(nothing, { disk });
+  const diffId = createHash("sha256");
+  await decompress(
+    input,
+    (piece) => {
+      plain.archive(piece.length);
+      diffId.update(piece);
+    },
+    (piece) => {
+      room.archive(piece.length);
+      blob.write(piece);
+    },
+  );
+  blob.close();
+  return {
+    size: blob.size,
+    digest: `sha256:${blob.hash.digest("hex")}`,
+    diffId: `sha256:${diffId.digest("hex")}`,
+  };
+}
+
+const nothing: TarSink = {
+  entry: () => undefined,
+  data: () => undefined,
+  hole: () => undefined,
+  endEntry: () => undefined,
+};
+
+/** Passes the plain bytes to `take`, and those that arrive to `raw`. */
+async function decompress(
+  input: BlobInput,
+  take: (piece: Buffer) => void,
+  raw?: (piece: Buffer) => void,
+): Promise<void> {
+  const decompressor = new Decompressor(detectCompression(await input.head()));
+  const failures: unknown[] = [];
+  const feed = async (): Promise<void> => {
+    try {
+      await input.forEach((bytes) => {
+        raw?.(bytes);
+        return decompressor.write(bytes);
+      });
+    } catch (error) {
+      failures.push(error);
+    } finally {
+      decompressor.end();
+    }
+  };
+  const feeding = feed();
+  try {
+    for await (const piece of decompressor.output) take(piece);
+  } catch (error) {
+    // The output also fails when the input could not be read or kept.
+    throw failures[0] ?? error;
+  }
+  await feeding;
+  if (failures.length > 0) throw failures[0];
+}
