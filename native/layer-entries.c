@@ -6,6 +6,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -114,6 +115,43 @@ static napi_value set_xattr(napi_env env, napi_callback_info info) {
   return finish(env, path, &fault);
 }
 
+/* Appends one text of bytes to a JS array. */
+static bool push_bytes(napi_env env, napi_value list, uint32_t at, const char *bytes, size_t length) {
+  napi_value text;
+  return napi_create_string_latin1(env, bytes, length, &text) == napi_ok &&
+         napi_set_element(env, list, at, text) == napi_ok;
+}
+
+/*
+ * JS: getXattrs(path): string[], a name and its value in turn, of a file that nobody changes meanwhile. Empty on a
+ * file system without attributes. ERANGE: there are more than the kernel reads at once (XATTR_LIST_MAX).
+ */
+static napi_value get_xattrs(napi_env env, napi_callback_info info) {
+  enum { LARGEST = 64 * 1024 }; /* XATTR_LIST_MAX and XATTR_SIZE_MAX */
+  struct fault fault = {0};
+  napi_value list = NULL;
+  char *path = take_path(env, info, 0, NULL);
+  if (path == NULL) return NULL;
+  char *names = malloc(2 * LARGEST), *value = names == NULL ? NULL : names + LARGEST;
+  ssize_t length = names == NULL ? -1 : llistxattr(path, names, LARGEST);
+  if (length < 0 && (names == NULL || errno != EOPNOTSUPP)) fault_set(&fault, "list xattrs of", path);
+  uint32_t count = 0;
+  if (fault.err == 0 && napi_create_array(env, &list) == napi_ok) {
+    for (char *name = names; length > 0 && name < names + length; name += strlen(name) + 1) {
+      ssize_t size = lgetxattr(path, name, value, LARGEST);
+      if (size < 0) {
+        fault_set(&fault, "read xattr of", path);
+        break;
+      }
+      if (!push_bytes(env, list, count++, name, strlen(name))) break;
+      if (!push_bytes(env, list, count++, value, (size_t)size)) break;
+    }
+  }
+  free(names);
+  finish(env, path, &fault);
+  return fault.err != 0 ? NULL : list;
+}
+
 /*
  * JS: preparePipe(fd, bytes): void. Clears O_NONBLOCK, and sets the capacity of a pipe.
  * Another kind of file, or a pipe that may not grow, is not changed: it is only slower.
@@ -138,5 +176,6 @@ napi_status layer_entries_init(napi_env env, napi_value exports) {
   if (status == napi_ok) status = add_function(env, exports, "preparePipe", prepare_pipe);
   if (status == napi_ok) status = add_function(env, exports, "makeNode", make_node);
   if (status == napi_ok) status = add_function(env, exports, "setXattr", set_xattr);
+  if (status == napi_ok) status = add_function(env, exports, "getXattrs", get_xattrs);
   return status;
 }

@@ -101,6 +101,7 @@ export const imageSubjects: Subjects<typeof ImageService> = {
 };
 
 export const davitSubjects: Subjects<typeof Images> = {
+  save: { asked: ({ images }) => ({ images: images.slice(0, 16).map((name) => cut(name)) }) },
   tag: {
     asked: ({ source, target }) => ({ image: cut(source), name: cut(target) }),
     got: ({ id = "" }) => ({ imageId: id }),

@@ -15,6 +15,7 @@ import type { Call, Method } from "../wire/grpc/call.ts";
 import { decodeRequest } from "../wire/protobuf.ts";
 import type { CriContext, RpcCall } from "./context.ts";
 import { load } from "./davit/load.ts";
+import { save } from "./davit/save.ts";
 import { tag } from "./davit/tag.ts";
 import { imageFsInfo } from "./image/image-fs-info.ts";
 import { imageStatus } from "./image/image-status.ts";
@@ -147,7 +148,7 @@ const imageRpcs: Table<typeof ImageService> = {
   imageFsInfo,
 };
 
-const davitRpcs: Table<typeof Images> = { load, tag };
+const davitRpcs: Table<typeof Images> = { load, save, tag };
 
 /** The part of the context that exists before the daemon is ready. */
 type Early = Pick<CriContext, "version">;

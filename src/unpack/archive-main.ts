@@ -1,7 +1,7 @@
 /**
- * Receives an archive of images in a process of its own. It reads the archive, which may be compressed, from stdin,
- * after it has changed its root to an empty directory (chroot), and reports on stdout, in one line of JSON, the
- * files that it kept there:
+ * Receives an archive of images in a process of its own, or writes one (pack-main.ts). It reads the archive, which
+ * may be compressed, from stdin, after it has changed its root to an empty directory (chroot), and reports on
+ * stdout, in one line of JSON, the files that it kept there:
  *
  *   read LIMITS DIRECTORY    keeps each file of the archive in a file, with its digest
  *   root LIMITS DIRECTORY    keeps the archive itself in the file 0, with its digest and that of the plain tar
@@ -18,6 +18,7 @@ import { type ArchiveFile, ArchiveFiles, type ArchiveLink, BlobFile } from "./ar
 import { BlobInput } from "./blob-input.ts";
 import { Decompressor, detectCompression } from "./decompress.ts";
 import { explainFullDisk, LimitedSink, parseLimits, type UnpackLimits } from "./limits.ts";
+import { runPacker } from "./pack-main.ts";
 import { defaultLimits, TarReader, type TarSink } from "./tar-reader.ts";
 
 const STDIN = 0;
@@ -28,8 +29,13 @@ export type ArchiveReport =
   | { readonly size: number; readonly digest: string; readonly diffId: string }
   | { readonly error: string; readonly kind: string };
 
-/** Receives the archive and reports; returns the exit code. The process must end afterwards. */
+/** Does what the first argument says; returns the exit code. The process must end afterwards. */
 export async function runArchiveProgram(args: readonly string[]): Promise<number> {
+  const [mode, ...rest] = args;
+  return mode === "pack" || mode === "digest" ? runPacker(mode, rest) : await runReceiver(args);
+}
+
+async function runReceiver(args: readonly string[]): Promise<number> {
   let report: ArchiveReport;
   try {
     report = await receive(args);

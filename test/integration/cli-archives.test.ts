@@ -1,7 +1,14 @@
 /** davit load, import, tag and save against a real daemon, without any registry. */
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
-import { copyFileSync, mkdirSync, readdirSync, symlinkSync, writeFileSync } from "node:fs";
+import {
+  copyFileSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
 import path from "node:path";
 import { after, before, describe, test } from "node:test";
 import { gzipSync, zstdCompressSync } from "node:zlib";
@@ -101,7 +108,6 @@ describe("images without a registry", () => {
     const full = "images.test/app:1";
     skopeoCopy(`oci:${at("layout")}`, `docker-archive:${at("docker.tar")}:${full}`);
     skopeoCopy(`oci:${at("layout")}`, `oci-archive:${at("oci.tar")}:${full}`);
-    const { readFileSync } = await import("node:fs");
     const docker = readFileSync(at("docker.tar"));
     const gz = write("docker.tar.gz", gzipSync(docker, { level: 1 }));
     const zst = write("docker.tar.zst", zstdCompressSync(docker));
@@ -110,12 +116,14 @@ describe("images without a registry", () => {
       const image = await imageStatus(daemon, full);
       assert.deepEqual([image?.id, image?.repoTags], [app.config.digest, [full]]);
       assert.equal(image?.repoDigests.length, args[0] === "-i" ? 1 : 0);
-      assert.equal(await said(full, "cat /greeting"), "hello\nend\n");
       await removeAllImages(daemon);
       await until("the layers are removed", () => layersThere(daemon).length === 0);
     }
-    const piped = spawnWith(["load", "-q"], docker);
-    assert.deepEqual(await piped, { code: 0, out: `${app.config.digest}\n`, err: "" });
+    assert.deepEqual(await davit.start(["load", "-q"], docker).ended, {
+      code: 0,
+      out: `${app.config.digest}\n`,
+      err: "",
+    });
     nothingHalf();
     await removeAllImages(daemon);
   });
@@ -162,6 +170,37 @@ describe("images without a registry", () => {
     await removeAllImages(daemon);
   });
 
+  test("saved images are read by others, and are the same when they are loaded", async () => {
+    const layers = [base, layerOf([{ path: "greeting", body: "saved\n" }, { path: "bin/.wh.ls" }])];
+    const image = imageOf(layers, { Cmd: ["cat", "/greeting"], Labels: { kept: "yes" } });
+    const archive = tarOf(dockerArchive([{ image, tags: ["saved:1"] }]));
+    await davit.done("load", write("in.tar", archive));
+    await davit.done("tag", "saved:1", "images.test/saved:2");
+    const [full, second] = ["docker.io/library/saved:1", "images.test/saved:2"];
+    await davit.done("save", "-o", at("out.tar"), "saved:1", second);
+    assert.deepEqual(
+      readdirSync(directory).filter((name) => name.endsWith(".part")),
+      [],
+    );
+    for (const source of [
+      `docker-archive:${at("out.tar")}:${full}`,
+      `oci-archive:${at("out.tar")}:2`,
+    ]) {
+      const { Labels: labels } = JSON.parse(
+        execFileSync("skopeo", ["inspect", source], { encoding: "utf8" }),
+      ) as { Labels: unknown };
+      assert.deepEqual(labels, { kept: "yes" });
+    }
+    const piped = await davit.run("save", "saved:1", second);
+    await removeAllImages(daemon);
+    await until("the layers are removed", () => layersThere(daemon).length === 0);
+    assert.equal(await davit.done("load", at("out.tar")), `loaded ${full}\nloaded ${second}\n`);
+    assert.equal(await said("saved:1", "cat /greeting; ls /bin/ls"), "saved\nend\n");
+    const again = await davit.run("save", "saved:1", second);
+    assert.deepEqual([again.code, again.out === piped.out], [0, true]);
+    await removeAllImages(daemon);
+  });
+
   test("what is not an archive of images is refused, and leaves nothing", async () => {
     const wrong = ociLayout([app], [{ blob: app.manifest }]);
     wrong[`blobs/${top.digest.replace(":", "/")}`] = Buffer.alloc(top.bytes.length);
@@ -181,10 +220,3 @@ describe("images without a registry", () => {
     nothingHalf();
   });
 });
-
-async function spawnWith(
-  args: readonly string[],
-  input: Buffer,
-): Promise<{ code: number | null; out: string; err: string }> {
-  return davit.start(args, input).ended;
-}

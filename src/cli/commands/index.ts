@@ -24,6 +24,7 @@ import { pull } from "./pull.ts";
 import { rm } from "./rm.ts";
 import { rmi } from "./rmi.ts";
 import { run } from "./run.ts";
+import { save } from "./save.ts";
 import { serve } from "./serve.ts";
 import { stats } from "./stats.ts";
 import { stop } from "./stop.ts";
@@ -47,6 +48,7 @@ export const commands: readonly Command[] = [
   pull,
   load,
   importRoot,
+  save,
   tag,
   rmi,
   logs,

@@ -86,13 +86,19 @@ function limitsOf(images: Config["images"]): ImageContext["limits"] {
   };
 }
 
+function openArchives(root: string, { log, tasks }: Shared): Archives {
+  const archives = new Archives({ root, log });
+  tasks.spawn("remove archives of the last run", () => archives.sweep());
+  return archives;
+}
+
 /** Builds the contexts of images and containers. */
 export async function buildContainers(parts: Parts, shared: Shared): Promise<BuiltContainers> {
   const { config, records, layout, handlers } = parts;
   const { root, writableRoot } = config;
   const { clock, log, tasks, operations } = shared;
   const createMs = config.runtime.createTimeoutSeconds * 1000;
-  const { layers, roots } = await openOverlay({
+  const { layers, roots, packer } = await openOverlay({
     root,
     writableRoot,
     firstProject: firstProject(config.runtime),
@@ -117,13 +123,12 @@ export async function buildContainers(parts: Parts, shared: Shared): Promise<Bui
     if (warning !== undefined) log.warn(warning);
   }
   const { shims } = parts;
-  const archives = new Archives({ root: config.root, log });
-  tasks.spawn("remove archives of the last run", () => archives.sweep());
+  const archives = openArchives(config.root, shared);
   const store = new ContainerStore(records.containers);
   const oomKills = parts.undo.use(oomKillsOf(parts, { store, clock, log }));
   const gc = imageGcOf(config, () => ({ images, containers }), records);
   parts.undo.use(gc);
-  const images = imagesOf({ ...parts, gc, archives }, shared, layers, store);
+  const images = imagesOf({ ...parts, gc, archives, packer }, shared, layers, store);
   const containers: ContainerContext = {
     ...shared,
     store,
@@ -167,7 +172,8 @@ function imagesOf(
     pullObserver,
     gc,
     archives,
-  }: Parts & { readonly gc: ImageGc; readonly archives: Archives },
+    packer,
+  }: Parts & { readonly gc: ImageGc } & Pick<ImageContext, "archives" | "packer">,
   { operations, janitor, tasks, clock, log }: Shared,
   layers: Layers,
   store: ContainerStore,
@@ -182,6 +188,7 @@ function imagesOf(
     }),
     archives,
     layers,
+    packer,
     pulls: new Pulls(tasks),
     progress: new PullProgress((diffId) => layers.has(diffId)),
     observer: pullObserver,

@@ -1,6 +1,7 @@
 import type { Logger } from "../../base/logger.ts";
 import type { TaskGroup } from "../../base/task-group.ts";
 import { OverlayLayers } from "./overlay-layers.ts";
+import { OverlayPacker } from "./packer.ts";
 import { OverlayRoots } from "./overlay-roots.ts";
 import { StateLayout } from "./state-layout.ts";
 import { Trash } from "./trash.ts";
@@ -23,6 +24,8 @@ export interface OverlayDeps {
   readonly log: Logger;
   /** How to start the unpacker; this same program if not given. */
   readonly unpacker?: UnpackerCommand;
+  /** How to start the packer; this same program if not given. */
+  readonly packer?: UnpackerCommand;
   /** How many unpackers may run, if not the default. */
   readonly turns?: Partial<UnpackTurnsOptions>;
   /** How long an unpacker may make no progress, 300 s if not given. */
@@ -35,6 +38,7 @@ export interface OverlayDeps {
 export interface Overlay {
   readonly layers: OverlayLayers;
   readonly roots: OverlayRoots;
+  readonly packer: OverlayPacker;
 }
 
 /** Makes the directories and reads the layers in them. Nothing is removed before the sweeps. */
@@ -59,5 +63,5 @@ export async function openOverlay(deps: OverlayDeps): Promise<Overlay> {
     firstProject,
     asOldKernel,
   });
-  return { layers, roots };
+  return { layers, roots, packer: new OverlayPacker({ paths, command: deps.packer }) };
 }

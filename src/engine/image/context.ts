@@ -9,7 +9,7 @@ import type {
   PullObserver,
 } from "../../core/image/index.ts";
 import type { Operations } from "../../core/operation/index.ts";
-import type { Layers } from "../../core/snapshot/index.ts";
+import type { LayerPacker, Layers } from "../../core/snapshot/index.ts";
 import type { Janitor } from "../lifecycle/janitor.ts";
 import type { Collected } from "./collected.ts";
 import type { ImageLimits } from "./limits.ts";
@@ -22,6 +22,7 @@ export interface ImageContext {
   readonly source: ImageSource;
   readonly archives: ImageArchives;
   readonly layers: Layers;
+  readonly packer: LayerPacker;
   readonly pulls: Pulls;
   readonly progress: PullProgress;
   readonly observer: PullObserver;

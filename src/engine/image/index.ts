@@ -8,5 +8,6 @@ export { pullImage } from "./pull.ts";
 export { PullProgress } from "./progress.ts";
 export { Pulls } from "./pulls.ts";
 export { forgetIncompleteImages, removeImage, removeUnusedLayers } from "./remove.ts";
+export { saveImages } from "./save.ts";
 export { sweepLayers, sweepUnfinishedLayers } from "./sweep.ts";
 export { tagImage } from "./tag.ts";

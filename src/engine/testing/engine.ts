@@ -46,6 +46,7 @@ import { FakeRecords } from "./fake-records.ts";
 import { FakeRootFiles } from "./fake-root-files.ts";
 import { FakeRuntime } from "./fake-runtime.ts";
 import { FakeLayers } from "./fake-layers.ts";
+import { FakePacker } from "./fake-packer.ts";
 import { FakeRoots } from "./fake-roots.ts";
 import { FakeSource } from "./fake-source.ts";
 import { FakeSpecs } from "./fake-specs.ts";
@@ -63,6 +64,7 @@ export class FakeWorld {
   readonly records = new FakeRecords();
   readonly source = new FakeSource();
   readonly archives = new FakeArchives();
+  readonly packer = new FakePacker();
   readonly handlers = new FakeHandlers();
   readonly specs = new FakeSpecs();
   readonly rootFiles = new FakeRootFiles();
@@ -93,11 +95,12 @@ export class FakeWorld {
 
   /** Releases all calls that hang. */
   releaseAll(): void {
-    const { source, archives, specs, rootFiles, cgroups } = this;
+    const { source, archives, packer, specs, rootFiles, cgroups } = this;
     const { controller, network, runtime, layers, roots } = this;
     for (const each of [
       source,
       archives,
+      packer,
       specs,
       rootFiles,
       cgroups,
@@ -161,6 +164,7 @@ export class FakeEngine {
       store: new ImageStore(this.world.records.images),
       source: this.world.source,
       archives: this.world.archives,
+      packer: this.world.packer,
       layers,
       pulls: new Pulls(tasks),
       progress: new PullProgress((diffId) => layers.has(diffId)),

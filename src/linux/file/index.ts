@@ -12,6 +12,7 @@ export {
   enterRoot,
   type FileAttributes,
   type FileTime,
+  getXattrs,
   makeNode,
   preparePipe,
   projectsOf,

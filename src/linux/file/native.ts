@@ -44,6 +44,7 @@ interface Calls {
   ): void;
   makeNode(path: string, mode: number, major: number, minor: number): void;
   setXattr(path: string, name: string, value: string): void;
+  getXattrs(path: string): readonly string[];
 }
 
 const calls = (): Calls => addon() as Calls;
@@ -302,6 +303,11 @@ export function makeNode(
  */
 export function setXattr(path: string, name: string, value: string): void {
   callNative(() => calls().setXattr(path, name, value));
+}
+
+/** The extended attributes of a file, a name and its value in turn; none where the file system has none. */
+export function getXattrs(path: string): readonly string[] {
+  return callNative(() => calls().getXattrs(path));
 }
 
 /**

@@ -11,6 +11,7 @@ import { type BuiltEntry, buildTar } from "../../../unpack/testing/tar-builder.t
 import { openOverlay, type Overlay, type OverlayDeps } from "../open.ts";
 import type { OverlayLayers } from "../overlay-layers.ts";
 import type { OverlayRoots } from "../overlay-roots.ts";
+import type { OverlayPacker } from "../packer.ts";
 import type { UnpackerCommand } from "../unpacker.ts";
 
 /** The unpacker without the command line around it. */
@@ -52,12 +53,14 @@ export function describeTree(path: string): Buffer {
 export class TestOverlay implements AsyncDisposable {
   readonly layers: OverlayLayers;
   readonly roots: OverlayRoots;
+  readonly packer: OverlayPacker;
   readonly root: string;
   readonly #tasks: TaskGroup;
 
-  private constructor(root: string, { layers, roots }: Overlay, tasks: TaskGroup) {
+  private constructor(root: string, { layers, roots, packer }: Overlay, tasks: TaskGroup) {
     this.layers = layers;
     this.roots = roots;
+    this.packer = packer;
     this.root = root;
     this.#tasks = tasks;
   }

@@ -1,0 +1,173 @@
+import type { Socket } from "node:net";
+import { existsSync } from "node:fs";
+import process from "node:process";
+import { fileURLToPath } from "node:url";
+import { type Digest, hexOf, isDigest } from "../../base/digest.ts";
+import { type ErrorKind, messageOf, RuntimeError } from "../../base/errors.ts";
+import type { LayerPacker, PackedImage } from "../../core/snapshot/index.ts";
+import { type Child, SIGKILL, spawnChildInPool } from "../../linux/process/index.ts";
+import { type FromBelow } from "./from-below.ts";
+import { readFacts } from "./layer-facts.ts";
+import type { StateLayout } from "./state-layout.ts";
+import type { UnpackerCommand } from "./unpacker.ts";
+
+/** What the packer needs. */
+interface PackerDeps {
+  readonly paths: StateLayout;
+  /** The program: its last arguments are pack or digest, and the directory of the layers. */
+  readonly command?: UnpackerCommand | undefined;
+}
+
+/** As in unpack/pack-main.ts. */
+interface PlannedLayer {
+  readonly directory: string;
+  readonly rootOpaque: boolean;
+  readonly fromBelow: FromBelow | undefined;
+}
+
+interface Plan {
+  readonly layers: readonly PlannedLayer[];
+  readonly images: readonly {
+    readonly names: readonly string[];
+    readonly configJson: string;
+    readonly layers: readonly number[];
+  }[];
+}
+
+// Names of hard links and of directories only.
+const nodeOptions = [
+  "--disable-warning=ExperimentalWarning",
+  "--max-old-space-size=384",
+  "--max-semi-space-size=1",
+];
+const complaintBytes = 64 * 1024;
+
+function defaultCommand(): UnpackerCommand {
+  const fromSource = import.meta.url.endsWith("/src/drivers/overlay/packer.ts");
+  const file = fromSource ? "../../unpack/archive-program.ts" : "./davit-archive.cjs";
+  const program = fileURLToPath(new URL(file, import.meta.url));
+  if (!existsSync(program)) {
+    throw new RuntimeError(
+      "failed-precondition",
+      `find the program that writes archives: "${program}" is missing; run "npm run build"`,
+    );
+  }
+  return { file: process.execPath, args: [...nodeOptions, program] };
+}
+
+/** Packs layers by a process of its own, which sees only the directory of the layers. */
+export class OverlayPacker implements LayerPacker {
+  readonly #deps: PackerDeps;
+
+  constructor(deps: PackerDeps) {
+    this.#deps = deps;
+  }
+
+  async *pack(
+    images: readonly PackedImage[],
+    signal: AbortSignal,
+  ): AsyncGenerator<Uint8Array, void, undefined> {
+    const diffIds = [...new Set(images.flatMap(({ layers }) => layers))];
+    const plan = {
+      layers: await this.#planned(diffIds),
+      images: images.map((image) => ({
+        ...image,
+        layers: image.layers.map((diffId) => diffIds.indexOf(diffId)),
+      })),
+    };
+    yield* this.#run("pack", plan, signal);
+  }
+
+  async digests(layers: readonly Digest[], signal: AbortSignal): Promise<readonly Digest[]> {
+    const plan = { layers: await this.#planned(layers), images: [] };
+    const parts: Uint8Array[] = [];
+    for await (const part of this.#run("digest", plan, signal)) parts.push(part);
+    const lines = Buffer.concat(parts).toString("utf8").split("\n").slice(0, -1);
+    const digests = lines.flatMap((line) => {
+      const { digest } = JSON.parse(line) as { readonly digest: string };
+      return isDigest(digest) ? [digest] : [];
+    });
+    if (digests.length === layers.length) return digests;
+    throw new RuntimeError("internal", "read layers: the packer did not report all of them");
+  }
+
+  async #planned(layers: readonly Digest[]): Promise<readonly PlannedLayer[]> {
+    return await Promise.all(
+      layers.map(async (diffId) => {
+        try {
+          const { rootOpaque, fromBelow } = await readFacts(this.#deps.paths.layer(diffId));
+          return { directory: `/${hexOf(diffId)}/fs`, rootOpaque, fromBelow };
+        } catch (cause) {
+          const text = `read layer "${diffId}": ${messageOf(cause)}; pull or load the image again`;
+          throw new RuntimeError("not-found", text, { cause });
+        }
+      }),
+    );
+  }
+
+  async *#run(
+    mode: "pack" | "digest",
+    plan: Plan,
+    signal: AbortSignal,
+  ): AsyncGenerator<Uint8Array, void, undefined> {
+    signal.throwIfAborted();
+    const { file, args } = this.#deps.command ?? defaultCommand();
+    const child = await spawnChildInPool({
+      file,
+      args: [...args, mode, this.#deps.paths.layers],
+      env: {},
+      newSession: true,
+      stdin: "pipe",
+      stdout: "pipe",
+      stderr: "pipe",
+    });
+    const kill = (): void => child.kill(SIGKILL);
+    signal.addEventListener("abort", kill, { once: true });
+    const complaint = keepText(child.stderr);
+    try {
+      child.stdin?.end(JSON.stringify(plan));
+      for await (const chunk of child.stdout ?? []) yield chunk as Uint8Array;
+      signal.throwIfAborted();
+      await checkEnd(child, await complaint);
+    } finally {
+      signal.removeEventListener("abort", kill);
+      kill();
+      await child.exited;
+      child.stdin?.destroy();
+      child.stdout?.destroy();
+    }
+  }
+}
+
+const kinds: readonly ErrorKind[] = ["invalid-argument", "data-loss", "not-found", "internal"];
+
+/** Throws the failure that the program reports. */
+async function checkEnd(child: Child, complaint: string): Promise<void> {
+  const { code, signal } = await child.exited;
+  if (code === 0) return;
+  let said: { readonly error?: unknown; readonly kind?: unknown } = {};
+  try {
+    said = JSON.parse(complaint) as typeof said;
+  } catch {
+    // It ended before it could report.
+  }
+  if (typeof said.error === "string") {
+    throw new RuntimeError(kinds.find((kind) => kind === said.kind) ?? "internal", said.error);
+  }
+  const how = signal === null ? `code ${String(code)}` : `signal ${signal}`;
+  const words = complaint.trim().slice(0, 500);
+  throw new RuntimeError("internal", `pack layers: the packer ended with ${how}: ${words}`);
+}
+
+async function keepText(stream: Socket | undefined): Promise<string> {
+  const parts: Buffer[] = [];
+  let room = complaintBytes;
+  const { promise, resolve } = Promise.withResolvers<undefined>();
+  stream?.on("close", () => resolve(undefined));
+  stream?.on("data", (part: Buffer) => {
+    if (room > 0) parts.push(part.subarray(0, room));
+    room -= part.length;
+  });
+  await promise;
+  return Buffer.concat(parts).toString("utf8");
+}

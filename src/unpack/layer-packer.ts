@@ -1,0 +1,210 @@
+import {
+  type BigIntStats,
+  closeSync,
+  constants,
+  lstatSync,
+  openSync,
+  readdirSync,
+  readlinkSync,
+  readSync,
+} from "node:fs";
+
+import { RuntimeError } from "../base/errors.ts";
+import { errnoCode, SystemError } from "../base/system-error.ts";
+import { getXattrs } from "../linux/file/index.ts";
+import { onDisk } from "./layer-files.ts";
+import type { FromBelow } from "./layer-writer.ts";
+import { printable } from "./tar-entry.ts";
+import { archiveEnd, headersOf, paddingOf, type WrittenEntry } from "./tar-writer.ts";
+
+/** A layer on the disk. */
+export interface PackedLayer {
+  /** Its files, in the root of this process. */
+  readonly directory: string;
+  /** It hides everything below it. */
+  readonly rootOpaque: boolean;
+  /** What it takes from the layers below it. */
+  readonly fromBelow?: FromBelow | undefined;
+}
+
+/** Receives the bytes of an archive, which are valid during the call only. */
+export type Output = (bytes: Buffer) => void;
+
+const pieceBytes = 256 * 1024;
+const opaqueMark = ".wh..wh..opq";
+const rootMode = 0o755;
+/** stat's st_mode: the type. */
+const { S_IFMT, S_IFBLK, S_IFCHR, S_IFDIR, S_IFIFO, S_IFLNK, S_IFREG } = constants;
+
+/**
+ * Writes the archive of a layer: the reverse of LayerWriter. Entries are sorted, and overlayfs' marks become the
+ * image-spec's whiteouts, so that a layer always has the same bytes, and unpacks to the same files. What the unpacker
+ * had to make without an entry, as a parent directory, has none again: its times are those of the unpacking.
+ */
+export class LayerPacker {
+  readonly #layer: PackedLayer;
+  readonly #output: Output;
+  readonly #implied: ReadonlySet<string>;
+  /** The first name of each file with several names, by inode. */
+  readonly #names = new Map<bigint, string>();
+  readonly #piece = Buffer.allocUnsafeSlow(pieceBytes);
+
+  constructor(layer: PackedLayer, output: Output) {
+    this.#layer = layer;
+    this.#output = output;
+    this.#implied = new Set(layer.fromBelow?.directories);
+  }
+
+  /** Writes the whole archive with its end. */
+  pack(): void {
+    const { rootOpaque, fromBelow } = this.#layer;
+    const root = this.#stat("");
+    const xattrs = this.#xattrsOf("");
+    const isPlain = root.uid === 0n && root.gid === 0n && modeOf(root) === rootMode;
+    if (!isPlain || xattrs.size > 0) this.#head({ name: "./", ...described(root, "5"), xattrs });
+    if (rootOpaque) this.#mark(opaqueMark);
+    this.#children("");
+    for (const { path, target } of fromBelow?.links ?? []) {
+      const link = { name: path.slice(1), type: "1", linkName: target.slice(1) };
+      this.#head({ ...link, mode: 0o644 });
+    }
+    this.#output(archiveEnd);
+  }
+
+  #children(path: string): void {
+    const names = readdirSync(onDisk(this.#at(path)), { encoding: "latin1" });
+    for (const name of names.toSorted()) this.#entry(`${path}/${name}`);
+  }
+
+  #entry(path: string): void {
+    const info = this.#stat(path);
+    const name = path.slice(1);
+    const type = info.mode & BigInt(S_IFMT);
+    if (type === BigInt(S_IFDIR)) {
+      this.#directory(path, info);
+      return;
+    }
+    if (type === BigInt(S_IFCHR) && info.rdev === 0n) {
+      const slash = name.lastIndexOf("/") + 1;
+      this.#mark(`${name.slice(0, slash)}.wh.${name.slice(slash)}`);
+      return;
+    }
+    if (info.nlink > 1n) {
+      const first = this.#names.get(info.ino);
+      if (first !== undefined) {
+        this.#head({ name, ...described(info, "1"), linkName: first });
+        return;
+      }
+      this.#names.set(info.ino, name);
+    }
+    const xattrs = this.#xattrsOf(path);
+    switch (Number(type)) {
+      case S_IFREG:
+        this.#file(path, { name, ...described(info, "0"), size: Number(info.size), xattrs });
+        return;
+      case S_IFLNK: {
+        const linkName = readlinkSync(onDisk(this.#at(path)), "latin1");
+        this.#head({ name, ...described(info, "2"), linkName, xattrs });
+        return;
+      }
+      case S_IFCHR:
+        this.#head({ name, ...described(info, "3"), ...deviceOf(info), xattrs });
+        return;
+      case S_IFBLK:
+        this.#head({ name, ...described(info, "4"), ...deviceOf(info), xattrs });
+        return;
+      case S_IFIFO:
+        this.#head({ name, ...described(info, "6"), xattrs });
+        return;
+      default:
+        throw new RuntimeError(
+          "data-loss",
+          `pack layer: "${printable(path)}" is of a type that layers do not have`,
+        );
+    }
+  }
+
+  #directory(path: string, info: BigIntStats): void {
+    const name = path.slice(1);
+    const all = getXattrs(this.#at(path));
+    if (!this.#implied.has(path)) {
+      this.#head({ name: `${name}/`, ...described(info, "5"), xattrs: archived(all) });
+    }
+    // Names are at even positions.
+    const at = all.indexOf("trusted.overlay.opaque");
+    if (at >= 0 && at % 2 === 0 && all[at + 1] === "y") this.#mark(`${name}/${opaqueMark}`);
+    this.#children(path);
+  }
+
+  #file(path: string, entry: WrittenEntry & { readonly size: number }): void {
+    const { O_RDONLY, O_NOFOLLOW } = constants;
+    const file = openSync(onDisk(this.#at(path)), O_RDONLY | O_NOFOLLOW);
+    try {
+      this.#head(entry);
+      for (let left = entry.size; left > 0; ) {
+        const count = readSync(file, this.#piece, 0, Math.min(pieceBytes, left), null);
+        if (count === 0) {
+          throw new RuntimeError("data-loss", `pack layer: "${printable(path)}" became shorter`);
+        }
+        this.#output(this.#piece.subarray(0, count));
+        left -= count;
+      }
+    } catch (cause) {
+      const code = errnoCode(cause);
+      if (code === undefined || cause instanceof RuntimeError) throw cause;
+      throw new SystemError(`read "${printable(path)}" of a layer`, code, { cause });
+    } finally {
+      closeSync(file);
+    }
+    this.#output(paddingOf(entry.size));
+  }
+
+  /** A mark of the image-spec. It has no attributes, and no time. */
+  #mark(name: string): void {
+    this.#head({ name, type: "0", mode: 0o600 });
+  }
+
+  #head(entry: WrittenEntry): void {
+    this.#output(headersOf(entry));
+  }
+
+  #stat(path: string): BigIntStats {
+    return lstatSync(onDisk(this.#at(path)), { bigint: true });
+  }
+
+  #xattrsOf(path: string): ReadonlyMap<string, string> {
+    return archived(getXattrs(this.#at(path)));
+  }
+
+  #at(path: string): string {
+    return `${this.#layer.directory}${path}`;
+  }
+}
+
+/** The attributes of the image: not overlayfs' own, and not the labels of the node's policy. */
+function archived(all: readonly string[]): ReadonlyMap<string, string> {
+  const kept = new Map<string, string>();
+  for (let at = 0; at < all.length; at += 2) {
+    const name = all[at] ?? "";
+    if (name.startsWith("trusted.") || name === "security.selinux") continue;
+    kept.set(name, all[at + 1] ?? "");
+  }
+  return kept;
+}
+
+function described(info: BigIntStats, type: string) {
+  const { uid, gid, mtimeNs } = info;
+  return { type, mode: modeOf(info), uid: Number(uid), gid: Number(gid), timeNs: mtimeNs };
+}
+
+function modeOf({ mode }: BigIntStats): number {
+  return Number(mode & 0o7777n);
+}
+
+/** The encoding of dev_t in glibc (gnu_dev_major(3)). */
+function deviceOf({ rdev }: BigIntStats): { readonly major: number; readonly minor: number } {
+  return {
+    major: Number(((rdev >> 8n) & 0xfffn) | ((rdev >> 32n) & 0xfffff000n)),
+    minor: Number((rdev & 0xffn) | ((rdev >> 12n) & 0xffffff00n)),
+  };
+}
