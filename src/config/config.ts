@@ -42,6 +42,8 @@ export interface ImagesConfig {
   readonly registryConfigPath: string;
   /** Names of images that kubelet must not garbage-collect. */
   readonly pinned: readonly string[];
+  /** Directory with archives of images that are loaded at the start; empty for none. */
+  readonly preloadDir: string;
   readonly volumes: "copy" | "ignore";
   readonly maxLayers: number;
   /** 0 means no limit, here and below. */

@@ -37,6 +37,7 @@ test("defaultConfig() returns the documented defaults", () => {
   assert.deepEqual(config.images, {
     registryConfigPath: "/etc/davit/certs.d",
     pinned: [],
+    preloadDir: "",
     volumes: "copy",
     maxLayers: 500,
     maxUnpackedBytes: 1_099_511_627_776,

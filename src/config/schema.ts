@@ -93,6 +93,10 @@ const images: Section<ImagesConfig> = {
     default: [],
     doc: "Names of images that kubelet must never garbage-collect, for example busybox:1.37.",
   }),
+  preloadDir: optionalPath({
+    default: "",
+    doc: "Directory with archives of images (*.tar, *.tar.gz, *.tgz, *.tar.zst), which davit loads after its start, for nodes without a registry. Empty for none.",
+  }),
   volumes: choice({
     of: ["copy", "ignore"],
     default: "copy",

@@ -102,6 +102,7 @@ export const imageSubjects: Subjects<typeof ImageService> = {
 
 export const davitSubjects: Subjects<typeof Images> = {
   save: { asked: ({ images }) => ({ images: images.slice(0, 16).map((name) => cut(name)) }) },
+  check: { asked: ({ deep, repair }) => ({ deep, repair }) },
   tag: {
     asked: ({ source, target }) => ({ image: cut(source), name: cut(target) }),
     got: ({ id = "" }) => ({ imageId: id }),

@@ -14,6 +14,7 @@ import { ImageService, RuntimeService } from "../gen/runtime/v1/api_pb.ts";
 import type { Call, Method } from "../wire/grpc/call.ts";
 import { decodeRequest } from "../wire/protobuf.ts";
 import type { CriContext, RpcCall } from "./context.ts";
+import { check } from "./davit/check.ts";
 import { load } from "./davit/load.ts";
 import { save } from "./davit/save.ts";
 import { tag } from "./davit/tag.ts";
@@ -148,7 +149,7 @@ const imageRpcs: Table<typeof ImageService> = {
   imageFsInfo,
 };
 
-const davitRpcs: Table<typeof Images> = { load, save, tag };
+const davitRpcs: Table<typeof Images> = { load, save, tag, check };
 
 /** The part of the context that exists before the daemon is ready. */
 type Early = Pick<CriContext, "version">;

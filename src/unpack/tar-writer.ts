@@ -34,15 +34,17 @@ export function headersOf(entry: WrittenEntry): Buffer {
 
 function paxRecordsOf(entry: WrittenEntry): readonly string[] {
   const { name, linkName = "", uid = 0, gid = 0, size = 0, timeNs = 0n } = entry;
-  const records: string[] = [];
-  if (gid > maxId) records.push(paxRecord("gid", String(gid)));
-  if (linkName.length > maxName) records.push(paxRecord("linkpath", linkName));
-  if (timeNs < 0n || timeNs % 1_000_000_000n !== 0n || timeNs / 1_000_000_000n > BigInt(maxSize)) {
-    records.push(paxRecord("mtime", secondsOf(timeNs)));
-  }
-  if (name.length > maxName) records.push(paxRecord("path", name));
-  if (size > maxSize) records.push(paxRecord("size", String(size)));
-  if (uid > maxId) records.push(paxRecord("uid", String(uid)));
+  const isOddTime =
+    timeNs < 0n || timeNs % 1_000_000_000n !== 0n || timeNs / 1_000_000_000n > BigInt(maxSize);
+  const fields: readonly (readonly [doesNotFit: boolean, key: string, value: string])[] = [
+    [gid > maxId, "gid", String(gid)],
+    [linkName.length > maxName, "linkpath", linkName],
+    [isOddTime, "mtime", secondsOf(timeNs)],
+    [name.length > maxName, "path", name],
+    [size > maxSize, "size", String(size)],
+    [uid > maxId, "uid", String(uid)],
+  ];
+  const records = fields.flatMap(([is, key, value]) => (is ? [paxRecord(key, value)] : []));
   const xattrs = [...(entry.xattrs ?? [])].toSorted(([a], [b]) => (a < b ? -1 : 1));
   for (const [key, value] of xattrs) records.push(paxRecord(`SCHILY.xattr.${key}`, value));
   return records;

@@ -6,6 +6,7 @@ import {
   mkdirSync,
   readdirSync,
   readFileSync,
+  rmSync,
   symlinkSync,
   writeFileSync,
 } from "node:fs";
@@ -198,6 +199,61 @@ describe("images without a registry", () => {
     assert.equal(await said("saved:1", "cat /greeting; ls /bin/ls"), "saved\nend\n");
     const again = await davit.run("save", "saved:1", second);
     assert.deepEqual([again.code, again.out === piped.out], [0, true]);
+    await removeAllImages(daemon);
+  });
+
+  test("a check finds a broken image, and repairs or removes it", async () => {
+    // Nothing listens there, so it cannot be pulled.
+    const name = "127.0.0.1:1/broken:1";
+    await davit.done(
+      "load",
+      write("broken.tar", tarOf(dockerArchive([{ image: app, tags: [name] }]))),
+    );
+    assert.equal(await davit.done("images", "check", "--deep"), `${name}: whole\n`);
+    const hex = top.diffId.replace("sha256:", "");
+    rmSync(path.join(daemon.paths.root, "layers", hex, "fs/greeting"));
+    const found = await davit.run("images", "check");
+    assert.equal(found.code, 1);
+    assert.match(
+      found.out,
+      new RegExp(
+        `^${name}: broken\n {2}layer ${hex.slice(0, 12)}: .* has 1 files and directories; it had 2`,
+      ),
+    );
+    const { code, out } = await davit.run("images", "check", "--repair", "-o", "json");
+    const [image] = JSON.parse(out) as { result: string; message: string; problems: unknown[] }[];
+    assert.deepEqual([code, image?.result, image?.problems.length], [1, "removed", 1]);
+    assert.match(image?.message ?? "", /pull or load the image again/);
+    assert.equal(await imageStatus(daemon, name), undefined);
+    await davit.done("load", at("broken.tar"));
+    assert.equal(await davit.done("images", "check", name), `${name}: whole\n`);
+    await removeAllImages(daemon);
+  });
+
+  test("archives in a directory are loaded at the start, and once", async () => {
+    const preload = at("preload");
+    mkdirSync(preload);
+    writeFileSync(path.join(preload, "a.tar"), "not an archive");
+    const archive = tarOf(dockerArchive([{ image: app, tags: ["preloaded:1"] }]));
+    writeFileSync(path.join(preload, "b.tar.gz"), gzipSync(archive));
+    const config = { images: { preload_dir: preload, pinned: ["preloaded:1"] } };
+    daemon.changeConfig(config);
+    await daemon.restart();
+    await daemon.waitForLine(/failed to preload .*a\.tar/);
+    await daemon.waitForLine(/preloaded images/);
+    const image = await imageStatus(daemon, "preloaded:1");
+    assert.deepEqual([image?.id, image?.pinned], [app.config.digest, true]);
+    const from = daemon.lines.length;
+    rmSync(path.join(preload, "a.tar"));
+    writeFileSync(path.join(preload, "c.tar"), "not an archive either");
+    await daemon.restart();
+    await daemon.waitForLine(/failed to preload .*c\.tar/, from);
+    assert.equal(
+      daemon.lines.slice(from).some(({ text }) => text.includes("preloaded images")),
+      false,
+    );
+    daemon.changeConfig({});
+    await daemon.restart();
     await removeAllImages(daemon);
   });
 

@@ -61,12 +61,14 @@ function helpFor(words: readonly string[], commands: readonly Command[]): Parsed
   throw unknownCommand(words, commands);
 }
 
-/** The command at the beginning of these words. */
+/** The command at the beginning of these words: of "images" and "images check" the longer one. */
 export function findCommand(
   words: readonly string[],
   commands: readonly Command[],
 ): Command | undefined {
-  return commands.find((command) => words.slice(0, wordCount(command)).join(" ") === command.name);
+  return commands
+    .filter((command) => words.slice(0, wordCount(command)).join(" ") === command.name)
+    .toSorted((a, b) => wordCount(b) - wordCount(a))[0];
 }
 
 function wordCount(command: Command): number {

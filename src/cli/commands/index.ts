@@ -11,6 +11,7 @@ import { down } from "./down.ts";
 import { events } from "./events.ts";
 import { exec } from "./exec.ts";
 import { images } from "./images.ts";
+import { imagesCheck } from "./images-check.ts";
 import { importRoot } from "./import.ts";
 import { inflight } from "./inflight.ts";
 import { info } from "./info.ts";
@@ -45,6 +46,7 @@ export const commands: readonly Command[] = [
   wait,
   rm,
   images,
+  imagesCheck,
   pull,
   load,
   importRoot,

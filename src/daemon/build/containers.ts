@@ -6,7 +6,6 @@ import {
   layersOf,
   type OomEvents,
 } from "../../core/container/index.ts";
-import type { Layers } from "../../core/snapshot/index.ts";
 import { ImageStore, type PullObserver } from "../../core/image/index.ts";
 import type { Sandbox, SandboxController, SandboxStore } from "../../core/sandbox/index.ts";
 import { OciRuntime } from "../../drivers/oci/index.ts";
@@ -98,13 +97,14 @@ export async function buildContainers(parts: Parts, shared: Shared): Promise<Bui
   const { root, writableRoot } = config;
   const { clock, log, tasks, operations } = shared;
   const createMs = config.runtime.createTimeoutSeconds * 1000;
-  const { layers, roots, packer } = await openOverlay({
+  const { roots, ...onDisk } = await openOverlay({
     root,
     writableRoot,
     firstProject: firstProject(config.runtime),
     log,
     tasks,
   });
+  const { layers } = onDisk;
   parts.undo.defer(() => roots.close());
   const runtime = await OciRuntime.open({
     state: config.state,
@@ -128,7 +128,7 @@ export async function buildContainers(parts: Parts, shared: Shared): Promise<Bui
   const oomKills = parts.undo.use(oomKillsOf(parts, { store, clock, log }));
   const gc = imageGcOf(config, () => ({ images, containers }), records);
   parts.undo.use(gc);
-  const images = imagesOf({ ...parts, gc, archives, packer }, shared, layers, store);
+  const images = imagesOf({ ...parts, ...onDisk, gc, archives }, shared, store);
   const containers: ContainerContext = {
     ...shared,
     store,
@@ -172,10 +172,14 @@ function imagesOf(
     pullObserver,
     gc,
     archives,
+    layers,
     packer,
-  }: Parts & { readonly gc: ImageGc } & Pick<ImageContext, "archives" | "packer">,
+    checker,
+  }: Parts & { readonly gc: ImageGc } & Pick<
+      ImageContext,
+      "archives" | "layers" | "packer" | "checker"
+    >,
   { operations, janitor, tasks, clock, log }: Shared,
-  layers: Layers,
   store: ContainerStore,
 ): ImageContext {
   return {
@@ -189,6 +193,7 @@ function imagesOf(
     archives,
     layers,
     packer,
+    checker,
     pulls: new Pulls(tasks),
     progress: new PullProgress((diffId) => layers.has(diffId)),
     observer: pullObserver,

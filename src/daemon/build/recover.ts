@@ -1,3 +1,4 @@
+import type { Config } from "../../config/config.ts";
 import type { CriContext } from "../../cri/index.ts";
 import type { WriteBehindRecords } from "../../drivers/records/index.ts";
 import { recoverContainers } from "../../engine/container/index.ts";
@@ -14,10 +15,16 @@ import type { Networks } from "./networks.ts";
 /** How long the recovery of containers may take. Milliseconds. */
 const recoverMs = 120_000;
 
+interface Parts {
+  readonly records: WriteBehindRecords;
+  readonly networks: Networks;
+  readonly config: Config;
+}
+
 /** Restores what the last daemon left, and removes what has no record. */
 export async function recoverAll(
   contexts: Pick<CriContext, "sandboxes" | "containers" | "images">,
-  { records, networks }: { readonly records: WriteBehindRecords; readonly networks: Networks },
+  { records, networks, config }: Parts,
 ): Promise<void> {
   const { images, sandboxes } = contexts;
   images.store.load();
@@ -26,6 +33,7 @@ export async function recoverAll(
   await recoverSandboxes(sandboxes, records);
   const unread = new Set(records.setAside().map(({ kind }) => kind));
   await recoverAllContainers(contexts, records);
+  preloadLater(config, images);
   if (unread.has("sandbox") || unread.has("attachment")) return;
   collectGarbage({ ...sandboxes, networks: networks.all() });
 }
@@ -51,4 +59,16 @@ async function recoverAllContainers(
       await operation.enter("ready");
     },
   );
+}
+
+/** Loads the images of a directory in the background, if the configuration names one. */
+function preloadLater(
+  { images: { preloadDir }, root }: Config,
+  images: CriContext["images"],
+): void {
+  if (preloadDir === "") return;
+  images.tasks.spawn("preload images", async (signal) => {
+    const { preloadImages } = await import("./preload.ts");
+    await preloadImages({ directory: preloadDir, root, images }, signal);
+  });
 }

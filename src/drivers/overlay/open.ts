@@ -1,5 +1,6 @@
 import type { Logger } from "../../base/logger.ts";
 import type { TaskGroup } from "../../base/task-group.ts";
+import { OverlayChecker } from "./checker.ts";
 import { OverlayLayers } from "./overlay-layers.ts";
 import { OverlayPacker } from "./packer.ts";
 import { OverlayRoots } from "./overlay-roots.ts";
@@ -39,6 +40,7 @@ export interface Overlay {
   readonly layers: OverlayLayers;
   readonly roots: OverlayRoots;
   readonly packer: OverlayPacker;
+  readonly checker: OverlayChecker;
 }
 
 /** Makes the directories and reads the layers in them. Nothing is removed before the sweeps. */
@@ -63,5 +65,7 @@ export async function openOverlay(deps: OverlayDeps): Promise<Overlay> {
     firstProject,
     asOldKernel,
   });
-  return { layers, roots, packer: new OverlayPacker({ paths, command: deps.packer }) };
+  const packer = new OverlayPacker({ paths, command: deps.packer });
+  const checker = new OverlayChecker({ paths, layers, packer });
+  return { layers, roots, packer, checker };
 }

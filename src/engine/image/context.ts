@@ -9,7 +9,7 @@ import type {
   PullObserver,
 } from "../../core/image/index.ts";
 import type { Operations } from "../../core/operation/index.ts";
-import type { LayerPacker, Layers } from "../../core/snapshot/index.ts";
+import type { LayerChecker, LayerPacker, Layers } from "../../core/snapshot/index.ts";
 import type { Janitor } from "../lifecycle/janitor.ts";
 import type { Collected } from "./collected.ts";
 import type { ImageLimits } from "./limits.ts";
@@ -23,6 +23,7 @@ export interface ImageContext {
   readonly archives: ImageArchives;
   readonly layers: Layers;
   readonly packer: LayerPacker;
+  readonly checker: LayerChecker;
   readonly pulls: Pulls;
   readonly progress: PullProgress;
   readonly observer: PullObserver;

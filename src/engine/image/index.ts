@@ -1,4 +1,5 @@
 // The image verbs: pull, load, save, check, list and remove. They use only the interfaces of core. Start reading with pull.ts.
+export { type CheckEvent, checkImages, type CheckRequest } from "./check.ts";
 export { Collected } from "./collected.ts";
 export type { ImageContext } from "./context.ts";
 export { type ImageFsUsage, imageFsUsage, imageStatus, listImages } from "./list.ts";

@@ -42,7 +42,7 @@ describe("loadImages()", () => {
     // The second image uses the layer of the first one, because the archive has its blob.
     assert.deepEqual([...layers.unpacked.values()], [1, 1]);
     assert.deepEqual([layers.unclaimed().size, archives.openCount], [0, 0]);
-    assert.deepEqual([...engine.images.pulls.claimed()], []);
+    assert.deepEqual([...engine.images.pulls.claimedChains()], []);
   });
 
   test("records the digest of an image with a manifest, for each of its repositories", async (t) => {

@@ -64,6 +64,6 @@ describe("saveImages()", () => {
     assert.ok(engine.world.layers.has(digestOf("app")));
     hang.release();
     await saving;
-    assert.deepEqual([...engine.images.pulls.claimed()], []);
+    assert.deepEqual([...engine.images.pulls.claimedChains()], []);
   });
 });

@@ -38,6 +38,7 @@ import {
 } from "../sandbox/index.ts";
 import { FakeArchives } from "./fake-archives.ts";
 import { FakeCgroups } from "./fake-cgroups.ts";
+import { FakeChecker } from "./fake-checker.ts";
 import { FakeController } from "./fake-controller.ts";
 import { FakeHandlers } from "./fake-handlers.ts";
 import { FakeHost } from "./fake-host.ts";
@@ -73,6 +74,7 @@ export class FakeWorld {
   readonly network: FakeNetwork;
   readonly runtime: FakeRuntime;
   readonly layers: FakeLayers;
+  readonly checker: FakeChecker;
   readonly roots: FakeRoots;
   bootId = "boot-1";
 
@@ -83,6 +85,7 @@ export class FakeWorld {
     this.network = new FakeNetwork(this.host, this.bootId);
     this.runtime = new FakeRuntime(this.host, this.time);
     this.layers = new FakeLayers(this.time);
+    this.checker = new FakeChecker(this.layers);
     this.roots = new FakeRoots(this.host, this.layers);
   }
 
@@ -165,6 +168,7 @@ export class FakeEngine {
       source: this.world.source,
       archives: this.world.archives,
       packer: this.world.packer,
+      checker: this.world.checker,
       layers,
       pulls: new Pulls(tasks),
       progress: new PullProgress((diffId) => layers.has(diffId)),

@@ -8,6 +8,7 @@ import type { LayerSource } from "../../../core/snapshot/index.ts";
 import { unmount } from "../../../linux/mount/index.ts";
 import { nodeProgram } from "../../../linux/testing/node.ts";
 import { type BuiltEntry, buildTar } from "../../../unpack/testing/tar-builder.ts";
+import type { OverlayChecker } from "../checker.ts";
 import { openOverlay, type Overlay, type OverlayDeps } from "../open.ts";
 import type { OverlayLayers } from "../overlay-layers.ts";
 import type { OverlayRoots } from "../overlay-roots.ts";
@@ -54,13 +55,19 @@ export class TestOverlay implements AsyncDisposable {
   readonly layers: OverlayLayers;
   readonly roots: OverlayRoots;
   readonly packer: OverlayPacker;
+  readonly checker: OverlayChecker;
   readonly root: string;
   readonly #tasks: TaskGroup;
 
-  private constructor(root: string, { layers, roots, packer }: Overlay, tasks: TaskGroup) {
+  private constructor(
+    root: string,
+    { layers, roots, packer, checker }: Overlay,
+    tasks: TaskGroup,
+  ) {
     this.layers = layers;
     this.roots = roots;
     this.packer = packer;
+    this.checker = checker;
     this.root = root;
     this.#tasks = tasks;
   }
