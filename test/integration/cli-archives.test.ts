@@ -84,9 +84,7 @@ function nothingHalf(): void {
 describe("images without a registry", () => {
   test("a root file system of busybox, packed by tar, imported and run", async () => {
     const root = at("rootfs");
-    for (const name of ["bin", "proc", "sys", "dev", "tmp"]) {
-      mkdirSync(path.join(root, name), { recursive: true });
-    }
+    mkdirSync(path.join(root, "bin"), { recursive: true });
     copyFileSync("/bin/busybox", path.join(root, "bin/busybox"));
     for (const name of ["sh", "cat", "sleep"]) symlinkSync("busybox", path.join(root, "bin", name));
     writeFileSync(path.join(root, "greeting"), "hello from a laptop\n");
@@ -254,6 +252,22 @@ describe("images without a registry", () => {
     );
     daemon.changeConfig({});
     await daemon.restart();
+    await removeAllImages(daemon);
+  });
+
+  test("a load that the daemon does not survive leaves nothing, and can be repeated", async () => {
+    const file = write("killed.tar", tarOf(dockerArchive([{ image: app, tags: ["killed:1"] }])));
+    await daemon.restart({ DAVIT_FAULTS: "load-image/complete-layers=kill" });
+    assert.notEqual((await davit.run("load", file)).code, 0);
+    assert.equal((await daemon.exited).signal, "SIGKILL");
+    daemon.launch();
+    await daemon.ready();
+    await until("the archive is removed", () => {
+      return readdirSync(path.join(daemon.paths.root, "archives")).length === 0;
+    });
+    assert.equal(await imageStatus(daemon, "killed:1"), undefined);
+    assert.equal(await davit.done("load", file), "loaded docker.io/library/killed:1\n");
+    nothingHalf();
     await removeAllImages(daemon);
   });
 
