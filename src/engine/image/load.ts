@@ -146,6 +146,7 @@ async function unpackImage(
   // The blobs of its registry are known already.
   const { layers, sizeBytes } = context.store.find(own.id) ?? own;
   const loaded = context.store.put({ ...own, layers, sizeBytes });
+  context.onUsed(loaded.id);
   await context.layers.claim(parsed.diffIds);
   await operation.enter("answer");
   return { id: loaded.id, names: load.names.map(formatReference) };
