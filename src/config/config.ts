@@ -40,6 +40,11 @@ export interface LogConfig {
 /** `[images]`: registries, and limits for images. */
 export interface ImagesConfig {
   readonly registryConfigPath: string;
+  /** Empty for none, here and below. */
+  readonly dockerConfig: string;
+  /** Both or neither. */
+  readonly credentialProvidersConfig: string;
+  readonly credentialProvidersBinDir: string;
   /** Names of images that kubelet must not garbage-collect. */
   readonly pinned: readonly string[];
   /** Directory with archives of images that are loaded at the start; empty for none. */

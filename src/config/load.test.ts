@@ -36,6 +36,9 @@ test("defaultConfig() returns the documented defaults", () => {
   assert.deepEqual(config.metrics, { listen: "" });
   assert.deepEqual(config.images, {
     registryConfigPath: "/etc/davit/certs.d",
+    dockerConfig: "",
+    credentialProvidersConfig: "",
+    credentialProvidersBinDir: "",
     pinned: [],
     preloadDir: "",
     volumes: "copy",
@@ -184,6 +187,20 @@ test("parseConfig() rejects a setting of a handler that has no effect without an
   ]);
   const both = `${handler}${allowed} = true\nprivileged_without_host_devices = true`;
   assert.equal(parseConfig(both, FILE).runtime.handlers["crun"]?.cgroupWritable, false);
+});
+
+test("parseConfig() requires both settings of credential providers, or neither", () => {
+  const [config, bin] = ["credential_providers_config", "credential_providers_bin_dir"];
+  for (const [given, missing] of [
+    [config, bin],
+    [bin, config],
+  ]) {
+    assert.deepEqual(findings(`[images]\n${given} = "/x"`), [
+      `2: "images.${given}" has no effect alone: set images.${missing}, too`,
+    ]);
+  }
+  const { images } = parseConfig(`[images]\n${config} = "/x"\n${bin} = "/y"`, FILE);
+  assert.equal(images.credentialProvidersBinDir, "/y");
 });
 
 test("parseConfig() suggests the key that was probably meant", () => {

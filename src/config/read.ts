@@ -67,6 +67,7 @@ export function checkCombinations(config: Config, findings: Finding[]): void {
   checkMetricsSocket(config, findings);
   checkDefaultHandler(config.runtime, findings);
   checkCertificate(config.streaming, findings);
+  checkProviders(config.images, findings);
   rejectWithoutEffect(config.runtime, findings);
 }
 
@@ -124,6 +125,15 @@ function checkCertificate(streaming: StreamingConfig, findings: Finding[]): void
   } else if (tlsCertFile !== "" && !tls) {
     findings.push({ key, message: `"${key}" has no effect alone: set streaming.tls to true` });
   }
+}
+
+function checkProviders(images: ImagesConfig, findings: Finding[]): void {
+  const { credentialProvidersConfig: file, credentialProvidersBinDir: directory } = images;
+  if ((file === "") === (directory === "")) return;
+  const names = ["credential_providers_config", "credential_providers_bin_dir"];
+  const [given, missing] = file === "" ? names.toReversed() : names;
+  const key = `images.${given}`;
+  findings.push({ key, message: `"${key}" has no effect alone: set images.${missing}, too` });
 }
 
 function checkDefaultHandler(runtime: RuntimeConfig, findings: Finding[]): void {

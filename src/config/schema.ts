@@ -17,6 +17,7 @@ import type {
   TracingConfig,
   TuningConfig,
 } from "./config.ts";
+import { registrySettings } from "./registry-settings.ts";
 import {
   absolutePath,
   absolutePaths,
@@ -89,6 +90,7 @@ const images: Section<ImagesConfig> = {
     default: "/etc/davit/certs.d",
     doc: "Directory with a subdirectory for each registry, which contains a hosts.toml: mirrors, certificates.",
   }),
+  ...registrySettings,
   pinned: texts({
     default: [],
     doc: "Names of images that kubelet must never garbage-collect, for example busybox:1.37.",

@@ -11,7 +11,7 @@ import type { Sandbox, SandboxController, SandboxStore } from "../../core/sandbo
 import { OciRuntime } from "../../drivers/oci/index.ts";
 import { openOverlay } from "../../drivers/overlay/index.ts";
 import type { WriteBehindRecords } from "../../drivers/records/index.ts";
-import { Archives, Registry } from "../../drivers/registry/index.ts";
+import { Archives, type NodeCredentialSettings, Registry } from "../../drivers/registry/index.ts";
 import type { ShimRuntime } from "../../drivers/shim/index.ts";
 import {
   apparmorObstacle,
@@ -89,6 +89,15 @@ function openArchives(root: string, { log, tasks }: Shared): Archives {
   const archives = new Archives({ root, log });
   tasks.spawn("remove archives of the last run", () => archives.sweep());
   return archives;
+}
+
+function nodeCredentialsOf(images: Config["images"]): NodeCredentialSettings {
+  return {
+    dockerConfig: images.dockerConfig,
+    providersConfig: images.credentialProvidersConfig,
+    providersBinDir: images.credentialProvidersBinDir,
+    env: process.env,
+  };
 }
 
 /** Builds the contexts of images and containers. */
@@ -189,6 +198,7 @@ function imagesOf(
       log,
       clock,
       proxyEnv: process.env,
+      nodeCredentials: nodeCredentialsOf(config.images),
     }),
     archives,
     layers,

@@ -109,7 +109,7 @@ describe("Registry with Basic authentication", () => {
     const sent = host.seen.map(({ headers }) => headers.authorization);
     assert.deepEqual(sent, [undefined, basic, basic]);
     assert.deepEqual(
-      log.lines.map(({ fields }) => fields["credentials"]),
+      log.requests.map(({ fields }) => fields["credentials"]),
       Array(2).fill("password of the request"),
     );
     assert.doesNotMatch(JSON.stringify(log.lines), /s3cret|dTpz/);

@@ -12,6 +12,8 @@ export interface Credentials {
   readonly source: string;
   /** Identifies the credentials without containing them. */
   readonly key: string;
+  /** They are of this node's configuration, not of the request. */
+  readonly isOfNode: boolean;
 }
 
 /**
@@ -32,7 +34,13 @@ export function credentialsFor(auth: RegistryAuth | undefined, host: string): Cr
   return found;
 }
 
-function readAuth(auth: RegistryAuth): Credentials {
+/**
+ * The credentials in an `auth`, whatever server they are for. `nodeFile` is the part of this node's
+ * configuration that they are from, for messages; not given for those of a request. Errors as {@link credentialsFor}.
+ */
+export function readAuth(auth: RegistryAuth, nodeFile?: string): Credentials {
+  const some = (kind: StoredKind, username: string, secret: string): Credentials =>
+    made(kind, username, secret, nodeFile);
   if (auth.registryToken !== "") return some("registry-token", "", auth.registryToken);
   if (auth.username !== "") return some("password", auth.username, auth.password);
   if (auth.identityToken !== "") return some("identity-token", "", auth.identityToken);
@@ -48,19 +56,24 @@ function readAuth(auth: RegistryAuth): Credentials {
   return some("password", text.slice(0, colon), text.slice(colon + 1));
 }
 
-function some(
-  kind: "password" | "identity-token" | "registry-token",
+type StoredKind = Exclude<Credentials["kind"], "none">;
+
+function made(
+  kind: StoredKind,
   username: string,
   secret: string,
+  nodeFile: string | undefined,
 ): Credentials {
   const key = createHash("sha256")
     .update(JSON.stringify([kind, username, secret]))
     .digest("hex");
-  return { kind, username, secret, source: `${kind.replace("-", " ")} of the request`, key };
+  const source = `${kind.replace("-", " ")} of ${nodeFile ?? "the request"}`;
+  return { kind, username, secret, source, key, isOfNode: nodeFile !== undefined };
 }
 
-function none(source: string): Credentials {
-  return { kind: "none", username: "", secret: "", source, key: "" };
+/** No credentials, with the reason for messages. */
+export function none(source: string): Credentials {
+  return { kind: "none", username: "", secret: "", source, key: "", isOfNode: false };
 }
 
 /** The value of a Basic authorization (RFC 7617). */
@@ -72,7 +85,8 @@ export function basicAuthorization(credentials: Credentials): string {
 // Docker's own registry has several names, and its pull secrets use the oldest of them.
 const dockerNames = new Set(["docker.io", "index.docker.io", "registry-1.docker.io"]);
 
-function serverName(address: string): string {
+/** The host in the address of a server, in one spelling. */
+export function serverName(address: string): string {
   const host = address
     .replace(/^https?:\/\//i, "")
     .replace(/[/?#].*$/s, "")

@@ -1,4 +1,5 @@
 import { type ErrorKind, kindOf, messageOf, RuntimeError } from "../../base/errors.ts";
+import type { Credentials } from "./credentials.ts";
 import { type Secrets, withoutQueries } from "./secrets.ts";
 
 /** Why one host did not grant a request. {@link failedPull} makes the caller's error of it. */
@@ -174,6 +175,8 @@ const unavailableMarker = "RegistryUnavailable";
 export interface HostTry {
   readonly host: string;
   readonly error: unknown;
+  /** Those that it got. */
+  readonly credentials?: Credentials;
 }
 
 /**

@@ -85,7 +85,7 @@ describe("Registry and the hosts of hosts.toml", () => {
     assert.deepEqual(none.asked, [manifest, blob]);
     assert.deepEqual(pullOnly.asked, [blob]);
     assert.deepEqual(upstream.asked, [manifest]);
-    const hosts = fixture.log.lines.map(({ fields }) => fields["host"]);
+    const hosts = fixture.log.requests.map(({ fields }) => fields["host"]);
     assert.deepEqual(hosts, [none.host, upstream.host, none.host, pullOnly.host]);
   });
 

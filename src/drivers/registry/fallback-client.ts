@@ -6,7 +6,8 @@ import {
   type RegistryAuth,
   repositoryName,
 } from "../../core/image/index.ts";
-import { type Credentials, credentialsFor } from "./credentials.ts";
+import type { CredentialChain } from "./credential-chain.ts";
+import type { Credentials } from "./credentials.ts";
 import { failedPull, HostFailure, type HostTry } from "./failure.ts";
 import type { HostClient, HostRequest } from "./host-client.ts";
 import type { Capability } from "./hosts-file.ts";
@@ -21,6 +22,7 @@ interface FallbackClientDeps {
   /** `images.registry_config_path`; need not exist. */
   readonly configDir: string;
   readonly client: HostClient;
+  readonly credentials: CredentialChain;
   readonly clock: Clock;
 }
 
@@ -42,6 +44,8 @@ interface FallbackRequest<T> {
   readonly what: string;
   /** Reads the answer; throws to refuse it. */
   readonly use: UseAnswer<T>;
+  /** Gets the host whose answer was used, and the credentials that it accepted. */
+  readonly granted?: (host: RegistryHost, credentials: Credentials) => void;
   readonly signal: AbortSignal;
 }
 
@@ -52,13 +56,15 @@ interface FallbackRequest<T> {
 export class FallbackClient {
   readonly #configDir: string;
   readonly #client: HostClient;
+  readonly #credentials: CredentialChain;
   readonly #clock: Clock;
   /** Until when a host is asked last, by its root. Milliseconds of the clock. */
   readonly #avoided = new Map<string, number>();
 
-  constructor({ configDir, client, clock }: FallbackClientDeps) {
+  constructor({ configDir, client, credentials, clock }: FallbackClientDeps) {
     this.#configDir = configDir;
     this.#client = client;
+    this.#credentials = credentials;
     this.#clock = clock;
   }
 
@@ -72,7 +78,7 @@ export class FallbackClient {
    * with all their failures; see {@link failedPull} for the kind of the error.
    */
   async ask<T>(subject: PullSubject, request: FallbackRequest<T>): Promise<T> {
-    const { reference, auth } = subject;
+    const { reference } = subject;
     const { signal } = request;
     const doing = `fetch ${request.what} of`;
     const all = await this.hostsFor(reference);
@@ -85,32 +91,55 @@ export class FallbackClient {
     }
     const tries: HostTry[] = [];
     for (const host of this.#inOrder(hosts)) {
-      const credentials = credentialsFor(auth, host.name);
+      let credentials: Credentials | undefined;
       try {
-        const result = await this.#client.get(
-          {
-            method: request.method ?? "GET",
-            host,
-            credentials,
-            scope: `repository:${reference.repository}:pull`,
-            path: `/${reference.repository}${request.path}`,
-            headers: request.headers,
-            what: `${repositoryName(reference)} ${request.what}`,
-            signal,
-          },
-          (message, elsewhere) => request.use(message, host, elsewhere),
-        );
+        credentials = await this.credentialsFor(subject, host, signal);
+        const result = await this.#get(subject, request, host, credentials);
         this.#avoided.delete(host.root);
+        request.granted?.(host, credentials);
         return result;
       } catch (error) {
         if (signal.aborted) throw wrap(`${doing} "${formatReference(reference)}"`, error);
+        // The client's credentials cannot be read: no host would get them.
+        if (credentials === undefined) throw error;
         if (kindOf(error) === "unavailable") this.avoid(host);
-        tries.push({ host: host.name, error: withCredentials(error, credentials) });
+        if (isRefusal(error)) await this.#credentials.refused(credentials);
+        tries.push({ host: host.name, error: withCredentials(error, credentials), credentials });
       }
     }
     // Avoided hosts were asked last; the kind of the error must be that of the registry itself.
     tries.sort((a, b) => indexOf(hosts, a) - indexOf(hosts, b));
     throw this.failure(subject, doing, tries);
+  }
+
+  /** The credentials that a host would get. Rejects when those of the client cannot be read. */
+  credentialsFor(
+    { reference, auth }: PullSubject,
+    host: RegistryHost,
+    signal: AbortSignal,
+  ): Promise<Credentials> {
+    return this.#credentials.find(auth, { host, repository: reference.repository }, signal);
+  }
+
+  #get<T>(
+    { reference }: PullSubject,
+    request: FallbackRequest<T>,
+    host: RegistryHost,
+    credentials: Credentials,
+  ): Promise<T> {
+    return this.#client.get(
+      {
+        method: request.method ?? "GET",
+        host,
+        credentials,
+        scope: `repository:${reference.repository}:pull`,
+        path: `/${reference.repository}${request.path}`,
+        headers: request.headers,
+        what: `${repositoryName(reference)} ${request.what}`,
+        signal: request.signal,
+      },
+      (message, elsewhere) => request.use(message, host, elsewhere),
+    );
   }
 
   /** Has the host asked after the others for a while. */
@@ -123,13 +152,16 @@ export class FallbackClient {
   /** The error for the client, with what each host answered and what to do about it. */
   failure(subject: PullSubject, doing: string, tries: readonly HostTry[]): RuntimeError {
     const { reference, auth } = subject;
+    const used = tries.at(-1)?.credentials;
     const file = `${this.#configDir}/${reference.registry}/hosts.toml`;
     const advice: Partial<Record<ErrorKind, string>> = {
       "not-found": "check the image's name and tag, and that its registry has it for this platform",
       unauthenticated:
-        auth === undefined
-          ? `the image may be private: give the pod an imagePullSecret for "${reference.registry}"`
-          : "check the user name and password or token of the pull secret",
+        used?.isOfNode === true
+          ? "check these credentials on this node, or give the pod an imagePullSecret"
+          : auth === undefined
+            ? `the image may be private: give the pod an imagePullSecret for "${reference.registry}"`
+            : "check the user name and password or token of the pull secret",
       "permission-denied": "these credentials may not read the image: ask the registry's owner",
       "resource-exhausted": `wait, log in with a pull secret, or set a mirror in "${file}"`,
       unavailable: `check this node's network and name resolution, or set a mirror in "${file}"`,
@@ -149,10 +181,14 @@ function indexOf(hosts: readonly RegistryHost[], { host }: HostTry): number {
   return hosts.findIndex(({ name }) => name === host);
 }
 
+function isRefusal(error: unknown): error is HostFailure {
+  const isIt = ["unauthenticated", "permission-denied"].includes(kindOf(error));
+  return error instanceof HostFailure && isIt;
+}
+
 /** Adds which credentials a host has refused: the question behind most failed pulls. */
 function withCredentials(error: unknown, { kind, username, source }: Credentials): unknown {
-  const isRefusal = ["unauthenticated", "permission-denied"].includes(kindOf(error));
-  if (!(error instanceof HostFailure) || !isRefusal) return error;
+  if (!isRefusal(error)) return error;
   const user = kind === "password" ? ` for user ${JSON.stringify(username)}` : "";
   return new HostFailure(error.kind, `${messageOf(error)} (credentials: ${source}${user})`, {
     cause: error,

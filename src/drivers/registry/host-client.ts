@@ -5,6 +5,7 @@ import { isKind, kindOf, messageOf } from "../../base/errors.ts";
 import type { Logger } from "../../base/logger.ts";
 import type { Access, Authorizer } from "./authorizer.ts";
 import { type BodyPace, readErrorText } from "./body.ts";
+import { shownSource } from "./credential-chain.ts";
 import type { Connections } from "./connections.ts";
 import {
   abortedError,
@@ -115,9 +116,7 @@ export class HostClient {
     credentials,
   }: HostRequest): (outcome: string, status: number | undefined) => void {
     const startedMs = performance.now();
-    const hasHeader = host.headers["authorization"] !== undefined;
-    const source =
-      credentials.kind === "none" && hasHeader ? "header of hosts.toml" : credentials.source;
+    const source = shownSource(host, credentials);
     return (outcome, status) => {
       const ms = Math.round(performance.now() - startedMs);
       const fields = { host: host.name, what, credentials: source, status, outcome, ms };

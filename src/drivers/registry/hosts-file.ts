@@ -2,6 +2,7 @@ import { validateHeaderName, validateHeaderValue } from "node:http";
 import { parse, TomlError } from "smol-toml";
 
 import { RuntimeError } from "../../base/errors.ts";
+import { parseDuration } from "./duration.ts";
 import { asRecord } from "./failure.ts";
 
 /** What a host may be asked for: `resolve` a tag to a digest, `pull` by digest, `push`. */
@@ -21,6 +22,10 @@ export interface HostEntry {
   /** The path of the URL is the whole API root: no `/v2` is added. */
   readonly overridePath: boolean;
   readonly dialTimeoutMs: number | undefined;
+  /** davit's own: a Docker config.json with the credentials of the host. */
+  readonly dockerConfig: string | undefined;
+  /** davit's own: `NAME` of the program `docker-credential-NAME` that has them. */
+  readonly credentialHelper: string | undefined;
 }
 
 const hostKeys = [
@@ -31,14 +36,19 @@ const hostKeys = [
   "header",
   "override_path",
   "dial_timeout",
+  "docker_config",
+  "credential_helper",
 ];
 const allCapabilities: readonly Capability[] = ["pull", "resolve", "push"];
+
+/** What may follow `docker-credential-` in the name of a program. */
+export const helperName = /^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$/;
 
 type Table = Readonly<Record<string, unknown>>;
 
 /**
- * Reads a `hosts.toml` as containerd has it: the [host] tables in the order of the file, then the
- * top level. `failed-precondition` with file and key for anything that it does not know, where
+ * Reads a `hosts.toml` as containerd has it, with two keys more that containerd ignores: the [host]
+ * tables in the order of the file, then the top level. `failed-precondition` with file and key for anything that it does not know, where
  * containerd would continue without the file and ask hosts that were not intended.
  */
 export function parseHostsFile(text: string, file: string): readonly HostEntry[] {
@@ -69,6 +79,8 @@ function readEntry(reader: TableReader, url: URL | undefined): HostEntry {
     headers: reader.headers(),
     overridePath: reader.flag("override_path") ?? false,
     dialTimeoutMs: reader.duration("dial_timeout"),
+    dockerConfig: reader.has("docker_config") ? reader.text("docker_config") : undefined,
+    credentialHelper: reader.helper("credential_helper"),
   };
 }
 
@@ -163,10 +175,17 @@ class TableReader {
     return Object.fromEntries(entries);
   }
 
+  helper(key: string): string | undefined {
+    if (!this.has(key)) return undefined;
+    const name = this.text(key);
+    if (helperName.test(name)) return name;
+    throw this.#refusal(key, 'must be NAME of a program "docker-credential-NAME"');
+  }
+
   duration(key: string): number | undefined {
     if (!this.has(key)) return undefined;
-    const ms = parseDuration(this.text(key));
-    if (ms === undefined) throw this.#refusal(key, 'must be a duration as "30s" or "1m30s"');
+    const ms = parseDuration(this.text(key)) ?? 0;
+    if (ms <= 0) throw this.#refusal(key, 'must be a duration as "30s" or "1m30s"');
     return ms;
   }
 
@@ -215,15 +234,4 @@ function readTexts(value: unknown): readonly string[] | undefined {
   if (!Array.isArray(value)) return undefined;
   const texts = value.filter((item): item is string => typeof item === "string");
   return texts.length === value.length ? texts : undefined;
-}
-
-const unitMs: Readonly<Record<string, number>> = { ms: 1, s: 1000, m: 60_000, h: 3_600_000 };
-
-/** A duration in Go's syntax, in milliseconds. Undefined for anything else, and for a missing one. */
-function parseDuration(text: string): number | undefined {
-  if (!/^(\d+(\.\d+)?(ms|s|m|h))+$/.test(text)) return undefined;
-  const parts = text.matchAll(/(\d+(?:\.\d+)?)(ms|s|m|h)/g);
-  let ms = 0;
-  for (const [, amount, unit = ""] of parts) ms += Number(amount) * (unitMs[unit] ?? 0);
-  return ms > 0 ? ms : undefined;
 }

@@ -31,6 +31,24 @@ async function roots(registry: string): Promise<readonly string[]> {
 }
 
 describe("hostsOf()", () => {
+  test("has davit's own keys for credentials, of each host", async () => {
+    write("x.test", 'credential_helper = "own"\n[host."a.test"]\ndocker_config = "a.json"\n');
+    const facts = (await hostsOf("x.test", dir)).map(({ name, dockerConfig, credentialHelper }) => [
+      name,
+      dockerConfig,
+      credentialHelper,
+    ]);
+    assert.deepEqual(facts, [
+      ["a.test", join(dir, "x.test", "a.json"), undefined],
+      ["x.test", undefined, "own"],
+    ]);
+    write("x.test", 'credential_helper = "../own"\n');
+    await assert.rejects(
+      hostsOf("x.test", dir),
+      /key credential_helper must be NAME of a program "docker-credential-NAME"/,
+    );
+  });
+
   test("is the registry itself where nothing is configured", async () => {
     const host = await only("registry.test:5000");
     assert.equal(host.root, "https://registry.test:5000/v2");

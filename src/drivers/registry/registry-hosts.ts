@@ -1,5 +1,5 @@
 import { readdir, readFile, stat } from "node:fs/promises";
-import { dirname, isAbsolute, join } from "node:path";
+import { dirname, isAbsolute, join, resolve } from "node:path";
 
 import { messageOf, RuntimeError } from "../../base/errors.ts";
 import { isThisMachine, type TlsSettings } from "./connections.ts";
@@ -26,6 +26,10 @@ export interface RegistryHost {
   readonly mayBePlain: boolean;
   /** The file or directory that configures it, or `default`. */
   readonly source: string;
+  /** A Docker config.json that hosts.toml names for this host: an absolute path. */
+  readonly dockerConfig: string | undefined;
+  /** `NAME` of the program `docker-credential-NAME` that hosts.toml names for this host. */
+  readonly credentialHelper: string | undefined;
 }
 
 const anyEntry: HostEntry = {
@@ -37,6 +41,8 @@ const anyEntry: HostEntry = {
   headers: {},
   overridePath: false,
   dialTimeoutMs: undefined,
+  dockerConfig: undefined,
+  credentialHelper: undefined,
 };
 
 /**
@@ -110,6 +116,9 @@ async function makeHost(entry: HostEntry, registry: string, source: string): Pro
     dialTimeoutMs: entry.dialTimeoutMs,
     mayBePlain,
     source,
+    dockerConfig:
+      entry.dockerConfig === undefined ? undefined : resolve(dirname(source), entry.dockerConfig),
+    credentialHelper: entry.credentialHelper,
   };
 }
 

@@ -240,13 +240,16 @@ describe("Registry.resolve()", () => {
       return serve(image.content)(seen, response, request);
     });
     await resolve(client(), `${host.host}/app`);
-    const outcomes = fixture.log.lines.map(({ fields }) => fields["outcome"]);
+    const outcomes = fixture.log.requests.map(({ fields }) => fields["outcome"]);
     assert.equal(outcomes.length, 3);
     assert.match(String(outcomes[0]), /closed the connection/);
     assert.equal(outcomes[1], 'answered 503 "down"');
     assert.equal(outcomes[2], "ok");
-    assert.equal(fixture.log.lines[2]?.fields["host"], host.host);
-    assert.equal(fixture.log.lines[2].fields["credentials"], "none");
+    assert.equal(fixture.log.requests[2]?.fields["host"], host.host);
+    const { message, fields } = fixture.log.lines.at(-1) ?? {};
+    assert.equal(message, "resolved image");
+    assert.equal(fields?.["host"], host.host);
+    assert.equal(fields["credentials"], "none");
   });
 
   test("reports a registry that does not answer", async () => {

@@ -14,6 +14,7 @@ import { formatReference } from "../../core/image/index.ts";
 import { Authorizer } from "./authorizer.ts";
 import { BlobGrants } from "./blob-grants.ts";
 import { readWhole } from "./body.ts";
+import { CredentialChain, shownSource } from "./credential-chain.ts";
 import { Connections, type ProxyEnv } from "./connections.ts";
 import { FallbackClient, type PullSubject } from "./fallback-client.ts";
 import { HostClient, type RegistryTiming } from "./host-client.ts";
@@ -28,6 +29,7 @@ import {
   parseManifest,
   pickEntry,
 } from "./manifest.ts";
+import type { NodeCredentialSettings } from "./node-credentials/node-credentials.ts";
 import { type Platform, thisPlatform } from "./platform.ts";
 import type { RegistryHost } from "./registry-hosts.ts";
 
@@ -43,6 +45,13 @@ const defaultTiming: RegistryTiming = {
   backoffMs: [200, 1000],
 };
 
+const noNodeCredentials: NodeCredentialSettings = {
+  dockerConfig: "",
+  providersConfig: "",
+  providersBinDir: "",
+  env: {},
+};
+
 /** What a {@link Registry} needs to know. */
 export interface RegistryOptions {
   /** `images.registry_config_path`; need not exist. */
@@ -53,6 +62,8 @@ export interface RegistryOptions {
   /** The platform whose images are chosen from an index. This machine's, if not given. */
   readonly platform?: Platform;
   readonly timing?: Partial<RegistryTiming>;
+  /** The credentials of this node. None, if not given. */
+  readonly nodeCredentials?: NodeCredentialSettings;
   /** The daemon's environment, for `HTTPS_PROXY` and similar variables. No proxy, if not given. */
   readonly proxyEnv?: ProxyEnv;
 }
@@ -65,6 +76,10 @@ interface ManifestName extends Partial<Omit<Descriptor, "digest">> {
 interface Manifest {
   readonly descriptor: Descriptor;
   readonly content: ImageManifest | ImageIndex;
+  /** The host that it is from. */
+  readonly host: string;
+  /** What that host accepted, for messages. */
+  readonly credentials: string;
 }
 
 /**
@@ -91,7 +106,9 @@ export class Registry implements ImageSource, Disposable {
     this.#platform = options.platform ?? thisPlatform();
     this.#timing = timing;
     this.#connections = connections;
-    this.#client = new FallbackClient({ configDir, client, clock });
+    const settings = options.nodeCredentials ?? noNodeCredentials;
+    const credentials = new CredentialChain({ settings, clock, log });
+    this.#client = new FallbackClient({ configDir, client, credentials, clock });
     const grants = new BlobGrants(clock);
     this.#fetching = { client: this.#client, grants, pace: timing, log };
   }
@@ -117,6 +134,9 @@ export class Registry implements ImageSource, Disposable {
     const subject = { reference, auth };
     let fetched = await this.#fetchManifest(subject, { digest: reference.digest }, signal);
     const { digest } = fetched.descriptor;
+    const { host, credentials } = fetched;
+    const image = formatReference(reference);
+    this.#fetching.log.info("resolved image", { image, digest, host, credentials });
     for (let depth = 0; depth <= maxIndexDepth; depth += 1) {
       const { descriptor, content } = fetched;
       if (content.kind === "manifest") {
@@ -145,13 +165,14 @@ export class Registry implements ImageSource, Disposable {
    * its digest, so the media type and size that it gives for its entries count, not those that the
    * server sends.
    */
-  #fetchManifest(
+  async #fetchManifest(
     subject: PullSubject,
     { digest, mediaType, sizeBytes }: ManifestName | Descriptor,
     signal: AbortSignal,
   ): Promise<Manifest> {
     const name = digest ?? subject.reference.tag ?? "latest";
-    return this.#client.ask(subject, {
+    let from = { host: "", credentials: "" };
+    const manifest = await this.#client.ask(subject, {
       capability: digest === undefined ? "resolve" : "pull",
       path: `/manifests/${name}`,
       headers: { accept: manifestAccept },
@@ -169,8 +190,12 @@ export class Registry implements ImageSource, Disposable {
         const found = { digest: digestOf(bytes), sizeBytes: BigInt(bytes.length) };
         return { descriptor: { mediaType: content.mediaType, ...found }, content };
       },
+      granted: (host, credentials) => {
+        from = { host: host.name, credentials: shownSource(host, credentials) };
+      },
       signal,
     });
+    return { ...manifest, ...from };
   }
 
   #pick(subject: PullSubject, index: ImageIndex): Descriptor {

@@ -213,6 +213,11 @@ export function someAuth(fields: Partial<RegistryAuth>): RegistryAuth {
 export class KeptLog implements Logger {
   readonly lines: { readonly message: string; readonly fields: LogFields }[] = [];
 
+  /** The lines of requests, in their order. */
+  get requests(): readonly { readonly fields: LogFields }[] {
+    return this.lines.filter(({ message }) => message === "asked registry");
+  }
+
   debug(message: string, fields: LogFields = {}): void {
     this.lines.push({ message, fields });
   }
