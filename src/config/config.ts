@@ -41,6 +41,7 @@ export interface LogConfig {
 export interface ImagesConfig {
   readonly registryConfigPath: string;
   /** Empty for none, here and below. */
+  readonly registriesConf: string;
   readonly dockerConfig: string;
   /** Both or neither. */
   readonly credentialProvidersConfig: string;

@@ -36,6 +36,7 @@ test("defaultConfig() returns the documented defaults", () => {
   assert.deepEqual(config.metrics, { listen: "" });
   assert.deepEqual(config.images, {
     registryConfigPath: "/etc/davit/certs.d",
+    registriesConf: "/etc/containers/registries.conf",
     dockerConfig: "",
     credentialProvidersConfig: "",
     credentialProvidersBinDir: "",

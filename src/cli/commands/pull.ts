@@ -19,7 +19,7 @@ export const pull: Command = {
   summary: "Pull images from their registries",
   details:
     "In a terminal, shows the progress of each layer, if the server is davit; the CRI does not report\n" +
-    "progress. Short names refer to docker.io.",
+    "progress. Short names refer to docker.io, unless registries.conf of the node has an alias.",
   operands: [{ name: "IMAGE", many: true }],
   options: {
     quiet: { short: "q", doc: "Print only image ids" },

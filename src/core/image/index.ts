@@ -8,7 +8,7 @@ export type {
 } from "./archive.ts";
 export type { Image, ImageConfig, ImageLayer } from "./image.ts";
 export type { ImageReference } from "./reference.ts";
-export { formatReference, parseReference, repositoryName } from "./reference.ts";
+export { formatReference, parseReference, repositoryName, shortNameOf } from "./reference.ts";
 export type {
   BlobStream,
   Descriptor,

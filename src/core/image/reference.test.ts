@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { isKind } from "../../base/errors.ts";
-import { formatReference, parseReference } from "./reference.ts";
+import { formatReference, parseReference, shortNameOf } from "./reference.ts";
 
 const digest = `sha256:${"a".repeat(64)}`;
 
@@ -47,5 +47,18 @@ test("parseReference() refuses an invalid image name", () => {
       (error) => isKind(error, "invalid-argument"),
       JSON.stringify(text),
     );
+  }
+});
+
+test("shortNameOf() is the path of a name without a host", () => {
+  for (const [text, short] of [
+    ["app", "app"],
+    ["team/app:v1", "team/app"],
+    ["a.b/app", undefined],
+    ["localhost/app", undefined],
+    ["host:5000/app", undefined],
+    ["UPPER", undefined],
+  ] as const) {
+    assert.equal(shortNameOf(text), short, text);
   }
 });

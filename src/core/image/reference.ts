@@ -35,7 +35,7 @@ export function parseReference(text: string): ImageReference {
   const [, givenHost, givenPath = "", tag, digest] = match;
   if (digest !== undefined && !isDigest(digest))
     return refuse(`"${digest}" is not a sha256 digest`);
-  const isHost = givenHost !== undefined && /[.:]|^localhost$|[A-Z]/.test(givenHost);
+  const isHost = givenHost !== undefined && isHostName(givenHost);
   const registry = isHost ? givenHost.replace(/^index\.docker\.io$/, "docker.io") : "docker.io";
   const path = givenHost === undefined || isHost ? givenPath : `${givenHost}/${givenPath}`;
   if (path.length + registry.length > 255) return refuse("it is longer than 255 characters");
@@ -45,6 +45,23 @@ export function parseReference(text: string): ImageReference {
     tag: tag ?? (digest === undefined ? "latest" : undefined),
     digest: digest,
   };
+}
+
+/**
+ * The path of an image name without a host, as written: `busybox` of `busybox:1.37`. Undefined for a
+ * name with a host, and for a text that is not an image name.
+ */
+export function shortNameOf(text: string): string | undefined {
+  const match = grammar.exec(text);
+  if (match === null) return undefined;
+  const [, givenHost, givenPath = ""] = match;
+  if (givenHost === undefined) return givenPath;
+  return isHostName(givenHost) ? undefined : `${givenHost}/${givenPath}`;
+}
+
+/** Whether the first part of a name is a host, not a part of its path (distribution/reference). */
+function isHostName(part: string): boolean {
+  return /[.:]|^localhost$|[A-Z]/.test(part);
 }
 
 /** Registry and path, without tag and digest. */

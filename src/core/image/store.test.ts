@@ -1,9 +1,10 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import type { Digest } from "../../base/digest.ts";
-import { isKind } from "../../base/errors.ts";
+import { isKind, RuntimeError } from "../../base/errors.ts";
 import type { RecordTable } from "../store/index.ts";
 import type { Image } from "./image.ts";
+import { parseReference, shortNameOf } from "./reference.ts";
 import { ImageStore } from "./store.ts";
 
 const id = (digit: string): Digest => `sha256:${digit.repeat(64)}`;
@@ -130,4 +131,24 @@ test("an image is pinned by its names and the configuration of the day", () => {
   later.load();
   assert.equal(later.find("busybox")?.pinned, false);
   assert.equal(later.find("other:1")?.pinned, true);
+});
+
+test("find() takes a short name for what it means on this node", () => {
+  const referenceOf = (text: string) => {
+    const short = shortNameOf(text);
+    if (short === "app") return parseReference(`x.test/team/${text}`);
+    if (short === undefined || short === "other") return parseReference(text);
+    throw new RuntimeError("failed-precondition", `find image "${text}": several registries`);
+  };
+  const store = new ImageStore(records(), ["app:v1", "undecided"], referenceOf);
+  store.put(image("a", { repoTags: ["x.test/team/app:v1"] }));
+  store.put(image("b", { repoTags: ["docker.io/library/app:v1"] }));
+  assert.equal(store.find("app:v1")?.id, id("a"));
+  assert.equal(store.find("app:v1")?.pinned, true);
+  assert.equal(store.find("docker.io/library/app:v1")?.id, id("b"));
+  assert.equal(store.find("x.test/team/app:v1")?.id, id("a"));
+  assert.equal(store.find("other"), undefined);
+  assert.throws(() => store.find("undecided"), /several registries/);
+  assert.equal(store.find("aaaa")?.id, id("a"), "a prefix of an id");
+  assert.equal(store.find("sha256:bb")?.id, id("b"));
 });

@@ -1,8 +1,8 @@
 import { type Digest, isDigest } from "../../base/digest.ts";
-import { RuntimeError } from "../../base/errors.ts";
+import { isKind, RuntimeError } from "../../base/errors.ts";
 import type { RecordTable } from "../store/index.ts";
 import type { Image } from "./image.ts";
-import { formatReference, parseReference } from "./reference.ts";
+import { formatReference, type ImageReference, parseReference } from "./reference.ts";
 
 /** A prefix of an id, with or without its algorithm, as crictl, containerd and CRI-O write and accept it. */
 const shortId = /^(?:sha256:)?([0-9a-f]{1,64})$/;
@@ -10,15 +10,33 @@ const shortId = /^(?:sha256:)?([0-9a-f]{1,64})$/;
 /** The images of this node: the truth in memory, written through to the records. */
 export class ImageStore {
   readonly #records: RecordTable<Image>;
+  readonly #referenceOf: (text: string) => ImageReference;
   readonly #pinned: ReadonlySet<string>;
   readonly #byId = new Map<Digest, Image>();
   /** Full names with tag or digest. */
   readonly #byName = new Map<string, Digest>();
 
-  /** `pinned`: names of images that kubelet must not collect, as written in the configuration. */
-  constructor(records: RecordTable<Image>, pinned: readonly string[] = []) {
+  /**
+   * `pinned`: names of images that kubelet must not collect, as written in the configuration.
+   * `referenceOf`: see {@link ImageStore.referenceOf}; parseReference(), if not given.
+   */
+  constructor(
+    records: RecordTable<Image>,
+    pinned: readonly string[] = [],
+    referenceOf: (text: string) => ImageReference = parseReference,
+  ) {
     this.#records = records;
-    this.#pinned = new Set(pinned.map((name) => formatReference(parseReference(name))));
+    this.#referenceOf = referenceOf;
+    this.#pinned = new Set(pinned.map((name) => formatReference(this.#pinnedName(name))));
+  }
+
+  /**
+   * The image that a name means on this node, which may have aliases for names without a host.
+   * `invalid-argument` for a text that is not an image name, `failed-precondition` for a short name that
+   * the configuration of this node does not decide.
+   */
+  referenceOf(text: string): ImageReference {
+    return this.#referenceOf(text);
   }
 
   /** Reads the images of an earlier daemon. */
@@ -39,10 +57,10 @@ export class ImageStore {
   find(text: string): Image | undefined {
     if (text === "") throw new RuntimeError("invalid-argument", "find image: the name is empty");
     if (isDigest(text)) return this.#byId.get(text);
-    const id = this.#byName.get(formatReference(parseReference(text)));
+    const digits = shortId.exec(text)?.[1];
+    const id = this.#idOfName(text, digits !== undefined);
     if (id !== undefined) return this.#byId.get(id);
     // After the names: "ada" and "sha256:ada" may be names of an image, and prefixes of another's id.
-    const digits = shortId.exec(text)?.[1];
     return digits === undefined ? undefined : this.#findByPrefix(text, digits);
   }
 
@@ -69,6 +87,25 @@ export class ImageStore {
     this.#byId.delete(id);
     for (const name of [...(image?.repoTags ?? []), ...(image?.repoDigests ?? [])]) {
       if (this.#byName.get(name) === id) this.#byName.delete(name);
+    }
+  }
+
+  #idOfName(text: string, mayBeId: boolean): Digest | undefined {
+    try {
+      return this.#byName.get(formatReference(this.#referenceOf(text)));
+    } catch (error) {
+      // An undecided short name that is the prefix of an id.
+      if (mayBeId && isKind(error, "failed-precondition")) return undefined;
+      throw error;
+    }
+  }
+
+  /** A broken configuration of short names must not keep the daemon from starting. */
+  #pinnedName(name: string): ImageReference {
+    try {
+      return this.#referenceOf(name);
+    } catch {
+      return parseReference(name);
     }
   }
 

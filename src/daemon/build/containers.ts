@@ -11,7 +11,7 @@ import type { Sandbox, SandboxController, SandboxStore } from "../../core/sandbo
 import { OciRuntime } from "../../drivers/oci/index.ts";
 import { openOverlay } from "../../drivers/overlay/index.ts";
 import type { WriteBehindRecords } from "../../drivers/records/index.ts";
-import { Archives, type NodeCredentialSettings, Registry } from "../../drivers/registry/index.ts";
+import { Archives } from "../../drivers/registry/index.ts";
 import type { ShimRuntime } from "../../drivers/shim/index.ts";
 import {
   apparmorObstacle,
@@ -37,6 +37,7 @@ import type { Tuning } from "../tuning/tuning.ts";
 import { type CgroupLayout, countOomKilled, watchOomEvents } from "../../linux/cgroup/index.ts";
 import type { ConfiguredHandlers } from "../../drivers/handlers/index.ts";
 import { type ImageGc, imageGcOf } from "./image-gc.ts";
+import { buildRegistry } from "./registry.ts";
 import { linkedLogs } from "../process/linked-logs.ts";
 
 interface Parts {
@@ -89,15 +90,6 @@ function openArchives(root: string, { log, tasks }: Shared): Archives {
   const archives = new Archives({ root, log });
   tasks.spawn("remove archives of the last run", () => archives.sweep());
   return archives;
-}
-
-function nodeCredentialsOf(images: Config["images"]): NodeCredentialSettings {
-  return {
-    dockerConfig: images.dockerConfig,
-    providersConfig: images.credentialProvidersConfig,
-    providersBinDir: images.credentialProvidersBinDir,
-    env: process.env,
-  };
 }
 
 /** Builds the contexts of images and containers. */
@@ -191,15 +183,10 @@ function imagesOf(
   { operations, janitor, tasks, clock, log }: Shared,
   store: ContainerStore,
 ): ImageContext {
+  const registry = buildRegistry(config.images, { log, clock });
   return {
-    store: new ImageStore(records.images, config.images.pinned),
-    source: new Registry({
-      configDir: config.images.registryConfigPath,
-      log,
-      clock,
-      proxyEnv: process.env,
-      nodeCredentials: nodeCredentialsOf(config.images),
-    }),
+    store: new ImageStore(records.images, config.images.pinned, registry.referenceOf),
+    source: registry.source,
     archives,
     layers,
     packer,

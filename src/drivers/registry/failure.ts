@@ -177,6 +177,8 @@ export interface HostTry {
   readonly error: unknown;
   /** Those that it got. */
   readonly credentials?: Credentials;
+  /** Where it is configured. */
+  readonly source?: string;
 }
 
 /**

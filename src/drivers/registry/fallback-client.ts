@@ -11,6 +11,7 @@ import type { Credentials } from "./credentials.ts";
 import { failedPull, HostFailure, type HostTry } from "./failure.ts";
 import type { HostClient, HostRequest } from "./host-client.ts";
 import type { Capability } from "./hosts-file.ts";
+import type { RegistriesConf } from "./registries-conf/registries-conf.ts";
 import type { UseAnswer } from "./registry-blob.ts";
 import { hostsOf, type RegistryHost } from "./registry-hosts.ts";
 
@@ -23,6 +24,8 @@ interface FallbackClientDeps {
   readonly configDir: string;
   readonly client: HostClient;
   readonly credentials: CredentialChain;
+  /** Its hosts come instead of those of `configDir`, where it has any. */
+  readonly registriesConf: RegistriesConf | undefined;
   readonly clock: Clock;
 }
 
@@ -57,20 +60,23 @@ export class FallbackClient {
   readonly #configDir: string;
   readonly #client: HostClient;
   readonly #credentials: CredentialChain;
+  readonly #registriesConf: RegistriesConf | undefined;
   readonly #clock: Clock;
   /** Until when a host is asked last, by its root. Milliseconds of the clock. */
   readonly #avoided = new Map<string, number>();
 
-  constructor({ configDir, client, credentials, clock }: FallbackClientDeps) {
-    this.#configDir = configDir;
-    this.#client = client;
-    this.#credentials = credentials;
-    this.#clock = clock;
+  constructor(deps: FallbackClientDeps) {
+    this.#configDir = deps.configDir;
+    this.#client = deps.client;
+    this.#credentials = deps.credentials;
+    this.#registriesConf = deps.registriesConf;
+    this.#clock = deps.clock;
   }
 
   /** See {@link Registry.hostsFor}. */
-  hostsFor(reference: ImageReference): Promise<readonly RegistryHost[]> {
-    return hostsOf(reference.registry, this.#configDir);
+  async hostsFor(reference: ImageReference): Promise<readonly RegistryHost[]> {
+    const others = await this.#registriesConf?.hostsOf(reference);
+    return others ?? hostsOf(reference.registry, this.#configDir);
   }
 
   /**
@@ -104,7 +110,8 @@ export class FallbackClient {
         if (credentials === undefined) throw error;
         if (kindOf(error) === "unavailable") this.avoid(host);
         if (isRefusal(error)) await this.#credentials.refused(credentials);
-        tries.push({ host: host.name, error: withCredentials(error, credentials), credentials });
+        const shown = withCredentials(error, credentials);
+        tries.push({ host: host.name, error: shown, credentials, source: host.source });
       }
     }
     // Avoided hosts were asked last; the kind of the error must be that of the registry itself.
@@ -118,7 +125,8 @@ export class FallbackClient {
     host: RegistryHost,
     signal: AbortSignal,
   ): Promise<Credentials> {
-    return this.#credentials.find(auth, { host, repository: reference.repository }, signal);
+    const repository = host.repository ?? reference.repository;
+    return this.#credentials.find(auth, { host, repository }, signal);
   }
 
   #get<T>(
@@ -127,13 +135,14 @@ export class FallbackClient {
     host: RegistryHost,
     credentials: Credentials,
   ): Promise<T> {
+    const repository = host.repository ?? reference.repository;
     return this.#client.get(
       {
         method: request.method ?? "GET",
         host,
         credentials,
-        scope: `repository:${reference.repository}:pull`,
-        path: `/${reference.repository}${request.path}`,
+        scope: `repository:${repository}:pull`,
+        path: `/${repository}${request.path}`,
         headers: request.headers,
         what: `${repositoryName(reference)} ${request.what}`,
         signal: request.signal,
@@ -152,8 +161,9 @@ export class FallbackClient {
   /** The error for the client, with what each host answered and what to do about it. */
   failure(subject: PullSubject, doing: string, tries: readonly HostTry[]): RuntimeError {
     const { reference, auth } = subject;
-    const used = tries.at(-1)?.credentials;
-    const file = `${this.#configDir}/${reference.registry}/hosts.toml`;
+    const { credentials: used, source = "default" } = tries.at(-1) ?? {};
+    const own = `${this.#configDir}/${reference.registry}/hosts.toml`;
+    const file = source === "default" ? own : source;
     const advice: Partial<Record<ErrorKind, string>> = {
       "not-found": "check the image's name and tag, and that its registry has it for this platform",
       unauthenticated:

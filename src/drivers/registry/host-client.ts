@@ -210,7 +210,7 @@ export class HostClient {
       }
       return await this.#connections.send({ ...exchange, url });
     } catch (error) {
-      if (!isOwn || !host.mayBePlain || !isPlainHttp(error)) throw error;
+      if (!isOwn || !host.mayBePlain || !isPlainHttp(error, url)) throw error;
       const message = await this.#connections.send({ ...exchange, url: asPlain(url) });
       this.#plain.add(host.root);
       return message;
@@ -239,9 +239,13 @@ function asPlain(url: URL): URL {
   return plain;
 }
 
-/** The errors of OpenSSL and the kernel when the peer answers a TLS hello with plain HTTP. */
-function isPlainHttp(error: unknown): boolean {
+/**
+ * The errors of OpenSSL and the kernel when the peer answers a TLS hello with plain HTTP, or where it is
+ * not at the port of HTTPS.
+ */
+function isPlainHttp(error: unknown, { port }: URL): boolean {
   if (!(error instanceof HostFailure) || !isKind(error, "unavailable")) return false;
+  if (port === "" && codeOf(error.cause) === "ECONNREFUSED") return true;
   return /^(EPROTO|ECONNRESET|ERR_SSL_(WRONG_VERSION_NUMBER|PACKET_LENGTH_TOO_LONG|HTTP_REQUEST))$/.test(
     codeOf(error.cause),
   );

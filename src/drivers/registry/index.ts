@@ -6,6 +6,6 @@
  * demands, failure.ts explains errors.
  */
 export { Archives } from "./archive/archives.ts";
-export type { NodeCredentialSettings } from "./node-credentials/node-credentials.ts";
+export { RegistriesConf } from "./registries-conf/registries-conf.ts";
 export { Registry } from "./registry.ts";
 export { type HostTrial, type RegistryTrial, tryRegistry } from "./trial.ts";

@@ -28,6 +28,8 @@ export interface RegistryHost {
   readonly source: string;
   /** A Docker config.json that hosts.toml names for this host: an absolute path. */
   readonly dockerConfig: string | undefined;
+  /** The repository in this host, where that is not the image's own. */
+  readonly repository: string | undefined;
   /** `NAME` of the program `docker-credential-NAME` that hosts.toml names for this host. */
   readonly credentialHelper: string | undefined;
 }
@@ -68,8 +70,12 @@ export async function hostsOf(
 }
 
 /** The directory of a registry: a port may be written as `_PORT_`, where a name cannot contain `:`. */
-async function findDir(registry: string, configDir: string): Promise<string | undefined> {
-  const names = [registry.replace(/:(\d+)$/, "_$1_"), registry, "_default"];
+async function findDir(
+  registry: string,
+  configDir: string,
+  others: readonly string[] = ["_default"],
+): Promise<string | undefined> {
+  const names = [registry.replace(/:(\d+)$/, "_$1_"), registry, ...others];
   for (const name of new Set(names)) {
     const dir = join(configDir, name);
     try {
@@ -119,7 +125,25 @@ async function makeHost(entry: HostEntry, registry: string, source: string): Pro
     dockerConfig:
       entry.dockerConfig === undefined ? undefined : resolve(dirname(source), entry.dockerConfig),
     credentialHelper: entry.credentialHelper,
+    repository: undefined,
   };
+}
+
+/**
+ * A host by its name alone, as registries.conf has it: with the certificates in `certsDir/HOST`, in
+ * docker's layout. `isInsecure`: any certificate will do, and plain HTTP.
+ */
+export async function hostByName(
+  name: string,
+  options: { readonly certsDir: string; readonly isInsecure: boolean; readonly source: string },
+): Promise<RegistryHost> {
+  const { isInsecure, source } = options;
+  const dir = await findDir(name, options.certsDir, []);
+  const entry = dir === undefined ? anyEntry : await dockerCertificates(dir);
+  const host = await makeHost(entry, name, dir === undefined ? source : join(dir, "certificates"));
+  const skipVerify = host.tls.skipVerify || isInsecure;
+  const mayBePlain = host.mayBePlain || (isInsecure && host.root.startsWith("https:"));
+  return { ...host, source, mayBePlain, tls: { ...host.tls, skipVerify } };
 }
 
 interface Address {

@@ -31,6 +31,7 @@ import {
 } from "./manifest.ts";
 import type { NodeCredentialSettings } from "./node-credentials/node-credentials.ts";
 import { type Platform, thisPlatform } from "./platform.ts";
+import type { RegistriesConf } from "./registries-conf/registries-conf.ts";
 import type { RegistryHost } from "./registry-hosts.ts";
 
 const maxManifestBytes = 4 * 1024 * 1024;
@@ -56,6 +57,8 @@ const noNodeCredentials: NodeCredentialSettings = {
 export interface RegistryOptions {
   /** `images.registry_config_path`; need not exist. */
   readonly configDir: string;
+  /** Used where `configDir` has nothing. Not used, if not given. */
+  readonly registriesConf?: RegistriesConf | undefined;
   readonly log: Logger;
   /** Tokens expire by it. */
   readonly clock?: Clock;
@@ -108,7 +111,8 @@ export class Registry implements ImageSource, Disposable {
     this.#connections = connections;
     const settings = options.nodeCredentials ?? noNodeCredentials;
     const credentials = new CredentialChain({ settings, clock, log });
-    this.#client = new FallbackClient({ configDir, client, credentials, clock });
+    const { registriesConf } = options;
+    this.#client = new FallbackClient({ configDir, client, credentials, registriesConf, clock });
     const grants = new BlobGrants(clock);
     this.#fetching = { client: this.#client, grants, pace: timing, log };
   }

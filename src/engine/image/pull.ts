@@ -4,7 +4,6 @@ import {
   formatReference,
   type Image,
   type ImageReference,
-  parseReference,
   type RegistryAuth,
   repositoryName,
   type ResolvedImage,
@@ -15,6 +14,7 @@ import type { ImageContext } from "./context.ts";
 import { checkLayerCount, checkUnpackedBytes, limitsOfLayer } from "./limits.ts";
 import { type ParsedImageConfig, parseImageConfig } from "./parse-config.ts";
 import { countsForPull, type Puller, type WantedLayer } from "./present-layers.ts";
+import { authForName } from "./auth-for-name.ts";
 import { removeUnusedLayers } from "./remove.ts";
 import { sweepIfFull, sweepLater } from "./sweep.ts";
 
@@ -38,11 +38,10 @@ export async function pullImage(
   request: { readonly name: string; readonly auth: RegistryAuth | undefined },
   caller: AbortSignal,
 ): Promise<Digest> {
-  const reference = parseReference(request.name);
-  const key = JSON.stringify([formatReference(reference), request.auth ?? null]);
-  return context.pulls.join(key, caller, (signal) =>
-    pull(context, reference, request.auth, signal),
-  );
+  const reference = context.store.referenceOf(request.name);
+  const auth = authForName(request, reference);
+  const key = JSON.stringify([formatReference(reference), auth ?? null]);
+  return context.pulls.join(key, caller, (signal) => pull(context, reference, auth, signal));
 }
 
 async function pull(

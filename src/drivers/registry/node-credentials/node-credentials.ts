@@ -15,7 +15,7 @@ import {
   parseDockerConfig,
 } from "./docker-config.ts";
 import { matchesImage } from "./match-image.ts";
-import { ParsedFile } from "./parsed-file.ts";
+import { ParsedFile } from "../parsed-file.ts";
 import { ProgramFailure } from "./program.ts";
 import { askProvider, authFor, type ProviderAnswer, questionsOf } from "./provider.ts";
 import { maxProviderConfigBytes, parseProviderConfig, type Provider } from "./provider-config.ts";

@@ -1,7 +1,7 @@
 import { type BigIntStats, readFileSync, statSync } from "node:fs";
 
-import { messageOf, RuntimeError } from "../../../base/errors.ts";
-import { codeOf } from "../failure.ts";
+import { messageOf, RuntimeError } from "../../base/errors.ts";
+import { codeOf } from "./failure.ts";
 
 type Outcome<T> = { readonly value: T } | { readonly error: unknown };
 
