@@ -10,6 +10,7 @@ import {
 import type { GenService, GenServiceMethods } from "@bufbuild/protobuf/codegenv2";
 import { RuntimeError } from "../base/errors.ts";
 import { Images } from "../gen/davit/v1/images_pb.ts";
+import { Pulls } from "../gen/davit/v1/pull_pb.ts";
 import { ImageService, RuntimeService } from "../gen/runtime/v1/api_pb.ts";
 import { type CallOptions, GrpcClient } from "../wire/grpc/client.ts";
 import { decodeMessage } from "../wire/protobuf.ts";
@@ -58,6 +59,7 @@ export class CriClient implements Disposable {
   readonly runtime: ServiceClient<MethodsOf<typeof RuntimeService>>;
   readonly image: ServiceClient<MethodsOf<typeof ImageService>>;
   readonly davit: ServiceClient<MethodsOf<typeof Images>>;
+  readonly pulls: ServiceClient<MethodsOf<typeof Pulls>>;
   readonly #grpc: GrpcClient;
 
   /**
@@ -70,6 +72,7 @@ export class CriClient implements Disposable {
     this.runtime = serviceClient(this.#grpc, RuntimeService);
     this.image = serviceClient(this.#grpc, ImageService);
     this.davit = serviceClient(this.#grpc, Images);
+    this.pulls = serviceClient(this.#grpc, Pulls);
   }
 
   /** Closes the connection; running calls fail. */

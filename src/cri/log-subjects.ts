@@ -2,6 +2,7 @@ import type { DescMessage, DescService, MessageShape } from "@bufbuild/protobuf"
 import type { LogFields } from "../base/logger.ts";
 import { containerSubject, podName, sandboxSubject } from "../engine/lifecycle/subjects.ts";
 import type { Images } from "../gen/davit/v1/images_pb.ts";
+import type { Pulls } from "../gen/davit/v1/pull_pb.ts";
 import type { ImageService, RuntimeService } from "../gen/runtime/v1/api_pb.ts";
 import type { CriContext } from "./context.ts";
 
@@ -107,6 +108,10 @@ export const davitSubjects: Subjects<typeof Images> = {
     asked: ({ source, target }) => ({ image: cut(source), name: cut(target) }),
     got: ({ id = "" }) => ({ imageId: id }),
   },
+};
+
+export const pullSubjects: Subjects<typeof Pulls> = {
+  explain: { asked: ({ image }) => ({ image: cut(image) }) },
 };
 
 /**

@@ -10,11 +10,13 @@ import {
 import { RuntimeError } from "../base/errors.ts";
 import type { LogFields } from "../base/logger.ts";
 import { Images } from "../gen/davit/v1/images_pb.ts";
+import { Pulls } from "../gen/davit/v1/pull_pb.ts";
 import { ImageService, RuntimeService } from "../gen/runtime/v1/api_pb.ts";
 import type { Call, Method } from "../wire/grpc/call.ts";
 import { decodeRequest } from "../wire/protobuf.ts";
 import type { CriContext, RpcCall } from "./context.ts";
 import { check } from "./davit/check.ts";
+import { explain } from "./davit/explain.ts";
 import { load } from "./davit/load.ts";
 import { save } from "./davit/save.ts";
 import { tag } from "./davit/tag.ts";
@@ -59,7 +61,7 @@ import { updateContainerResources } from "./runtime/update-container-resources.t
 import { updatePodSandboxResources } from "./runtime/update-pod-sandbox-resources.ts";
 import { updateRuntimeConfig } from "./runtime/update-runtime-config.ts";
 import { version } from "./runtime/version.ts";
-import { davitSubjects, imageSubjects, runtimeSubjects } from "./log-subjects.ts";
+import { davitSubjects, imageSubjects, pullSubjects, runtimeSubjects } from "./log-subjects.ts";
 
 /** An answer as a message, or encoded already. */
 type Answer<O extends DescMessage> = MessageInitShape<O> | Uint8Array;
@@ -151,6 +153,8 @@ const imageRpcs: Table<typeof ImageService> = {
 
 const davitRpcs: Table<typeof Images> = { load, save, tag, check };
 
+const pullRpcs: Table<typeof Pulls> = { explain };
+
 /** The part of the context that exists before the daemon is ready. */
 type Early = Pick<CriContext, "version">;
 
@@ -173,6 +177,7 @@ export function criMethods(gate: ServiceGate): ReadonlyMap<string, Method> {
     ...serviceMethods(gate, RuntimeService, runtimeRpcs, runtimeSubjects),
     ...serviceMethods(gate, ImageService, imageRpcs, imageSubjects),
     ...serviceMethods(gate, Images, davitRpcs, davitSubjects),
+    ...serviceMethods(gate, Pulls, pullRpcs, pullSubjects),
   ]);
 }
 

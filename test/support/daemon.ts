@@ -139,6 +139,8 @@ export class TestDaemon implements AsyncDisposable {
       server: { listen: socket },
       log: { level: "debug" },
       cni: { conf_dir: confDir, bin_dirs: [...(this.#options.pluginDirs ?? []), "/usr/lib/cni"] },
+      // The host's own must not matter.
+      images: { registries_conf: "" },
       // Its socket is in /run, outside of the daemon's directory.
       cadvisor: { serve: "never" },
     };

@@ -2,6 +2,7 @@ import { readFileSync } from "node:fs";
 import { messageOf } from "../../base/errors.ts";
 import type { Call, Command } from "../command-line/command.ts";
 import { CommandFailure, exitCode, exitCodeOf } from "../command-line/exit-code.ts";
+import { explainPulls } from "../lifecycle/explain-pulls.ts";
 import { PullProgress } from "../lifecycle/pull-progress.ts";
 import { imageNames } from "../objects/find.ts";
 import { formatBytes, formatDuration, shortId } from "../output/figures.ts";
@@ -22,6 +23,15 @@ export const pull: Command = {
     "progress. Short names refer to docker.io, unless registries.conf of the node has an alias.",
   operands: [{ name: "IMAGE", many: true }],
   options: {
+    explain: {
+      doc: "Print what a pull would do, and pull nothing: hosts, credentials, platform, layers",
+    },
+    output: {
+      short: "o",
+      value: "FORMAT",
+      doc: "Output format of --explain",
+      complete: ["json", "yaml"],
+    },
     quiet: { short: "q", doc: "Print only image ids" },
     creds: {
       value: "USER:PASSWORD",
@@ -29,6 +39,10 @@ export const pull: Command = {
     },
   },
   examples: [
+    {
+      line: "davit pull --explain registry.example.com/app",
+      does: "Show which hosts a pull would ask, and which layers are here",
+    },
     { line: "davit pull busybox:1.37", does: "Pull docker.io/library/busybox:1.37" },
     {
       line: "davit pull --creds - registry.example.com/app <creds.txt",
@@ -36,7 +50,12 @@ export const pull: Command = {
     },
   ],
   client: true,
-  run: (call) => withServer(call, (server) => pullAll(call, server)),
+  run: (call) =>
+    withServer(call, (server) =>
+      call.options.has("explain")
+        ? explainPulls(call, server, readCredentials(call))
+        : pullAll(call, server),
+    ),
 };
 
 interface Credentials {

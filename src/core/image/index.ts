@@ -12,8 +12,10 @@ export { formatReference, parseReference, repositoryName, shortNameOf } from "./
 export type {
   BlobStream,
   Descriptor,
+  ExplainedHost,
   ImageFetcher,
   ImageSource,
+  PlatformChoice,
   PullObserver,
   RegistryAuth,
   ResolvedImage,

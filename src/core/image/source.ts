@@ -20,6 +20,13 @@ export interface Descriptor {
   readonly sizeBytes: bigint;
 }
 
+/** The platform of an image, of those that its index has. */
+export interface PlatformChoice {
+  /** `linux/arm64/v8`; empty for an entry that names none. */
+  readonly chosen: string;
+  readonly offered: readonly string[];
+}
+
 /** A manifest for this node's platform, and the content that it points to. */
 export interface ResolvedImage {
   /** Digest that the name resolved to: of the index, if any, else of the manifest. */
@@ -27,6 +34,28 @@ export interface ResolvedImage {
   readonly manifest: Descriptor;
   readonly config: Descriptor;
   readonly layers: readonly Descriptor[];
+  /** Undefined where the name is of a manifest, which is used whatever its platform is. */
+  readonly platform?: PlatformChoice | undefined;
+}
+
+/** A host that a pull would ask, and with what. */
+export interface ExplainedHost {
+  /** Host and port. */
+  readonly name: string;
+  /** The root of its API: `https://mirror.example/v2`. */
+  readonly root: string;
+  readonly repository: string;
+  /** `resolve` for tags, `pull` for content by its digest. */
+  readonly capabilities: readonly string[];
+  readonly isMirror: boolean;
+  /** Any certificate will do, or it is asked without encryption. */
+  readonly isInsecure: boolean;
+  /** It did not answer lately, and is asked after the others. */
+  readonly isAvoided: boolean;
+  /** The file that configures it, or `default`. */
+  readonly source: string;
+  /** Which credentials it would get, or why none; has no secret in it. */
+  readonly credentials: string;
 }
 
 /** A blob that is being read. Its digest is not checked yet. */
@@ -64,6 +93,15 @@ export const noPullObserver: PullObserver = { received: () => undefined, layer: 
 
 /** Finds images by name. */
 export interface ImageSource {
+  /**
+   * The hosts that a pull would ask, in this order, without asking them. Programs for credentials are
+   * run. Rejects for a name that the configuration of this node refuses.
+   */
+  hosts(
+    reference: ImageReference,
+    auth: RegistryAuth | undefined,
+    signal: AbortSignal,
+  ): Promise<readonly ExplainedHost[]>;
   /**
    * Finds the manifest for this node's platform, its digest checked. `not-found` for an image that
    * does not exist, `unauthenticated` and `permission-denied` for one that may not be read,

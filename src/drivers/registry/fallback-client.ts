@@ -1,13 +1,14 @@
 import { type ErrorKind, kindOf, messageOf, RuntimeError, wrap } from "../../base/errors.ts";
 import type { Clock } from "../../base/time.ts";
 import {
+  type ExplainedHost,
   formatReference,
   type ImageReference,
   type RegistryAuth,
   repositoryName,
 } from "../../core/image/index.ts";
-import type { CredentialChain } from "./credential-chain.ts";
-import type { Credentials } from "./credentials.ts";
+import { type CredentialChain, shownSource } from "./credential-chain.ts";
+import { type Credentials, serverName } from "./credentials.ts";
 import { failedPull, HostFailure, type HostTry } from "./failure.ts";
 import type { HostClient, HostRequest } from "./host-client.ts";
 import type { Capability } from "./hosts-file.ts";
@@ -119,6 +120,17 @@ export class FallbackClient {
     throw this.failure(subject, doing, tries);
   }
 
+  /** See {@link ImageSource.hosts}. */
+  async explain(subject: PullSubject, signal: AbortSignal): Promise<readonly ExplainedHost[]> {
+    const hosts = this.#inOrder(await this.hostsFor(subject.reference));
+    const credentials = await Promise.all(
+      hosts.map((host) => this.credentialsFor(subject, host, signal)),
+    );
+    return hosts.map((host, index) =>
+      explained(subject.reference, host, this.#isAvoided(host), credentials[index]),
+    );
+  }
+
   /** The credentials that a host would get. Rejects when those of the client cannot be read. */
   credentialsFor(
     { reference, auth }: PullSubject,
@@ -181,14 +193,40 @@ export class FallbackClient {
   }
 
   #inOrder(hosts: readonly RegistryHost[]): readonly RegistryHost[] {
-    const nowMs = this.#clock.nowMs();
-    const isAvoided = ({ root }: RegistryHost): boolean => (this.#avoided.get(root) ?? 0) > nowMs;
-    return [...hosts.filter((host) => !isAvoided(host)), ...hosts.filter(isAvoided)];
+    const avoided = new Set(hosts.filter((host) => this.#isAvoided(host)));
+    return [...hosts.filter((host) => !avoided.has(host)), ...avoided];
+  }
+
+  #isAvoided({ root }: RegistryHost): boolean {
+    return (this.#avoided.get(root) ?? 0) > this.#clock.nowMs();
   }
 }
 
 function indexOf(hosts: readonly RegistryHost[], { host }: HostTry): number {
   return hosts.findIndex(({ name }) => name === host);
+}
+
+function explained(
+  reference: ImageReference,
+  host: RegistryHost,
+  isAvoided: boolean,
+  credentials: Credentials | undefined,
+): ExplainedHost {
+  const { name, root, capabilities, tls, mayBePlain, source } = host;
+  const user =
+    credentials?.kind === "password" ? ` for user ${JSON.stringify(credentials.username)}` : "";
+  const shown = credentials === undefined ? "none" : shownSource(host, credentials);
+  return {
+    name,
+    root,
+    repository: host.repository ?? reference.repository,
+    capabilities,
+    isMirror: serverName(name) !== serverName(reference.registry),
+    isInsecure: tls.skipVerify || mayBePlain || root.startsWith("http:"),
+    isAvoided,
+    source,
+    credentials: `${shown}${user}`,
+  };
 }
 
 function isRefusal(error: unknown): error is HostFailure {

@@ -52,7 +52,7 @@ export interface ImageIndex {
 }
 
 /** One image of an index, or an index in it. */
-interface IndexEntry {
+export interface IndexEntry {
   readonly descriptor: Descriptor;
   readonly platform: Platform | undefined;
 }

@@ -4,9 +4,11 @@ import type { Logger } from "../../base/logger.ts";
 import { type Clock, systemClock } from "../../base/time.ts";
 import type {
   Descriptor,
+  ExplainedHost,
   ImageFetcher,
   ImageReference,
   ImageSource,
+  PlatformChoice,
   RegistryAuth,
   ResolvedImage,
 } from "../../core/image/index.ts";
@@ -25,12 +27,13 @@ import {
   digestOf,
   type ImageIndex,
   type ImageManifest,
+  type IndexEntry,
   manifestAccept,
   parseManifest,
   pickEntry,
 } from "./manifest.ts";
 import type { NodeCredentialSettings } from "./node-credentials/node-credentials.ts";
-import { type Platform, thisPlatform } from "./platform.ts";
+import { formatPlatform, type Platform, thisPlatform } from "./platform.ts";
 import type { RegistriesConf } from "./registries-conf/registries-conf.ts";
 import type { RegistryHost } from "./registry-hosts.ts";
 
@@ -130,6 +133,14 @@ export class Registry implements ImageSource, Disposable {
     return this.#client.hostsFor(reference);
   }
 
+  hosts(
+    reference: ImageReference,
+    auth: RegistryAuth | undefined,
+    signal: AbortSignal,
+  ): Promise<readonly ExplainedHost[]> {
+    return this.#client.explain({ reference, auth }, signal);
+  }
+
   async resolve(
     reference: ImageReference,
     auth: RegistryAuth | undefined,
@@ -137,6 +148,7 @@ export class Registry implements ImageSource, Disposable {
   ): Promise<ImageFetcher> {
     const subject = { reference, auth };
     let fetched = await this.#fetchManifest(subject, { digest: reference.digest }, signal);
+    let platform: PlatformChoice | undefined;
     const { digest } = fetched.descriptor;
     const { host, credentials } = fetched;
     const image = formatReference(reference);
@@ -145,9 +157,12 @@ export class Registry implements ImageSource, Disposable {
       const { descriptor, content } = fetched;
       if (content.kind === "manifest") {
         const { config, layers } = content;
-        return this.fetcherOf({ digest, manifest: descriptor, config, layers }, reference, auth);
+        const found = { digest, manifest: descriptor, config, layers, platform };
+        return this.fetcherOf(found, reference, auth);
       }
-      fetched = await this.#fetchManifest(subject, this.#pick(subject, content), signal);
+      const entry = this.#pick(subject, content);
+      platform = choiceOf(content, entry);
+      fetched = await this.#fetchManifest(subject, entry.descriptor, signal);
     }
     throw new RuntimeError(
       "failed-precondition",
@@ -202,12 +217,24 @@ export class Registry implements ImageSource, Disposable {
     return { ...manifest, ...from };
   }
 
-  #pick(subject: PullSubject, index: ImageIndex): Descriptor {
+  #pick(subject: PullSubject, index: ImageIndex): IndexEntry {
     try {
-      return pickEntry(index, this.#platform).descriptor;
+      return pickEntry(index, this.#platform);
     } catch (error) {
       const { registry } = subject.reference;
       throw this.#client.failure(subject, "resolve", [{ host: registry, error }]);
     }
   }
+}
+
+/** The number of platforms of an index that are kept. */
+const maxOffered = 100;
+
+function choiceOf({ entries }: ImageIndex, { platform }: IndexEntry): PlatformChoice {
+  const all = entries.flatMap((entry) =>
+    entry.platform === undefined ? [] : [formatPlatform(entry.platform)],
+  );
+  // Attestations are entries of the platform "unknown".
+  const offered = all.filter((text) => !text.startsWith("unknown")).slice(0, maxOffered);
+  return { chosen: platform === undefined ? "" : formatPlatform(platform), offered };
 }

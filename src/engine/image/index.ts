@@ -2,6 +2,7 @@
 export { type CheckEvent, checkImages, type CheckRequest } from "./check.ts";
 export { Collected } from "./collected.ts";
 export type { ImageContext } from "./context.ts";
+export { type ExplainedLayer, explainPull, type PullExplanation } from "./explain.ts";
 export { type ImageFsUsage, imageFsUsage, imageStatus, listImages } from "./list.ts";
 export { type LoadedImage, type LoadOptions, loadImages } from "./load.ts";
 export { attributeLayers } from "./present-layers.ts";

@@ -19,8 +19,21 @@ export interface Puller {
   readonly fetcher: Pick<ImageFetcher, "image" | "hasBlob" | "blob">;
 }
 
+/** What a pull does with a layer, and why. */
+export type LayerDecision =
+  /** It is fetched, since it is not on this node. */
+  | "missing"
+  /** It is used, since all pulls may use what is here. */
+  | "trusted"
+  /** It is used, since its registry grants it to this pull. */
+  | "granted"
+  /** It is fetched although it is here, since it was not fetched from this registry before. */
+  | "other-registry"
+  /** It is fetched although it is here, since the registry did not confirm it. */
+  | "not-granted";
+
 /**
- * True when a pull may use a layer that is present on this node instead of fetching it. A pull must not
+ * Decides whether a pull may use a layer that is present on this node instead of fetching it. A pull must not
  * get a layer that the registry would refuse it, and an image config may name the layers of other
  * images. So
  *
@@ -29,36 +42,46 @@ export interface Puller {
  *   the blob;
  * - and the registry must grant the blob to this pull, by its name and with its credentials.
  *
- * False for a layer that is not present. Rejects only when the signal is aborted.
+ * Rejects only when the signal is aborted.
  */
-export async function countsForPull(
-  context: ImageContext,
+export async function decideLayer(
+  { layers, trustPresentLayers }: ImageContext,
   { reference, fetcher }: Puller,
   { blob, diffId }: WantedLayer,
   signal: AbortSignal,
-): Promise<boolean> {
-  const { layers, log } = context;
-  if (!layers.has(diffId)) return false;
-  if (context.trustPresentLayers) return true;
+): Promise<LayerDecision> {
+  if (!layers.has(diffId)) return "missing";
+  if (trustPresentLayers) return "trusted";
   const { digest, sizeBytes } = blob;
-  const isKnown = layers.hasFrom(diffId, {
-    registry: reference.registry,
-    digest,
-    sizeBytes,
-  });
-  if (isKnown && (await fetcher.hasBlob(blob, signal))) return true;
-  log.info("fetching a present layer, to verify that the registry grants it", {
-    image: formatReference(reference),
-    layer: diffId,
-    blob: digest,
-    reason: isKnown
-      ? "the registry did not confirm the blob"
-      : "it was not fetched from this registry before",
+  const { registry } = reference;
+  if (!layers.hasFrom(diffId, { registry, digest, sizeBytes })) return "other-registry";
+  return (await fetcher.hasBlob(blob, signal)) ? "granted" : "not-granted";
+}
+
+const fetchReasons: Partial<Record<LayerDecision, string>> = {
+  "not-granted": "the registry did not confirm the blob",
+  "other-registry": "it was not fetched from this registry before",
+};
+
+/** True when {@link decideLayer} lets the pull use the layer. Rejects only when the signal is aborted. */
+export async function countsForPull(
+  context: ImageContext,
+  puller: Puller,
+  layer: WantedLayer,
+  signal: AbortSignal,
+): Promise<boolean> {
+  const decision = await decideLayer(context, puller, layer, signal);
+  const reason = fetchReasons[decision];
+  if (reason === undefined) return decision !== "missing";
+  context.log.info("fetching a present layer, to verify that the registry grants it", {
+    image: formatReference(puller.reference),
+    layer: layer.diffId,
+    blob: layer.blob.digest,
+    reason,
   });
   return false;
 }
 
-/**
 /**
  * Records the origin of layers that were unpacked by a version that did not record it: the registries
  * of the images that use them. So an upgrade does not fetch layers again, and grants no more than the

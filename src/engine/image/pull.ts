@@ -23,7 +23,7 @@ const pullMs = 3_600_000;
 // Layers of one image that are fetched at once. They share the bandwidth, and unpacking needs the processor.
 const parallelLayers = 3;
 // Layers of one image that are checked with the registry at once. Each may need a connection.
-const parallelQuestions = 10;
+export const parallelQuestions = 10;
 
 /**
  * Pulls an image and returns its id.
@@ -74,12 +74,7 @@ async function fetchImage(
   const bytes = await fetcher.config(operation.signal);
   const configJson = Buffer.from(bytes).toString("utf8");
   const parsed = parseImageConfig(configJson);
-  if (parsed.diffIds.length !== resolved.layers.length) {
-    throw new RuntimeError(
-      "data-loss",
-      `its config has ${String(parsed.diffIds.length)} layers and its manifest has ${String(resolved.layers.length)}`,
-    );
-  }
+  checkSameLayers(parsed, resolved);
   checkLayerCount(parsed.diffIds, context.limits);
   // From here on the removal of another image does not remove these layers.
   using _claim = context.pulls.claim(parsed.diffIds);
@@ -118,6 +113,15 @@ async function fetchImage(
   return resolved.config.digest;
 }
 
+/** Rejects an image whose config and manifest have different numbers of layers, with `data-loss`. */
+export function checkSameLayers({ diffIds }: ParsedImageConfig, { layers }: ResolvedImage): void {
+  if (diffIds.length === layers.length) return;
+  throw new RuntimeError(
+    "data-loss",
+    `its config has ${diffIds.length} layers and its manifest has ${layers.length}`,
+  );
+}
+
 interface Fetch extends Puller {
   readonly parsed: ParsedImageConfig;
 }
@@ -142,7 +146,10 @@ function reused({ observer }: ImageContext, { reference }: Fetch): void {
 }
 
 /** The layers of an image without duplicates. */
-function wantedLayers({ fetcher, parsed }: Fetch): readonly WantedLayer[] {
+export function wantedLayers({
+  fetcher,
+  parsed,
+}: Pick<Fetch, "fetcher" | "parsed">): readonly WantedLayer[] {
   const wanted = new Map<string, WantedLayer>();
   for (const [at, blob] of fetcher.image.layers.entries()) {
     const diffId = parsed.diffIds[at];

@@ -3,6 +3,7 @@ import { RuntimeError } from "../../base/errors.ts";
 import {
   type BlobStream,
   type Descriptor,
+  type ExplainedHost,
   formatReference,
   type ImageFetcher,
   type ImageReference,
@@ -58,6 +59,13 @@ export class FakeSource implements ImageSource {
     const published = { resolved, diffIds: own, id: descriptor.digest };
     this.#images.set(formatReference(parseReference(name)), { ...published, password });
     return published;
+  }
+
+  async hosts({ registry, repository }: ImageReference): Promise<readonly ExplainedHost[]> {
+    const facts = { isMirror: false, isInsecure: false, isAvoided: false, source: "default" };
+    const root = `https://${registry}/v2`;
+    const capabilities = ["pull", "resolve"];
+    return [{ ...facts, name: registry, root, repository, capabilities, credentials: "none" }];
   }
 
   async resolve(
