@@ -1,3 +1,4 @@
+import type { ImagesConfig } from "../config/config.ts";
 import type { NetworkReading, NetworkProbe } from "./network-probe.ts";
 import type { ImageProbe, RegistryTrial } from "./registry-probe.ts";
 import type { StatusResponse, VersionResponse } from "../gen/runtime/v1/api_pb.ts";
@@ -87,7 +88,7 @@ export interface Host {
   /** Attaches a scratch namespace to the network that `readNetwork` returned, and detaches it. */
   probeNetwork(reading: NetworkReading, pluginTimeoutMs: number): Promise<NetworkProbe>;
   probeRegistry(registry: string, configDir: string): Promise<RegistryTrial>;
-  probeImage(image: string, configDir: string): Promise<ImageProbe>;
+  probeImage(image: string, settings: ImagesConfig): Promise<ImageProbe>;
 
   /** The changes that fixes make. They reject when they fail. */
   write(path: string, text: string): Promise<void>;

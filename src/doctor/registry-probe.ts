@@ -1,8 +1,8 @@
 // Probes registries with the requests of a pull.
 import { messageOf } from "../base/errors.ts";
 import { silentLogger } from "../base/logger.ts";
-import { parseReference } from "../core/image/index.ts";
-import { Registry } from "../drivers/registry/index.ts";
+import type { ImagesConfig } from "../config/config.ts";
+import { configuredRegistry } from "../drivers/registry/index.ts";
 
 export { type HostTrial, type RegistryTrial, tryRegistry } from "../drivers/registry/index.ts";
 
@@ -14,22 +14,23 @@ export interface ImageProbe {
   readonly error?: string;
 }
 
-/** Resolves an image's name without credentials, within `timeoutMs` and without a retry. */
+/** Resolves an image's name as a pull without credentials of its own does, within `timeoutMs` and without a retry. */
 export async function probeImage(
   image: string,
   options: {
-    readonly configDir: string;
-    readonly proxyEnv: Readonly<Record<string, string | undefined>>;
+    readonly settings: ImagesConfig;
+    readonly env: Readonly<Record<string, string | undefined>>;
     readonly timeoutMs: number;
   },
 ): Promise<ImageProbe> {
-  const { configDir, proxyEnv, timeoutMs } = options;
+  const { settings, env, timeoutMs } = options;
   const startedMs = performance.now();
   const timing = { dialTimeoutMs: timeoutMs, answerTimeoutMs: timeoutMs, backoffMs: [] };
-  using registry = new Registry({ configDir, proxyEnv, log: silentLogger, timing });
+  const { source, referenceOf } = configuredRegistry(settings, { env, log: silentLogger, timing });
+  using registry = source;
   try {
     const signal = AbortSignal.timeout(timeoutMs);
-    const { image: found } = await registry.resolve(parseReference(image), undefined, signal);
+    const { image: found } = await registry.resolve(referenceOf(image), undefined, signal);
     return { image, ms: performance.now() - startedMs, digest: found.digest };
   } catch (error) {
     return { image, ms: performance.now() - startedMs, error: messageOf(error) };

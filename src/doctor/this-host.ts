@@ -6,6 +6,7 @@ import { join } from "node:path";
 import process from "node:process";
 import { isKind, messageOf } from "../base/errors.ts";
 import { CriClient } from "../client/cri-client.ts";
+import type { ImagesConfig } from "../config/config.ts";
 import {
   type NetworkReading,
   type NetworkProbe,
@@ -238,8 +239,8 @@ export class ThisHost implements Host {
     return await tryRegistry(registry, { configDir, proxyEnv: this.env, timeoutMs: registryMs });
   }
 
-  async probeImage(image: string, configDir: string): Promise<ImageProbe> {
-    return await probeImage(image, { configDir, proxyEnv: this.env, timeoutMs: 2 * registryMs });
+  async probeImage(image: string, settings: ImagesConfig): Promise<ImageProbe> {
+    return await probeImage(image, { settings, env: this.env, timeoutMs: 2 * registryMs });
   }
 
   async write(path: string, text: string): Promise<void> {

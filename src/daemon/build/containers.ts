@@ -11,7 +11,7 @@ import type { Sandbox, SandboxController, SandboxStore } from "../../core/sandbo
 import { OciRuntime } from "../../drivers/oci/index.ts";
 import { openOverlay } from "../../drivers/overlay/index.ts";
 import type { WriteBehindRecords } from "../../drivers/records/index.ts";
-import { Archives } from "../../drivers/registry/index.ts";
+import { Archives, configuredRegistry } from "../../drivers/registry/index.ts";
 import type { ShimRuntime } from "../../drivers/shim/index.ts";
 import {
   apparmorObstacle,
@@ -37,7 +37,6 @@ import type { Tuning } from "../tuning/tuning.ts";
 import { type CgroupLayout, countOomKilled, watchOomEvents } from "../../linux/cgroup/index.ts";
 import type { ConfiguredHandlers } from "../../drivers/handlers/index.ts";
 import { type ImageGc, imageGcOf } from "./image-gc.ts";
-import { buildRegistry } from "./registry.ts";
 import { linkedLogs } from "../process/linked-logs.ts";
 
 interface Parts {
@@ -183,7 +182,7 @@ function imagesOf(
   { operations, janitor, tasks, clock, log }: Shared,
   store: ContainerStore,
 ): ImageContext {
-  const registry = buildRegistry(config.images, { log, clock });
+  const registry = configuredRegistry(config.images, { env: process.env, log, clock });
   return {
     store: new ImageStore(records.images, config.images.pinned, registry.referenceOf),
     source: registry.source,

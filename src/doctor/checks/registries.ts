@@ -41,7 +41,7 @@ export const registriesCheck: Check = {
     const probes = await Promise.all(
       names.map((name) => host.probeRegistry(registryOf(name), directory)),
     );
-    const pulls = await Promise.all(images.map((image) => host.probeImage(image, directory)));
+    const pulls = await Promise.all(images.map((image) => host.probeImage(image, config.images)));
     return [
       ...probes.flatMap(describe),
       ...pulls.map(({ image, error, digest, ms }) =>
@@ -97,7 +97,8 @@ function describeHost(registry: string, host: HostTrial, isMirror: boolean): rea
 
 function fixOf(error: string): string {
   if (/certificate/.test(error)) return 'set "ca" in the hosts.toml of the registry to its CA';
-  if (/unauthenticated|denied|401|403/i.test(error)) return "create a pull secret for the registry";
+  if (/unauthenticated|denied|401|403/i.test(error))
+    return "create a pull secret for the registry, or give the node credentials";
   return "check the image's name and tag; --registries shows which hosts respond";
 }
 

@@ -6,6 +6,5 @@
  * demands, failure.ts explains errors.
  */
 export { Archives } from "./archive/archives.ts";
-export { RegistriesConf } from "./registries-conf/registries-conf.ts";
-export { Registry } from "./registry.ts";
+export { configuredRegistry } from "./configured-registry.ts";
 export { type HostTrial, type RegistryTrial, tryRegistry } from "./trial.ts";
