@@ -232,7 +232,7 @@ const maxOffered = 100;
 
 function choiceOf({ entries }: ImageIndex, { platform }: IndexEntry): PlatformChoice {
   const all = entries.flatMap((entry) =>
-    entry.platform === undefined ? [] : [formatPlatform(entry.platform)],
+    entry.platform === undefined ? [] : [formatPlatform(entry.platform).slice(0, 100)],
   );
   // Attestations are entries of the platform "unknown".
   const offered = all.filter((text) => !text.startsWith("unknown")).slice(0, maxOffered);

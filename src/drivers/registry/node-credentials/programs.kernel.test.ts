@@ -12,7 +12,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, test } from "node:test";
 
-import { systemClock } from "../../../base/time.ts";
+import { type Clock, systemClock } from "../../../base/time.ts";
 import { openProcess } from "../../../linux/process/index.ts";
 import { until } from "../../../linux/testing/leaks.ts";
 import type { Credentials } from "../credentials.ts";
@@ -44,12 +44,15 @@ function file(name: string, value: unknown): string {
   return join(dir, name);
 }
 
-function open(settings: Partial<NodeCredentialSettings>): NodeCredentials {
+function open(
+  settings: Partial<NodeCredentialSettings>,
+  clock: Clock = systemClock,
+): NodeCredentials {
   const env = { PATH: `${bin}:/usr/bin:/bin`, HOME: "/home/node", TOKEN_OF_DAVIT: "s3cret" };
   const none = { dockerConfig: "", providersConfig: "", providersBinDir: bin };
   return new NodeCredentials({
     settings: { ...none, env, ...settings },
-    clock: systemClock,
+    clock,
     log,
   });
 }
@@ -74,7 +77,7 @@ describe("a program of Docker", () => {
   const helper = (script: string): NodeCredentials => {
     program("docker-credential-test", script);
     const dockerConfig = file("config.json", { credHelpers: { "x.test": "test" } });
-    return open({ dockerConfig, helperMs: 5000 });
+    return open({ dockerConfig, helperMs: 60_000 });
   };
 
   test("gets the server, and nothing of davit's environment; those who ask share a run", async () => {
@@ -140,8 +143,8 @@ describe("a program of Docker", () => {
   test("that hangs is killed with its children", async () => {
     program("docker-credential-test", `sleep 600 & echo $$ $! > ${dir}/pids; wait`);
     const dockerConfig = file("config.json", { credsStore: "test" });
-    const node = open({ dockerConfig, helperMs: 1000 });
-    hasNone(await find(node, "x.test"), /did not end within 1 s and was killed/);
+    const node = open({ dockerConfig, helperMs: 5000 });
+    hasNone(await find(node, "x.test"), /did not end within 5 s and was killed/);
     assert.ok(existsSync(join(dir, "pids")));
     for (const pid of readFileSync(join(dir, "pids"), "utf8").trim().split(" ")) {
       await until(`process ${pid} is gone`, () => {
@@ -149,6 +152,25 @@ describe("a program of Docker", () => {
         return left === undefined;
       });
     }
+  });
+
+  test("is asked again after a refusal of its answer, unless that is new", async () => {
+    program(
+      "docker-credential-test",
+      `echo x >> ${dir}/runs; echo "{\\"Username\\": \\"$(wc -l < ${dir}/runs)\\", \\"Secret\\": \\"p-p\\"}"`,
+    );
+    let now = 1_000_000;
+    const clock = { nowMs: () => now, nowNs: () => BigInt(now) * 1_000_000n };
+    const dockerConfig = file("config.json", { credsStore: "test" });
+    const node = open({ dockerConfig, helperMs: 60_000 }, clock);
+    const first = await find(node, "x.test");
+    await node.refused(first);
+    assert.equal((await find(node, "x.test")).key, first.key);
+    now += 31_000;
+    assert.equal((await find(node, "x.test")).key, first.key);
+    await node.refused(first);
+    assert.notEqual((await find(node, "x.test")).key, first.key);
+    assert.equal(runs().length, 2);
   });
 
   test("of hosts.toml comes before all others", async () => {
@@ -182,7 +204,7 @@ describe("a credential provider", () => {
     };
     const kind = "CredentialProviderConfig";
     const config = { apiVersion: "kubelet.config.k8s.io/v1", kind, providers: [one] };
-    return open({ providersConfig: file("providers.yaml", config), providerMs: 5000 });
+    return open({ providersConfig: file("providers.yaml", config), providerMs: 60_000 });
   };
   const user = (username: string): object => ({ username, password: "pass-word" });
 
