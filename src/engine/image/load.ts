@@ -7,7 +7,6 @@ import {
   type Image,
   type ImageArchive,
   type ImageReference,
-  parseReference,
   repositoryName,
 } from "../../core/image/index.ts";
 import type { RunningOperation } from "../../core/operation/index.ts";
@@ -52,7 +51,7 @@ export async function* loadImages(
   { name, rootFs }: LoadOptions,
   signal: AbortSignal,
 ): AsyncGenerator<LoadedImage, void, undefined> {
-  const given = name === undefined ? undefined : givenName(name);
+  const given = name === undefined ? undefined : givenName(context, name);
   if (rootFs !== undefined && given === undefined) {
     throw new RuntimeError("invalid-argument", "load root file system: it must have a name");
   }
@@ -74,8 +73,8 @@ export async function* loadImages(
 }
 
 /** Parses a name that an image gets: with a tag and without a digest. */
-export function givenName(text: string): ImageReference {
-  const reference = parseReference(text);
+export function givenName({ store }: Pick<ImageContext, "store">, text: string): ImageReference {
+  const reference = store.referenceOf(text);
   if (reference.digest === undefined) return reference;
   throw new RuntimeError(
     "invalid-argument",

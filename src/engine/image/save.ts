@@ -1,5 +1,5 @@
 import { RuntimeError } from "../../base/errors.ts";
-import { formatReference, type Image, parseReference } from "../../core/image/index.ts";
+import { formatReference, type Image } from "../../core/image/index.ts";
 import type { PackedImage } from "../../core/snapshot/index.ts";
 import type { ImageContext } from "./context.ts";
 
@@ -22,7 +22,7 @@ export async function* saveImages(
         `save image "${word}": it is not on this node; pull or load it`,
       );
     }
-    chosen.set(image, [...(chosen.get(image) ?? []), ...tagIn(image, word)]);
+    chosen.set(image, [...(chosen.get(image) ?? []), ...tagIn(context, image, word)]);
   }
   const images = [...chosen].map(([image, names]): PackedImage => {
     const layers = image.layers.map(({ diffId }) => diffId);
@@ -34,9 +34,13 @@ export async function* saveImages(
 }
 
 /** The tag of the image that the word is; none for an id or a digest. */
-function tagIn({ repoTags }: Image, word: string): readonly string[] {
+function tagIn(
+  { store }: Pick<ImageContext, "store">,
+  { repoTags }: Image,
+  word: string,
+): readonly string[] {
   try {
-    const name = formatReference(parseReference(word));
+    const name = formatReference(store.referenceOf(word));
     return repoTags.includes(name) ? [name] : [];
   } catch {
     return []; // an id

@@ -5,6 +5,7 @@ import { ImageStore, parseReference, shortNameOf } from "../../core/image/index.
 import { FakeEngine, FakeWorld, never } from "../testing/engine.ts";
 import { imageStatus } from "./list.ts";
 import { pullImage } from "./pull.ts";
+import { tagImage } from "./tag.ts";
 
 test("a pull by a short name records the name that it means, and both names find the image", async (t) => {
   const world = new FakeWorld(t);
@@ -17,4 +18,5 @@ test("a pull by a short name records the name that it means, and both names find
   assert.deepEqual(imageStatus(engine.images, "app:v1")?.repoTags, ["x.test/team/app:v1"]);
   assert.equal(imageStatus(engine.images, "x.test/team/app:v1")?.id, id);
   assert.equal(imageStatus(engine.images, "docker.io/library/app:v1"), undefined);
+  assert.equal(tagImage(engine.images, "app:v1", "app:v2").name, "x.test/team/app:v2");
 });

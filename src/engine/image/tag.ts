@@ -13,7 +13,7 @@ export function tagImage(
   source: string,
   target: string,
 ): { readonly id: Digest; readonly name: string } {
-  const name = formatReference(givenName(target));
+  const name = formatReference(givenName({ store }, target));
   const image = store.find(source);
   if (image === undefined) {
     throw new RuntimeError(
