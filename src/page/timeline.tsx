@@ -27,10 +27,7 @@ export function Timeline({
     [timeline, filter],
   );
   const layouts = useMemo(() => starts.map(layoutOf), [starts]);
-  // Pulls take far longer than starts, and have an axis of their own each.
-  const commonMs = commonAxis(
-    layouts.filter((_, at) => starts[at]?.kind === "start").map(({ lengthMs }) => lengthMs),
-  );
+  const commonMs = axisOfStarts(starts, layouts);
   if (timeline?.supported === false) {
     return (
       <p class="empty">
@@ -39,6 +36,7 @@ export function Timeline({
       </p>
     );
   }
+  const hasOwn = ({ kind }: StartView): boolean => scale === "each" || kind === "pull";
   const show = (start: StartView): void => {
     if (start.podId === "") setOpen(open === start.key ? "" : start.key);
     else select(start.podId);
@@ -77,11 +75,7 @@ export function Timeline({
                 key={start.key}
                 start={start}
                 layout={layouts[at] ?? layoutOf(start)}
-                axisMs={
-                  scale === "same" && start.kind === "start"
-                    ? commonMs
-                    : (layouts[at]?.lengthMs ?? 1)
-                }
+                axisMs={hasOwn(start) ? (layouts[at]?.lengthMs ?? 1) : commonMs}
                 selected={start.podId !== "" && start.podId === selected}
                 open={open === start.key}
                 show={show}
@@ -92,6 +86,12 @@ export function Timeline({
       )}
     </section>
   );
+}
+
+/** The axis that all starts have. Pulls take far longer, and have an axis of their own each. */
+function axisOfStarts(starts: readonly StartView[], layouts: readonly Layout[]): number {
+  const own = layouts.filter((_, at) => starts[at]?.kind === "start");
+  return commonAxis(own.map(({ lengthMs }) => lengthMs));
 }
 
 /** The distance of two ticks of an axis, in percent of its length. */

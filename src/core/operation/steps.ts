@@ -1,6 +1,6 @@
 import { messageOf } from "../../base/errors.ts";
 
-/** A part of an operation that is no stage of it, for example a run of another program, or a download beside stages. */
+/** A part of an operation beside its stages, for example a run of another program, or a download. */
 export interface Step {
   /** In words: "OCI runtime create". */
   readonly name: string;

@@ -80,7 +80,7 @@ describe("OomKills", () => {
     assert.equal(engine.logged("warn").length, 2);
   });
 
-  test("sees a kill between the start and the first look, and one that follows its event", async (t) => {
+  test("sees a kill between the start and the first check, and one that follows its event", async (t) => {
     const { engine, kernel, kills } = watched(t);
     const id = await engine.start(await engine.run());
     kernel.event(1);

@@ -11,10 +11,10 @@ import type {
 import type { SandboxStore } from "../../core/sandbox/index.ts";
 import { containerSubject } from "../lifecycle/subjects.ts";
 
-/** How long after its start a container is first looked at: the start does not wait, and short ones cost nothing. */
+/** How long after its start a container is first checked: the start does not wait, and short ones cost nothing. */
 const firstMs = 1_000;
 
-/** From an event to the look at the count, which may follow the event. Kills of this time are one line of the log. */
+/** From an event to the read of the count, which may follow the event. Kills of this time are one line of the log. */
 const gatherMs = 1_000;
 
 /** The longest such time. It doubles with each event without a kill: a container at its limit may have 100 a second. */
@@ -22,7 +22,7 @@ const longestMs = 32_000;
 
 interface Entry {
   readonly cgroupPath: string;
-  /** Undefined until the first look at a container that an earlier daemon started. */
+  /** Undefined until the first check of a container that an earlier daemon started. */
   count: number | undefined;
   lastMs: number | undefined;
   waitMs: number;

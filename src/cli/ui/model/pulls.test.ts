@@ -80,11 +80,11 @@ test("pullsOf() has the layers of a pull, with their download, rest and size", (
       ["pull-layer", `${"b".repeat(12)} 12.0MB`],
     ],
   );
-  assert.deepEqual(pull?.operations[2]?.phases, [
+  assert.deepEqual(pull.operations[2]?.phases, [
     { name: "download", kind: "pull", fromMs: 0, toMs: 600 },
     { name: "unpack", kind: "files", fromMs: 600, toMs: 900 },
   ]);
-  assert.equal(pull?.operations[1]?.error, "no room");
+  assert.equal(pull.operations[1]?.error, "no room");
 });
 
 test("pullsOf() names the pod that waited for a pull, if that can be known", () => {
