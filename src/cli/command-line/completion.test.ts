@@ -17,6 +17,8 @@ test("candidatesFor() returns commands, commands of a group, options and their v
   }
   assert.equal(candidates("").words.includes("demo"), false, "hidden ones are not offered");
   assert.deepEqual(candidates("config", "").words, ["default", "check", "show"]);
+  assert.deepEqual(candidates("images", "").words, ["check"]);
+  assert.deepEqual(candidates("images", "check", "").words, []);
   assert.ok(candidates("help", "").words.includes("ps"));
   assert.ok(candidates("ps", "-").words.includes("--label"));
   assert.ok(candidates("ps", "-").words.includes("--endpoint"));

@@ -34,7 +34,16 @@ export function candidatesFor(words: readonly string[], commands: readonly Comma
   const command = findCommand(before, visible);
   if (command === undefined) return commandWords(before, current, visible);
   const own = before.slice(command.name.split(" ").length);
-  return inCommand(command, own, current, visible);
+  const found = inCommand(command, own, current, visible);
+  // Of "images", the next word may also be that of "images check".
+  const longer = own.length > 0 ? [] : wordsAfter(command.name, visible);
+  return longer.length === 0 ? found : { ...found, words: [...longer, ...found.words] };
+}
+
+/** The words of commands that have more of them, after the first one. */
+function wordsAfter(first: string, commands: readonly Command[]): readonly string[] {
+  const own = commands.filter(({ name }) => name.startsWith(`${first} `));
+  return own.map(({ name }) => name.slice(first.length + 1));
 }
 
 function withoutServerOptions(words: readonly string[]): readonly string[] {
@@ -55,8 +64,7 @@ function commandWords(
   const [group] = before;
   if (group !== undefined && group !== "help") {
     if (!isGroup(group, commands) || before.length > 1) return { words: [] };
-    const own = commands.filter(({ name }) => name.startsWith(`${group} `));
-    return { words: own.map(({ name }) => name.slice(group.length + 1)) };
+    return { words: wordsAfter(group, commands) };
   }
   if (current.startsWith("-"))
     return { words: ["--help", "--version", ...optionWords(serverOptions)] };

@@ -49,9 +49,9 @@ interface ReceiveOptions {
 }
 
 /** An archive of a few hundred images has fewer files. */
-const maxFiles = 100_000;
+const maxFiles = 20_000;
 /** The program limits the names to 1 MiB, which JSON and digests make longer. */
-const maxReportBytes = 64 * 1024 * 1024;
+const maxReportBytes = 16 * 1024 * 1024;
 // The heap holds names only.
 const nodeOptions = [
   "--disable-warning=ExperimentalWarning",
