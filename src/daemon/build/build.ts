@@ -161,8 +161,7 @@ export async function build(config: Config, options: BuildOptions): Promise<Buil
     },
     gauges: gaugesOf(sandboxes, { networks, records, waitingUnpackers, urls }),
     // Not earlier: what cAdvisor asks for and is not known yet, it never asks for again.
-    recover: () =>
-      recoverAll(contexts, { records, networks, config }).then(beginAll(cadvisor, gc)),
+    recover: () => recoverAll(contexts, { records, networks, config }).then(beginAll(cadvisor, gc)),
     [Symbol.asyncDispose]: () => kept.disposeAsync(),
   };
 }

@@ -1,11 +1,6 @@
 import { RuntimeError } from "../../base/errors.ts";
 import type { Config } from "../../config/config.ts";
-import {
-  chainsOf,
-  ContainerStore,
-  layersOf,
-  type OomEvents,
-} from "../../core/container/index.ts";
+import { chainsOf, ContainerStore, layersOf, type OomEvents } from "../../core/container/index.ts";
 import { ImageStore, type PullObserver } from "../../core/image/index.ts";
 import type { Sandbox, SandboxController, SandboxStore } from "../../core/sandbox/index.ts";
 import { OciRuntime } from "../../drivers/oci/index.ts";

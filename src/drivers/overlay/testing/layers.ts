@@ -59,11 +59,7 @@ export class TestOverlay implements AsyncDisposable {
   readonly root: string;
   readonly #tasks: TaskGroup;
 
-  private constructor(
-    root: string,
-    { layers, roots, packer, checker }: Overlay,
-    tasks: TaskGroup,
-  ) {
+  private constructor(root: string, { layers, roots, packer, checker }: Overlay, tasks: TaskGroup) {
     this.layers = layers;
     this.roots = roots;
     this.packer = packer;
