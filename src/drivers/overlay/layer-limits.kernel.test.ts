@@ -25,7 +25,9 @@ import { TestOverlay } from "./testing/layers.ts";
 const mib = 2 ** 20;
 const first = 2 ** 30;
 const directory = mkdtempSync(join(tmpdir(), "davit-limits-"));
-after(() => {
+const mounted: string[] = [];
+after(async () => {
+  for (const at of mounted) await unmount(at);
   rmSync(directory, { recursive: true });
 });
 
@@ -70,11 +72,7 @@ for (const [type, sizeMiB, options] of [
 ] as const) {
   const obstacle = mountQuota(type, sizeMiB, options);
   const at = join(directory, type);
-  const mounted = obstacle === undefined;
-  after(async () => {
-    if (mounted) await unmount(at);
-  });
-
+  if (obstacle === undefined) mounted.push(at);
   const skip = obstacle ?? false;
   describe(`limits on ${type}`, () => {
     test("a writable layer ends at its limit, which statfs shows, and others do not", {
