@@ -19,16 +19,20 @@ export interface UnpackLimits {
   readonly entries?: Limit;
   /** The name of the file system of the layers in messages; the unpacker itself sees it as "/". */
   readonly disk: string;
+  /** The path of the file that the blob is, for a part of an artifact. Without it, the blob is an archive. */
+  readonly file?: string;
 }
 
 /** Reads {@link UnpackLimits} in the format of JSON.stringify(). */
 export function parseLimits(text: string): UnpackLimits {
   const value: unknown = JSON.parse(text);
   if (typeof value !== "object" || value === null) throw wrongLimits(text);
-  const { bytes, entries, disk } = value as Readonly<Record<string, unknown>>;
+  const { bytes, entries, disk, file } = value as Readonly<Record<string, unknown>>;
   if (typeof disk !== "string") throw wrongLimits(text);
+  if (file !== undefined && typeof file !== "string") throw wrongLimits(text);
   return {
     disk,
+    ...(file === undefined ? {} : { file }),
     ...(bytes === undefined ? {} : { bytes: parseLimit(bytes, text) }),
     ...(entries === undefined ? {} : { entries: parseLimit(entries, text) }),
   };

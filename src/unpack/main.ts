@@ -10,13 +10,16 @@ import { writeSync } from "node:fs";
 import process from "node:process";
 import { gunzipSync, gzipSync, zstdCompressSync, zstdDecompressSync } from "node:zlib";
 
+import type { Digest } from "../base/digest.ts";
 import { isKind, kindOf, messageOf, RuntimeError } from "../base/errors.ts";
+import { fileLayerId } from "../base/file-layer.ts";
 import { diskUsage, enterRoot } from "../linux/file/index.ts";
 import { BlobInput } from "./blob-input.ts";
 import { Decompressor, detectCompression } from "./decompress.ts";
 import { type FromBelow, LayerWriter } from "./layer-writer.ts";
 import { explainFullDisk, LimitedSink, parseLimits, type UnpackLimits } from "./limits.ts";
 import { defaultLimits, TarReader } from "./tar-reader.ts";
+import { writeWholeFile } from "./whole-file.ts";
 
 const STDIN = 0;
 
@@ -76,6 +79,7 @@ async function unpack(args: readonly string[], blob: BlobInput): Promise<Unpacke
   warmUp();
   process.umask(0);
   enterRoot(directory);
+  if (limits.file !== undefined) return await unpackFile(limits.file, limits, blob);
 
   const head = await blob.head();
   const decompressor = new Decompressor(detectCompression(head));
@@ -101,6 +105,26 @@ async function unpack(args: readonly string[], blob: BlobInput): Promise<Unpacke
     rootOpaque: writer.isRootOpaque,
     fromBelow,
   };
+}
+
+/** A part of an artifact, which has an id of its own in place of the digest of an archive. */
+async function unpackFile(
+  path: string,
+  limits: UnpackLimits,
+  blob: BlobInput,
+): Promise<UnpackedLayer> {
+  const writer = new LayerWriter();
+  try {
+    await writeWholeFile(blob, path, new LimitedSink(writer, limits));
+  } catch (error) {
+    throw explainFullDisk(error, limits.disk);
+  }
+  const fromBelow = writer.finish();
+  const { bytes, inodes } = await diskUsage("/");
+  const blobDigest = digestOf(blob.hash);
+  const diffId = fileLayerId(blobDigest, path);
+  const [size, count] = [Number(bytes), Number(inodes)];
+  return { blobDigest, diffId, bytes: size, inodes: count, rootOpaque: false, fromBelow };
 }
 
 /** Makes libraries load now what they load at first use: later the files would be those of the image. */
@@ -137,6 +161,6 @@ async function extract(
   reader.end();
 }
 
-function digestOf(hash: Hash): string {
+function digestOf(hash: Hash): Digest {
   return `sha256:${hash.digest("hex")}`;
 }

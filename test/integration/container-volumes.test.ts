@@ -5,7 +5,7 @@ import { tmpdir } from "node:os";
 import path from "node:path";
 import { after, before, describe, test } from "node:test";
 import type { TestDaemon } from "../support/daemon.ts";
-import { busyboxLayer, imageOf, layerOf } from "../support/images.ts";
+import { artifactOf, busyboxLayer, imageOf, layerOf } from "../support/images.ts";
 import {
   busybox,
   type ContainerInit,
@@ -16,6 +16,7 @@ import {
   exited,
   inPod,
   layersThere,
+  listImages,
   Node,
   type Pod,
   pull,
@@ -32,6 +33,7 @@ const served = (): TestDaemon => daemon;
 const directory = mkdtempSync(path.join(tmpdir(), "davit-volumes-"));
 
 const model = "registry.k8s.io/e2e/model:1";
+const artifact = "registry.k8s.io/e2e/artifact:1";
 const declaring = "registry.k8s.io/e2e/declaring:1";
 
 const lower = layerOf([
@@ -47,11 +49,19 @@ const upper = layerOf([
   { path: "weights/new", body: "new" },
 ]);
 
+const modelType = "application/vnd.test.model.v1";
+const files = artifactOf(modelType, {
+  "weights.bin": "w".repeat(200_000),
+  "tokenizer/config.json": "{}",
+  "tokenizer/vocabulary": "a\nb\n",
+});
+
 before(async () => {
   node = await Node.startWithBusybox();
   daemon = node.daemon;
   await node.registry.push("e2e/model", imageOf([lower, upper]), ["1"]);
   await node.registry.push("e2e/single", imageOf([lower]), ["1"]);
+  await node.registry.push("e2e/artifact", files, ["1"]);
   const data = layerOf([
     { path: "data/", mode: 0o750, uid: 1000, gid: 2000 },
     { path: "data/file", body: "from the image", uid: 1000, gid: 1000, mode: 0o600 },
@@ -146,6 +156,40 @@ describe("an image volume", () => {
         await until("its layer is gone", () => !layersThere(daemon).includes(hex(lower)));
       });
       await pull(daemon, model);
+    }),
+  );
+
+  test(
+    "of an artifact has its files, whole or in part, to read only",
+    leakless(served, async () => {
+      const id = await pull(daemon, artifact);
+      assert.equal(id, files.manifest.digest);
+      const listed = (await listImages(daemon)).find((image) => image.id === id);
+      assert.deepEqual(listed?.repoTags, [artifact]);
+      assert.deepEqual(listed.spec?.annotations, { "davit.artifact.type": modelType });
+      await inPod(daemon, bare(), async (pod) => {
+        const image = { image: artifact };
+        const mounts = [
+          imageMount("/model", { image }),
+          imageMount("/part", { image, imageSubPath: "tokenizer" }),
+        ];
+        const running = await runIn(pod, container({ mounts }));
+        assert.equal(
+          await sh(daemon, running, "cd /model && find . -type f | sort && wc -c < weights.bin"),
+          "./tokenizer/config.json\n./tokenizer/vocabulary\n./weights.bin\n200000",
+        );
+        assert.equal(await sh(daemon, running, "cat /part/vocabulary"), "a\nb");
+        const said = await exec(daemon, running, ["touch", "/model/made"]);
+        assert.match(said.stderr, /Read-only file system/);
+        await assert.rejects(
+          createIn(pod, { ...container(), image }),
+          failsWith(code.failedPrecondition, /is an OCI artifact of type .*mount it as an image/),
+        );
+        await remove(daemon, running);
+      });
+      const known = layersThere(daemon).length;
+      await removeImage(daemon, artifact);
+      await until("its files are gone", () => layersThere(daemon).length === known - 3);
     }),
   );
 

@@ -95,6 +95,27 @@ export function imageOf(layers: readonly Layer[], run: RunConfig = {}): TestImag
   return { manifest, config, layers };
 }
 
+/** An OCI artifact: files by their paths. Its layers are the files. */
+export function artifactOf(type: string, files: Readonly<Record<string, string>>): TestImage {
+  const octets = "application/octet-stream";
+  const layers = Object.entries(files).map(([path, body]) => {
+    const bytes = Buffer.from(body);
+    return { mediaType: octets, digest: digestOf(bytes), bytes, diffId: "", path };
+  });
+  const config = jsonBlob("application/vnd.oci.empty.v1+json", {});
+  const manifest = jsonBlob("application/vnd.oci.image.manifest.v1+json", {
+    schemaVersion: 2,
+    mediaType: "application/vnd.oci.image.manifest.v1+json",
+    artifactType: type,
+    config: descriptorOf(config),
+    layers: layers.map((layer) => ({
+      ...descriptorOf(layer),
+      annotations: { "org.opencontainers.image.title": layer.path },
+    })),
+  });
+  return { manifest, config, layers };
+}
+
 /** An index of an image for this machine and one for another kind of machine. */
 export function indexOf(image: TestImage, forOthers: TestImage): Blob {
   const own = process.arch === "arm64" ? "arm64" : "amd64";

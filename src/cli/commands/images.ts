@@ -63,6 +63,11 @@ const columns: readonly Column<NamedImage>[] = [
   { title: "TAG", of: ({ tag }) => tag },
   { title: "IMAGE ID", of: ({ image }) => shortId(image.id) },
   { title: "SIZE", of: ({ image }) => formatBytes(image.size), right: true },
+  {
+    title: "ARTIFACT",
+    of: ({ image }) => image.spec?.annotations["davit.artifact.type"] ?? "",
+    wide: true,
+  },
   { title: "PINNED", of: ({ image }) => (image.pinned ? "yes" : ""), wide: true },
   {
     title: "USER",

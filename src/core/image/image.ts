@@ -26,7 +26,7 @@ export interface ImageLayer {
 
 /** An image of this node. An immutable value; the store holds the newest one of each id. */
 export interface Image {
-  /** Digest of the config: what `image_ref`, `image_id` and `Image.id` are. */
+  /** Digest of the config, or for an artifact of the manifest: what `image_ref`, `image_id` and `Image.id` are. */
   readonly id: Digest;
   /** Full names with a tag, sorted: `docker.io/library/busybox:latest`. */
   readonly repoTags: readonly string[];
@@ -40,4 +40,6 @@ export interface Image {
   readonly configJson: string;
   /** Must not be collected by kubelet. */
   readonly pinned: boolean;
+  /** Set for an artifact, which has files but no program: its type, as its author wrote it. */
+  readonly artifactType?: string;
 }

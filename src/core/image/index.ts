@@ -10,9 +10,11 @@ export type { Image, ImageConfig, ImageLayer } from "./image.ts";
 export type { ImageReference } from "./reference.ts";
 export { formatReference, parseReference, repositoryName, shortNameOf } from "./reference.ts";
 export type {
+  ArtifactContent,
   BlobStream,
   Descriptor,
   ExplainedHost,
+  ImageContent,
   ImageFetcher,
   ImageSource,
   PlatformChoice,

@@ -18,6 +18,24 @@ export interface Descriptor {
   readonly mediaType: string;
   readonly digest: Digest;
   readonly sizeBytes: bigint;
+  /** True for a layer that its registry may lack, and that its manifest says to get from elsewhere. */
+  readonly isForeign?: true;
+}
+
+/** What a manifest points to. */
+export interface ImageContent {
+  readonly config: Descriptor;
+  readonly layers: readonly Descriptor[];
+  /** Set for an artifact, whose layers are files, and not archives. */
+  readonly artifact?: ArtifactContent;
+}
+
+/** An OCI artifact: files with names (image-spec, artifacts-guidance.md). */
+export interface ArtifactContent {
+  /** The media type that says what it is. Its author chooses it. */
+  readonly type: string;
+  /** The path of each layer's file: relative, without `.` and `..`, and none is a directory of another. */
+  readonly paths: readonly string[];
 }
 
 /** The platform of an image, of those that its index has. */
@@ -28,12 +46,10 @@ export interface PlatformChoice {
 }
 
 /** A manifest for this node's platform, and the content that it points to. */
-export interface ResolvedImage {
+export interface ResolvedImage extends ImageContent {
   /** Digest that the name resolved to: of the index, if any, else of the manifest. */
   readonly digest: Digest;
   readonly manifest: Descriptor;
-  readonly config: Descriptor;
-  readonly layers: readonly Descriptor[];
   /** Undefined where the name is of a manifest, which is used whatever its platform is. */
   readonly platform?: PlatformChoice | undefined;
 }

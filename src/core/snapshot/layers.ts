@@ -51,6 +51,10 @@ export interface LayerSource {
    */
   readonly registry: string;
   readonly limits: LayerLimits;
+  /**
+   * For a part of an artifact: the path of the file that the blob is. Its `diffId` is that of `fileLayerId()`.
+   */
+  readonly file?: string | undefined;
   /** The blob's bytes, from the beginning. A chunk that is marked as transferable is freed once it is used. */
   readonly chunks: AsyncIterable<Uint8Array>;
 }

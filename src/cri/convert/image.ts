@@ -2,6 +2,9 @@ import type { MessageInitShape } from "@bufbuild/protobuf";
 import type { Image } from "../../core/image/index.ts";
 import type { ImageSchema } from "../../gen/runtime/v1/api_pb.ts";
 
+/** The annotation of an artifact with its type: the CRI has no field for it. */
+const artifactAnnotation = "davit.artifact.type";
+
 /** An image in the CRI. Either `uid` or `username` is set, as kubelet requires (runAsNonRoot). */
 export function criImage(image: Image): MessageInitShape<typeof ImageSchema> {
   return {
@@ -10,7 +13,12 @@ export function criImage(image: Image): MessageInitShape<typeof ImageSchema> {
     repoDigests: [...image.repoDigests],
     size: image.sizeBytes,
     ...criUser(image.config.user),
-    spec: { image: image.repoTags[0] ?? image.repoDigests[0] ?? image.id },
+    spec: {
+      image: image.repoTags[0] ?? image.repoDigests[0] ?? image.id,
+      ...(image.artifactType !== undefined && {
+        annotations: { [artifactAnnotation]: image.artifactType },
+      }),
+    },
     pinned: image.pinned,
   };
 }

@@ -13,6 +13,7 @@ export function imageStatus(
   if (image === undefined) return {};
   const info = {
     chainID: image.layers.at(-1)?.diffId ?? "",
+    artifactType: image.artifactType,
     imageSpec: JSON.parse(image.configJson) as unknown,
   };
   return { image: criImage(image), info: request.verbose ? { info: JSON.stringify(info) } : {} };

@@ -89,7 +89,7 @@ export async function unpackBlob(options: UnpackOptions): Promise<Unpacked> {
   signal.throwIfAborted();
   const child = await spawnChildInPool({
     file: command.file,
-    args: [...command.args, JSON.stringify({ ...layer.limits, disk }), directory],
+    args: [...command.args, JSON.stringify({ ...layer.limits, disk, file: layer.file }), directory],
     // Nothing of the daemon's: NODE_EXTRA_CA_CERTS, for example, makes a thread of Node.js open files,
     // which later would be files of the image.
     env: {},
@@ -313,5 +313,10 @@ function checkDigests(said: Unpacked | Refusal, layer: LayerSource): Unpacked {
 }
 
 function failed(layer: LayerSource, kind: ErrorKind, what: string): RuntimeError {
-  return new RuntimeError(kind, `unpack layer "${layer.diffId}": ${what}`);
+  const { diffId, file, blob } = layer;
+  const doing =
+    file === undefined
+      ? `unpack layer "${diffId}"`
+      : `write file "${file}" of blob "${blob.digest}"`;
+  return new RuntimeError(kind, `${doing}: ${what}`);
 }

@@ -29,7 +29,9 @@ export const imageRows: RowFormat<Image> = {
 function parse(row: Row): Image {
   checkVersion(row, version);
   const fields = Fields.parse(textOf(row, "body"), version);
+  const artifactType = fields.optionalString("artifactType");
   return {
+    ...(artifactType !== undefined && { artifactType }),
     id: digestOf(row, "id"),
     repoTags: fields.strings("repoTags"),
     repoDigests: fields.strings("repoDigests"),

@@ -1,4 +1,4 @@
-import { kindOf, RuntimeError } from "../../base/errors.ts";
+import { kindOf, messageOf, RuntimeError } from "../../base/errors.ts";
 import type { Logger } from "../../base/logger.ts";
 import {
   type BlobStream,
@@ -60,6 +60,17 @@ export class RegistryFetcher implements ImageFetcher {
   }
 
   async blob(descriptor: Descriptor, signal: AbortSignal): Promise<BlobStream> {
+    try {
+      return await this.#open(descriptor, signal);
+    } catch (error) {
+      if (descriptor.isForeign !== true || kindOf(error) !== "not-found") throw error;
+      const advice =
+        "the manifest names other places for this layer, which davit never asks: push the image with all its layers, for example by docker push with allow-nondistributable-artifacts";
+      throw new RuntimeError("not-found", `${messageOf(error)}; ${advice}`, { cause: error });
+    }
+  }
+
+  async #open(descriptor: Descriptor, signal: AbortSignal): Promise<BlobStream> {
     const { client, pace, log } = this.#deps;
     const { digest } = descriptor;
     return await RegistryBlob.open(descriptor, {

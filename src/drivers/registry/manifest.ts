@@ -1,47 +1,29 @@
 import { createHash } from "node:crypto";
 
 import { type Digest, isDigest } from "../../base/digest.ts";
-import type { Descriptor } from "../../core/image/index.ts";
+import type { Descriptor, ImageContent } from "../../core/image/index.ts";
+import { artifactOf } from "./artifact.ts";
 import { asRecord, HostFailure } from "./failure.ts";
-import { formatPlatform, type Platform, platformRank } from "./platform.ts";
+import {
+  indexTypes,
+  isConfigType,
+  isForeignLayer,
+  isLayerType,
+  isSchema1,
+  manifestTypes,
+  ociPrefix,
+} from "./media-types.ts";
+import type { Platform } from "./platform.ts";
 
-const dockerPrefix = "application/vnd.docker.";
-const ociPrefix = "application/vnd.oci.image.";
-
-const indexTypes: readonly string[] = [
-  `${ociPrefix}index.v1+json`,
-  `${dockerPrefix}distribution.manifest.list.v2+json`,
-];
-const manifestTypes: readonly string[] = [
-  `${ociPrefix}manifest.v1+json`,
-  `${dockerPrefix}distribution.manifest.v2+json`,
-];
-const configTypes: readonly string[] = [
-  `${ociPrefix}config.v1+json`,
-  `${dockerPrefix}container.image.v1+json`,
-];
-// Nondistributable layers are layers here: those that a registry has are fetched from it like any
-// other, as containerd does.
-const layerTypes: readonly string[] = [
-  ...["", "+gzip", "+zstd"].flatMap((packing) => [
-    `${ociPrefix}layer.v1.tar${packing}`,
-    `${ociPrefix}layer.nondistributable.v1.tar${packing}`,
-  ]),
-  ...["", ".gzip", ".zstd"].flatMap((packing) => [
-    `${dockerPrefix}image.rootfs.diff.tar${packing}`,
-    `${dockerPrefix}image.rootfs.foreign.diff.tar${packing}`,
-  ]),
-];
+type Json = Readonly<Record<string, unknown>>;
 
 /** The `Accept` value of a request for a manifest: everything that {@link parseManifest} reads. */
 export const manifestAccept = [...indexTypes, ...manifestTypes].join(", ");
 
-/** An image for one platform. */
-export interface ImageManifest {
+/** An image for one platform, or an artifact. */
+export interface ImageManifest extends ImageContent {
   readonly kind: "manifest";
   readonly mediaType: string;
-  readonly config: Descriptor;
-  readonly layers: readonly Descriptor[];
 }
 
 /** A list of images for several platforms. */
@@ -54,20 +36,19 @@ export interface ImageIndex {
 /** One image of an index, or an index in it. */
 export interface IndexEntry {
   readonly descriptor: Descriptor;
+  /** Undefined where the index does not say it. */
   readonly platform: Platform | undefined;
 }
 
 /**
  * Reads a manifest or an index of OCI or of Docker's schema 2. `contentType` is what the server
  * calls it; the text's own type takes precedence. A {@link HostFailure} of kind `unimplemented`
- * for one that is not a container image or is too old, `data-loss` for invalid content.
+ * for one that is neither an image nor an artifact or is too old, `data-loss` for invalid content.
  */
 export function parseManifest(bytes: Uint8Array, contentType: string): ImageManifest | ImageIndex {
   const raw = parseObject(bytes, contentType);
   const mediaType = mediaTypeOf(raw, contentType);
-  if (/manifest\.v1\+(json|prettyjws)$/.test(mediaType) && mediaType.startsWith(dockerPrefix)) {
-    throw tooOld();
-  }
+  if (isSchema1(mediaType) || raw["fsLayers"] !== undefined) throw tooOld();
   if (indexTypes.includes(mediaType)) {
     if (raw["layers"] !== undefined || raw["config"] !== undefined) throw ambiguous();
     return {
@@ -83,36 +64,38 @@ export function parseManifest(bytes: Uint8Array, contentType: string): ImageMani
     );
   }
   if (raw["manifests"] !== undefined) throw ambiguous();
-  const config = parseDescriptor(raw["config"], "config");
-  checkType("config", config, configTypes);
-  const layers = list(raw["layers"], "layers").map((layer, index) => {
-    const descriptor = parseDescriptor(layer, `layers[${index}]`);
-    checkType(`layers[${index}]`, descriptor, layerTypes);
-    return descriptor;
-  });
-  return { kind: "manifest", mediaType, config, layers };
+  return { kind: "manifest", mediaType, ...parseContent(raw, mediaType) };
 }
 
-/**
- * The entry of an index that runs best on `node`. Entries that name no platform come after all
- * that fit. A {@link HostFailure} of kind `not-found` that lists the platforms of the index.
- */
-export function pickEntry(index: ImageIndex, node: Platform): IndexEntry {
-  let best: { readonly entry: IndexEntry; readonly rank: number } | undefined;
-  for (const entry of index.entries) {
-    const rank =
-      entry.platform === undefined ? Number.MAX_SAFE_INTEGER : platformRank(node, entry.platform);
-    if (rank !== undefined && rank < (best?.rank ?? Infinity)) best = { entry, rank };
+function parseContent(raw: Json, manifestType: string): ImageContent {
+  const config = parseDescriptor({ mediaType: "", ...asRecord(raw["config"]) }, "config");
+  const rawLayers = list(raw["layers"], "layers");
+  const layers = rawLayers.map((layer, index) => parseDescriptor(layer, `layers[${index}]`));
+  const odd = layers.findIndex(({ mediaType }) => !isLayerType(mediaType));
+  const artifactType = text(raw["artifactType"]);
+  // An image may have a type of artifact, too, and then runs as any other.
+  const isImage = isConfigType(config.mediaType, manifestType);
+  if (!isImage || (odd >= 0 && artifactType !== "")) {
+    return { config, ...artifactOf(artifactType || config.mediaType, layers, rawLayers) };
   }
-  if (best !== undefined) return best.entry;
-  const offered = index.entries
-    .flatMap(({ platform }) => (platform === undefined ? [] : [formatPlatform(platform)]))
-    .filter((platform) => !platform.startsWith("unknown"));
-  const there = offered.length === 0 ? "no platform at all" : [...new Set(offered)].join(", ");
-  throw new HostFailure(
-    "not-found",
-    `has the image for ${there}, not for this node's ${formatPlatform(node)}`,
-  );
+  const layer = layers[odd];
+  if (layer !== undefined) throw unknownLayer(`layers[${odd}]`, layer.mediaType);
+  return { config, layers: layers.map((each, at) => withNote(each, rawLayers[at])) };
+}
+
+function unknownLayer(what: string, mediaType: string): HostFailure {
+  const type = JSON.stringify(mediaType.slice(0, 200));
+  const why = mediaType.endsWith("+encrypted")
+    ? "is encrypted: push the image without encryption, davit has no keys"
+    : "is not one of a container image";
+  return new HostFailure("unimplemented", `has a ${what} of type ${type}, which ${why}`);
+}
+
+/** Notes a layer that the manifest says to get from elsewhere: nothing is fetched from addresses in an image. */
+function withNote(layer: Descriptor, raw: unknown): Descriptor {
+  const urls = asRecord(raw)?.["urls"];
+  const hasUrls = Array.isArray(urls) && urls.length > 0;
+  return hasUrls || isForeignLayer(layer.mediaType) ? { ...layer, isForeign: true } : layer;
 }
 
 /** The digest of bytes at hand. */
@@ -120,7 +103,7 @@ export function digestOf(bytes: Uint8Array): Digest {
   return `sha256:${createHash("sha256").update(bytes).digest("hex")}`;
 }
 
-function mediaTypeOf(raw: Readonly<Record<string, unknown>>, contentType: string): string {
+function mediaTypeOf(raw: Json, contentType: string): string {
   const own = raw["mediaType"];
   const [said = ""] = contentType.toLowerCase().split(";");
   const known = [...indexTypes, ...manifestTypes];
@@ -141,7 +124,7 @@ function mediaTypeOf(raw: Readonly<Record<string, unknown>>, contentType: string
 function tooOld(): HostFailure {
   return new HostFailure(
     "unimplemented",
-    "has the image in Docker's old schema 1 only, which has no digests to check it by: push it again with a newer tool",
+    "has the image only in Docker's schema 1 (application/vnd.docker.distribution.manifest.v1+prettyjws), which has no digests to check it by: push it again with a current builder, or copy it with skopeo copy --format v2s2",
   );
 }
 
@@ -149,16 +132,8 @@ function ambiguous(): HostFailure {
   return new HostFailure("data-loss", "has a manifest that is an index and an image at once");
 }
 
-function checkType(what: string, { mediaType }: Descriptor, known: readonly string[]): void {
-  if (known.includes(mediaType)) return;
-  throw new HostFailure(
-    "unimplemented",
-    `has a ${what} of type ${JSON.stringify(mediaType)}, which is not one of a container image`,
-  );
-}
-
 // Nothing of the bytes is shown: a registry may redirect to what only this node can read.
-function parseObject(bytes: Uint8Array, contentType: string): Readonly<Record<string, unknown>> {
+function parseObject(bytes: Uint8Array, contentType: string): Json {
   let raw: unknown;
   try {
     raw = JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(bytes));
@@ -176,15 +151,15 @@ function parseEntry(raw: unknown, index: number): IndexEntry {
   const descriptor = parseDescriptor(raw, `manifests[${index}]`);
   const platform = asRecord(asRecord(raw)?.["platform"]);
   if (platform === undefined) return { descriptor, platform: undefined };
-  const text = (value: unknown): string => (typeof value === "string" ? value : "");
-  return {
-    descriptor,
-    platform: {
-      os: text(platform["os"]),
-      architecture: text(platform["architecture"]),
-      variant: text(platform["variant"]),
-    },
-  };
+  const [os, architecture] = [text(platform["os"]), text(platform["architecture"])];
+  const variant = text(platform["variant"]);
+  // An empty platform says nothing.
+  const isEmpty = os === "" && architecture === "";
+  return { descriptor, platform: isEmpty ? undefined : { os, architecture, variant } };
+}
+
+function text(value: unknown): string {
+  return typeof value === "string" ? value : "";
 }
 
 function parseDescriptor(raw: unknown, what: string): Descriptor {

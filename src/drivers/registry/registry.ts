@@ -21,6 +21,7 @@ import { Connections, type ProxyEnv } from "./connections.ts";
 import { FallbackClient, type PullSubject } from "./fallback-client.ts";
 import { HostClient, type RegistryTiming } from "./host-client.ts";
 import { type FetcherDeps, RegistryFetcher } from "./image-fetcher.ts";
+import { candidatesOf, configRuns, noPlatform } from "./index-entries.ts";
 import {
   checkDigest,
   checkSize,
@@ -30,7 +31,6 @@ import {
   type IndexEntry,
   manifestAccept,
   parseManifest,
-  pickEntry,
 } from "./manifest.ts";
 import type { NodeCredentialSettings } from "./node-credentials/node-credentials.ts";
 import { formatPlatform, type Platform, thisPlatform } from "./platform.ts";
@@ -39,6 +39,8 @@ import type { RegistryHost } from "./registry-hosts.ts";
 
 const maxManifestBytes = 4 * 1024 * 1024;
 const maxIndexDepth = 3;
+// Manifests of one pull. More than a few are only read of an index whose entries name no platform.
+const maxManifests = 32;
 
 const defaultTiming: RegistryTiming = {
   dialTimeoutMs: 30_000,
@@ -86,6 +88,16 @@ interface Manifest {
   readonly host: string;
   /** What that host accepted, for messages. */
   readonly credentials: string;
+}
+
+/** One search for the image of this platform. */
+interface Search {
+  readonly subject: PullSubject;
+  /** The manifest that the reference names. */
+  readonly named: Manifest;
+  /** How many more manifests may be fetched. */
+  left: number;
+  readonly signal: AbortSignal;
 }
 
 /**
@@ -147,27 +159,54 @@ export class Registry implements ImageSource, Disposable {
     signal: AbortSignal,
   ): Promise<ImageFetcher> {
     const subject = { reference, auth };
-    let fetched = await this.#fetchManifest(subject, { digest: reference.digest }, signal);
-    let platform: PlatformChoice | undefined;
-    const { digest } = fetched.descriptor;
-    const { host, credentials } = fetched;
+    const named = await this.#fetchManifest(subject, { digest: reference.digest }, signal);
+    const { digest } = named.descriptor;
+    const { host, credentials } = named;
     const image = formatReference(reference);
     this.#fetching.log.info("resolved image", { image, digest, host, credentials });
-    for (let depth = 0; depth <= maxIndexDepth; depth += 1) {
-      const { descriptor, content } = fetched;
-      if (content.kind === "manifest") {
-        const { config, layers } = content;
-        const found = { digest, manifest: descriptor, config, layers, platform };
-        return this.fetcherOf(found, reference, auth);
-      }
-      const entry = this.#pick(subject, content);
-      platform = choiceOf(content, entry);
-      fetched = await this.#fetchManifest(subject, entry.descriptor, signal);
+    const search = { subject, named, left: maxManifests, signal };
+    const found = await this.#choose(search, named, 0);
+    if (found !== undefined) return found;
+    const error = noPlatform(named.content, this.#platform);
+    throw this.#client.failure(subject, "resolve", [{ host: reference.registry, error }]);
+  }
+
+  /**
+   * The image for this platform, as containerd chooses it: the manifest itself, or that of the best entry of an
+   * index. An entry that names no platform counts if the config of its image does. Undefined for none.
+   */
+  async #choose(
+    search: Search,
+    { descriptor, content }: Manifest,
+    depth: number,
+    platform?: PlatformChoice,
+  ): Promise<ImageFetcher | undefined> {
+    const { subject, signal } = search;
+    if (content.kind === "manifest") {
+      const { kind: _kind, mediaType: _type, ...image } = content;
+      const { digest } = search.named.descriptor;
+      const resolved = { digest, manifest: descriptor, ...image, platform };
+      return this.fetcherOf(resolved, subject.reference, subject.auth);
     }
-    throw new RuntimeError(
-      "failed-precondition",
-      `resolve "${formatReference(reference)}": it is an index of indexes, more than ${maxIndexDepth} deep`,
-    );
+    const doing = `resolve "${formatReference(subject.reference)}"`;
+    if (depth > maxIndexDepth) {
+      const why = `it is an index of indexes, more than ${maxIndexDepth} deep`;
+      throw new RuntimeError("failed-precondition", `${doing}: ${why}`);
+    }
+    for (const entry of candidatesOf(content, this.#platform)) {
+      search.left -= 1;
+      if (search.left < 0) {
+        const why = `its index has more than ${maxManifests} manifests without a platform`;
+        throw new RuntimeError("failed-precondition", `${doing}: ${why}`);
+      }
+      const manifest = await this.#fetchManifest(subject, entry.descriptor, signal);
+      const found = await this.#choose(search, manifest, depth + 1, choiceOf(content, entry));
+      const isCertain = entry.platform !== undefined || manifest.content.kind === "index";
+      if (found === undefined) continue;
+      if (isCertain || found.image.artifact !== undefined) return found;
+      if (configRuns(await found.config(signal), this.#platform)) return found;
+    }
+    return undefined;
   }
 
   /** Reads an image whose manifest is known, by this name and with these credentials. */
@@ -215,15 +254,6 @@ export class Registry implements ImageSource, Disposable {
       signal,
     });
     return { ...manifest, ...from };
-  }
-
-  #pick(subject: PullSubject, index: ImageIndex): IndexEntry {
-    try {
-      return pickEntry(index, this.#platform);
-    } catch (error) {
-      const { registry } = subject.reference;
-      throw this.#client.failure(subject, "resolve", [{ host: registry, error }]);
-    }
   }
 }
 

@@ -232,6 +232,17 @@ describe("createContainer() rejects, and creates nothing for,", () => {
     assertNothingIsLeft(engine);
   });
 
+  test("an artifact, which has no program", async (t) => {
+    const { engine, pod } = await setUp(t);
+    engine.world.source.publish("model:1", { layers: ["weights"], paths: ["weights.bin"] });
+    await pullImage(engine.images, { name: "model:1", auth: undefined }, never);
+    await assert.rejects(engine.create(pod, { image: { image: "model:1" } }), {
+      kind: "failed-precondition",
+      message: /"model:1" is an OCI artifact of type ".*model", .*; mount it as an image volume/,
+    });
+    assertNothingIsLeft(engine);
+  });
+
   test("a container that cannot be recorded on a full disk", async (t) => {
     const { engine, pod } = await setUp(t);
     engine.world.records.full = true;

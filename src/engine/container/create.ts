@@ -113,10 +113,16 @@ function checkSandboxReady(sandbox: Sandbox): void {
 
 function findImage(context: Pick<ContainerContext, "images">, name: string): Image {
   const image = context.images.find(name);
-  if (image !== undefined) return image;
+  if (image === undefined) {
+    throw new RuntimeError(
+      "not-found",
+      `create container: image "${name}" is not present on this node; pull it first`,
+    );
+  }
+  if (image.artifactType === undefined) return image;
   throw new RuntimeError(
-    "not-found",
-    `create container: image "${name}" is not present on this node; pull it first`,
+    "failed-precondition",
+    `create container: "${name}" is an OCI artifact of type ${JSON.stringify(image.artifactType)}, which has no program to run; mount it as an image volume`,
   );
 }
 

@@ -9,11 +9,11 @@ import {
   type ResolvedImage,
 } from "../../core/image/index.ts";
 import { authForName } from "./auth-for-name.ts";
+import { type PulledContent, readContent } from "./content.ts";
 import type { ImageContext } from "./context.ts";
 import { checkLayerCount } from "./limits.ts";
-import { type ParsedImageConfig, parseImageConfig } from "./parse-config.ts";
 import { decideLayer, type LayerDecision, type WantedLayer } from "./present-layers.ts";
-import { checkSameLayers, inParallel, parallelQuestions, wantedLayers } from "./pull.ts";
+import { inParallel, parallelQuestions, wantedLayers } from "./pull.ts";
 
 /** The unpacked size of a layer of unknown content, in compressed sizes, where the node has no images. */
 const usualRatio = 2.5;
@@ -88,10 +88,8 @@ async function explainInto(
   found.hosts = await context.source.hosts(reference, auth, signal);
   const fetcher = await context.source.resolve(reference, auth, signal);
   found.image = fetcher.image;
-  found.presentId = context.store.find(fetcher.image.config.digest)?.id;
-  const bytes = await fetcher.config(signal);
-  const parsed = parseImageConfig(Buffer.from(bytes).toString("utf8"));
-  checkSameLayers(parsed, fetcher.image);
+  const parsed = await readContent(fetcher, { signal, enter: () => Promise.resolve() });
+  found.presentId = context.store.find(parsed.id)?.id;
   checkLayerCount(parsed.diffIds, context.limits);
   found.layers = await explainLayers(context, { reference, fetcher, parsed }, signal);
 }
@@ -101,7 +99,7 @@ async function explainLayers(
   fetch: {
     readonly reference: ImageReference;
     readonly fetcher: ImageFetcher;
-    readonly parsed: ParsedImageConfig;
+    readonly parsed: PulledContent;
   },
   signal: AbortSignal,
 ): Promise<readonly ExplainedLayer[]> {

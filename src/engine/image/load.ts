@@ -160,7 +160,7 @@ async function unpackLayers(
   const wanted = new Map<Digest, WantedLayer>();
   for (const [at, blob] of image.layers.entries()) {
     const diffId = diffIds[at];
-    if (diffId !== undefined) wanted.set(diffId, { blob, diffId });
+    if (diffId !== undefined) wanted.set(diffId, { blob, diffId, file: undefined });
   }
   const missing = [...wanted.values()].filter((layer) => !isPresent(context, layer));
   await inParallel(missing, parallelLayers, signal, async ({ blob, diffId }, ended) => {

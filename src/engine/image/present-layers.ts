@@ -11,6 +11,8 @@ import type { ImageContext } from "./context.ts";
 export interface WantedLayer {
   readonly blob: Descriptor;
   readonly diffId: Digest;
+  /** Of an artifact: the path of the file that the blob is. */
+  readonly file: string | undefined;
 }
 
 /** The reference of a pull, and a fetcher with its credentials. */

@@ -1,5 +1,4 @@
 import type { Digest } from "../../base/digest.ts";
-import { RuntimeError } from "../../base/errors.ts";
 import {
   formatReference,
   type Image,
@@ -10,9 +9,9 @@ import {
 } from "../../core/image/index.ts";
 import type { RunningOperation } from "../../core/operation/index.ts";
 import { isTooLarge } from "../../core/snapshot/index.ts";
+import { type PulledContent, readContent } from "./content.ts";
 import type { ImageContext } from "./context.ts";
 import { checkLayerCount, checkUnpackedBytes, limitsOfLayer } from "./limits.ts";
-import { type ParsedImageConfig, parseImageConfig } from "./parse-config.ts";
 import { countsForPull, type Puller, type WantedLayer } from "./present-layers.ts";
 import { authForName } from "./auth-for-name.ts";
 import { removeUnusedLayers } from "./remove.ts";
@@ -70,11 +69,7 @@ async function fetchImage(
   await operation.enter("resolve");
   const fetcher = await context.source.resolve(reference, auth, operation.signal);
   const resolved = fetcher.image;
-  await operation.enter("fetch-config");
-  const bytes = await fetcher.config(operation.signal);
-  const configJson = Buffer.from(bytes).toString("utf8");
-  const parsed = parseImageConfig(configJson);
-  checkSameLayers(parsed, resolved);
+  const parsed = await readContent(fetcher, operation);
   checkLayerCount(parsed.diffIds, context.limits);
   // From here on the removal of another image does not remove these layers.
   using _claim = context.pulls.claim(parsed.diffIds);
@@ -106,24 +101,15 @@ async function fetchImage(
     }
     throw error;
   }
-  context.store.put(imageOf(reference, resolved, parsed, configJson));
-  context.onUsed(resolved.config.digest);
+  context.store.put(imageOf(reference, resolved, parsed));
+  context.onUsed(parsed.id);
   await context.layers.claim(parsed.diffIds);
   await operation.enter("answer");
-  return resolved.config.digest;
-}
-
-/** Rejects an image whose config and manifest have different numbers of layers, with `data-loss`. */
-export function checkSameLayers({ diffIds }: ParsedImageConfig, { layers }: ResolvedImage): void {
-  if (diffIds.length === layers.length) return;
-  throw new RuntimeError(
-    "data-loss",
-    `its config has ${diffIds.length} layers and its manifest has ${layers.length}`,
-  );
+  return parsed.id;
 }
 
 interface Fetch extends Puller {
-  readonly parsed: ParsedImageConfig;
+  readonly parsed: PulledContent;
 }
 
 async function fetchLayers(
@@ -154,7 +140,8 @@ export function wantedLayers({
   for (const [at, blob] of fetcher.image.layers.entries()) {
     const diffId = parsed.diffIds[at];
     if (diffId === undefined) continue;
-    wanted.set(`${diffId} ${blob.digest} ${blob.sizeBytes}`, { blob, diffId });
+    const file = parsed.artifact?.paths[at];
+    wanted.set(`${diffId} ${blob.digest} ${blob.sizeBytes}`, { blob, diffId, file });
   }
   return [...wanted.values()];
 }
@@ -233,7 +220,7 @@ async function fetchOwnLayer(
 async function unpackBlob(
   context: ImageContext,
   { reference, fetcher, parsed }: Fetch,
-  { blob, diffId }: WantedLayer,
+  { blob, diffId, file }: WantedLayer,
   operation: RunningOperation,
 ): Promise<void> {
   const { signal } = operation;
@@ -253,6 +240,7 @@ async function unpackBlob(
   const layer = {
     blob,
     diffId,
+    file,
     registry: reference.registry,
     limits: limitsOfLayer(context.limits, blob, Number(bytes)),
     chunks: fetching.count(
@@ -272,22 +260,25 @@ async function unpackBlob(
 function imageOf(
   reference: ImageReference,
   resolved: ResolvedImage,
-  parsed: ParsedImageConfig,
-  configJson: string,
+  { id, diffIds, config, configJson, artifact }: PulledContent,
 ): Image {
   const blobs = [resolved.manifest, resolved.config, ...resolved.layers];
   return {
-    id: resolved.config.digest,
+    id,
+    // A name with both was pulled by its digest, so nothing is known about its tag.
     repoTags:
-      reference.tag === undefined ? [] : [formatReference({ ...reference, digest: undefined })],
+      reference.tag === undefined || reference.digest !== undefined
+        ? []
+        : [formatReference(reference)],
     repoDigests: [`${repositoryName(reference)}@${resolved.digest}`],
     sizeBytes: blobs.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0n),
     layers: resolved.layers.flatMap(({ digest, sizeBytes }, at) => {
-      const diffId = parsed.diffIds[at];
+      const diffId = diffIds[at];
       return diffId === undefined ? [] : [{ diffId, digest, sizeBytes }];
     }),
-    config: parsed.config,
+    config,
     configJson,
     pinned: false,
+    ...(artifact && { artifactType: artifact.type }),
   };
 }

@@ -22,6 +22,12 @@ export async function* saveImages(
         `save image "${word}": it is not on this node; pull or load it`,
       );
     }
+    if (image.artifactType !== undefined) {
+      throw new RuntimeError(
+        "failed-precondition",
+        `save image "${word}": it is an OCI artifact, and only images can be saved`,
+      );
+    }
     chosen.set(image, [...(chosen.get(image) ?? []), ...tagIn(context, image, word)]);
   }
   const images = [...chosen].map(([image, names]): PackedImage => {

@@ -1,6 +1,7 @@
 import { createHash } from "node:crypto";
 import type { Digest } from "../../base/digest.ts";
 import { RuntimeError } from "../../base/errors.ts";
+import { fileLayerId } from "../../base/file-layer.ts";
 import type { Clock } from "../../base/time.ts";
 import type { Operation } from "../../core/operation/index.ts";
 import {
@@ -88,7 +89,9 @@ export class FakeLayers implements Layers {
     await this.trouble.at("unpack", signal);
     const bytes = Buffer.concat(chunks);
     const contents = bytes.subarray(1);
-    if (digestOf(bytes) !== blob.digest || digestOf(contents) !== diffId) {
+    const digest = digestOf(bytes);
+    const id = source.file === undefined ? digestOf(contents) : fileLayerId(digest, source.file);
+    if (digest !== blob.digest || id !== diffId) {
       throw new RuntimeError("data-loss", `unpack layer "${diffId}": its digest is another one`);
     }
     const most = limits.bytes?.most ?? Infinity;

@@ -1,5 +1,6 @@
 import type { Digest } from "../../base/digest.ts";
 import { RuntimeError } from "../../base/errors.ts";
+import { fileLayerId } from "../../base/file-layer.ts";
 import {
   type BlobStream,
   type Descriptor,
@@ -31,6 +32,8 @@ export interface ToPublish {
   readonly config?: Readonly<Record<string, unknown>>;
   /** Diff ids in the config instead of the layers' own. */
   readonly diffIds?: readonly string[];
+  /** Makes it an artifact: the paths of its files. */
+  readonly paths?: readonly string[];
   /** Only who gives this password gets the image. */
   readonly password?: string;
 }
@@ -49,14 +52,20 @@ export class FakeSource implements ImageSource {
   readonly #blobs = new Map<Digest, Uint8Array>();
 
   /** Puts an image into its registry. */
-  publish(name: string, { layers, config = {}, diffIds, password }: ToPublish): Published {
+  publish(name: string, { layers, config = {}, diffIds, paths, password }: ToPublish): Published {
     const own = layers.map((contents) => digestOf(contents));
     const configJson = JSON.stringify({ config, rootfs: { diff_ids: diffIds ?? own } });
     const descriptor = this.#put(Buffer.from(configJson), "config");
     const blobs = layers.map((contents) => this.#put(compressed(contents), "layer"));
     const manifest = this.#put(Buffer.from(JSON.stringify([name, descriptor.digest])), "manifest");
-    const resolved = { digest: manifest.digest, manifest, config: descriptor, layers: blobs };
-    const published = { resolved, diffIds: own, id: descriptor.digest };
+    const image = { digest: manifest.digest, manifest, config: descriptor, layers: blobs };
+    const artifact = paths && { type: "application/vnd.test.model", paths };
+    const resolved = { ...image, ...(artifact && { artifact }) };
+    const published = {
+      resolved,
+      diffIds: paths ? blobs.map(({ digest }, at) => fileLayerId(digest, paths[at] ?? "")) : own,
+      id: artifact ? manifest.digest : descriptor.digest,
+    };
     this.#images.set(formatReference(parseReference(name)), { ...published, password });
     return published;
   }

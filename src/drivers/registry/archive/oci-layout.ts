@@ -7,18 +7,14 @@ import {
   parseReference,
 } from "../../../core/image/index.ts";
 import { asRecord } from "../failure.ts";
-import {
-  checkSize,
-  type ImageIndex,
-  type ImageManifest,
-  parseManifest,
-  pickEntry,
-} from "../manifest.ts";
+import { candidatesOf, configRuns, noPlatform } from "../index-entries.ts";
+import { checkSize, type ImageIndex, type ImageManifest, parseManifest } from "../manifest.ts";
 import type { Platform } from "../platform.ts";
 import { aboutArchive, type ArchiveContent, unreadable } from "./content.ts";
 import type { ReceivedFile } from "./receive.ts";
 
 const maxManifestBytes = 4 * 1024 * 1024;
+const maxConfigBytes = 8 * 1024 * 1024;
 const maxIndexDepth = 3;
 const maxImages = 1000;
 const indexType = "application/vnd.oci.image.index.v1+json";
@@ -117,22 +113,44 @@ async function resolveImage(
   group: ImageIndex,
   { name, platform }: { readonly name: ImageReference | undefined; readonly platform: Platform },
 ): Promise<ArchivedImage> {
-  const first = pickEntry(group, platform).descriptor;
-  let descriptor = first;
-  for (let depth = 0; depth <= maxIndexDepth; depth++) {
-    const parsed = await readManifest(content, descriptor);
-    if (parsed.kind === "manifest") {
-      for (const each of [parsed.config, ...parsed.layers]) blobOf(content, each);
-      return {
-        names: name?.tag === undefined ? [] : [name],
-        digest: first.digest,
-        config: parsed.config,
-        layers: parsed.layers,
-      };
-    }
-    descriptor = pickEntry(parsed, platform).descriptor;
+  const image = await choose(content, group, platform, 0);
+  if (image === undefined) throw noPlatform(group, platform);
+  return { ...image, names: name?.tag === undefined ? [] : [name] };
+}
+
+/** The image for this platform, as in a pull; its digest is that of the entry. Undefined for none. */
+async function choose(
+  content: ArchiveContent,
+  index: ImageIndex,
+  platform: Platform,
+  depth: number,
+): Promise<Omit<ArchivedImage, "names"> | undefined> {
+  if (depth > maxIndexDepth) {
+    throw unreadable("failed-precondition", `it has indexes more than ${maxIndexDepth} deep`);
   }
-  throw unreadable("failed-precondition", `it has indexes more than ${maxIndexDepth} deep`);
+  for (const entry of candidatesOf(index, platform)) {
+    const { digest } = entry.descriptor;
+    const parsed = await readManifest(content, entry.descriptor);
+    if (parsed.kind === "index") {
+      const found = await choose(content, parsed, platform, depth + 1);
+      if (found !== undefined) return { ...found, digest };
+      continue;
+    }
+    const { config, layers, artifact } = parsed;
+    if (artifact !== undefined) {
+      throw unreadable("unimplemented", "it has an OCI artifact: only images can be loaded");
+    }
+    for (const each of [config, ...layers]) blobOf(content, each);
+    const isCertain = entry.platform !== undefined;
+    if (isCertain || configRuns(await readConfig(content, config), platform)) {
+      return { digest, config, layers };
+    }
+  }
+  return undefined;
+}
+
+function readConfig(content: ArchiveContent, config: Descriptor): Promise<Uint8Array> {
+  return content.read(blobOf(content, config), "config", maxConfigBytes);
 }
 
 async function readManifest(

@@ -126,7 +126,7 @@ export function serve(content: Readonly<Record<string, Content>>): Script {
   };
 }
 
-interface Content {
+export interface Content {
   readonly bytes: Uint8Array;
   readonly type: string;
   readonly digest?: string;
