@@ -5,6 +5,7 @@ import {
   linkSync,
   openSync,
   statfsSync,
+  type Stats,
   symlinkSync,
   writeSync,
 } from "node:fs";
@@ -83,8 +84,7 @@ export class LayerWriter implements TarSink {
         return;
       }
       this.#path = path;
-      this.#make(path, entry);
-      this.#current = entry;
+      this.#current = this.#make(path, entry) === "described" ? undefined : entry;
     } catch (cause) {
       throw faultOf(entry, cause);
     }
@@ -113,8 +113,7 @@ export class LayerWriter implements TarSink {
     this.#file = undefined;
     const entry = this.#current;
     this.#current = undefined;
-    // A hard link has the attributes of its file, which has an entry of its own.
-    if (entry === undefined || entry.type === "link") return;
+    if (entry === undefined) return;
     try {
       this.#describe(this.#path, entry);
     } catch (cause) {
@@ -143,30 +142,31 @@ export class LayerWriter implements TarSink {
     }
   }
 
-  #make(path: string, entry: TarEntry): void {
+  /** `described`: the attributes of the entry are those that the file has. */
+  #make(path: string, entry: TarEntry): "described" | undefined {
     switch (entry.type) {
       case "dir":
         this.#directories.make(path);
-        return;
+        return undefined;
       case "file":
         this.#replace(path, () => {
           this.#file = openSync(onDisk(path), O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, 0o600);
         });
         this.#position = 0;
         this.#written = 0;
-        return;
+        return undefined;
       case "symlink":
         this.#replace(path, () => symlinkSync(onDisk(entry.linkPath), onDisk(path)));
-        return;
+        return undefined;
       case "link":
-        this.#makeLink(path, layerPath(entry.linkPath));
-        return;
+        return this.#makeLink(path, layerPath(entry.linkPath), entry);
       case "char":
       case "block":
         this.#makeDevice(path, entry);
-        return;
+        return undefined;
       case "fifo":
         this.#replace(path, () => makeNode(path, S_IFIFO | 0o600));
+        return undefined;
     }
   }
 
@@ -211,18 +211,26 @@ export class LayerWriter implements TarSink {
     }
   }
 
-  #makeLink(path: string, target: string): void {
+  /**
+   * As in containerd and Docker, the attributes of a hard link are those of the file from then on, where they differ: a
+   * change that changes nothing would remove security.capability. Files of lower layers stay as they are.
+   */
+  #makeLink(path: string, target: string, entry: TarEntry): "described" | undefined {
     const [from, existing] = [findEntry(target), findEntry(path)];
     if (from === undefined || isWhiteout(from)) {
       this.#linkToLower(path, target);
-      return;
+      return "described";
     }
     // A link to itself would remove its own target.
-    if (existing?.ino === from.ino) return;
+    if (existing?.ino === from.ino) return "described";
     if (from.isDirectory())
       throw brokenArchive(`"${printable(target)}" is a directory, which cannot have hard links`);
     this.#replace(path, () => linkSync(onDisk(target), onDisk(path)));
-    if (this.#lower.has(from.ino)) this.#lower.named(from.ino, this.#realPath(path));
+    if (this.#lower.has(from.ino)) {
+      this.#lower.named(from.ino, this.#realPath(path));
+      return "described";
+    }
+    return from.isSymbolicLink() || hasAttributes(from, entry) ? "described" : undefined;
   }
 
   #linkToLower(path: string, target: string): void {
@@ -258,6 +266,11 @@ export class LayerWriter implements TarSink {
       this.#directories.hideLower(path, existing);
     }
   }
+}
+
+function hasAttributes(info: Stats, { mode, uid, gid, time }: TarEntry): boolean {
+  const isSame = (info.mode & 0o7777) === mode && info.uid === uid && info.gid === gid;
+  return isSame && Math.floor(info.mtimeMs / 1000) === time.seconds;
 }
 
 function setArchiveXattr(path: string, name: string, value: string, type: string): void {

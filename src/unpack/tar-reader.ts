@@ -5,6 +5,7 @@ import {
   type EntryExtras,
   isHeaderOnly,
   makeEntry,
+  printable,
   type StoredEntry,
   type TarEntry,
 } from "./tar-entry.ts";
@@ -34,6 +35,9 @@ export interface TarLimits {
 /** An image of a whole distribution with the packages of a language has about 300,000 files. */
 export const defaultLimits: TarLimits = { entries: 4_000_000, headerBytes: 1024 * 1024 };
 
+/** How much of a name is shown in an error. Characters. */
+const MAX_SHOWN = 200;
+
 const noExtras: EntryExtras = { pax: new Map(), longName: "", longLink: "" };
 
 /**
@@ -62,6 +66,10 @@ export class TarReader {
   #meta: Buffer[] = [];
   #sawZero = false;
   #headers = 0;
+  /** How many entries were read, the path of the last one, and whether its content is being read. */
+  #entries = 0;
+  #path = "";
+  #inEntry = false;
   #extras: EntryExtras = noExtras;
   /** The current file while its map is read, and the map. */
   #stored: StoredEntry | undefined;
@@ -77,9 +85,13 @@ export class TarReader {
   /** Reads the next bytes. Bytes after the end of the archive are ignored, because tar pads it to a record. */
   write(bytes: Buffer): void {
     let at = 0;
-    while (at < bytes.length && this.#state !== "end") {
-      if (this.#state === "data" || this.#state === "meta") at += this.#takeContent(bytes, at);
-      else at += this.#fillBlock(bytes, at);
+    try {
+      while (at < bytes.length && this.#state !== "end") {
+        if (this.#state === "data" || this.#state === "meta") at += this.#takeContent(bytes, at);
+        else at += this.#fillBlock(bytes, at);
+      }
+    } catch (error) {
+      throw this.#located(error);
     }
   }
 
@@ -90,10 +102,24 @@ export class TarReader {
   end(): void {
     if (this.#state === "end") return;
     const isContent = this.#state === "data" || this.#state === "meta";
-    if (isContent && this.#left === 0) this.#endContent();
-    if (this.#state !== "header" || this.#filled > 0) {
-      throw brokenArchive("it ends in the middle of an entry");
+    try {
+      if (isContent && this.#left === 0) this.#endContent();
+      if (this.#state !== "header" || this.#filled > 0) {
+        throw brokenArchive("it ends in the middle of an entry");
+      }
+    } catch (error) {
+      throw this.#located(error);
     }
+  }
+
+  /** Adds to the error of a malformed archive where in it that is. */
+  #located(error: unknown): unknown {
+    if (!(error instanceof RuntimeError) || error.kind !== "invalid-argument") return error;
+    const name = `"${printable(this.#path).slice(0, MAX_SHOWN)}"`;
+    if (this.#entries > 0 && error.message.includes(name)) return error;
+    const last = `${this.#inEntry ? "entry" : "after entry"} ${this.#entries}, ${name}`;
+    const where = this.#entries === 0 ? "in the first entry" : last;
+    return new RuntimeError(error.kind, `${error.message} (${where})`, { cause: error.cause });
   }
 
   #fillBlock(bytes: Buffer, at: number): number {
@@ -134,6 +160,7 @@ export class TarReader {
     this.#sparse?.end();
     this.#sparse = undefined;
     this.#sink.endEntry();
+    this.#inEntry = false;
   }
 
   #startContent(state: "meta" | "data", size: number): void {
@@ -199,6 +226,9 @@ export class TarReader {
     const { pax } = this.#extras;
     const stored = makeEntry(header, this.#extras, this.#block);
     this.#extras = noExtras;
+    this.#entries++;
+    this.#path = stored.entry.path;
+    this.#inEntry = true;
     this.#sink.entry(stored.entry);
     switch (stored.sparse) {
       case undefined:

@@ -4,6 +4,7 @@ import { execFileSync } from "node:child_process";
 import {
   closeSync,
   ftruncateSync,
+  lstatSync,
   mkdirSync,
   mkdtempSync,
   openSync,
@@ -48,6 +49,43 @@ async function assertRefused(source: LayerSource, message: RegExp): Promise<void
   });
   assert.deepEqual(fixture.layers.list(), []);
 }
+
+describe("hard links", () => {
+  // cap_net_raw+ep, revision 2, as the kernel stores it.
+  const caps = "\x01\x00\x00\x02\x00\x20\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00";
+  const capable = {
+    name: "file",
+    mode: 0o755,
+    uid: 5,
+    pax: { "SCHILY.xattr.security.capability": caps },
+  };
+
+  test("whose entry is like its file's leave it as it is, with its capabilities", async () => {
+    const source = sourceOf(
+      buildTar([capable, { name: "link", type: "1", linkName: "file", mode: 0o755, uid: 5 }]),
+    );
+    await fixture.layers.unpack(source, never);
+    const files = filesOf(source.diffId);
+    assert.ok(describeTree(files).includes("security.capability"));
+    assert.equal(statSync(join(files, "file")).nlink, 2);
+  });
+
+  test("whose entry has other attributes change the file, as in containerd", async () => {
+    const source = sourceOf(
+      buildTar([
+        { ...capable, mode: 0o4755 },
+        { name: "link", type: "1", linkName: "file", mode: 0o640, uid: 6, gid: 7, seconds: 8 },
+        { name: "sym", type: "2", linkName: "file", uid: 3 },
+        { name: "same sym", type: "1", linkName: "sym", mode: 0o600, uid: 9 },
+      ]),
+    );
+    await fixture.layers.unpack(source, never);
+    const files = filesOf(source.diffId);
+    const { mode, uid, gid, mtimeMs } = statSync(join(files, "file"));
+    assert.deepEqual([mode & 0o7777, uid, gid, mtimeMs], [0o640, 6, 7, 8000]);
+    assert.equal(lstatSync(join(files, "sym")).uid, 3);
+  });
+});
 
 describe("sparse files of GNU tar: holes stay holes", () => {
   for (const format of [

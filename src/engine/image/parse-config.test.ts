@@ -59,6 +59,17 @@ test("a value of the wrong type is rejected, with the field", () => {
     [json({ Labels: { a: 1 } }), /config\.Labels\.a is not a string/],
     [json({ Volumes: "/data" }), /config\.Volumes is not an object/],
     [rootfs(["sha512:0"]), /rootfs\.diff_ids has "sha512:0"/],
+    [rootfs([`sha256:${"A".repeat(64)}`]), /diff_ids has "sha256:A+"/],
+    [rootfs(["sha256:../../etc"]), /diff_ids has "sha256:\.\.\/\.\.\/etc"/],
+    [rootfs({ 0: "x" }), /rootfs\.diff_ids is not a list/],
+    [`{"rootfs":[]}`, /rootfs is not an object/],
+    ["null", /the config is not an object/],
+    ['"text"', /the config is not an object/],
+    [json({ WorkingDir: [] }), /config\.WorkingDir is not a string/],
+    [json({ StopSignal: 9 }), /config\.StopSignal is not a string/],
+    [json({ Entrypoint: "sh" }), /config\.Entrypoint is not a list/],
+    [json({ WorkingDir: "/a\0b" }), /config\.WorkingDir has a NUL in "\/a\\u0000b"/],
+    [json({ Volumes: { "/a\0": {} } }), /config\.Volumes has a NUL/],
   ];
   for (const [text, message] of bad) {
     assert.throws(() => parseImageConfig(text), { kind: "data-loss", message });
