@@ -30,7 +30,7 @@ export function formatPlatform({ os, architecture, variant }: Platform): string 
 /**
  * How well an image for `offered` runs on a node of platform `node`: 0 is made for it, more is
  * worse, undefined does not run. As containerd, a 64-bit machine also takes 32-bit images, other spellings of an
- * architecture count as Go's, and an absent operating system is the node's. What containerd never takes comes
+ * architecture count as Go's, and an absent operating system is the node's. What containerd 1.7 never takes comes
  * before the 32-bit images: those for a newer amd64, if `level` of this machine's processor suffices.
  */
 export function platformRank(
