@@ -164,10 +164,8 @@ export class ServerCall implements Call {
   }
 
   #receive(chunk: Buffer): void {
-    if (this.#ended) {
-      this.#drop(chunk.length);
-      return;
-    }
+    if (this.#ended) this.#drop(chunk.length);
+    if (this.#ended) return;
     const { receiving } = this.#host;
     try {
       for (const message of this.#reader.push(chunk)) {
