@@ -104,6 +104,7 @@ napi_status add_function(napi_env env, napi_value exports, const char *name, nap
 napi_status add_jobs(napi_env env, napi_value exports, const struct job_kind *kinds);
 
 /* Each adds what is not a job in the file of that name. Only module.c calls them. */
+napi_status blob_init(napi_env env, napi_value exports);
 napi_status layer_entries_init(napi_env env, napi_value exports);
 napi_status lock_init(napi_env env, napi_value exports);
 napi_status memory_init(napi_env env, napi_value exports);

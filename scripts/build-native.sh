@@ -54,15 +54,27 @@ case "${1:-}" in
     ;;
 esac
 mkdir -p "$out"
+# ISA-L's header is needed to build, and its library at run time; without either, zlib decompresses gzip.
+isal=
+inflate="zlib decompresses gzip: no isa-l/igzip_lib.h (Debian: libisal-dev)"
+if printf '#include <isa-l/igzip_lib.h>\n' | $cc -E -x c - >/dev/null 2>&1; then
+  isal=-DDAVIT_ISAL
+  inflate="ISA-L decompresses gzip"
+fi
+# The addon is the one for what is installed now; one with ISA-L has the name of its library in it.
+is_current_isal() {
+  grep -q 'libisal\.so' "$out/davit.node" && with=-DDAVIT_ISAL || with=
+  [ "$with" = "$isal" ]
+}
 # The addon is every file of native/ except the programs.
 sources=$(ls native/*.c | grep -vE '/(holder|waiter|env)\.c$')
 # Each output is written by rename, so that a running build never breaks a daemon that starts.
 # shellcheck disable=SC2086 # lists of words
-if ! newer "$out/davit.node" native/davit.h $sources scripts/build-native.sh; then
-  $cc -std=gnu11 -shared -fPIC $addon_flags -g1 -Wall -Wextra -Werror -fvisibility=hidden -pthread \
+if ! newer "$out/davit.node" native/davit.h $sources scripts/build-native.sh || ! is_current_isal; then
+  $cc -std=gnu11 -shared -fPIC $addon_flags -g1 -Wall -Wextra -Werror -fvisibility=hidden -pthread $isal \
     -I"$headers" -o "$out/davit.node.$$" $sources
   mv -f "$out/davit.node.$$" "$out/davit.node"
-  echo "built $out/davit.node"
+  echo "built $out/davit.node ($inflate)"
 fi
 for program in holder waiter env; do
   if ! newer "$out/davit-$program" "native/$program.c" native/bare.h scripts/build-native.sh; then

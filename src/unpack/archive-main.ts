@@ -13,10 +13,11 @@ import { gunzipSync, gzipSync, zstdCompressSync, zstdDecompressSync } from "node
 
 import { kindOf, messageOf, RuntimeError } from "../base/errors.ts";
 import { errnoCode, SystemError } from "../base/system-error.ts";
+import { GzipInflater, openSha256 } from "../linux/blob/index.ts";
 import { enterRoot } from "../linux/file/index.ts";
 import { type ArchiveFile, ArchiveFiles, type ArchiveLink, BlobFile } from "./archive-files.ts";
 import { BlobInput } from "./blob-input.ts";
-import { Decompressor, detectCompression } from "./decompress.ts";
+import { decompressorFor, detectCompression } from "./decompress.ts";
 import { explainFullDisk, LimitedSink, parseLimits, type UnpackLimits } from "./limits.ts";
 import { runPacker } from "./pack-main.ts";
 import { defaultLimits, TarReader, type TarSink } from "./tar-reader.ts";
@@ -58,7 +59,7 @@ async function receive(args: readonly string[]): Promise<ArchiveReport> {
     throw new RuntimeError("invalid-argument", text);
   }
   const limits = parseLimits(limitsText);
-  warmUp();
+  await warmUp();
   process.umask(0);
   enterRoot(directory);
   const input = new BlobInput(STDIN);
@@ -75,8 +76,11 @@ async function receive(args: readonly string[]): Promise<ArchiveReport> {
 }
 
 /** Makes libraries load now what they load at first use: later they are not found. */
-function warmUp(): void {
-  gunzipSync(gzipSync("x"));
+async function warmUp(): Promise<void> {
+  const zipped = gzipSync("x");
+  gunzipSync(zipped);
+  await GzipInflater.open()?.inflate(zipped, Buffer.alloc(16));
+  await openSha256().update(zipped);
   zstdDecompressSync(zstdCompressSync("x"));
   createHash("sha256").update("x").digest("hex");
   messageOf(new RuntimeError("unknown", "x"));
@@ -133,7 +137,7 @@ async function decompress(
   take: (piece: Buffer) => void,
   raw?: (piece: Buffer) => void,
 ): Promise<void> {
-  const decompressor = new Decompressor(detectCompression(await input.head()));
+  const decompressor = decompressorFor(detectCompression(await input.head()));
   const failures: unknown[] = [];
   const feed = async (): Promise<void> => {
     try {

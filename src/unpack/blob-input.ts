@@ -1,7 +1,7 @@
-import { createHash } from "node:crypto";
 import { read } from "node:fs";
 import { promisify } from "node:util";
 
+import { openSha256 } from "../linux/blob/index.ts";
 import { preparePipe } from "../linux/file/index.ts";
 import { MAGIC_BYTES } from "./decompress.ts";
 
@@ -18,7 +18,7 @@ const readInto = promisify(read);
  */
 export class BlobInput {
   /** The hash of what was read; that of the whole blob when `ended`. */
-  readonly hash = createHash("sha256");
+  readonly hash = openSha256();
   readonly #fd: number;
   #current: Buffer = Buffer.allocUnsafeSlow(PIECE);
   #other: Buffer = Buffer.allocUnsafeSlow(PIECE);
@@ -51,8 +51,12 @@ export class BlobInput {
       const next = this.#ended ? undefined : this.#read(this.#other, 0);
       // Its failure is handled below, after that of `taken`.
       next?.catch(() => undefined);
-      this.hash.update(piece);
-      await taken;
+      const hashed = this.hash.update(piece);
+      try {
+        await taken;
+      } finally {
+        await hashed;
+      }
       [this.#current, this.#other] = [this.#other, this.#current];
       piece = (await next) ?? Buffer.alloc(0);
     }

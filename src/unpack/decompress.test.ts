@@ -3,18 +3,31 @@ import { describe, test } from "node:test";
 import { constants, gzipSync, zstdCompressSync } from "node:zlib";
 
 import { isKind } from "../base/errors.ts";
-import { Decompressor, detectCompression } from "./decompress.ts";
+import { GzipInflater } from "../linux/blob/index.ts";
+import { detectCompression, ZlibStream } from "./decompress.ts";
+import type { Decompressor } from "./decompressor.ts";
+import { InflateStream } from "./inflate.ts";
 import { Random } from "./testing/random.ts";
 import { ZstdFrames } from "./zstd-frames.ts";
 
-async function decompress(pieces: readonly Buffer[]): Promise<Buffer> {
-  const decompressor = new Decompressor(detectCompression(Buffer.concat(pieces)));
+const zlib = (blob: Buffer): Decompressor => new ZlibStream(detectCompression(blob));
+
+/** `undefined` where ISA-L is not installed. */
+function isal(): Decompressor | undefined {
+  const inflater = GzipInflater.open();
+  return inflater === undefined ? undefined : new InflateStream(inflater);
+}
+
+async function decompress(
+  pieces: readonly Buffer[],
+  decompressor = zlib(Buffer.concat(pieces)),
+): Promise<Buffer> {
   const feeding = (async () => {
     for (const piece of pieces) await decompressor.write(piece);
     decompressor.end();
   })();
   const output: Buffer[] = [];
-  for await (const piece of decompressor.output) output.push(piece);
+  for await (const piece of decompressor.output) output.push(Buffer.from(piece));
   await feeding;
   return Buffer.concat(output);
 }
@@ -67,25 +80,32 @@ describe("Decompressor", () => {
     ["zstd", zstdCompressSync(content)],
     ["zstd of many frames", framesOf(content)],
   ];
-  for (const [name, blob] of blobs) {
+  const cases = blobs.flatMap(([name, blob]) => {
+    const both = [[name, blob, () => zlib(blob)] as const];
+    if (!name.startsWith("gzip") || isal() === undefined) return both;
+    return [...both, [`${name}, by ISA-L`, blob, () => isal() ?? zlib(blob)] as const];
+  });
+  for (const [name, blob, open] of cases) {
     test(`${name}, in chunks of any size`, async () => {
-      assert.ok((await decompress([blob])).equals(content));
+      assert.ok((await decompress([blob], open())).equals(content));
       for (let seed = 1; seed <= 6; seed++) {
         const longest = [100, 1000, 65_536, 400_000][seed % 4] ?? 100;
         const pieces = new Random(seed).split(blob, longest);
-        assert.ok((await decompress(pieces)).equals(content), `seed ${seed}`);
+        assert.ok((await decompress(pieces, open())).equals(content), `seed ${seed}`);
       }
     });
 
     if (name === "plain") continue;
     test(`${name}, truncated or damaged`, async () => {
       for (const length of [5, 30, Math.floor(blob.length / 2), blob.length - 1]) {
-        await assert.rejects(decompress([blob.subarray(0, length)]), (error) =>
+        await assert.rejects(decompress([blob.subarray(0, length)], open()), (error) =>
           isKind(error, "invalid-argument"),
         );
       }
       const garbage = Buffer.concat([blob, Buffer.from("garbage")]);
-      await assert.rejects(decompress([garbage]), (error) => isKind(error, "invalid-argument"));
+      await assert.rejects(decompress([garbage], open()), (error) =>
+        isKind(error, "invalid-argument"),
+      );
     });
   }
 
@@ -97,17 +117,26 @@ describe("Decompressor", () => {
     );
   });
 
-  test("drops data that is written after its reader has ended", async () => {
-    const decompressor = new Decompressor("gzip");
-    const blob = gzipSync(random.bytes(300_000));
-    await decompressor.write(blob.subarray(0, 200_000));
-    for await (const piece of decompressor.output) {
-      assert.ok(piece.length > 0);
-      break;
-    }
-    for (let count = 0; count < 50; count++) await decompressor.write(blob);
-    decompressor.end();
-  });
+  for (const [name, open] of [
+    ["zlib", () => new ZlibStream("gzip")] as const,
+    ["ISA-L", isal] as const,
+  ]) {
+    test(`drops data that is written after its reader has ended: ${name}`, async (t) => {
+      const decompressor = open();
+      if (decompressor === undefined) {
+        t.skip("ISA-L is not installed");
+        return;
+      }
+      const blob = gzipSync(random.bytes(300_000));
+      await decompressor.write(blob.subarray(0, 200_000));
+      for await (const piece of decompressor.output) {
+        assert.ok(piece.length > 0);
+        break;
+      }
+      for (let count = 0; count < 50; count++) await decompressor.write(blob);
+      decompressor.end();
+    });
+  }
 });
 
 describe("ZstdFrames", () => {

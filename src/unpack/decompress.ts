@@ -2,6 +2,9 @@ import { Transform } from "node:stream";
 import { createGunzip, createZstdDecompress } from "node:zlib";
 
 import { RuntimeError } from "../base/errors.ts";
+import { GzipInflater } from "../linux/blob/index.ts";
+import type { Decompressor } from "./decompressor.ts";
+import { InflateStream } from "./inflate.ts";
 import { brokenArchive } from "./tar-header.ts";
 import { ZstdFrames } from "./zstd-frames.ts";
 
@@ -23,11 +26,14 @@ export function detectCompression(head: Buffer): Compression {
   return "none";
 }
 
-/**
- * Decompresses what is written to it; `output` gives the plain bytes, or fails with
- * `invalid-argument`. After a failure, or after the reader of `output` has ended, writes are dropped.
- */
-export class Decompressor {
+/** ISA-L for gzip where it is installed, else what Node.js has. */
+export function decompressorFor(compression: Compression): Decompressor {
+  const inflater = compression === "gzip" ? GzipInflater.open() : undefined;
+  return inflater === undefined ? new ZlibStream(compression) : new InflateStream(inflater);
+}
+
+/** The {@link Decompressor} of node:zlib. */
+export class ZlibStream implements Decompressor {
   readonly output: AsyncIterable<Buffer>;
   readonly #stream: Transform;
   readonly #frames: ZstdFrames | undefined;
@@ -42,7 +48,6 @@ export class Decompressor {
     this.output = readAll(this.#stream);
   }
 
-  /** One at a time. When it resolves, the bytes are consumed and the caller may reuse their memory. */
   async write(bytes: Buffer): Promise<void> {
     if (this.#frames === undefined) {
       await this.#push(bytes);
@@ -55,7 +60,6 @@ export class Decompressor {
     }
   }
 
-  /** Ends the input. */
   end(): void {
     try {
       this.#frames?.end();

@@ -5,7 +5,6 @@
  * of JSON, what it made. Start here; `tar-reader.ts` reads the
  * archive, `layer-writer.ts` makes the files.
  */
-import { createHash, type Hash } from "node:crypto";
 import { writeSync } from "node:fs";
 import process from "node:process";
 import { gunzipSync, gzipSync, zstdCompressSync, zstdDecompressSync } from "node:zlib";
@@ -13,9 +12,11 @@ import { gunzipSync, gzipSync, zstdCompressSync, zstdDecompressSync } from "node
 import type { Digest } from "../base/digest.ts";
 import { isKind, kindOf, messageOf, RuntimeError } from "../base/errors.ts";
 import { fileLayerId } from "../base/file-layer.ts";
+import { GzipInflater, openSha256, type Sha256 } from "../linux/blob/index.ts";
 import { diskUsage, enterRoot } from "../linux/file/index.ts";
 import { BlobInput } from "./blob-input.ts";
-import { Decompressor, detectCompression } from "./decompress.ts";
+import { decompressorFor, detectCompression } from "./decompress.ts";
+import type { Decompressor } from "./decompressor.ts";
 import { type FromBelow, LayerWriter } from "./layer-writer.ts";
 import { explainFullDisk, LimitedSink, parseLimits, type UnpackLimits } from "./limits.ts";
 import { defaultLimits, TarReader } from "./tar-reader.ts";
@@ -76,17 +77,17 @@ async function unpack(args: readonly string[], blob: BlobInput): Promise<Unpacke
     throw new RuntimeError("invalid-argument", text);
   }
   const limits = parseLimits(limitsText);
-  warmUp();
+  await warmUp();
   process.umask(0);
   enterRoot(directory);
   if (limits.file !== undefined) return await unpackFile(limits.file, limits, blob);
 
   const head = await blob.head();
-  const decompressor = new Decompressor(detectCompression(head));
+  const decompressor = decompressorFor(detectCompression(head));
   const feeding = feed(decompressor, blob);
   // It is awaited below, but may fail before that.
   feeding.catch(() => undefined);
-  const diffHash = createHash("sha256");
+  const diffHash = openSha256();
   const writer = new LayerWriter();
   try {
     await extract(decompressor.output, diffHash, new LimitedSink(writer, limits), limits);
@@ -128,10 +129,14 @@ async function unpackFile(
 }
 
 /** Makes libraries load now what they load at first use: later the files would be those of the image. */
-function warmUp(): void {
-  gunzipSync(gzipSync("x"));
+async function warmUp(): Promise<void> {
+  const zipped = gzipSync("x");
+  gunzipSync(zipped);
+  await GzipInflater.open()?.inflate(zipped, Buffer.alloc(16));
   zstdDecompressSync(zstdCompressSync("x"));
-  createHash("sha256").update("x").digest("hex");
+  const hash = openSha256();
+  await hash.update(zipped);
+  hash.digest();
   messageOf(new RuntimeError("unknown", "x"));
 }
 
@@ -146,7 +151,7 @@ async function feed(decompressor: Decompressor, blob: BlobInput): Promise<void> 
 
 async function extract(
   output: AsyncIterable<Buffer>,
-  hash: Hash,
+  hash: Sha256,
   sink: LimitedSink,
   { entries }: UnpackLimits,
 ): Promise<void> {
@@ -155,12 +160,17 @@ async function extract(
   const reader = new TarReader(sink, { ...defaultLimits, entries: headers });
   for await (const piece of output) {
     sink.archive(piece.length);
-    hash.update(piece);
-    reader.write(piece);
+    const hashed = hash.update(piece);
+    try {
+      reader.write(piece);
+    } finally {
+      // The piece belongs to the decompressor again after this.
+      await hashed;
+    }
   }
   reader.end();
 }
 
-function digestOf(hash: Hash): Digest {
-  return `sha256:${hash.digest("hex")}`;
+function digestOf(hash: Sha256): Digest {
+  return `sha256:${hash.digest()}`;
 }

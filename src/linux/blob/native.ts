@@ -1,0 +1,115 @@
+import { createHash } from "node:crypto";
+
+import { RuntimeError } from "../../base/errors.ts";
+import { addon, callNative } from "../addon.ts";
+
+interface Handle {
+  readonly __handle: never;
+}
+
+type Result = readonly [state: number, consumed: number, produced: number, fault: number];
+
+interface Calls {
+  inflateOpen(): Handle | null;
+  inflate(handle: Handle, input: Uint8Array, output: Uint8Array): Promise<Result>;
+  sha256Open(): Handle | null;
+  sha256Update(handle: Handle, bytes: Uint8Array): Promise<Result>;
+  sha256Final(handle: Handle): string;
+}
+
+const calls = (): Calls => addon() as Calls;
+
+/** As in native/blob.c. */
+const states = ["more", "member-end", "padding", "failed"] as const;
+
+/** Errors of headers (native/blob.c) and of ISA-L (igzip_lib.h), in the words of zlib. */
+const faults: Readonly<Record<number, string>> = {
+  1: "incorrect header check",
+  2: "unknown compression method",
+  3: "unknown header flags set",
+  4: "header crc mismatch",
+  [-1]: "invalid block type or code lengths set",
+  [-2]: "invalid literal/length or distance code",
+  [-3]: "invalid distance too far back",
+  [-6]: "incorrect data check",
+};
+
+/** What one call of {@link GzipInflater.inflate} did. */
+export interface Inflated {
+  readonly consumed: number;
+  readonly produced: number;
+  /** `member-end`: the input may end here. `padding`: all further input is ignored; nothing may be called. */
+  readonly state: "more" | "member-end" | "padding";
+}
+
+/** A gzip stream (RFC 1952) of any number of members, which ISA-L decompresses. */
+export class GzipInflater {
+  readonly #handle: Handle;
+
+  /** main. `undefined` where the library is not installed, or was not when the addon was built. */
+  static open(): GzipInflater | undefined {
+    const handle = callNative(() => calls().inflateOpen());
+    return handle === null ? undefined : new GzipInflater(handle);
+  }
+
+  private constructor(handle: Handle) {
+    this.#handle = handle;
+  }
+
+  /**
+   * pool. Decompresses input until it is consumed or `output` is full. One call at a time; no array may be changed or
+   * transferred meanwhile. After a full output there may be more for the same input: call again, also with none.
+   * Rejects with `invalid-argument` for corrupt input; the inflater is then of no use any more.
+   */
+  async inflate(input: Uint8Array, output: Uint8Array): Promise<Inflated> {
+    const [at, consumed, produced, fault] = await callNative(() =>
+      calls().inflate(this.#handle, input, output),
+    );
+    const state = states[at] ?? "failed";
+    if (state !== "failed") return { state, consumed, produced };
+    throw new RuntimeError("invalid-argument", faults[fault] ?? `error ${fault}`);
+  }
+}
+
+/** SHA-256 of bytes that arrive in pieces. */
+export interface Sha256 {
+  /** Resolves when the bytes may be changed. One at a time. */
+  update(bytes: Uint8Array): Promise<void>;
+  /** In hex, once, when no update is in progress. */
+  digest(): string;
+}
+
+/** pool; on the calling thread where Node.js comes without the functions of its OpenSSL. */
+export function openSha256(): Sha256 {
+  const handle = callNative(() => calls().sha256Open());
+  return handle === null ? sha256Here() : new PoolSha256(handle);
+}
+
+/** As {@link openSha256}, on the calling thread. */
+export function sha256Here(): Sha256 {
+  const hash = createHash("sha256");
+  return {
+    update: (bytes) => {
+      hash.update(bytes);
+      return Promise.resolve();
+    },
+    digest: () => hash.digest("hex"),
+  };
+}
+
+class PoolSha256 implements Sha256 {
+  readonly #handle: Handle;
+
+  constructor(handle: Handle) {
+    this.#handle = handle;
+  }
+
+  async update(bytes: Uint8Array): Promise<void> {
+    const [at] = await callNative(() => calls().sha256Update(this.#handle, bytes));
+    if (states[at] === "failed") throw new RuntimeError("internal", "compute a digest: it failed");
+  }
+
+  digest(): string {
+    return callNative(() => calls().sha256Final(this.#handle));
+  }
+}
