@@ -1,10 +1,11 @@
-/** The images of the measured containers, from a registry that the bench serves on loopback. */
-import { createHash, randomFillSync } from "node:crypto";
-import { createServer } from "node:http";
-import type { AddressInfo } from "node:net";
-import { gzipSync } from "node:zlib";
+/** The images of the measured containers and pulls, from registries that the bench serves on loopback. */
+import { randomBytes, randomFillSync } from "node:crypto";
+import { existsSync, readFileSync } from "node:fs";
+import path from "node:path";
 import { openDemoRegistry } from "../src/cli/demo/registry.ts";
+import { type ServedImage, serveImage } from "./image-registry.ts";
 import type { Bench, Side } from "./row.ts";
+import { type TarFile, tarOf } from "./tar.ts";
 
 const pullMs = 300_000;
 
@@ -27,99 +28,95 @@ export async function removeImage({ server }: Side, image: string): Promise<void
   await server.client.image.removeImage({ image: { image } });
 }
 
-/** A registry of one large image. */
-interface LargeImage extends AsyncDisposable {
-  /** As a pull names it. */
-  readonly name: string;
+/** An image whose pull is measured. */
+export interface MeasuredImage {
+  readonly title: string;
+  readonly note: string;
+  /** Serves an image of this kind, with layers of its own for each `variant`. */
+  readonly serve: (variant: number) => Promise<ServedImage>;
 }
-
-const layerCount = 8;
-const filesInLayer = 16;
-const fileBytes = 8 << 20;
 
 /**
  * Serves an image of 1 GiB: 8 layers of 16 files of 8 MiB each, gzipped. Half of each file is noise,
- * half repeats itself, so that decompression has work. It is served under any name.
+ * half repeats itself, so that decompression has work.
  */
-export async function openLargeImage(): Promise<LargeImage> {
-  const blobs = new Map<string, Buffer>();
-  const keep = (bytes: Buffer): { readonly digest: string; readonly size: number } => {
-    const digest = digestOf(bytes);
-    blobs.set(digest, bytes);
-    return { digest, size: bytes.length };
-  };
-  const diffIds: string[] = [];
-  const layers = Array.from({ length: layerCount }, (_, at) => {
-    const tar = layerTar(at);
-    diffIds.push(digestOf(tar));
-    return {
-      mediaType: "application/vnd.oci.image.layer.v1.tar+gzip",
-      ...keep(gzipSync(tar, { level: 1 })),
-    };
-  });
-  const text = (value: object): Buffer => Buffer.from(JSON.stringify(value));
-  const architecture = process.arch === "arm64" ? "arm64" : "amd64";
-  const rootfs = { type: "layers", diff_ids: diffIds };
-  const config = {
-    mediaType: "application/vnd.oci.image.config.v1+json",
-    ...keep(text({ architecture, os: "linux", config: {}, rootfs })),
-  };
-  const mediaType = "application/vnd.oci.image.manifest.v1+json";
-  const manifest = text({ schemaVersion: 2, mediaType, config, layers });
-  const server = createServer((request, response) => {
-    const [, kind = "", digest = ""] =
-      /^\/v2\/.+\/(manifests|blobs)\/([^/]+)$/.exec(request.url ?? "") ?? [];
-    const body = kind === "manifests" ? manifest : blobs.get(digest);
-    if (body === undefined) {
-      response.writeHead(request.url === "/v2/" ? 200 : 404).end();
-      return;
-    }
-    response.writeHead(200, {
-      "content-type": kind === "manifests" ? mediaType : "application/octet-stream",
-      "content-length": body.length,
-      "docker-content-digest": digestOf(body),
+export function serveLargeImage(): Promise<ServedImage> {
+  return serveImage(largeLayers(8));
+}
+
+function* largeLayers(count: number): Generator<Buffer> {
+  for (let layer = 0; layer < count; layer++) {
+    const files = Array.from({ length: 16 }, (_, at) => {
+      const content = Buffer.alloc(8 << 20);
+      const half = content.length / 2;
+      randomFillSync(content, 0, half);
+      content.fill(content.subarray(0, 4096), half);
+      return { name: `file-${layer}-${at}`, content };
     });
-    response.end(request.method === "HEAD" ? undefined : body);
-  });
-  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
-  return {
-    name: `127.0.0.1:${(server.address() as AddressInfo).port}/large:bench`,
-    async [Symbol.asyncDispose]() {
-      server.closeAllConnections();
-      await new Promise((resolve) => server.close(resolve));
-    },
-  };
-}
-
-function digestOf(bytes: Buffer): string {
-  return `sha256:${createHash("sha256").update(bytes).digest("hex")}`;
-}
-
-/** The tar of a layer (POSIX.1-1988, "ustar Interchange Format"). */
-function layerTar(layer: number): Buffer {
-  const tar = Buffer.alloc(filesInLayer * (512 + fileBytes) + 1024);
-  for (let file = 0; file < filesInLayer; file++) {
-    const at = file * (512 + fileBytes);
-    const header = tar.subarray(at, at + 512);
-    const octal = (value: number, offset: number, length: number): void => {
-      header.write(`${value.toString(8).padStart(length - 1, "0")}\0`, offset, "latin1");
-    };
-    header.write(`file-${layer}-${file}`, 0, "latin1");
-    octal(0o644, 100, 8);
-    octal(0, 108, 8);
-    octal(0, 116, 8);
-    octal(fileBytes, 124, 12);
-    octal(1_700_000_000, 136, 12);
-    header.write(" ".repeat(8), 148, "latin1");
-    header.write("0", 156, "latin1");
-    header.write("ustar\x0000", 257, "latin1");
-    octal(
-      header.reduce((sum, byte) => sum + byte, 0),
-      148,
-      7,
-    );
-    randomFillSync(tar, at + 512, fileBytes / 2);
-    tar.copy(tar, at + 512 + fileBytes / 2, at + 512, at + 512 + 4096);
+    yield tarOf(files);
   }
-  return tar;
+}
+
+/** Files of 0.2 to 6 KiB, half of them noise: the sizes of a tree of sources or of modules. */
+function smallFiles(variant: number): readonly TarFile[] {
+  return Array.from({ length: 300 })
+    .flatMap((_, directory) => [
+      { name: `d${directory}/` },
+      ...Array.from({ length: 100 }, (__, file) => {
+        const size = 200 + ((directory * 7919 + file * 104_729) % 5800);
+        const content = Buffer.alloc(size, `line of ${file}\n`);
+        randomFillSync(content, 0, size >> 1);
+        return { name: `d${directory}/file-${file}`, content };
+      }),
+    ])
+    .concat({ name: `variant-${variant}/` });
+}
+
+/** Where the entries of an archive end. */
+function endOf(tar: Buffer): number {
+  let end = tar.length;
+  while (end > 0 && tar.subarray(end - 512, end).every((byte) => byte === 0)) end -= 512;
+  return end;
+}
+
+const debianRoot = path.join(import.meta.dirname, "out/debian-root.tar");
+
+/** The images of the rows. scripts/bench.sh makes the Debian root where mmdebstrap is installed. */
+export function measuredImages(): readonly MeasuredImage[] {
+  const images: MeasuredImage[] = [
+    {
+      title: "1 GiB in 8 gzipped layers",
+      note: "from a registry on loopback; half of it is noise that gzip cannot shrink",
+      serve: serveLargeImage,
+    },
+    {
+      title: "30,000 small files in one layer",
+      note: "files of 0.2 to 6 KiB in 300 directories",
+      serve: (variant) => serveImage([tarOf(smallFiles(variant))]),
+    },
+    {
+      title: "100 tiny layers",
+      note: "one file of 1 KiB in each",
+      serve: () =>
+        serveImage(
+          Array.from({ length: 100 }, (_, at) =>
+            tarOf([{ name: `file-${at}`, content: randomBytes(1024) }]),
+          ),
+        ),
+    },
+  ];
+  if (existsSync(debianRoot)) {
+    images.push({
+      title: "a Debian root in one layer",
+      note: "made by mmdebstrap --variant=minbase",
+      serve: (variant) => {
+        // Two blocks of zeros end an archive.
+        const root = readFileSync(debianRoot);
+        const content = Buffer.from(String(variant));
+        const more = tarOf([{ name: `variant-${variant}`, content }]);
+        return serveImage([Buffer.concat([root.subarray(0, endOf(root)), more])]);
+      },
+    });
+  }
+  return images;
 }

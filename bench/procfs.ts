@@ -9,6 +9,8 @@ interface Process {
   readonly parent: number;
   readonly command: string;
   readonly cpuMs: number;
+  /** Of children that have ended and were waited for. */
+  readonly childrenMs: number;
 }
 
 /**
@@ -34,6 +36,12 @@ export function processTree(mainPid: number, mark: string): readonly number[] {
 /** User and system time of these processes with all their threads, in steps of 10 ms. */
 export function cpuMs(pids: readonly number[]): number {
   return pids.reduce((sum, pid) => sum + (readProcess(pid)?.cpuMs ?? 0), 0);
+}
+
+/** As {@link cpuMs}, with that of their children that have ended. */
+export function cpuWithChildrenMs(pids: readonly number[]): number {
+  const found = pids.map(readProcess).filter((process) => process !== undefined);
+  return found.reduce((sum, { cpuMs, childrenMs }) => sum + cpuMs + childrenMs, 0);
 }
 
 /** The proportional set size of these processes together, in KiB (smaps_rollup). */
@@ -62,6 +70,7 @@ function readProcess(pid: number): Process | undefined {
     parent: Number(fields[1]),
     command: read(`/proc/${pid}/cmdline`),
     cpuMs: (Number(fields[11]) + Number(fields[12])) * tickMs,
+    childrenMs: (Number(fields[13]) + Number(fields[14])) * tickMs,
   };
 }
 

@@ -17,6 +17,7 @@ import { answers } from "./rows/answers.ts";
 import { atOnce } from "./rows/at-once.ts";
 import { churn } from "./rows/churn.ts";
 import { containers } from "./rows/containers.ts";
+import { images } from "./rows/images.ts";
 import { hostPort, lifecycle } from "./rows/lifecycle.ts";
 import { memory } from "./rows/memory.ts";
 import { metrics } from "./rows/metrics.ts";
@@ -39,6 +40,7 @@ const groups: readonly RowGroup[] = [
   metrics,
   startUp,
   restart,
+  images,
   pull,
   churn,
 ];

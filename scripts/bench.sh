@@ -18,6 +18,18 @@ fi
 sh scripts/setup.sh --test
 sh scripts/build.sh
 
+# The root of the row "a Debian root": made once, here, since the namespaces below have no network.
+root=bench/out/debian-root.tar
+if [ ! -f "$root" ] && command -v mmdebstrap >/dev/null; then
+  mkdir -p bench/out
+  if mmdebstrap --quiet --variant=minbase stable "$root.new"; then
+    mv "$root.new" "$root"
+  else
+    rm -f "$root.new"
+    echo "bench: mmdebstrap failed: there is no row of a Debian root" >&2
+  fi
+fi
+
 # On the disk, where a node has its container runtimes: /tmp and /run may be in memory.
 directory=$(mktemp -d "${DAVIT_BENCH_DIR:-/var/tmp}/davit-bench.XXXXXX")
 name=$(basename "$directory")

@@ -1,14 +1,12 @@
-/** The pull of a large image, and the memory after it and after other work. */
+/** The memory after the pull of a large image and after other work. */
 import { setTimeout as sleep } from "node:timers/promises";
 import { create, toBinary } from "@bufbuild/protobuf";
 import { ListPodSandboxRequestSchema } from "../../src/gen/runtime/v1/api_pb.ts";
 import { fillWithContainers } from "../containers.ts";
-import { openLargeImage, pullImage, removeImage, withBusybox } from "../images.ts";
+import { pullImage, removeImage, serveLargeImage, withBusybox } from "../images.ts";
 import { load } from "../load.ts";
-import { watchedDavit } from "../loop-watch.ts";
 import { pssKib } from "../procfs.ts";
-import { alternate, type Bench, type Row, type RowGroup, Samples, type Side } from "../row.ts";
-import { timed } from "../statistics.ts";
+import { type Bench, type Row, type RowGroup, Samples, type Side } from "../row.ts";
 
 const calls = 40_000;
 const podsInAll = 200;
@@ -19,25 +17,10 @@ export const pull: RowGroup = {
   name: "pull",
   measure: async (bench) => {
     bench.say("making an image of 1 GiB");
-    await using image = await openLargeImage();
-    const samples = new Samples<"pull" | "after">();
-    await alternate(bench, Math.max(2, Math.ceil(bench.rounds / 20)), async (side) => {
-      samples.add(side, "pull", await timed(() => pullImage(side, image.name)));
-      await removeImage(side, image.name);
-      await sleep(3_000);
-    });
-    const delays: number[] = [];
-    await watchedDavit(bench, async (loopDelayMs) => {
-      for (let round = 0; round < Math.max(2, Math.ceil(bench.rounds / 20)); round++) {
-        await loopDelayMs();
-        await pullImage(bench.davit, image.name);
-        delays.push(await loopDelayMs());
-        await removeImage(bench.davit, image.name);
-        await sleep(3_000);
-      }
-    });
+    await using image = await serveLargeImage();
+    const samples = new Samples<"after">();
     await withBusybox(bench, (busybox) => workHard(bench, busybox, image.name, samples));
-    return rows(bench, samples, delays);
+    return rows(bench, samples);
   },
 };
 
@@ -46,7 +29,7 @@ async function workHard(
   bench: Bench,
   busybox: string,
   large: string,
-  samples: Samples<"pull" | "after">,
+  samples: Samples<"after">,
 ): Promise<void> {
   for (const side of [bench.peer, bench.davit]) {
     bench.say(`${calls} calls, ${podsInAll} pods and a pull of ${side.server.name}`);
@@ -85,26 +68,8 @@ async function callOften({ server }: Side): Promise<void> {
   }
 }
 
-function rows(
-  bench: Bench,
-  samples: Samples<"pull" | "after">,
-  delays: readonly number[],
-): readonly Row[] {
+function rows(bench: Bench, samples: Samples<"after">): readonly Row[] {
   return [
-    {
-      title: "PullImage, 1 GiB in 8 gzipped layers",
-      unit: "ms",
-      ...samples.of(bench, "pull"),
-      note: "from a registry on loopback; half of it is noise that gzip cannot shrink",
-    },
-    {
-      title: "event-loop delay p99 in that pull",
-      unit: "ms",
-      peer: [],
-      davit: delays,
-      budget: { of: "p50", atMost: 10 },
-      note: "monitorEventLoopDelay inside davit, 1 ms resolution subtracted",
-    },
     {
       title: `the daemon's memory after ${calls} calls, ${podsInAll} pods and that pull`,
       unit: "MB",
