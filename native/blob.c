@@ -17,19 +17,6 @@
 #include <isa-l/igzip_lib.h>
 #endif
 
-/*
- * The header of a gzip member (RFC 1952, 2.3), a byte at a time. ISA-L has a parser as well, which loses its place
- * when a header is split, or when its extra field is long.
- */
-struct gzip_header {
-  enum { FIXED, EXTRA_SIZE, EXTRA, NAME, COMMENT, CHECKSUM, BODY } part;
-  uint32_t at;    /* bytes of the part that were read */
-  uint32_t extra; /* size of the extra field */
-  uint8_t flags;
-  uint32_t crc;   /* of the header, for its checksum */
-  uint32_t stored;
-};
-
 /* What a job uses: an inflater or a hash. */
 struct handle {
   bool busy;
@@ -103,73 +90,9 @@ static struct inflate_state *new_inflater(void) {
   return state;
 }
 
-enum { FLAG_CHECKSUM = 2, FLAG_EXTRA = 4, FLAG_NAME = 8, FLAG_COMMENT = 16, FLAGS_RESERVED = 0xe0 };
-enum { BAD_MAGIC = 1, BAD_METHOD, BAD_FLAGS, BAD_CHECKSUM };
-
-/* The next part of the header that is there. */
-static void next_part(struct gzip_header *header, int part) {
-  header->at = 0;
-  if (part == EXTRA_SIZE && !(header->flags & FLAG_EXTRA)) part = NAME;
-  if (part == EXTRA && header->extra == 0) part = NAME;
-  if (part == NAME && !(header->flags & FLAG_NAME)) part = COMMENT;
-  if (part == COMMENT && !(header->flags & FLAG_COMMENT)) part = CHECKSUM;
-  if (part == CHECKSUM && !(header->flags & FLAG_CHECKSUM)) part = BODY;
-  header->part = part;
-}
-
-static int fixed_byte(struct gzip_header *header, uint8_t byte) {
-  switch (header->at++) {
-    case 0: return byte == 0x1f ? 0 : BAD_MAGIC;
-    case 1: return byte == 0x8b ? 0 : BAD_MAGIC;
-    case 2: return byte == 8 ? 0 : BAD_METHOD;
-    case 3:
-      header->flags = byte;
-      return (byte & FLAGS_RESERVED) == 0 ? 0 : BAD_FLAGS;
-    case 9: /* after the time, the flags of the compressor and the system */
-      next_part(header, EXTRA_SIZE);
-  }
-  return 0;
-}
-
-static uint32_t crc_of(uint32_t crc, uint8_t byte) {
-  crc ^= byte;
-  for (int bit = 0; bit < 8; bit++) crc = (crc >> 1) ^ (crc & 1 ? 0xedb88320u : 0);
-  return crc;
-}
-
-/* 0, or what is wrong. */
-static int header_byte(struct gzip_header *header, uint8_t byte) {
-  if ((header->flags & FLAG_CHECKSUM) != 0 || header->part == FIXED) {
-    if (header->part != CHECKSUM) header->crc = crc_of(header->crc, byte);
-  }
-  switch (header->part) {
-    case FIXED: return fixed_byte(header, byte);
-    case EXTRA_SIZE:
-      header->extra |= (uint32_t)byte << (8 * header->at);
-      if (++header->at == 2) next_part(header, EXTRA);
-      return 0;
-    case EXTRA:
-      if (++header->at == header->extra) next_part(header, NAME);
-      return 0;
-    case NAME:
-      if (byte == 0) next_part(header, COMMENT);
-      return 0;
-    case COMMENT:
-      if (byte == 0) next_part(header, CHECKSUM);
-      return 0;
-    case CHECKSUM:
-      header->stored |= (uint32_t)byte << (8 * header->at);
-      if (++header->at < 2) return 0;
-      next_part(header, BODY);
-      return header->stored == (~header->crc & 0xffff) ? 0 : BAD_CHECKSUM;
-    case BODY: break;
-  }
-  return 0;
-}
-
 /* Prepares for the header of the next member. */
 static void begin_member(struct handle *handle) {
-  handle->header = (struct gzip_header){.part = FIXED, .crc = 0xffffffffu};
+  gzip_header_begin(&handle->header);
   isal.reset(handle->gzip);
   handle->gzip->crc_flag = ISAL_GZIP_NO_HDR_VER; /* no header; the trailer is checked */
 }
@@ -185,15 +108,15 @@ static bool read_header(struct blob_job *job) {
       return false;
     }
   }
-  while (state->avail_in > 0 && handle->header.part != BODY) {
-    job->fault = header_byte(&handle->header, *state->next_in++);
+  while (state->avail_in > 0 && handle->header.part != GZIP_BODY) {
+    job->fault = gzip_header_byte(&handle->header, *state->next_in++);
     state->avail_in--;
     if (job->fault != 0) {
       job->state = FAILED;
       return false;
     }
   }
-  return handle->header.part == BODY;
+  return handle->header.part == GZIP_BODY;
 }
 
 static void run_inflate(napi_env env, void *data) {

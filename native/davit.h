@@ -99,6 +99,20 @@ int write_file(struct fault *fault, const char *path, const char *value);
 /* True for extended attributes of overlayfs and of the node's policy, which do not belong to the image. */
 bool is_private_xattr(const char *name);
 
+/* The header of a gzip member (RFC 1952, 2.3) while it is read. */
+struct gzip_header {
+  enum { GZIP_FIXED, GZIP_EXTRA_SIZE, GZIP_EXTRA, GZIP_NAME, GZIP_COMMENT, GZIP_CHECKSUM, GZIP_BODY } part;
+  uint32_t at;    /* bytes of the part that were read */
+  uint32_t extra; /* size of the extra field */
+  uint8_t flags;
+  uint32_t crc;   /* of the header, for its checksum */
+  uint32_t stored;
+};
+
+void gzip_header_begin(struct gzip_header *header);
+/* Takes the next byte: 0, or what is wrong with it, as in src/linux/blob/native.ts. */
+int gzip_header_byte(struct gzip_header *header, uint8_t byte);
+
 /* Add to the addon's exports: one function, and a function for each job up to the one without a name. */
 napi_status add_function(napi_env env, napi_value exports, const char *name, napi_callback fn);
 napi_status add_jobs(napi_env env, napi_value exports, const struct job_kind *kinds);

@@ -50,12 +50,17 @@ static napi_value finish(napi_env env, char *path, const struct fault *fault) {
   return NULL;
 }
 
-/* JS: enterRoot(directory): void. Changes the root of this process (chroot(2)). */
+/*
+ * JS: enterRoot(path, fd): void. Changes the root of this process (chroot(2)) to a directory below that of the
+ * descriptor, which may be outside of the present root; fd < 0: below the working directory.
+ */
 static napi_value enter_root(napi_env env, napi_callback_info info) {
   struct fault fault = {0};
-  char *path = take_path(env, info, 0, NULL);
+  int64_t fd;
+  char *path = take_path(env, info, 1, &fd);
   if (path == NULL) return NULL;
-  if (chdir(path) < 0 || chroot(".") < 0 || chdir("/") < 0) fault_set(&fault, "chroot", path);
+  if ((fd >= 0 && fchdir((int)fd) < 0) || chdir(path) < 0 || chroot(".") < 0 || chdir("/") < 0)
+    fault_set(&fault, "chroot", path);
   return finish(env, path, &fault);
 }
 

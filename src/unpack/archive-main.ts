@@ -16,7 +16,7 @@ import { errnoCode, SystemError } from "../base/system-error.ts";
 import { GzipInflater, openSha256 } from "../linux/blob/index.ts";
 import { enterRoot } from "../linux/file/index.ts";
 import { type ArchiveFile, ArchiveFiles, type ArchiveLink, BlobFile } from "./archive-files.ts";
-import { BlobInput } from "./blob-input.ts";
+import { BlobInput, JobInput } from "./blob-input.ts";
 import { decompressorFor, detectCompression } from "./decompress.ts";
 import { explainFullDisk, LimitedSink, parseLimits, type UnpackLimits } from "./limits.ts";
 import { runPacker } from "./pack-main.ts";
@@ -62,7 +62,7 @@ async function receive(args: readonly string[]): Promise<ArchiveReport> {
   await warmUp();
   process.umask(0);
   enterRoot(directory);
-  const input = new BlobInput(STDIN);
+  const input = new BlobInput(new JobInput(STDIN), Number.POSITIVE_INFINITY);
   try {
     return mode === "read" ? await readFiles(input, limits) : await readRoot(input, limits);
   } catch (error) {

@@ -5,7 +5,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, test } from "node:test";
 
-import { BlobInput } from "./blob-input.ts";
+import { BlobInput, JobInput } from "./blob-input.ts";
 import { Random } from "./testing/random.ts";
 
 const directory = mkdtempSync(join(tmpdir(), "davit-blob-"));
@@ -13,7 +13,9 @@ after(() => rmSync(directory, { recursive: true }));
 
 /** What is read from a descriptor of `blob`, copied while each chunk is valid. */
 async function readThrough(blob: Buffer, fd: number): Promise<void> {
-  const input = new BlobInput(fd);
+  const jobs = new JobInput(fd);
+  assert.equal(await jobs.line(), "a job");
+  const input = new BlobInput(jobs, blob.length);
   const head = Buffer.from(await input.head());
   assert.ok(head.length >= Math.min(4, blob.length));
   assert.ok(head.equals(blob.subarray(0, head.length)));
@@ -25,6 +27,7 @@ async function readThrough(blob: Buffer, fd: number): Promise<void> {
   });
   assert.ok(Buffer.concat(pieces).equals(blob));
   assert.ok(input.ended);
+  assert.equal(await jobs.line(), undefined);
   assert.equal(input.hash.digest(), createHash("sha256").update(blob).digest("hex"));
 }
 
@@ -32,7 +35,7 @@ for (const length of [0, 1, 3, 4, 262_144, 262_145, 3_000_000]) {
   test(`reads a file of ${length} bytes to its end`, async () => {
     const blob = new Random(length + 1).bytes(length);
     const file = join(directory, `blob-${length}`);
-    writeFileSync(file, blob);
+    writeFileSync(file, Buffer.concat([Buffer.from("a job\n"), blob]));
     const fd = openSync(file, "r");
     try {
       await readThrough(blob, fd);
@@ -47,7 +50,7 @@ test("a failing reader ends the read", async () => {
   writeFileSync(file, Buffer.alloc(1_000_000));
   const fd = openSync(file, "r");
   try {
-    const input = new BlobInput(fd);
+    const input = new BlobInput(new JobInput(fd), 1_000_000);
     await input.head();
     await assert.rejects(
       input.forEach(() => Promise.reject(new Error("no more"))),

@@ -12,43 +12,83 @@ const PIPE = 1024 * 1024;
 
 const readInto = promisify(read);
 
+/** What the daemon sends: a line of text, then the blob that belongs to it, then the next line. */
+export class JobInput {
+  readonly #fd: number;
+  /** What was read and not taken yet is at its beginning. */
+  current: Buffer = Buffer.allocUnsafeSlow(PIECE);
+  other: Buffer = Buffer.allocUnsafeSlow(PIECE);
+  filled = 0;
+
+  constructor(fd: number) {
+    this.#fd = fd;
+    preparePipe(fd, PIPE);
+  }
+
+  /** The next line without its end; `undefined` at the end of the input, and for a line that is too long. */
+  async line(): Promise<string | undefined> {
+    for (;;) {
+      const end = this.current.subarray(0, this.filled).indexOf("\n");
+      if (end >= 0) {
+        const text = this.current.toString("utf8", 0, end);
+        this.current.copyWithin(0, end + 1, this.filled);
+        this.filled -= end + 1;
+        return text;
+      }
+      if (this.filled === PIECE) return undefined;
+      const count = await this.read(this.current, this.filled);
+      if (count === 0) return undefined;
+      this.filled += count;
+    }
+  }
+
+  /** Resolves with the number of bytes, 0 at the end of the input. */
+  async read(into: Buffer, at: number): Promise<number> {
+    const { bytesRead } = await readInto(this.#fd, into, at, PIECE - at, null);
+    return bytesRead;
+  }
+}
+
 /**
- * Reads the compressed blob from a descriptor to its end. A chunk is
- * decompressed and hashed while the next one is read, with two buffers in total.
+ * Reads one compressed blob to its end. A chunk is decompressed and hashed while the next one is read, with two
+ * buffers in total. The daemon sends nothing after the blob before it has the report.
  */
 export class BlobInput {
   /** The hash of what was read; that of the whole blob when `ended`. */
   readonly hash = openSha256();
-  readonly #fd: number;
-  #current: Buffer = Buffer.allocUnsafeSlow(PIECE);
-  #other: Buffer = Buffer.allocUnsafeSlow(PIECE);
-  #head = 0;
-  #ended = false;
+  readonly #input: JobInput;
+  /** Bytes of the blob that were not read yet. */
+  #left: number;
+  #isCut = false;
 
-  constructor(fd: number) {
-    this.#fd = fd;
+  constructor(input: JobInput, size: number) {
+    this.#input = input;
+    this.#left = size - input.filled;
   }
 
   /** The blob was read to its end. */
   get ended(): boolean {
-    return this.#ended;
+    return this.#left === 0;
   }
 
   /** The first bytes, which show the compression; fewer if the blob is shorter. Call it once, first. */
   async head(): Promise<Buffer> {
-    preparePipe(this.#fd, PIPE);
-    while (this.#head < MAGIC_BYTES && !this.#ended) {
-      this.#head += (await this.#read(this.#current, this.#head)).length;
+    const input = this.#input;
+    while (input.filled < MAGIC_BYTES && this.#hasMore) {
+      input.filled += await this.#read(input.current, input.filled);
     }
-    return this.#current.subarray(0, this.#head);
+    return input.current.subarray(0, input.filled);
   }
 
   /** Passes the blob in chunks to `take`, including the head, each after the previous one was consumed. */
   async forEach(take: (bytes: Buffer) => Promise<void>): Promise<void> {
-    let piece = this.#current.subarray(0, this.#head);
-    while (piece.length > 0 || !this.#ended) {
+    const input = this.#input;
+    let count = input.filled;
+    input.filled = 0;
+    while (count > 0 || this.#hasMore) {
+      const piece = input.current.subarray(0, count);
       const taken = take(piece);
-      const next = this.#ended ? undefined : this.#read(this.#other, 0);
+      const next = this.#hasMore ? this.#read(input.other, 0) : undefined;
       // Its failure is handled below, after that of `taken`.
       next?.catch(() => undefined);
       const hashed = this.hash.update(piece);
@@ -57,14 +97,19 @@ export class BlobInput {
       } finally {
         await hashed;
       }
-      [this.#current, this.#other] = [this.#other, this.#current];
-      piece = (await next) ?? Buffer.alloc(0);
+      [input.current, input.other] = [input.other, input.current];
+      count = (await next) ?? 0;
     }
   }
 
-  async #read(into: Buffer, at: number): Promise<Buffer> {
-    const { bytesRead } = await readInto(this.#fd, into, at, PIECE - at, null);
-    if (bytesRead === 0) this.#ended = true;
-    return into.subarray(at, at + bytesRead);
+  get #hasMore(): boolean {
+    return this.#left > 0 && !this.#isCut;
+  }
+
+  async #read(into: Buffer, at: number): Promise<number> {
+    const count = await this.#input.read(into, at);
+    if (count === 0) this.#isCut = true;
+    this.#left -= count;
+    return count;
   }
 }

@@ -11,7 +11,8 @@ const PIECES = 3;
 export class InflateStream implements Decompressor {
   readonly output: AsyncIterable<Buffer>;
   readonly #inflater: GzipInflater;
-  readonly #free: Buffer[] = Array.from({ length: PIECES }, () => Buffer.allocUnsafeSlow(PIECE));
+  readonly #free: Buffer[] = [];
+  #made = 0;
   /** Filled pieces; each is at the beginning of a buffer. */
   readonly #filled: Buffer[] = [];
   /** The input so far could be all: nothing, or whole members. */
@@ -69,6 +70,8 @@ export class InflateStream implements Decompressor {
       if (this.#isOver) return undefined;
       const buffer = this.#free.pop();
       if (buffer !== undefined) return buffer;
+      // Most layers are small, and need one.
+      if (this.#made++ < PIECES) return Buffer.allocUnsafeSlow(PIECE);
       const { promise, resolve } = Promise.withResolvers<undefined>();
       this.#wakeWriter = () => resolve(undefined);
       await promise;

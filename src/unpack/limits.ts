@@ -12,7 +12,7 @@ interface Limit {
   readonly why: string;
 }
 
-/** The limits of a layer, which the daemon writes into the unpacker's arguments. */
+/** The limits of a layer, which the daemon sends with the job. */
 export interface UnpackLimits {
   /** Bytes of the decompressed archive, including headers, padding and holes of files. */
   readonly bytes?: Limit;
@@ -23,9 +23,9 @@ export interface UnpackLimits {
   readonly file?: string;
 }
 
-/** Reads {@link UnpackLimits} in the format of JSON.stringify(). */
-export function parseLimits(text: string): UnpackLimits {
-  const value: unknown = JSON.parse(text);
+/** Checks {@link UnpackLimits} that the daemon sent. */
+export function parseLimits(value: unknown): UnpackLimits {
+  const text = JSON.stringify(value);
   if (typeof value !== "object" || value === null) throw wrongLimits(text);
   const { bytes, entries, disk, file } = value as Readonly<Record<string, unknown>>;
   if (typeof disk !== "string") throw wrongLimits(text);
@@ -47,10 +47,7 @@ function parseLimit(value: unknown, text: string): Limit {
 }
 
 function wrongLimits(text: string): RuntimeError {
-  return new RuntimeError(
-    "internal",
-    `unpack layer: its first argument must be limits; it is ${text}`,
-  );
+  return new RuntimeError("internal", `unpack layer: its job must have limits; it has ${text}`);
 }
 
 /**

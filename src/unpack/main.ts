@@ -1,11 +1,11 @@
 /**
- * Unpacks one layer in a process of its own that the daemon starts, so that decompression and malicious
- * archives never affect the daemon. The process reads the compressed blob from stdin. It changes its root to
- * the layer's directory (chroot) before it reads a byte, and reports on stdout, in one line
- * of JSON, what it made. Start here; `tar-reader.ts` reads the
+ * Unpacks layers, one after the other, in a process of its own that the daemon starts, so that decompression and
+ * malicious archives never affect the daemon. For each layer it reads a line of JSON from stdin and then the
+ * compressed blob. It changes its root to the layer's directory (chroot) before it reads a byte of the blob,
+ * and reports on stdout, in one line of JSON, what it made. Start here; `tar-reader.ts` reads the
  * archive, `layer-writer.ts` makes the files.
  */
-import { writeSync } from "node:fs";
+import { openSync, writeSync } from "node:fs";
 import process from "node:process";
 import { gunzipSync, gzipSync, zstdCompressSync, zstdDecompressSync } from "node:zlib";
 
@@ -14,7 +14,7 @@ import { isKind, kindOf, messageOf, RuntimeError } from "../base/errors.ts";
 import { fileLayerId } from "../base/file-layer.ts";
 import { GzipInflater, openSha256, type Sha256 } from "../linux/blob/index.ts";
 import { diskUsage, enterRoot } from "../linux/file/index.ts";
-import { BlobInput } from "./blob-input.ts";
+import { BlobInput, JobInput } from "./blob-input.ts";
 import { decompressorFor, detectCompression } from "./decompress.ts";
 import type { Decompressor } from "./decompressor.ts";
 import { type FromBelow, LayerWriter } from "./layer-writer.ts";
@@ -45,43 +45,71 @@ export interface UnpackFailure {
   readonly blobDigest?: string;
 }
 
-/**
- * Unpacks stdin into the directory in `args`, with the limits in `args`, and reports on
- * stdout; returns the exit code. The process must end afterwards.
- */
-export async function runUnpacker(args: readonly string[]): Promise<number> {
-  const blob = new BlobInput(STDIN);
-  let report: UnpackedLayer | UnpackFailure;
-  try {
-    report = await unpack(args, blob);
-  } catch (error) {
-    report = { error: messageOf(error), kind: kindOf(error) };
-    // The blob may be corrupt, which its digest shows. So it is read to its end.
-    if (isKind(error, "invalid-argument") && blob.ended) {
-      report = { ...report, blobDigest: digestOf(blob.hash) };
-    }
-  }
-  try {
-    const text = Buffer.from(`${JSON.stringify(report)}\n`);
-    for (let at = 0; at < text.length; ) at += writeSync(1, text, at);
-  } catch {
-    return 1; // the daemon no longer reads the report
-  }
-  return "error" in report ? 1 : 0;
+/** What the daemon asks for; the blob follows. */
+export interface UnpackJob {
+  /** The directory of the layer, relative to that of the process's argument. */
+  readonly directory: string;
+  readonly blobBytes: number;
+  readonly limits: UnpackLimits;
 }
 
-async function unpack(args: readonly string[], blob: BlobInput): Promise<UnpackedLayer> {
-  const [limitsText, directory] = args;
-  if (limitsText === undefined || directory === undefined || args.length !== 2) {
-    const text = `unpack layer: its arguments must be limits and one directory; there are ${args.length}`;
-    throw new RuntimeError("invalid-argument", text);
+/**
+ * Unpacks the layers that stdin asks for into directories below the one in `args`, with a report on
+ * stdout for each. Returns the exit code at the end of stdin and after a failure. The process must end afterwards.
+ */
+export async function runUnpacker(args: readonly string[]): Promise<number> {
+  const [directory] = args;
+  if (directory === undefined || args.length !== 1) {
+    throw new RuntimeError(
+      "invalid-argument",
+      `unpack layers: its argument must be one directory; there are ${args.length}`,
+    );
   }
-  const limits = parseLimits(limitsText);
   await warmUp();
   process.umask(0);
-  enterRoot(directory);
-  if (limits.file !== undefined) return await unpackFile(limits.file, limits, blob);
+  // The only way back out of a layer's directory. No path in a layer leads to a descriptor.
+  const layers = openSync(directory, "r");
+  const input = new JobInput(STDIN);
+  for (let line = await input.line(); line !== undefined; line = await input.line()) {
+    const job = parseJob(line);
+    const blob = new BlobInput(input, job.blobBytes);
+    enterRoot(job.directory, layers);
+    const report = await unpackOne(job, blob);
+    try {
+      const text = Buffer.from(`${JSON.stringify(report)}\n`);
+      for (let at = 0; at < text.length; ) at += writeSync(1, text, at);
+    } catch {
+      return 1; // the daemon no longer reads the report
+    }
+    if ("error" in report) return 1;
+  }
+  return 0;
+}
 
+function parseJob(line: string): UnpackJob {
+  const { directory, blobBytes, limits } = JSON.parse(line) as Readonly<Record<string, unknown>>;
+  if (typeof directory !== "string" || typeof blobBytes !== "number") {
+    throw new RuntimeError("internal", `unpack layer: cannot read the job ${line}`);
+  }
+  return { directory, blobBytes, limits: parseLimits(limits) };
+}
+
+async function unpackOne(
+  { limits }: UnpackJob,
+  blob: BlobInput,
+): Promise<UnpackedLayer | UnpackFailure> {
+  try {
+    if (limits.file !== undefined) return await unpackFile(limits.file, limits, blob);
+    return await unpack(limits, blob);
+  } catch (error) {
+    const report = { error: messageOf(error), kind: kindOf(error) };
+    // The blob may be corrupt, which its digest shows. So it is read to its end.
+    if (!isKind(error, "invalid-argument") || !blob.ended) return report;
+    return { ...report, blobDigest: digestOf(blob.hash) };
+  }
+}
+
+async function unpack(limits: UnpackLimits, blob: BlobInput): Promise<UnpackedLayer> {
   const head = await blob.head();
   const decompressor = decompressorFor(detectCompression(head));
   const feeding = feed(decompressor, blob);

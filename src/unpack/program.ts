@@ -1,4 +1,4 @@
-/** The unpacker's process: `program DIRECTORY < blob`. The daemon starts it, once for each layer. */
+/** The unpacker's process: `program DIRECTORY < jobs`. The daemon starts it, and keeps it for a moment. */
 import process from "node:process";
 
 import { exitNow } from "../linux/process/index.ts";

@@ -7,7 +7,8 @@ import { OverlayRoots } from "./overlay-roots.ts";
 import { StateLayout } from "./state-layout.ts";
 import { Trash } from "./trash.ts";
 import type { UnpackTurnsOptions } from "./unpack-turns.ts";
-import { defaultUnpackerCommand, type UnpackerCommand } from "./unpacker.ts";
+import { defaultUnpackerCommand } from "./unpacker.ts";
+import { type UnpackerCommand, UnpackerProcesses } from "./unpacker-processes.ts";
 
 /** What layers and roots need. */
 export interface OverlayDeps {
@@ -27,6 +28,8 @@ export interface OverlayDeps {
   readonly unpacker?: UnpackerCommand;
   /** How to start the packer; this same program if not given. */
   readonly packer?: UnpackerCommand;
+  /** How long an unpacker waits for the next layer, if not the default. */
+  readonly unpackerIdleMs?: number;
   /** How many unpackers may run, if not the default. */
   readonly turns?: Partial<UnpackTurnsOptions>;
   /** How long an unpacker may make no progress, 300 s if not given. */
@@ -52,7 +55,11 @@ export async function openOverlay(deps: OverlayDeps): Promise<Overlay> {
     paths,
     trash,
     log,
-    unpacker: deps.unpacker ?? defaultUnpackerCommand(),
+    unpackers: new UnpackerProcesses(
+      deps.unpacker ?? defaultUnpackerCommand(),
+      paths.layers,
+      deps.unpackerIdleMs,
+    ),
     turns: deps.turns ?? {},
     stallMs: deps.stallMs ?? 300_000,
   });

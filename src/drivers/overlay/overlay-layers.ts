@@ -1,5 +1,5 @@
 import { chmod, mkdir, open, readdir, rename, rm, statfs, writeFile } from "node:fs/promises";
-import { join } from "node:path";
+import { join, relative } from "node:path";
 import { type Digest, hexOf } from "../../base/digest.ts";
 import { messageOf, RuntimeError, wrap } from "../../base/errors.ts";
 import { KeyedLock } from "../../base/keyed-lock.ts";
@@ -33,14 +33,15 @@ import { Spool } from "./spool.ts";
 import { asideOf, GONE_PREFIX, NEW_PREFIX, type StateLayout, UNCLAIMED } from "./state-layout.ts";
 import type { Trash } from "./trash.ts";
 import { type UnpackTurn, UnpackTurns, type UnpackTurnsOptions } from "./unpack-turns.ts";
-import { type UnpackerCommand, unpackBlob } from "./unpacker.ts";
+import { unpackBlob } from "./unpacker.ts";
+import type { UnpackerProcesses } from "./unpacker-processes.ts";
 
 /** What the layers need. */
 interface OverlayLayersDeps {
   readonly paths: StateLayout;
   readonly trash: Trash;
   readonly log: Logger;
-  readonly unpacker: UnpackerCommand;
+  readonly unpackers: UnpackerProcesses;
   /** How many unpackers may run, where that is not the default. */
   readonly turns: Partial<UnpackTurnsOptions>;
   readonly stallMs: number;
@@ -301,10 +302,10 @@ export class OverlayLayers implements Layers {
     signal: AbortSignal,
     turn?: UnpackTurn,
   ): Promise<StoredFacts> {
-    const { unpacker, stallMs, paths } = this.#deps;
+    const { unpackers, stallMs, paths } = this.#deps;
     const { bytes, inodes, rootOpaque, fromBelow } = await unpackBlob({
-      command: unpacker,
-      directory: files,
+      unpackers,
+      directory: relative(paths.layers, files),
       layer,
       disk: paths.root,
       turn,

@@ -9,7 +9,7 @@ import { type Child, SIGKILL, spawnChildInPool } from "../../linux/process/index
 import { type FromBelow } from "./from-below.ts";
 import { readFacts } from "./layer-facts.ts";
 import type { StateLayout } from "./state-layout.ts";
-import type { UnpackerCommand } from "./unpacker.ts";
+import type { UnpackerCommand } from "./unpacker-processes.ts";
 
 /** What the packer needs. */
 interface PackerDeps {

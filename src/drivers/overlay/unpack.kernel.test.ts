@@ -4,6 +4,7 @@ import { join } from "node:path";
 import { describe, test } from "node:test";
 import { gzipSync } from "node:zlib";
 
+import { hexOf } from "../../base/digest.ts";
 import { isKind } from "../../base/errors.ts";
 import type { LayerSource } from "../../core/snapshot/index.ts";
 import { childPids, openFds, until } from "../../linux/testing/leaks.ts";
@@ -11,6 +12,7 @@ import { buildEntry, buildTar } from "../../unpack/testing/tar-builder.ts";
 import { never, OverlayFixture } from "./testing/fixture.ts";
 import { digestOf, sourceOf, TestOverlay } from "./testing/layers.ts";
 import { defaultUnpackerCommand, unpackBlob } from "./unpacker.ts";
+import { UnpackerProcesses } from "./unpacker-processes.ts";
 
 const fixture = new OverlayFixture();
 const { directory } = fixture;
@@ -48,7 +50,7 @@ describe("blobs with wrong content", () => {
     await fixture.assertRefused(
       { ...sourceOf(tar, blob), chunks: sourceOf(blob.subarray(0, 90)).chunks },
       "data-loss",
-      /digest mismatch for blob/,
+      /ended after 90 of its/,
     );
   });
 
@@ -148,9 +150,10 @@ describe("an unpack that ends early", () => {
     };
     const layer = { ...sourceOf(buildTar([{ name: "file" }])), chunks };
     const controller = new AbortController();
-    const command = defaultUnpackerCommand();
+    const unpackers = new UnpackerProcesses(defaultUnpackerCommand(), directory);
     const { signal } = controller;
-    const options = { command, directory: files, layer, disk: files, signal, stallMs: 60_000 };
+    const rest = { layer, disk: files, signal, stallMs: 60_000 };
+    const options = { unpackers, directory: "aborted", ...rest };
     const call = unpackBlob(options);
     controller.abort(reason);
     // The runner fails a test that leaves a rejection.
@@ -194,12 +197,28 @@ describe("an unpack that ends early", () => {
     const files = [...openFds(pid).values()].filter(
       (path) => !/^(pipe|socket|anon_inode):|^\/dev\/null$/.test(path),
     );
-    assert.deepEqual(
-      files,
-      ["/large"].map((name) => `${halfMade()[0]}${name}`),
-    );
+    // The directory of the layers is open for the next one: no path in the layer leads to it.
+    assert.deepEqual(files, [join(fixture.root, "layers"), `${halfMade()[0]}/large`]);
     controller.abort();
     await assert.rejects(call);
+  });
+
+  test("an unpacker is used for the next layer, in that layer's directory", async () => {
+    await using lasting = await TestOverlay.open(join(directory, "lasting"), {
+      unpackerIdleMs: 60_000,
+    });
+    const pids = new Set<number>();
+    for (let count = 0; count < 3; count++) {
+      const outside = { name: `outside-${count}`, type: "2", linkName: "/file-0" };
+      await lasting.layer(outside, { name: `file-${count}`, data: "x" });
+      for (const pid of childPids()) pids.add(pid);
+    }
+    assert.equal(pids.size, 1);
+    for (const diffId of lasting.layers.list()) {
+      assert.equal(readdirSync(join(lasting.root, "layers", hexOf(diffId), "fs")).length, 2);
+    }
+    await assert.rejects(lasting.layers.unpack(sourceOf(Buffer.alloc(3000, "no tar")), never));
+    assert.deepEqual(childPids(), [], "one that has failed is not used again");
   });
 
   test("one layer from several sources at the same time is stored once", async () => {

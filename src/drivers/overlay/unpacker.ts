@@ -6,20 +6,10 @@ import { type Digest, isDigest } from "../../base/digest.ts";
 import { type ErrorKind, RuntimeError } from "../../base/errors.ts";
 import { releaseTransferred } from "../../base/transferable.ts";
 import { type LayerSource, TooLarge } from "../../core/snapshot/index.ts";
-import {
-  type Child,
-  type ChildExit,
-  SIGKILL,
-  spawnChildInPool,
-} from "../../linux/process/index.ts";
+import type { ChildExit } from "../../linux/process/index.ts";
 import { type FromBelow, parseFromBelow } from "./from-below.ts";
 import type { UnpackTurn } from "./unpack-turns.ts";
-
-/** The program that unpacks: its last arguments are the limits and the directory; stdin is the blob. */
-export interface UnpackerCommand {
-  readonly file: string;
-  readonly args: readonly string[];
-}
+import type { UnpackerCommand, UnpackerProcess, UnpackerProcesses } from "./unpacker-processes.ts";
 
 /** A layer in a directory, with the digests that were computed. They are not compared yet. */
 interface Unpacked {
@@ -34,7 +24,8 @@ interface Unpacked {
 
 /** The input of one run of the unpacker. */
 interface UnpackOptions {
-  readonly command: UnpackerCommand;
+  readonly unpackers: UnpackerProcesses;
+  /** Relative to the directory of all layers. */
   readonly directory: string;
   readonly layer: LayerSource;
   /** Name of the directory's file system, for messages. */
@@ -46,8 +37,6 @@ interface UnpackOptions {
   readonly stallMs: number;
 }
 
-/** The unpacker limits the names in its report to 640 KiB, which JSON may make longer. */
-const REPORT_MAX = 4 * 1024 * 1024;
 /**
  * The heap holds names only, buffers are outside of it; a broken archive must not grow it. The small
  * young space makes 100 MB of memory out of 150, at the same speed.
@@ -85,46 +74,37 @@ export function defaultUnpackerCommand(): UnpackerCommand {
  * blob's source or the signal's reason unchanged. The directory then has incomplete content.
  */
 export async function unpackBlob(options: UnpackOptions): Promise<Unpacked> {
-  const { command, directory, layer, disk, turn, signal, stallMs } = options;
+  const { unpackers, directory, layer, disk, turn, signal, stallMs } = options;
   signal.throwIfAborted();
-  const child = await spawnChildInPool({
-    file: command.file,
-    args: [...command.args, JSON.stringify({ ...layer.limits, disk, file: layer.file }), directory],
-    // Nothing of the daemon's: NODE_EXTRA_CA_CERTS, for example, makes a thread of Node.js open files,
-    // which later would be files of the image.
-    env: {},
-    // Not in the daemon's session, which is preferred: see preferEventLoop().
-    newSession: true,
-    stdin: "pipe",
-    stdout: "pipe",
-    stderr: "pipe",
-  });
-  const report = keepText(child.stdout);
-  const complaint = keepText(child.stderr);
-  using wait = new Wait({ child, layer, signal, stallMs });
+  const unpacker = await unpackers.take();
+  const blobBytes = Number(layer.blob.sizeBytes);
+  const limits = { ...layer.limits, disk, file: layer.file };
+  const answer = unpacker.begin({ directory, blobBytes, limits });
+  using wait = new Wait({ answer, layer, signal, stallMs });
+  let said: Unpacked | Refusal | undefined;
+  let isWhole = false;
   try {
-    await passOn(layer, child, wait, turn);
-    await wait.until(child.exited, "limited");
+    isWhole = await passOn(layer, unpacker, wait, turn);
+    await wait.until(answer, "limited");
+    said = parseReport((await answer) ?? "");
   } finally {
-    child.kill(SIGKILL); // without effect if it has ended
-    await child.exited;
-    child.stdin?.destroy();
+    if (isWhole && said !== undefined && !("error" in said)) await unpackers.give(unpacker);
+    else await unpacker.kill();
   }
-  const said = parseReport(await report);
   if (said === undefined) {
-    const [how, words] = [describeExit(await child.exited), (await complaint).trim().slice(0, 500)];
+    const [how, words] = [describeExit(await unpacker.exited), await unpacker.complaint()];
     throw failed(layer, "internal", `unpacker ended with ${how} and no report: ${words}`);
   }
   return checkDigests(said, layer);
 }
 
+/** True when the unpacker got the whole blob: it may answer before. */
 async function passOn(
   layer: LayerSource,
-  child: Child,
+  { stdin }: UnpackerProcess,
   wait: Wait,
   turn: UnpackTurn | undefined,
-): Promise<void> {
-  const { stdin } = child;
+): Promise<boolean> {
   const chunks = layer.chunks[Symbol.asyncIterator]();
   let sent = 0n;
   let ended = false;
@@ -132,21 +112,26 @@ async function passOn(
     for (;;) {
       turn?.idle();
       const next = await wait.until(chunks.next(), "unlimited");
-      if (next === gone) return; // its report has the reason
+      // Its report has the reason, unless it is that of a layer whose source did not say yet that it ended.
+      if (next === gone) return sent === layer.blob.sizeBytes;
       const again = turn?.busy(next.done === true ? 0 : next.value.length, wait.signal);
-      if (again !== undefined && (await wait.until(again, "unlimited")) === gone) return;
+      if (again !== undefined && (await wait.until(again, "unlimited")) === gone) return false;
       if (next.done === true) break;
       sent += BigInt(next.value.length);
       if (sent > layer.blob.sizeBytes) {
         throw failed(layer, "data-loss", `blob is longer than its ${layer.blob.sizeBytes} bytes`);
       }
       const chunk = next.value;
-      if (stdin?.write(chunk, () => releaseTransferred(chunk)) === false) {
+      if (!stdin.write(chunk, () => releaseTransferred(chunk))) {
         await wait.until(drained(stdin), "limited");
       }
     }
+    if (sent < layer.blob.sizeBytes) {
+      const what = `blob ended after ${sent} of its ${layer.blob.sizeBytes} bytes`;
+      throw failed(layer, "data-loss", what);
+    }
     ended = true;
-    stdin?.end();
+    return true;
   } finally {
     // Not awaited: a source that hangs does not answer this either.
     if (!ended) chunks.return?.().catch(() => undefined);
@@ -159,17 +144,17 @@ function drained(stdin: Socket): Promise<void> {
   return promise;
 }
 
-/** The result of a wait that ended with the process. */
-const gone = Symbol("the process has ended");
+/** The result of a wait that ended with an answer, or with the process. */
+const gone = Symbol("the process has answered");
 
 interface Waited {
-  readonly child: Child;
+  readonly answer: Promise<unknown>;
   readonly layer: LayerSource;
   readonly signal: AbortSignal;
   readonly stallMs: number;
 }
 
-/** Waits for one promise at a time, until the process ends, the signal is aborted or time is up. */
+/** Waits for one promise at a time, until the process answers or ends, the signal is aborted or time is up. */
 class Wait implements Disposable {
   readonly signal: AbortSignal;
   readonly #of: Waited;
@@ -180,7 +165,7 @@ class Wait implements Disposable {
     this.signal = of.signal;
     this.#of = of;
     of.signal.addEventListener("abort", this.#onAbort, { once: true });
-    void of.child.exited.then(() => {
+    void of.answer.then(() => {
       this.#isGone = true;
       this.#cut?.gone();
     });
@@ -190,7 +175,7 @@ class Wait implements Disposable {
     this.#of.signal.removeEventListener("abort", this.#onAbort);
   }
 
-  /** Returns `gone` when the process ends first; rejects by the signal, and after `stallMs` if limited. */
+  /** Returns `gone` when the process answers first; rejects by the signal, and after `stallMs` if limited. */
   async until<T>(promise: Promise<T>, how: "limited" | "unlimited"): Promise<T | typeof gone> {
     const { layer, stallMs } = this.#of;
     const { promise: answer, resolve, reject } = Promise.withResolvers<T | typeof gone>();
@@ -215,19 +200,6 @@ class Wait implements Disposable {
   }
 
   readonly #onAbort = (): void => this.#cut?.fail(this.#of.signal.reason);
-}
-
-async function keepText(stream: Socket | undefined): Promise<string> {
-  const parts: Buffer[] = [];
-  let room = REPORT_MAX;
-  const { promise, resolve } = Promise.withResolvers<undefined>();
-  stream?.on("close", () => resolve(undefined));
-  stream?.on("data", (part: Buffer) => {
-    if (room > 0) parts.push(part.subarray(0, room));
-    room -= part.length;
-  });
-  await promise;
-  return Buffer.concat(parts).toString("utf8");
 }
 
 function describeExit(exit: ChildExit): string {

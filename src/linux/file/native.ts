@@ -32,7 +32,7 @@ export interface NativeFileStep {
 
 interface Calls {
   lockFile(path: string): number;
-  enterRoot(directory: string): void;
+  enterRoot(path: string, fd: number): void;
   preparePipe(fd: number, bytes: number): void;
   setAttributes(
     path: string,
@@ -275,11 +275,11 @@ export function openLocked(path: string): number | undefined {
 // be UTF-8. A symbolic link at the end of a path is never followed.
 
 /**
- * Makes the directory the root and working directory of this process (chroot(2)). It cannot be undone, and no path
- * leads out of the directory afterwards. Open files stay open, so there should be none.
+ * Makes the directory at `path` below the open directory `from` the root and working directory of this process
+ * (chroot(2)). No path leads out of it afterwards. The process can enter another one with the same descriptor.
  */
-export function enterRoot(directory: string): void {
-  callNative(() => calls().enterRoot(directory));
+export function enterRoot(path: string, from?: number): void {
+  callNative(() => calls().enterRoot(path, from ?? -1));
 }
 
 /** Sets the owner, then permissions, then times: a change of the owner clears the setuid bits. */

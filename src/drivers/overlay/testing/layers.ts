@@ -13,7 +13,7 @@ import { openOverlay, type Overlay, type OverlayDeps } from "../open.ts";
 import type { OverlayLayers } from "../overlay-layers.ts";
 import type { OverlayRoots } from "../overlay-roots.ts";
 import type { OverlayPacker } from "../packer.ts";
-import type { UnpackerCommand } from "../unpacker.ts";
+import type { UnpackerCommand } from "../unpacker-processes.ts";
 
 /** The unpacker without the command line around it. */
 const bareUnpacker: UnpackerCommand = {
@@ -70,7 +70,14 @@ export class TestOverlay implements AsyncDisposable {
 
   static async open(root: string, options: Partial<OverlayDeps> = {}): Promise<TestOverlay> {
     const tasks = new TaskGroup(silentLogger);
-    const deps = { root, tasks, log: silentLogger, unpacker: bareUnpacker, ...options };
+    const deps = {
+      root,
+      tasks,
+      log: silentLogger,
+      unpacker: bareUnpacker,
+      unpackerIdleMs: 0,
+      ...options,
+    };
     return new TestOverlay(root, await openOverlay(deps), tasks);
   }
 

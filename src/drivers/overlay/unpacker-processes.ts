@@ -1,0 +1,150 @@
+import type { Socket } from "node:net";
+
+import {
+  type Child,
+  type ChildExit,
+  SIGKILL,
+  spawnChildInPool,
+} from "../../linux/process/index.ts";
+
+/** The program that unpacks: its last argument is the directory of all layers; stdin has the jobs. */
+export interface UnpackerCommand {
+  readonly file: string;
+  readonly args: readonly string[];
+}
+
+/** The unpacker limits the names in its report to 640 KiB, which JSON may make longer. */
+const REPORT_MAX = 4 * 1024 * 1024;
+/** Between two small layers of a pull. An unpacker needs some 60 MB. */
+const defaultIdleMs = 250;
+
+/** A process that unpacks one layer after the other. */
+export class UnpackerProcess {
+  readonly stdin: Socket;
+  /** Resolves when the process has ended. */
+  readonly exited: Promise<ChildExit>;
+  readonly #child: Child;
+  readonly #complaint: Promise<string>;
+  #parts: Buffer[] = [];
+  #size = 0;
+  #answered = Promise.withResolvers<string | undefined>();
+
+  constructor(child: Child & { readonly stdin: Socket }) {
+    this.#child = child;
+    this.stdin = child.stdin;
+    this.exited = child.exited;
+    this.#complaint = keepText(child.stderr);
+    child.stdout?.on("data", (part: Buffer) => this.#take(part));
+    child.stdout?.on("close", () => this.#answered.resolve(undefined));
+  }
+
+  /** True while it can take the next job: what a process sends without one is of no layer. */
+  get isFree(): boolean {
+    return this.#size === 0 && !this.stdin.destroyed;
+  }
+
+  /** Sends the line of a job. Its answer is one line, `undefined` when the process ends without one. */
+  begin(job: object): Promise<string | undefined> {
+    this.stdin.write(`${JSON.stringify(job)}\n`);
+    return this.#answered.promise;
+  }
+
+  /** Prepares for the next job after an answer. */
+  reset(): void {
+    this.#answered = Promise.withResolvers<string | undefined>();
+    this.stdin.removeAllListeners("drain");
+  }
+
+  /** The beginning of what it has written to stderr, once it has ended. */
+  async complaint(): Promise<string> {
+    return (await this.#complaint).trim().slice(0, 500);
+  }
+
+  /** Ends it at once. */
+  async kill(): Promise<void> {
+    this.#child.kill(SIGKILL); // without effect if it has ended
+    await this.exited;
+    this.stdin.destroy();
+  }
+
+  #take(part: Buffer): void {
+    this.#size += part.length;
+    if (this.#size <= REPORT_MAX) this.#parts.push(part);
+    if (part.at(-1) !== 0x0a && this.#size <= REPORT_MAX) return;
+    const text = Buffer.concat(this.#parts).toString("utf8");
+    this.#parts = [];
+    this.#size = 0;
+    this.#answered.resolve(text);
+  }
+}
+
+/** Unpackers: one that has finished a layer waits for the next one for a moment, since its start takes 35 ms. */
+export class UnpackerProcesses {
+  readonly #command: UnpackerCommand;
+  readonly #directory: string;
+  readonly #idleMs: number;
+  readonly #idle = new Map<UnpackerProcess, NodeJS.Timeout>();
+
+  /** `directory` is that of all layers. */
+  constructor(command: UnpackerCommand, directory: string, idleMs = defaultIdleMs) {
+    this.#command = command;
+    this.#directory = directory;
+    this.#idleMs = idleMs;
+  }
+
+  /** One that waits, or a new one. The caller kills it or gives it back. */
+  async take(): Promise<UnpackerProcess> {
+    for (const [waiting, timer] of [...this.#idle].reverse()) {
+      clearTimeout(timer);
+      this.#idle.delete(waiting);
+      if (waiting.isFree) return waiting;
+      await waiting.kill();
+    }
+    const { file, args } = this.#command;
+    const child = await spawnChildInPool({
+      file,
+      args: [...args, this.#directory],
+      // Nothing of the daemon's: NODE_EXTRA_CA_CERTS, for example, makes a thread of Node.js open files,
+      // which later would be files of the image.
+      env: {},
+      // Not in the daemon's session, which is preferred: see preferEventLoop().
+      newSession: true,
+      stdin: "pipe",
+      stdout: "pipe",
+      stderr: "pipe",
+    });
+    return new UnpackerProcess(child as Child & { readonly stdin: Socket });
+  }
+
+  /** Takes back one whose layer is complete. It is ended if no layer follows soon. */
+  async give(unpacker: UnpackerProcess): Promise<void> {
+    unpacker.reset();
+    if (this.#idleMs === 0) {
+      await unpacker.kill();
+      return;
+    }
+    const timer = setTimeout(() => {
+      this.#idle.delete(unpacker);
+      void unpacker.kill();
+    }, this.#idleMs);
+    timer.unref();
+    this.#idle.set(unpacker, timer);
+    void unpacker.exited.then(() => {
+      clearTimeout(timer);
+      this.#idle.delete(unpacker);
+    });
+  }
+}
+
+async function keepText(stream: Socket | undefined): Promise<string> {
+  const parts: Buffer[] = [];
+  let room = REPORT_MAX;
+  const { promise, resolve } = Promise.withResolvers<undefined>();
+  stream?.on("close", () => resolve(undefined));
+  stream?.on("data", (part: Buffer) => {
+    if (room > 0) parts.push(part.subarray(0, room));
+    room -= part.length;
+  });
+  await promise;
+  return Buffer.concat(parts).toString("utf8");
+}
