@@ -11,6 +11,7 @@ import { type BlobGrants, checkSizeAnswer, grantOf, sizeQuestions } from "./blob
 import { type BodyPace, readWhole } from "./body.ts";
 import type { FallbackClient, PullSubject } from "./fallback-client.ts";
 import { checkDigest, checkSize } from "./manifest.ts";
+import type { RangeOptions } from "./ranges.ts";
 import { RegistryBlob } from "./registry-blob.ts";
 
 const maxConfigBytes = 8 * 1024 * 1024;
@@ -20,6 +21,7 @@ export interface FetcherDeps {
   readonly client: FallbackClient;
   readonly grants: BlobGrants;
   readonly pace: BodyPace;
+  readonly ranges: RangeOptions;
   readonly log: Logger;
 }
 
@@ -71,21 +73,25 @@ export class RegistryFetcher implements ImageFetcher {
   }
 
   async #open(descriptor: Descriptor, signal: AbortSignal): Promise<BlobStream> {
-    const { client, pace, log } = this.#deps;
+    const { client, pace, ranges, log } = this.#deps;
     const { digest } = descriptor;
     return await RegistryBlob.open(descriptor, {
       pace,
       log,
       signal,
-      request: (at, use) =>
-        client.ask(this.#subject, {
+      ranges,
+      request: ({ begin, end, signal: ended }, use) => {
+        const isPart = begin > 0n || end !== undefined;
+        const last = end === undefined ? "" : end - 1n;
+        return client.ask(this.#subject, {
           capability: "pull",
           path: `/blobs/${digest}`,
-          headers: at > 0n ? { range: `bytes=${at}-` } : {},
-          what: `blob ${digest}${at > 0n ? ` from byte ${at}` : ""}`,
+          headers: isPart ? { range: `bytes=${begin}-${last}` } : {},
+          what: `blob ${digest}${begin > 0n ? ` from byte ${begin}` : ""}`,
           use,
-          signal,
-        }),
+          signal: ended,
+        });
+      },
       avoid: (host) => client.avoid(host),
       fail: (host, error) =>
         client.failure(this.#subject, `read blob ${digest} of`, [{ host, error }]),

@@ -5,6 +5,7 @@ import type { Logger } from "../../base/logger.ts";
 import type { BlobStream, Descriptor } from "../../core/image/index.ts";
 import { type BodyPace, readBody } from "./body.ts";
 import { afterRedirect, HostFailure } from "./failure.ts";
+import { ConnectionRate, inPieces, type RangeOptions } from "./ranges.ts";
 import type { RegistryHost } from "./registry-hosts.ts";
 
 /** What a blob needs from the registry that it is read from. */
@@ -12,12 +13,21 @@ interface BlobRequests {
   readonly pace: BodyPace;
   readonly log: Logger;
   readonly signal: AbortSignal;
-  /** Asks the hosts for the blob from byte `at` on; `use` refuses an answer by throwing. */
-  request(at: bigint, use: UseAnswer<OpenAnswer>): Promise<OpenAnswer>;
+  readonly ranges: RangeOptions;
+  /** Asks the hosts for bytes of the blob; `use` refuses an answer by throwing. */
+  request(range: BlobRange, use: UseAnswer<OpenAnswer>): Promise<OpenAnswer>;
   /** Has the host asked after the others for a while. */
   avoid(host: RegistryHost): void;
   /** The error for the reader. */
   fail(host: string, error: unknown): Error;
+}
+
+/** Bytes of a blob that are requested. */
+interface BlobRange {
+  readonly begin: bigint;
+  /** Where they end, if not where the blob does. */
+  readonly end?: bigint;
+  readonly signal: AbortSignal;
 }
 
 /** Reads an answer; `elsewhere` is the host that it comes from after a redirect. */
@@ -38,11 +48,16 @@ interface OpenAnswer {
 /** How often in a row a download is resumed with less than `worthwhileBytes` gained in between. */
 const maxResumes = 3;
 const worthwhileBytes = 1024n * 1024n;
+/** How often a piece is requested. */
+const maxPieceTries = 3;
 
 /**
  * A blob that is read from a registry. When a host stalls, trickles or closes the connection, the
  * rest is requested by Range, from the next host where there is one. A host that does not support
  * Range sends the blob from its beginning, and the bytes that were read already are dropped.
+ *
+ * When one connection is slow and much is left, the rest is fetched in pieces by several requests side by side. If that
+ * fails, it is read by one request again.
  */
 export class RegistryBlob implements BlobStream {
   readonly sizeBytes: bigint;
@@ -50,6 +65,7 @@ export class RegistryBlob implements BlobStream {
   readonly #blob: Descriptor;
   readonly #requests: BlobRequests;
   #answer: OpenAnswer | undefined;
+  #mayUsePieces = true;
 
   /** Resolves once a host has begun to answer with the described blob. */
   static async open(blob: Descriptor, requests: BlobRequests): Promise<RegistryBlob> {
@@ -77,7 +93,7 @@ export class RegistryBlob implements BlobStream {
     let gained = 0n;
     for (let answer = this.#answer; answer !== undefined; answer = this.#answer) {
       try {
-        for await (const chunk of this.#rest(answer, position)) {
+        for await (const chunk of this.#fromHosts(answer, position)) {
           position += BigInt(chunk.length);
           gained += BigInt(chunk.length);
           yield chunk;
@@ -102,6 +118,78 @@ export class RegistryBlob implements BlobStream {
     }
   }
 
+  /** The blob from `position` on: by this answer, and by several requests when that is too slow. */
+  async *#fromHosts(
+    answer: OpenAnswer,
+    position: bigint,
+  ): AsyncGenerator<Uint8Array, void, undefined> {
+    const rate = new ConnectionRate(this.#requests.ranges);
+    let since = performance.now();
+    let at = position;
+    for await (const chunk of this.#rest(answer, position)) {
+      at += BigInt(chunk.length);
+      rate.add(chunk.length, performance.now() - since);
+      const isSlow = this.#mayUsePieces && rate.needsHelp(this.sizeBytes - at);
+      yield chunk;
+      // Leaving the loop closes the connection.
+      if (isSlow && takesRanges(answer.message)) break;
+      since = performance.now();
+    }
+    if (at < this.sizeBytes) yield* this.#inPieces(answer.host, at);
+  }
+
+  async *#inPieces(host: RegistryHost, begin: bigint): AsyncGenerator<Uint8Array, void, undefined> {
+    const { ranges, signal } = this.#requests;
+    const fetch = (from: bigint, to: bigint, ended: AbortSignal): Promise<readonly Uint8Array[]> =>
+      this.#piece(from, to, AbortSignal.any([signal, ended]));
+    try {
+      yield* inPieces({ begin, end: this.sizeBytes }, ranges, fetch);
+    } catch (cause) {
+      if (signal.aborted) throw cause;
+      // The caller resumes where the bytes in order end.
+      this.#mayUsePieces = false;
+      const why = `cannot be asked for several parts at once: ${messageOf(cause)}`;
+      throw new HostFailure("unavailable", why, { retryable: true, cause: host.name });
+    }
+  }
+
+  /** Bytes of the blob as chunks; a part that is missing is requested again. */
+  async #piece(from: bigint, to: bigint, signal: AbortSignal): Promise<readonly Uint8Array[]> {
+    const chunks: Uint8Array[] = [];
+    let at = from;
+    for (let tries = 1; ; tries++) {
+      try {
+        const { message } = await this.#requests.request(
+          { begin: at, end: to, signal },
+          (answer, host, elsewhere) => {
+            this.#checkPiece(answer, at, to);
+            return { message: answer, host, elsewhere, begin: at };
+          },
+        );
+        for await (const chunk of readBody(message, this.#requests.pace)) {
+          at += BigInt(chunk.length);
+          if (at > to) throw new HostFailure("data-loss", `sent more than the bytes to ${to}`);
+          chunks.push(chunk);
+        }
+        if (at === to) return chunks;
+        throw new HostFailure("unavailable", `ended at byte ${at} instead of ${to}`);
+      } catch (error) {
+        if (signal.aborted || tries === maxPieceTries || !isKind(error, "unavailable")) throw error;
+      }
+    }
+  }
+
+  #checkPiece(message: IncomingMessage, from: bigint, to: bigint): void {
+    if (message.statusCode !== 206) {
+      throw new HostFailure("data-loss", `sent the whole blob for bytes ${from} to ${to}`);
+    }
+    this.#rangeOf(message, from);
+    const length = lengthOf(message);
+    if (length !== undefined && length > to - from) {
+      throw new HostFailure("data-loss", `sent ${length} bytes for bytes ${from} to ${to}`);
+    }
+  }
+
   /** The bytes of an answer from `position` on. Fails unless they end where the blob does. */
   async *#rest(
     { message, begin, host }: OpenAnswer,
@@ -122,7 +210,8 @@ export class RegistryBlob implements BlobStream {
   }
 
   #request(offset: bigint): Promise<OpenAnswer> {
-    return this.#requests.request(offset, (message, host, elsewhere) => {
+    const range = { begin: offset, signal: this.#requests.signal };
+    return this.#requests.request(range, (message, host, elsewhere) => {
       const isPart = message.statusCode === 206;
       const begin = isPart ? this.#rangeOf(message, offset) : 0n;
       const length = lengthOf(message);
@@ -158,6 +247,11 @@ export class RegistryBlob implements BlobStream {
       `sent ${JSON.stringify(header.slice(0, 80))} for bytes from ${offset} of ${this.sizeBytes}`,
     );
   }
+}
+
+/** True for a server that says so, or has answered with a part (RFC 9110, section 14.3). */
+function takesRanges({ statusCode, headers }: IncomingMessage): boolean {
+  return statusCode === 206 || headers["accept-ranges"] === "bytes";
 }
 
 /** The length of an answer by its header. */

@@ -34,6 +34,7 @@ import {
 } from "./manifest.ts";
 import type { NodeCredentialSettings } from "./node-credentials/node-credentials.ts";
 import { formatPlatform, type Platform, thisPlatform } from "./platform.ts";
+import { defaultRanges, type RangeOptions } from "./ranges.ts";
 import type { RegistriesConf } from "./registries-conf/registries-conf.ts";
 import type { RegistryHost } from "./registry-hosts.ts";
 
@@ -72,6 +73,8 @@ export interface RegistryOptions {
   readonly timing?: Partial<RegistryTiming>;
   /** The credentials of this node. None, if not given. */
   readonly nodeCredentials?: NodeCredentialSettings;
+  /** How large blobs are fetched by several requests side by side. */
+  readonly ranges?: Partial<RangeOptions>;
   /** The daemon's environment, for `HTTPS_PROXY` and similar variables. No proxy, if not given. */
   readonly proxyEnv?: ProxyEnv;
 }
@@ -129,7 +132,8 @@ export class Registry implements ImageSource, Disposable {
     const { registriesConf } = options;
     this.#client = new FallbackClient({ configDir, client, credentials, registriesConf, clock });
     const grants = new BlobGrants(clock);
-    this.#fetching = { client: this.#client, grants, pace: timing, log };
+    const ranges = { ...defaultRanges, ...options.ranges };
+    this.#fetching = { client: this.#client, grants, pace: timing, ranges, log };
   }
 
   /** Closes all connections: reads in progress fail. */
