@@ -51,6 +51,12 @@ export interface ImagesConfig {
   /** Directory with archives of images that are loaded at the start; empty for none. */
   readonly preloadDir: string;
   readonly volumes: "copy" | "ignore";
+  /** Of one image. */
+  readonly maxConcurrentDownloads: number;
+  /** Requests for parts of one layer; 1 for none at once. */
+  readonly concurrentRanges: number;
+  /** Of all images. */
+  readonly maxConcurrentUnpacks: number;
   readonly maxLayers: number;
   /** 0 means no limit, here and below. */
   readonly maxUnpackedBytes: number;

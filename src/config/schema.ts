@@ -104,6 +104,24 @@ const images: Section<ImagesConfig> = {
     default: "copy",
     doc: '"copy" mounts a directory at each VOLUME of an image, with the content that the image has there; "ignore" does not.',
   }),
+  maxConcurrentDownloads: integer({
+    default: 3,
+    min: 1,
+    max: 32,
+    doc: "Maximum number of layers of one image that are fetched at once.",
+  }),
+  concurrentRanges: integer({
+    default: 4,
+    min: 1,
+    max: 16,
+    doc: "Number of parts of a layer that are requested at once, where more than 64 MiB of it are left and one connection brings less than 100 MB/s. Each needs 4 MiB of memory. 1 turns that off.",
+  }),
+  maxConcurrentUnpacks: integer({
+    default: 2,
+    min: 1,
+    max: 16,
+    doc: "Maximum number of layers, of all images, that are unpacked at once. Each needs a processor and up to 100 MB of memory. One more is unpacked if its blob has at most 4 MiB, so that small images do not wait for large ones.",
+  }),
   maxLayers: integer({
     default: 500,
     min: 1,

@@ -92,12 +92,14 @@ export async function buildContainers(parts: Parts, shared: Shared): Promise<Bui
   const { root, writableRoot } = config;
   const { clock, log, tasks, operations } = shared;
   const createMs = config.runtime.createTimeoutSeconds * 1000;
+  const turns = { running: config.images.maxConcurrentUnpacks };
   const { roots, ...onDisk } = await openOverlay({
     root,
     writableRoot,
     firstProject: firstProject(config.runtime),
     log,
     tasks,
+    turns,
   });
   const { layers } = onDisk;
   parts.undo.defer(() => roots.close());
@@ -189,6 +191,7 @@ function imagesOf(
     progress: new PullProgress((diffId) => layers.has(diffId)),
     observer: pullObserver,
     limits: limitsOf(config.images),
+    maxDownloads: config.images.maxConcurrentDownloads,
     trustPresentLayers: config.images.trustPresentLayers,
     operations,
     janitor,

@@ -288,7 +288,7 @@ export class OverlayLayers implements Layers {
     await operation?.enter("unpack");
     using chunks = await begin(layer.chunks, signal);
     const begun = { ...layer, chunks };
-    using turn = await this.#turns.take(layer.registry, signal);
+    using turn = await this.#turns.take(layer.registry, signal, Number(layer.blob.sizeBytes));
     if (turn !== undefined) return await this.#unpack(files, begun, signal, turn);
     const disk = this.#deps.paths.root;
     await using spool = await Spool.fill({ layer: begun, directory, disk, signal });

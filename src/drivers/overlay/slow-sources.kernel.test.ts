@@ -17,7 +17,9 @@ let fixture: TestOverlay;
 let count = 0;
 
 beforeEach(async () => {
-  fixture = await TestOverlay.open(join(directory, `root-${count++}`), { turns: { graceMs: 0 } });
+  fixture = await TestOverlay.open(join(directory, `root-${count++}`), {
+    turns: { graceMs: 0, smallBytes: 0 },
+  });
 });
 afterEach(async () => {
   await fixture[Symbol.asyncDispose]();
@@ -152,7 +154,7 @@ describe("layers whose sources have no bytes", () => {
 
 test("two run at a time as long as they have bytes", async () => {
   await using busy = await TestOverlay.open(join(directory, "busy"), {
-    turns: { graceMs: 3_600_000 },
+    turns: { graceMs: 3_600_000, smallBytes: 0 },
   });
   const controller = new AbortController();
   const layers = Array.from({ length: 5 }, () => new SlowLayer("a.test"));

@@ -240,4 +240,21 @@ describe("UnpackTurns", () => {
     clock.pass(500);
     using _turn = await local;
   });
+
+  test("one small blob runs beside large ones, and does not take the turn of a large one", async () => {
+    const turns = new UnpackTurns({ running: 1, smallBytes: 100 });
+    using large = await take(turns, "a");
+    const next = turns.take("b", never, 101);
+    const small = await turns.take("c", never, 100);
+    assert.ok(small !== undefined);
+    const second = turns.take("d", never, 1);
+    assert.equal(await isSettled(Promise.race([next, second])), false);
+    small[Symbol.dispose]();
+    using secondTurn = await second;
+    assert.ok(secondTurn !== undefined, "the next small one follows the first");
+    assert.equal(await isSettled(next), false);
+    large[Symbol.dispose]();
+    using nextTurn = await next;
+    assert.ok(nextTurn !== undefined);
+  });
 });

@@ -4,6 +4,8 @@ import { performance } from "node:perf_hooks";
 export interface UnpackTurnsOptions {
   /** Parallel unpackers that have bytes to work on. */
   readonly running: number;
+  /** One more runs for a blob of at most so many bytes: a small image is not stuck behind large ones. */
+  readonly smallBytes: number;
   /** Unpackers in total, including those that wait for their registry. */
   readonly slots: number;
   /** Slots of these that are reserved for a registry without any. */
@@ -23,6 +25,7 @@ export interface UnpackTurnsOptions {
 
 const defaultTurns: UnpackTurnsOptions = {
   running: 2,
+  smallBytes: 4 * 2 ** 20,
   slots: 8,
   reserved: 2,
   perRegistry: 3,
@@ -32,8 +35,12 @@ const defaultTurns: UnpackTurnsOptions = {
   nowMs: () => performance.now(),
 };
 
+/** What a running unpacker has: one of the turns for any blob, or the one for a small blob. */
+type Permit = "any" | "small";
+
 interface Waiting {
-  readonly enter: () => void;
+  readonly enter: (permit: Permit) => void;
+  readonly isSmall: boolean;
 }
 
 /** How often turns that wait for their registry are checked while others are waiting to run. */
@@ -52,6 +59,7 @@ export class UnpackTurns {
   readonly #idle = new Set<UnpackTurn>();
   #slotsTaken = 0;
   #running = 0;
+  #runsSmall = false;
   #poll: NodeJS.Timeout | undefined;
 
   constructor(options: Partial<UnpackTurnsOptions> = {}) {
@@ -64,22 +72,27 @@ export class UnpackTurns {
   }
 
   /**
-   * Waits for a turn of an unpacker that gets its bytes from `registry`. `undefined` when no slot
+   * Waits for a turn of an unpacker that gets a blob of `bytes` from `registry`. `undefined` when no slot
    * is free: then other registries are slow, for an unknown time. Rejects with the
    * signal's reason.
    */
-  async take(registry: string, signal: AbortSignal): Promise<UnpackTurn | undefined> {
+  async take(
+    registry: string,
+    signal: AbortSignal,
+    bytes = Number.POSITIVE_INFINITY,
+  ): Promise<UnpackTurn | undefined> {
     if (!this.#hasSlot(registry)) return undefined;
-    await this.#run(signal, "last");
+    const isSmall = bytes <= this.#options.smallBytes;
+    const permit = await this.#run(signal, "last", isSmall);
     if (!this.#hasSlot(registry)) {
-      this.#stop();
+      this.#stop(permit);
       return undefined;
     }
     this.#slotsTaken++;
     this.#slots.set(registry, (this.#slots.get(registry) ?? 0) + 1);
-    return new UnpackTurn(this.#options, {
-      run: (again) => this.#run(again, "first"),
-      stop: () => this.#stop(),
+    return new UnpackTurn(this.#options, permit, {
+      run: (again) => this.#run(again, "first", isSmall),
+      stop: (held) => this.#stop(held),
       idle: this.#idle,
       isWanted: () => this.#waiting.length > 0,
       leave: () => this.#leave(registry),
@@ -88,8 +101,8 @@ export class UnpackTurns {
 
   /** Waits for the turn of an unpacker whose bytes are on this node. */
   async takeForLocal(signal: AbortSignal): Promise<Disposable> {
-    await this.#run(signal, "last");
-    return { [Symbol.dispose]: () => this.#stop() };
+    const permit = await this.#run(signal, "last", false);
+    return { [Symbol.dispose]: () => this.#stop(permit) };
   }
 
   #hasSlot(registry: string): boolean {
@@ -99,14 +112,18 @@ export class UnpackTurns {
     return held < perRegistry && this.#slotsTaken < slots - reserved;
   }
 
-  async #run(signal: AbortSignal, where: "first" | "last"): Promise<void> {
+  async #run(signal: AbortSignal, where: "first" | "last", isSmall: boolean): Promise<Permit> {
     signal.throwIfAborted();
     if (this.#running < this.#options.running) {
       this.#running++;
-      return;
+      return "any";
     }
-    const { promise, resolve, reject } = Promise.withResolvers<undefined>();
-    const waiting: Waiting = { enter: () => resolve(undefined) };
+    if (isSmall && !this.#runsSmall) {
+      this.#runsSmall = true;
+      return "small";
+    }
+    const { promise, resolve, reject } = Promise.withResolvers<Permit>();
+    const waiting: Waiting = { enter: resolve, isSmall };
     const onAbort = (): void => {
       const at = this.#waiting.indexOf(waiting);
       // The turn was granted first; its user handles the abort.
@@ -121,17 +138,19 @@ export class UnpackTurns {
     this.#poll ??= setInterval(() => this.#hurryAll(), pollMs).unref();
     this.#hurryAll();
     try {
-      await promise;
+      return await promise;
     } finally {
       signal.removeEventListener("abort", onAbort);
     }
   }
 
-  #stop(): void {
-    const next = this.#waiting.shift();
+  #stop(permit: Permit): void {
+    const at = permit === "any" ? 0 : this.#waiting.findIndex(({ isSmall }) => isSmall);
+    const [next] = at < 0 ? [] : this.#waiting.splice(at, 1);
     this.#stopPollingIfIdle();
-    if (next === undefined) this.#running--;
-    else next.enter();
+    if (next !== undefined) next.enter(permit);
+    else if (permit === "any") this.#running--;
+    else this.#runsSmall = false;
   }
 
   #hurryAll(): void {
@@ -154,8 +173,8 @@ export class UnpackTurns {
 
 /** What a turn needs of the UnpackTurns. */
 interface TurnHooks {
-  readonly run: (signal: AbortSignal) => Promise<void>;
-  readonly stop: () => void;
+  readonly run: (signal: AbortSignal) => Promise<Permit>;
+  readonly stop: (permit: Permit) => void;
   readonly idle: Set<UnpackTurn>;
   readonly isWanted: () => boolean;
   readonly leave: () => void;
@@ -165,7 +184,8 @@ interface TurnHooks {
 export class UnpackTurn implements Disposable {
   readonly #options: UnpackTurnsOptions;
   readonly #hooks: TurnHooks;
-  #runs = true;
+  /** `undefined` while others run instead. */
+  #permit: Permit | undefined;
   #left = false;
   /** How long it may still wait before others run. */
   #graceMs: number;
@@ -173,8 +193,9 @@ export class UnpackTurn implements Disposable {
   #idleSince: number | undefined;
 
   /** Of {@link UnpackTurns.take} only. */
-  constructor(options: UnpackTurnsOptions, hooks: TurnHooks) {
+  constructor(options: UnpackTurnsOptions, permit: Permit, hooks: TurnHooks) {
     this.#options = options;
+    this.#permit = permit;
     this.#hooks = hooks;
     this.#graceMs = options.graceMs;
     this.#earnableMs = options.earnableMs;
@@ -183,7 +204,7 @@ export class UnpackTurn implements Disposable {
   /** Its unpacker has no bytes, and waits for the registry. */
   idle(): void {
     this.#idleSince = this.#options.nowMs();
-    if (!this.#runs) return;
+    if (this.#permit === undefined) return;
     this.#hooks.idle.add(this);
     this.hurry();
   }
@@ -196,7 +217,7 @@ export class UnpackTurn implements Disposable {
     this.#earn(bytes);
     this.#idleSince = undefined;
     this.#hooks.idle.delete(this);
-    return this.#runs ? undefined : this.#runAgain(signal);
+    return this.#permit === undefined ? this.#runAgain(signal) : undefined;
   }
 
   /** While others wait, the returned time is limited: a steady trickle would keep them waiting. */
@@ -215,25 +236,29 @@ export class UnpackTurn implements Disposable {
 
   /** Lets others run once it has waited for its grace period. */
   hurry(): void {
-    if (!this.#runs || this.#idleSince === undefined || !this.#hooks.isWanted()) return;
+    if (this.#idleSince === undefined || !this.#hooks.isWanted()) return;
     if (this.#options.nowMs() - this.#idleSince < this.#graceMs) return;
-    this.#runs = false;
     this.#hooks.idle.delete(this);
-    this.#hooks.stop();
+    this.#release();
   }
 
   [Symbol.dispose](): void {
     if (this.#left) return;
     this.#left = true;
     this.#hooks.idle.delete(this);
-    if (this.#runs) this.#hooks.stop();
-    this.#runs = false;
+    this.#release();
     this.#hooks.leave();
   }
 
+  #release(): void {
+    const permit = this.#permit;
+    this.#permit = undefined;
+    if (permit !== undefined) this.#hooks.stop(permit);
+  }
+
   async #runAgain(signal: AbortSignal): Promise<void> {
-    await this.#hooks.run(signal);
-    if (this.#left) this.#hooks.stop();
-    else this.#runs = true;
+    const permit = await this.#hooks.run(signal);
+    if (this.#left) this.#hooks.stop(permit);
+    else this.#permit = permit;
   }
 }

@@ -13,6 +13,8 @@ interface RegistrySettings {
   readonly dockerConfig: string;
   readonly credentialProvidersConfig: string;
   readonly credentialProvidersBinDir: string;
+  /** The most requests for one large blob at once. */
+  readonly concurrentRanges: number;
 }
 
 /** The registries of a configuration, and what names of images mean by it. */
@@ -43,6 +45,7 @@ export function configuredRegistry(
     configDir,
     registriesConf,
     proxyEnv: env,
+    ranges: { requests: settings.concurrentRanges },
     nodeCredentials: {
       dockerConfig: settings.dockerConfig,
       providersConfig: settings.credentialProvidersConfig,

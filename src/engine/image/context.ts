@@ -28,6 +28,8 @@ export interface ImageContext {
   readonly progress: PullProgress;
   readonly observer: PullObserver;
   readonly limits: ImageLimits;
+  /** Layers of one image that are fetched at once. */
+  readonly maxDownloads: number;
   /** True when every pull may use the layers that are present, for nodes with one tenant. */
   readonly trustPresentLayers: boolean;
   readonly operations: Operations;

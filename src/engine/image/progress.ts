@@ -25,15 +25,15 @@ interface WatchedLayer {
 
 /** The download of one layer. It is shown until it is disposed of. */
 export interface LayerFetch extends Disposable {
-  /**
-   * The chunks of the layer's blob, counted as they are consumed. Calls `onBytes` with the size of each, and `onWhole`
-   * with their sum after the last one.
-   */
-  count(
-    chunks: AsyncIterable<Uint8Array>,
-    onBytes?: (bytes: number) => void,
-    onWhole?: (bytes: number) => void,
-  ): AsyncGenerator<Uint8Array>;
+  /** The chunks of the layer's blob, counted as they are consumed. */
+  count(chunks: AsyncIterable<Uint8Array>, observer?: ChunkObserver): AsyncGenerator<Uint8Array>;
+}
+
+interface ChunkObserver {
+  /** Called with the size of each chunk. */
+  readonly onBytes: (bytes: number) => void;
+  /** Called with the sum of their sizes when all chunks were consumed. */
+  readonly onEnd: (bytes: number) => void;
 }
 
 interface Fetched {
@@ -64,7 +64,7 @@ export class PullProgress {
     const fetched: Fetched = { bytes: 0, isWhole: false };
     this.#fetched.set(diffId, fetched);
     return {
-      count: (chunks, ...listeners) => count(chunks, fetched, ...listeners),
+      count: (chunks, observer) => count(chunks, fetched, observer),
       [Symbol.dispose]: () => {
         // A download of the same layer from another registry may be shown by now.
         if (this.#fetched.get(diffId) === fetched) this.#fetched.delete(diffId);
@@ -94,16 +94,15 @@ export class PullProgress {
 async function* count(
   chunks: AsyncIterable<Uint8Array>,
   fetched: Fetched,
-  onBytes?: (bytes: number) => void,
-  onWhole?: (bytes: number) => void,
+  observer?: ChunkObserver,
 ): AsyncGenerator<Uint8Array> {
   for await (const chunk of chunks) {
     // The consumer may have released the chunk after the yield.
     const { length } = chunk;
     yield chunk;
     fetched.bytes += length;
-    onBytes?.(length);
+    observer?.onBytes(length);
   }
   fetched.isWhole = true;
-  onWhole?.(fetched.bytes);
+  observer?.onEnd(fetched.bytes);
 }

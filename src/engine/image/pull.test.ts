@@ -77,18 +77,30 @@ describe("pullImage()", () => {
     assert.equal(engine.images.store.find("app")?.layers.length, resolved.layers.length);
   });
 
-  test("fetches three layers at once, and no more", async (t) => {
-    const engine = new FakeEngine(t);
+  test("fetches as many layers at once as the configuration says", async (t) => {
+    const engine = new FakeEngine(t, { images: { maxDownloads: 2 } });
     const { source } = engine.world;
     source.publish("app", { layers: ["one", "two", "three", "four"] });
     const hang = source.trouble.hang("blob");
     const pulled = pull(engine);
     await hang.arrived;
     await settle();
-    assert.equal(source.open, 3);
+    assert.equal(source.open, 2);
     hang.release();
     await pulled;
-    assert.equal(source.mostOpen, 3);
+  });
+
+  test("fetches the next layer when one has arrived, before it is complete", async (t) => {
+    const engine = new FakeEngine(t, { images: { maxDownloads: 1 } });
+    const { source, layers } = engine.world;
+    source.publish("app", { layers: ["one", "two", "three"] });
+    const hang = layers.trouble.hang("unpack");
+    const pulled = pull(engine);
+    await hang.arrived;
+    await settle();
+    assert.equal(source.opened.size, 3);
+    hang.release();
+    await pulled;
   });
 
   test("shows itself while it runs, and keeps its layers from being removed", async (t) => {

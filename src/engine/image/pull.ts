@@ -1,4 +1,5 @@
 import type { Digest } from "../../base/digest.ts";
+import { Semaphore } from "../../base/semaphore.ts";
 import {
   formatReference,
   type Image,
@@ -19,8 +20,6 @@ import { sweepIfFull, sweepLater } from "./sweep.ts";
 
 // The deadline of a pull whose caller has none.
 const pullMs = 3_600_000;
-// Layers of one image that are fetched at once. They share the bandwidth, and unpacking needs the processor.
-const parallelLayers = 3;
 // Layers of one image that are checked with the registry at once. Each may need a connection.
 export const parallelQuestions = 10;
 
@@ -112,6 +111,11 @@ interface Fetch extends Puller {
   readonly parsed: PulledContent;
 }
 
+/** The fetch of one layer, with what lets the next layer be fetched: when its last byte has arrived. */
+interface LayerFetch extends Fetch {
+  readonly next: Disposable;
+}
+
 async function fetchLayers(
   context: ImageContext,
   fetch: Fetch,
@@ -122,9 +126,12 @@ async function fetchLayers(
     if (await countsForPull(context, fetch, layer, ended)) reused(context, fetch);
     else missing.push(layer);
   });
-  await inParallel(missing, parallelLayers, signal, (layer, ended) =>
-    fetchLayer(context, fetch, layer, ended),
-  );
+  // A layer whose files only need the sync delays no other, and shares it.
+  const downloads = new Semaphore(context.maxDownloads);
+  await inParallel(missing, missing.length, signal, async (layer, ended) => {
+    using next = await downloads.acquire(ended);
+    await fetchLayer(context, { ...fetch, next }, layer, ended);
+  });
 }
 
 function reused({ observer }: ImageContext, { reference }: Fetch): void {
@@ -179,7 +186,7 @@ export async function inParallel<T>(
  */
 async function fetchLayer(
   context: ImageContext,
-  fetch: Fetch,
+  fetch: LayerFetch,
   layer: WantedLayer,
   signal: AbortSignal,
 ): Promise<void> {
@@ -201,7 +208,7 @@ async function fetchLayer(
 
 async function fetchOwnLayer(
   context: ImageContext,
-  fetch: Fetch,
+  fetch: LayerFetch,
   layer: WantedLayer,
   joined: AbortSignal,
 ): Promise<void> {
@@ -219,7 +226,7 @@ async function fetchOwnLayer(
 
 async function unpackBlob(
   context: ImageContext,
-  { reference, fetcher, parsed }: Fetch,
+  { reference, fetcher, parsed, next }: LayerFetch,
   { blob, diffId, file }: WantedLayer,
   operation: RunningOperation,
 ): Promise<void> {
@@ -243,16 +250,14 @@ async function unpackBlob(
     file,
     registry: reference.registry,
     limits: limitsOfLayer(context.limits, blob, Number(bytes)),
-    chunks: fetching.count(
-      stream.chunks,
-      (received) => {
-        context.observer.received(reference.registry, received);
-      },
-      (all) => {
+    chunks: fetching.count(stream.chunks, {
+      onBytes: (received) => context.observer.received(reference.registry, received),
+      onEnd: (all) => {
+        next[Symbol.dispose]();
         operation.received(image, all);
         end?.({ attributes: { "davit.layer.bytes": all } });
       },
-    ),
+    }),
   };
   await context.layers.unpack(layer, signal, operation);
 }

@@ -174,6 +174,7 @@ export class FakeEngine {
       progress: new PullProgress((diffId) => layers.has(diffId)),
       observer: noPullObserver,
       limits: { layers: 500, unpackedBytes: 0, unpackedRatio: 0, layerEntries: 0 },
+      maxDownloads: 3,
       trustPresentLayers: false,
       chainsInUse: () => [...containerStore.all()].flatMap(chainsOf),
       keepLayersMs: 600_000,
