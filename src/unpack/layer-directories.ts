@@ -1,9 +1,7 @@
-import { lstatSync, mkdirSync, readlinkSync, type Stats, unlinkSync } from "node:fs";
-
 import { RuntimeError } from "../base/errors.ts";
-import { errnoCode } from "../base/system-error.ts";
-import { type FileTime, setAttributes, setXattr } from "../linux/file/index.ts";
-import { isWhiteout, findEntry, onDisk } from "./layer-files.ts";
+import { errnoCode, SystemError } from "../base/system-error.ts";
+import type { FileTime } from "../linux/file/index.ts";
+import { isWhiteout, type LayerEntry, type LayerFiles } from "./layer-files.ts";
 import { printable } from "./tar-entry.ts";
 import { brokenArchive } from "./tar-header.ts";
 
@@ -29,6 +27,7 @@ interface ResolvedPath {
 export class LayerDirectories {
   /** Whether the layer hides everything below it: overlayfs has no mark for that on a root. */
   isRootOpaque = false;
+  readonly #files: LayerFiles;
   readonly #times = new Map<string, { readonly inode: number; readonly time: FileTime }>();
   /** Parents of entries without an entry of their own, by inode. */
   readonly #implied = new Map<number, string>();
@@ -36,12 +35,16 @@ export class LayerDirectories {
   /** Inodes of directories that hide lower ones. */
   readonly #opaque = new Set<number>();
 
+  constructor(files: LayerFiles) {
+    this.#files = files;
+  }
+
   /** Makes the directory of an entry. Replaces another kind of file; a directory stays. */
   make(path: string): void {
     if (path === "/") return;
     for (let attempt = 0; ; attempt++) {
       try {
-        mkdirSync(onDisk(path), 0o755);
+        this.#files.makeDirectory(path);
         return;
       } catch (cause) {
         if (errnoCode(cause) === "EEXIST") {
@@ -70,7 +73,7 @@ export class LayerDirectories {
 
   /** Records that an entry describes the directory. */
   describe(path: string, time: FileTime): void {
-    const inode = lstatSync(onDisk(path)).ino;
+    const inode = this.#inodeOf(path);
     this.#implied.delete(inode);
     this.#times.set(path, { inode, time });
     if (this.#times.size > MAX_DIRECTORIES) {
@@ -88,7 +91,7 @@ export class LayerDirectories {
   }
 
   /** Lets this directory replace the one of lower layers. */
-  hideLower(path: string, info: Stats): void {
+  hideLower(path: string, info: LayerEntry): void {
     this.#implied.delete(info.ino);
     this.#hide(path);
   }
@@ -96,38 +99,49 @@ export class LayerDirectories {
   /** Sets the times at the end, because each new entry in a directory changes them. */
   setTimes(): void {
     for (const [path, { inode, time }] of this.#times) {
-      const info = findEntry(path);
+      const info = this.#files.find(path);
       if (info?.isDirectory() !== true || info.ino !== inode) continue; // replaced later
-      setAttributes(path, { uid: info.uid, gid: info.gid, mode: info.mode & 0o7777, time });
+      this.#files.setAttributes(path, {
+        uid: info.uid,
+        gid: info.gid,
+        mode: info.mode & 0o7777,
+        time,
+      });
     }
   }
 
   /** The directories without an entry that lower layers may have, parents first. */
   implied(): readonly string[] {
     return [...this.#implied].flatMap(([inode, path]) => {
-      const info = findEntry(path);
+      const info = this.#files.find(path);
       return info?.isDirectory() === true && info.ino === inode ? [path] : [];
     });
+  }
+
+  #inodeOf(path: string): number {
+    const entry = this.#files.find(path);
+    if (entry === undefined) throw new SystemError(`find "${printable(path)}"`, "ENOENT");
+    return entry.ino;
   }
 
   #imply(path: string): void {
     this.#impliedLength += path.length;
     const { count, characters } = MAX_IMPLIED;
     if (this.#implied.size === count || this.#impliedLength > characters) return;
-    this.#implied.set(lstatSync(onDisk(path)).ino, path);
+    this.#implied.set(this.#inodeOf(path), path);
   }
 
   #hide(path: string): void {
-    setXattr(path, "trusted.overlay.opaque", "y");
-    this.#opaque.add(lstatSync(onDisk(path)).ino);
+    this.#files.setXattr(path, "trusted.overlay.opaque", "y");
+    this.#opaque.add(this.#inodeOf(path));
   }
 
   /** A directory that replaces a whiteout still hides the content of the lower one. */
   #replace(path: string): void {
-    const existing = findEntry(path);
+    const existing = this.#files.find(path);
     if (existing?.isDirectory() === true) return;
-    unlinkSync(onDisk(path));
-    mkdirSync(onDisk(path), 0o755);
+    this.#files.remove(path);
+    this.#files.makeDirectory(path);
     if (existing !== undefined && isWhiteout(existing)) this.#hide(path);
   }
 
@@ -143,7 +157,7 @@ export class LayerDirectories {
         continue;
       }
       const next = `${at.path}/${part}`;
-      const existing = findEntry(next);
+      const existing = this.#files.find(next);
       if (existing?.isSymbolicLink() !== true) {
         above.push(at);
         const isHidden = this.#step(next, existing, at.isHidden, how);
@@ -153,7 +167,7 @@ export class LayerDirectories {
       if (++links > MAX_LINKS) {
         throw brokenArchive(`"${printable(path)}" leads through too many symbolic links`);
       }
-      const target = readlinkSync(onDisk(next), "latin1");
+      const target = this.#files.readLink(next);
       rest.push(...target.split("/").reverse());
       if (!target.startsWith("/")) continue;
       at = this.#root();
@@ -169,14 +183,14 @@ export class LayerDirectories {
   /** Moves to `path`. Returns whether the layer hides the entry of lower layers there. */
   #step(
     path: string,
-    existing: Stats | undefined,
+    existing: LayerEntry | undefined,
     isHidden: boolean,
     how: "make" | "find",
   ): boolean {
     if (existing?.isDirectory() === true) return isHidden || this.#opaque.has(existing.ino);
     if (how === "find") return isHidden || existing !== undefined;
     if (existing === undefined) {
-      mkdirSync(onDisk(path), 0o755);
+      this.#files.makeDirectory(path);
       if (!isHidden) this.#imply(path);
       return isHidden;
     }

@@ -1,8 +1,55 @@
-import { lstatSync, readdirSync, rmdirSync, type Stats, unlinkSync } from "node:fs";
-
-import { errnoCode } from "../base/system-error.ts";
+import type { FileAttributes } from "../linux/file/index.ts";
 import { printable } from "./tar-entry.ts";
 import { brokenArchive } from "./tar-header.ts";
+
+/** What the unpacker knows of an existing entry of a layer; node:fs' `Stats` has it. */
+export interface LayerEntry {
+  readonly ino: number;
+  readonly mode: number;
+  readonly uid: number;
+  readonly gid: number;
+  readonly rdev: number;
+  /** Undefined where it is not known any more. */
+  readonly mtimeMs?: number;
+  isDirectory(): boolean;
+  isSymbolicLink(): boolean;
+  isCharacterDevice(): boolean;
+}
+
+/**
+ * The files of a layer while it is unpacked: on a disk, or in an image of a file system. Paths are byte strings
+ * that begin with `/`, the layer's root; symbolic links in them are followed inside the layer, one at the end is not.
+ * Failures have the errno of the system call (`code`): ENOENT, ENOTDIR, EEXIST, ELOOP, ENAMETOOLONG.
+ */
+export interface LayerFiles {
+  /** The entry at a path. `undefined` also when a component of the path is not a directory. */
+  find(path: string): LayerEntry | undefined;
+  /** The target of a symbolic link. */
+  readLink(path: string): string;
+  /** Makes a directory with mode 0755. */
+  makeDirectory(path: string): void;
+  makeSymlink(path: string, target: string): void;
+  makeLink(path: string, target: string): void;
+  /** Makes a device or a FIFO; `mode` has the type bits. */
+  makeNode(path: string, mode: number, device?: { major: number; minor: number }): void;
+  /** Makes a file. The next `write` and `hole` fill it, in order, until `closeFile`. */
+  openFile(path: string): void;
+  write(bytes: Buffer): void;
+  hole(bytes: number): void;
+  /** Ends the open file, if there is one. */
+  closeFile(): void;
+  /** Sets the attributes of an entry. */
+  setAttributes(path: string, attributes: FileAttributes): void;
+  /**
+   * Sets an extended attribute of a directory, or of the entry that was made last; EOPNOTSUPP for another one that
+   * does not have it yet, in an image.
+   */
+  setXattr(path: string, name: string, value: string): void;
+  /** Removes the entry at the path with everything in it. */
+  remove(path: string): void;
+  /** Ends the layer. No other call may follow. */
+  finish(): void;
+}
 
 /**
  * The absolute path in the layer for a name in the archive. Throws `invalid-argument`
@@ -20,36 +67,12 @@ export function layerPath(name: string): string {
   return `/${parts.join("/")}`;
 }
 
-/** A byte string for node:fs; ASCII names stay strings, which is faster. */
-export function onDisk(path: string): string | Buffer {
-  return /^[\x01-\x7f]*$/.test(path) ? path : Buffer.from(path, "latin1");
-}
-
-/** `undefined` also when a component of the path is not a directory. */
-export function findEntry(path: string): Stats | undefined {
-  try {
-    return lstatSync(onDisk(path), { throwIfNoEntry: false });
-  } catch (cause) {
-    const code = errnoCode(cause);
-    if (code === "ENOTDIR" || code === "ELOOP") return undefined;
-    throw cause;
-  }
-}
-
 /** A whiteout hides a file of a lower layer in overlayfs: a character device 0:0 (overlayfs.rst). */
-export function isWhiteout(info: Stats): boolean {
+export function isWhiteout(info: LayerEntry): boolean {
   return info.isCharacterDevice() && info.rdev === 0;
 }
 
-/** Removes the entry at the path with everything in it. */
-export function removeEntry(path: string): void {
+/** Throws for the layer's root, which no entry replaces. */
+export function refuseRoot(path: string): void {
   if (path === "/") throw brokenArchive("an entry would replace the layer's root");
-  if (findEntry(path)?.isDirectory() !== true) {
-    unlinkSync(onDisk(path));
-    return;
-  }
-  for (const name of readdirSync(onDisk(path), { encoding: "latin1" })) {
-    removeEntry(`${path}/${name}`);
-  }
-  rmdirSync(onDisk(path));
 }

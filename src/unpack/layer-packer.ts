@@ -12,7 +12,7 @@ import {
 import { RuntimeError } from "../base/errors.ts";
 import { errnoCode, SystemError } from "../base/system-error.ts";
 import { getXattrs } from "../linux/file/index.ts";
-import { onDisk } from "./layer-files.ts";
+import { onDisk } from "./disk-files.ts";
 import type { FromBelow } from "./layer-writer.ts";
 import { printable } from "./tar-entry.ts";
 import { archiveEnd, headersOf, paddingOf, type WrittenEntry } from "./tar-writer.ts";

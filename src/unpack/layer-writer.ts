@@ -1,26 +1,16 @@
-import {
-  closeSync,
-  constants,
-  ftruncateSync,
-  linkSync,
-  openSync,
-  statfsSync,
-  type Stats,
-  symlinkSync,
-  writeSync,
-} from "node:fs";
+import { constants, statfsSync } from "node:fs";
 
 import { RuntimeError } from "../base/errors.ts";
 import { errnoCode, SystemError } from "../base/system-error.ts";
-import { makeNode, setAttributes, setXattr } from "../linux/file/index.ts";
-import { isWhiteout, layerPath, findEntry, onDisk, removeEntry } from "./layer-files.ts";
+import { DiskFiles } from "./disk-files.ts";
 import { LayerDirectories } from "./layer-directories.ts";
+import { isWhiteout, type LayerEntry, type LayerFiles, layerPath } from "./layer-files.ts";
 import { type LowerLink, LowerLinks } from "./lower-links.ts";
-import { printable, type TarEntry } from "./tar-entry.ts";
+import { type EntryType, printable, type TarEntry } from "./tar-entry.ts";
 import { brokenArchive } from "./tar-header.ts";
 import type { TarSink } from "./tar-reader.ts";
 
-const { O_CREAT, O_EXCL, O_NOFOLLOW, O_WRONLY, S_IFBLK, S_IFCHR, S_IFIFO } = constants;
+const { S_IFBLK, S_IFCHR, S_IFIFO } = constants;
 /** Marks in an archive that hide files of lower layers (image-spec, layer.md). */
 const WHITEOUT = ".wh.";
 const META = ".wh..wh.";
@@ -50,8 +40,8 @@ export interface FromBelow {
 }
 
 /**
- * Makes the files of a layer below `/`, which must be the layer's own directory (chroot), so that no name and
- * no symbolic link leads out of it. A symbolic link in the path of an entry is followed inside.
+ * Makes the files of a layer: on the disk below `/`, which must be the layer's own directory (chroot), so that no
+ * name and no symbolic link leads out of it. A symbolic link in the path of an entry is followed inside.
  *
  * An entry replaces an earlier one completely. Whiteouts become those of
  * overlayfs (overlayfs.rst): a character device 0:0, or `trusted.overlay.opaque` of a directory. They never
@@ -59,14 +49,17 @@ export interface FromBelow {
  * the archive are dropped, because the kernel would use them itself.
  */
 export class LayerWriter implements TarSink {
-  readonly #directories = new LayerDirectories();
-  readonly #lower = new LowerLinks();
+  readonly #files: LayerFiles;
+  readonly #directories: LayerDirectories;
+  readonly #lower: LowerLinks;
   #current: TarEntry | undefined;
   #path = "";
-  #file: number | undefined;
-  /** The position of the next bytes in the file, and the end of what was written. */
-  #position = 0;
-  #written = 0;
+
+  constructor(files: LayerFiles = new DiskFiles()) {
+    this.#files = files;
+    this.#directories = new LayerDirectories(files);
+    this.#lower = new LowerLinks(files);
+  }
 
   /** Whether the layer hides everything below it: overlayfs has no mark for that on a root. */
   get isRootOpaque(): boolean {
@@ -91,26 +84,24 @@ export class LayerWriter implements TarSink {
   }
 
   data(bytes: Buffer): void {
-    if (this.#file === undefined) return; // an ignored entry, such as .wh..wh.aufs
+    if (this.#current?.type !== "file") return; // an ignored entry, such as .wh..wh.aufs
     try {
-      for (let at = 0; at < bytes.length; ) {
-        const count = writeSync(this.#file, bytes, at, undefined, this.#position);
-        at += count;
-        this.#position += count;
-      }
-      this.#written = this.#position;
+      this.#files.write(bytes);
     } catch (cause) {
       throw diskFault("write file", this.#path, cause);
     }
   }
 
   hole(bytes: number): void {
-    this.#position += bytes;
+    if (this.#current?.type === "file") this.#files.hole(bytes);
   }
 
   endEntry(): void {
-    if (this.#file !== undefined) this.#closeFile(this.#file);
-    this.#file = undefined;
+    try {
+      this.#files.closeFile();
+    } catch (cause) {
+      throw diskFault("write file", this.#path, cause);
+    }
     const entry = this.#current;
     this.#current = undefined;
     if (entry === undefined) return;
@@ -129,17 +120,8 @@ export class LayerWriter implements TarSink {
     const links = this.#lower.finish();
     this.#directories.setTimes();
     const directories = this.#directories.implied();
+    this.#files.finish();
     return links.length + directories.length === 0 ? undefined : { links, directories };
-  }
-
-  #closeFile(file: number): void {
-    try {
-      if (this.#position > this.#written) ftruncateSync(file, this.#position);
-    } catch (cause) {
-      throw diskFault("write file", this.#path, cause);
-    } finally {
-      closeSync(file);
-    }
   }
 
   /** `described`: the attributes of the entry are those that the file has. */
@@ -149,14 +131,10 @@ export class LayerWriter implements TarSink {
         this.#directories.make(path);
         return undefined;
       case "file":
-        this.#replace(path, () => {
-          this.#file = openSync(onDisk(path), O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, 0o600);
-        });
-        this.#position = 0;
-        this.#written = 0;
+        this.#replace(path, () => this.#files.openFile(path));
         return undefined;
       case "symlink":
-        this.#replace(path, () => symlinkSync(onDisk(entry.linkPath), onDisk(path)));
+        this.#replace(path, () => this.#files.makeSymlink(path, entry.linkPath));
         return undefined;
       case "link":
         return this.#makeLink(path, layerPath(entry.linkPath), entry);
@@ -165,7 +143,7 @@ export class LayerWriter implements TarSink {
         this.#makeDevice(path, entry);
         return undefined;
       case "fifo":
-        this.#replace(path, () => makeNode(path, S_IFIFO | 0o600));
+        this.#replace(path, () => this.#files.makeNode(path, S_IFIFO | 0o600));
         return undefined;
     }
   }
@@ -177,7 +155,7 @@ export class LayerWriter implements TarSink {
       );
     }
     const kind = type === "char" ? S_IFCHR : S_IFBLK;
-    this.#replace(path, () => makeNode(path, kind | 0o600, { major, minor }));
+    this.#replace(path, () => this.#files.makeNode(path, kind | 0o600, { major, minor }));
   }
 
   #describe(path: string, entry: TarEntry): void {
@@ -185,14 +163,14 @@ export class LayerWriter implements TarSink {
     const isLink = type === "symlink";
     const isDirectory = type === "dir";
     if (isDirectory) this.#directories.describe(path, time);
-    setAttributes(path, {
+    this.#files.setAttributes(path, {
       uid,
       gid,
       mode: isLink ? undefined : entry.mode,
       time: isDirectory ? undefined : time,
     });
     // After the owner: a change of the owner removes security.capability.
-    for (const [name, value] of entry.xattrs) setArchiveXattr(path, name, value, type);
+    for (const [name, value] of entry.xattrs) this.#setXattr(path, name, value, type);
   }
 
   /** Runs `make`, if necessary after making parents or removing an earlier entry at the path. */
@@ -204,7 +182,7 @@ export class LayerWriter implements TarSink {
       } catch (cause) {
         const code = errnoCode(cause);
         if (attempt === 2) throw cause;
-        if (code === "EEXIST") removeEntry(path);
+        if (code === "EEXIST") this.#files.remove(path);
         else if (code === "ENOENT" || code === "ENOTDIR") this.#directories.makeParents(path);
         else throw cause;
       }
@@ -216,7 +194,7 @@ export class LayerWriter implements TarSink {
    * change that changes nothing would remove security.capability. Files of lower layers stay as they are.
    */
   #makeLink(path: string, target: string, entry: TarEntry): "described" | undefined {
-    const [from, existing] = [findEntry(target), findEntry(path)];
+    const [from, existing] = [this.#files.find(target), this.#files.find(path)];
     if (from === undefined || isWhiteout(from)) {
       this.#linkToLower(path, target);
       return "described";
@@ -225,7 +203,7 @@ export class LayerWriter implements TarSink {
     if (existing?.ino === from.ino) return "described";
     if (from.isDirectory())
       throw brokenArchive(`"${printable(target)}" is a directory, which cannot have hard links`);
-    this.#replace(path, () => linkSync(onDisk(target), onDisk(path)));
+    this.#replace(path, () => this.#files.makeLink(path, target));
     if (this.#lower.has(from.ino)) {
       this.#lower.named(from.ino, this.#realPath(path));
       return "described";
@@ -238,7 +216,7 @@ export class LayerWriter implements TarSink {
     if (found.isHidden)
       throw brokenArchive(`the target "${printable(target)}" of a hard link does not exist`);
     const placeholder = this.#lower.placeholder(found.path);
-    this.#replace(path, () => linkSync(placeholder.path, onDisk(path)));
+    this.#replace(path, () => this.#files.makeLink(path, placeholder.path));
     this.#lower.named(placeholder.inode, this.#realPath(path));
   }
 
@@ -258,37 +236,38 @@ export class LayerWriter implements TarSink {
       throw brokenArchive("a whiteout has no file name");
     }
     const path = `${directory}/${hidden}`;
-    const existing = findEntry(path);
+    const existing = this.#files.find(path);
     // An entry of this layer hides the lower file already, but a directory would be merged.
     if (existing === undefined) {
-      this.#replace(path, () => makeNode(path, S_IFCHR));
+      this.#replace(path, () => this.#files.makeNode(path, S_IFCHR));
     } else if (existing.isDirectory()) {
       this.#directories.hideLower(path, existing);
     }
   }
-}
 
-function hasAttributes(info: Stats, { mode, uid, gid, time }: TarEntry): boolean {
-  const isSame = (info.mode & 0o7777) === mode && info.uid === uid && info.gid === gid;
-  return isSame && Math.floor(info.mtimeMs / 1000) === time.seconds;
-}
-
-function setArchiveXattr(path: string, name: string, value: string, type: string): void {
-  if (name.startsWith("trusted.")) return;
-  try {
-    setXattr(path, name, value);
-  } catch (cause) {
-    const code = errnoCode(cause);
-    // Like other runtimes: drop attributes that the file system, or the type of file, does not support.
-    if (code === "EOPNOTSUPP") return;
-    if (code === "EPERM" && name.startsWith("user.") && type !== "file" && type !== "dir") return;
-    if (code === "E2BIG" || (code === "ENOSPC" && hasFreeSpace())) {
-      throw brokenArchive(
-        `entry "${printable(path)}" has more attributes than the file system supports: "${printable(name)}" of ${value.length} bytes does not fit (${code})`,
-      );
+  #setXattr(path: string, name: string, value: string, type: EntryType): void {
+    if (name.startsWith("trusted.")) return;
+    try {
+      this.#files.setXattr(path, name, value);
+    } catch (cause) {
+      const code = errnoCode(cause);
+      // Like other runtimes: drop attributes that the file system, or the type of file, does not support.
+      if (code === "EOPNOTSUPP") return;
+      if (code === "EPERM" && name.startsWith("user.") && type !== "file" && type !== "dir") return;
+      if (code === "E2BIG" || (code === "ENOSPC" && hasFreeSpace())) {
+        throw brokenArchive(
+          `entry "${printable(path)}" has more attributes than the file system supports: "${printable(name)}" of ${value.length} bytes does not fit (${code})`,
+        );
+      }
+      throw cause;
     }
-    throw cause;
   }
+}
+
+/** Whether an existing entry is as the hard link says. Where its time is not known, it is described again. */
+function hasAttributes(info: LayerEntry, { mode, uid, gid, time }: TarEntry): boolean {
+  if (info.mtimeMs === undefined || Math.floor(info.mtimeMs / 1000) !== time.seconds) return false;
+  return (info.mode & 0o7777) === mode && info.uid === uid && info.gid === gid;
 }
 
 /** setxattr(2) fails with ENOSPC on a full disk, on ext4 also when the attributes of one file fill a block. */

@@ -21,18 +21,21 @@ export interface UnpackLimits {
   readonly disk: string;
   /** The path of the file that the blob is, for a part of an artifact. Without it, the blob is an archive. */
   readonly file?: string;
+  /** How the layer is stored: as files in its directory, unless as one file with an EROFS image. */
+  readonly format?: "directory" | "erofs";
 }
 
 /** Checks {@link UnpackLimits} that the daemon sent. */
 export function parseLimits(value: unknown): UnpackLimits {
   const text = JSON.stringify(value);
   if (typeof value !== "object" || value === null) throw wrongLimits(text);
-  const { bytes, entries, disk, file } = value as Readonly<Record<string, unknown>>;
+  const { bytes, entries, disk, file, format } = value as Readonly<Record<string, unknown>>;
   if (typeof disk !== "string") throw wrongLimits(text);
   if (file !== undefined && typeof file !== "string") throw wrongLimits(text);
   return {
     disk,
     ...(file === undefined ? {} : { file }),
+    ...(format === "erofs" ? { format } : {}),
     ...(bytes === undefined ? {} : { bytes: parseLimit(bytes, text) }),
     ...(entries === undefined ? {} : { entries: parseLimit(entries, text) }),
   };

@@ -1,8 +1,7 @@
 import { randomBytes } from "node:crypto";
-import { closeSync, lstatSync, mkdirSync, openSync, unlinkSync } from "node:fs";
 
 import { RuntimeError } from "../base/errors.ts";
-import { findEntry, onDisk, removeEntry } from "./layer-files.ts";
+import type { LayerFiles } from "./layer-files.ts";
 
 /** A hard link to a file that only a lower layer can have. Paths in the layer, without symbolic links. */
 export interface LowerLink {
@@ -23,14 +22,20 @@ const MAX_PATHS = 512 * 1024;
 export class LowerLinks {
   readonly #directory = `/.lower-links-${randomBytes(16).toString("hex")}`;
   readonly #files = new Map<number, { readonly target: string; readonly names: Set<string> }>();
+  readonly #layer: LayerFiles;
   #size = 0;
+
+  constructor(layer: LayerFiles) {
+    this.#layer = layer;
+  }
 
   /** Makes the placeholder for `target`. Returns its inode and a path to link to. */
   placeholder(target: string): { readonly inode: number; readonly path: string } {
-    if (this.#files.size === 0) mkdirSync(this.#directory, 0o700);
+    if (this.#files.size === 0) this.#layer.makeDirectory(this.#directory);
     const path = `${this.#directory}/${this.#files.size}`;
-    closeSync(openSync(path, "wx", 0o600));
-    const inode = lstatSync(path).ino;
+    this.#layer.openFile(path);
+    this.#layer.closeFile();
+    const inode = this.#layer.find(path)?.ino ?? 0;
     this.#files.set(inode, { target, names: new Set() });
     return { inode, path };
   }
@@ -59,12 +64,12 @@ export class LowerLinks {
     const links: LowerLink[] = [];
     for (const [inode, { target, names }] of this.#files) {
       for (const path of names) {
-        if (findEntry(path)?.ino !== inode) continue;
-        unlinkSync(onDisk(path));
+        if (this.#layer.find(path)?.ino !== inode) continue;
+        this.#layer.remove(path);
         links.push({ path, target });
       }
     }
-    if (this.#files.size > 0) removeEntry(this.#directory);
+    if (this.#files.size > 0) this.#layer.remove(this.#directory);
     return links;
   }
 }

@@ -5,7 +5,7 @@
  * and reports on stdout, in one line of JSON, what it made. Start here; `tar-reader.ts` reads the
  * archive, `layer-writer.ts` makes the files.
  */
-import { openSync, writeSync } from "node:fs";
+import { closeSync, openSync, writeSync } from "node:fs";
 import process from "node:process";
 import { gunzipSync, gzipSync, zstdCompressSync, zstdDecompressSync } from "node:zlib";
 
@@ -17,12 +17,17 @@ import { diskUsage, enterRoot } from "../linux/file/index.ts";
 import { BlobInput, JobInput } from "./blob-input.ts";
 import { decompressorFor, detectCompression } from "./decompress.ts";
 import type { Decompressor } from "./decompressor.ts";
+import { DiskFiles } from "./disk-files.ts";
+import { ErofsFiles } from "./erofs/erofs-files.ts";
+import type { LayerFiles } from "./layer-files.ts";
 import { type FromBelow, LayerWriter } from "./layer-writer.ts";
 import { explainFullDisk, LimitedSink, parseLimits, type UnpackLimits } from "./limits.ts";
 import { defaultLimits, TarReader } from "./tar-reader.ts";
 import { writeWholeFile } from "./whole-file.ts";
 
 const STDIN = 0;
+/** The file of an image in the directory of the layer. */
+const IMAGE = "/layer.erofs";
 
 /** The report about an unpacked layer. */
 export interface UnpackedLayer {
@@ -116,7 +121,8 @@ async function unpack(limits: UnpackLimits, blob: BlobInput): Promise<UnpackedLa
   // It is awaited below, but may fail before that.
   feeding.catch(() => undefined);
   const diffHash = openSha256();
-  const writer = new LayerWriter();
+  using files = openFiles(limits);
+  const writer = new LayerWriter(files.files);
   try {
     await extract(decompressor.output, diffHash, new LimitedSink(writer, limits), limits);
   } catch (error) {
@@ -142,7 +148,8 @@ async function unpackFile(
   limits: UnpackLimits,
   blob: BlobInput,
 ): Promise<UnpackedLayer> {
-  const writer = new LayerWriter();
+  using files = openFiles(limits);
+  const writer = new LayerWriter(files.files);
   try {
     await writeWholeFile(blob, path, new LimitedSink(writer, limits));
   } catch (error) {
@@ -154,6 +161,13 @@ async function unpackFile(
   const diffId = fileLayerId(blobDigest, path);
   const [size, count] = [Number(bytes), Number(inodes)];
   return { blobDigest, diffId, bytes: size, inodes: count, rootOpaque: false, fromBelow };
+}
+
+/** The place of the layer's files, below the new root. */
+function openFiles({ format }: UnpackLimits): Disposable & { readonly files: LayerFiles } {
+  if (format !== "erofs") return { files: new DiskFiles(), [Symbol.dispose]: () => undefined };
+  const fd = openSync(IMAGE, "wx", 0o600);
+  return { files: new ErofsFiles(fd), [Symbol.dispose]: () => closeSync(fd) };
 }
 
 /** Makes libraries load now what they load at first use: later the files would be those of the image. */

@@ -49,8 +49,8 @@ export class OverlayChecker implements LayerChecker {
       return `"${directory}" is missing, or its layer.json could not be read at the start of davit`;
     }
     try {
-      const { inodes } = await readFacts(directory);
-      const files = join(directory, "fs");
+      const { inodes, format } = await readFacts(directory);
+      const files = join(directory, format === "erofs" ? "image" : "fs");
       if (!(await isDirectory(files))) return `"${files}" is missing`;
       const found = Number((await diskUsage(files)).inodes);
       if (found === inodes) return undefined;

@@ -1,9 +1,11 @@
 import { link, mkdir } from "node:fs/promises";
+import { dirname } from "node:path";
 import { RuntimeError } from "../../base/errors.ts";
 import { copyAttributes } from "../../linux/file/index.ts";
 import type { DiskHeadroom } from "../../linux/host/index.ts";
 import { errnoCode, SystemError } from "../../base/system-error.ts";
 import type { FromBelow, LowerLink } from "./from-below.ts";
+import { copyLower } from "./lower-copy.ts";
 import { attributeNames, type LowerFile, type LowerFiles, openDirectory } from "./lower-files.ts";
 
 /** Hard links of one layer to one file of a lower layer. */
@@ -11,7 +13,7 @@ const maxLinksToOne = 1000;
 
 /**
  * Makes the files that one layer shares with the layers below it, in a directory that is mounted on the layer:
- * the targets of its hard links, as hard links to the lower layers' files, and its directories that no entry
+ * the targets of its hard links, as hard links to the lower layers' files or copies of those in images, and its directories that no entry
  * describes, with the attributes of the lower ones. Their parents get the attributes of the layer's, because
  * in overlayfs the topmost layer's count.
  */
@@ -24,6 +26,8 @@ export class CopyUp {
   readonly #models = new Map<string, Buffer>();
   /** How many links lead to each file, by target. */
   readonly #links = new Map<string, number>();
+  /** Files of images that were copied, and the copies. */
+  readonly #copies = new Map<string, Buffer>();
   /** Directories created so far, parents first, and the one that each gets its attributes from. */
   readonly #made = new Map<string, Buffer>();
 
@@ -64,11 +68,24 @@ export class CopyUp {
     this.#countLink(path, target);
     await this.#makeDirectory(path.slice(0, path.lastIndexOf("/")));
     try {
-      await link(found.path, this.#pathOf(path));
+      await this.#linkOrCopy(found, this.#pathOf(path));
     } catch (cause) {
       const code = errnoCode(cause);
       if (code === undefined) throw cause;
       throw new SystemError(`link to "${printable(target)}" of a lower layer`, code, { cause });
+    }
+  }
+
+  /** A file of an image is copied once, and further links lead to the copy. */
+  async #linkOrCopy(found: LowerFile, to: Buffer): Promise<void> {
+    const name = found.path.toString("latin1");
+    const source = this.#copies.get(name) ?? found.path;
+    try {
+      await link(source, to);
+    } catch (cause) {
+      if (errnoCode(cause) !== "EXDEV") throw cause;
+      await copyLower(found, to, this.#room, dirname(this.#target));
+      this.#copies.set(name, to);
     }
   }
 
@@ -84,7 +101,7 @@ export class CopyUp {
   async #makeDirectory(path: string): Promise<void> {
     if (this.#made.has(path)) return;
     if (path !== "") await this.#makeDirectory(path.slice(0, path.lastIndexOf("/")));
-    await this.#room.reserve(this.#own.toString(), 4096, 1);
+    await this.#room.reserve(dirname(this.#target), 4096, 1);
     await mkdir(this.#pathOf(path), { mode: 0o700 });
     const own = Buffer.concat([this.#own, Buffer.from(path, "latin1")]);
     this.#made.set(path, this.#models.get(path) ?? own);

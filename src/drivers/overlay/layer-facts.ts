@@ -4,8 +4,12 @@ import { isDigest } from "../../base/digest.ts";
 import type { LayerOrigin } from "../../core/snapshot/index.ts";
 import { type FromBelow, parseFromBelow } from "./from-below.ts";
 
+/** How a layer is stored: as files in `fs`, or as an EROFS image that is mounted there while it is used. */
+export type LayerFormat = "directory" | "erofs";
+
 /** What the daemon keeps in memory of a layer. */
 export interface LayerFacts {
+  readonly format: LayerFormat;
   readonly bytes: number;
   readonly inodes: number;
   /** It hides everything below it: overlayfs has no mark for that on a root. */
@@ -31,32 +35,46 @@ export function summaryOf({ fromBelow, ...facts }: StoredFacts): LayerFacts {
 /** The name of the file in the directory of a layer. */
 export const factsFile = "layer.json";
 
-/** The version that is written. Version 1 has no origins. */
-const version = 2;
+/**
+ * The version that is written. Version 1 has no origins. Version 3 is that of images: its sizes have another place,
+ * so that an older davit ignores the layer instead of mounting an empty directory.
+ */
+const versions = { directory: 2, erofs: 3 } as const;
 /** A layer rarely comes from more registries; the oldest are dropped. */
 const maxOrigins = 32;
 
 /** The text of `layer.json`. */
 export function formatFacts(facts: StoredFacts): string {
   const origins = facts.origins?.map((one) => ({ ...one, sizeBytes: one.sizeBytes.toString() }));
-  return `${JSON.stringify({ version, ...facts, origins })}\n`;
+  const { format, bytes, inodes, ...others } = facts;
+  const sizes = format === "erofs" ? { image: { bytes, inodes } } : { bytes, inodes };
+  return `${JSON.stringify({ version: versions[format], ...sizes, ...others, origins })}\n`;
 }
 
 /** Reads the facts in the directory of a layer. Throws an Error for a file without sizes or with less. */
 export async function readFacts(directory: string): Promise<StoredFacts> {
   const path = join(directory, factsFile);
   const value: unknown = JSON.parse(await readFile(path, "utf8"));
-  if (typeof value === "object" && value !== null && "bytes" in value && "inodes" in value) {
-    const { bytes, inodes } = value;
-    const rootOpaque = "rootOpaque" in value && value.rootOpaque === true;
-    const fromBelow = parseFromBelow("fromBelow" in value ? value.fromBelow : undefined);
-    if (typeof bytes === "number" && typeof inodes === "number" && bytes >= 0 && inodes >= 0) {
-      const isOld = !("version" in value) || value.version === 1;
-      const origins = "origins" in value ? parseOrigins(value.origins) : [];
-      return { bytes, inodes, rootOpaque, fromBelow, origins: isOld ? undefined : origins };
+  if (typeof value === "object" && value !== null) {
+    const fields = value as Readonly<Record<string, unknown>>;
+    const format: LayerFormat = fields["version"] === versions.erofs ? "erofs" : "directory";
+    const sizes = parseSizes(format === "erofs" ? fields["image"] : value);
+    if (sizes !== undefined) {
+      const rootOpaque = fields["rootOpaque"] === true;
+      const fromBelow = parseFromBelow(fields["fromBelow"]);
+      const isOld = fields["version"] === undefined || fields["version"] === 1;
+      const origins = isOld ? undefined : parseOrigins(fields["origins"]);
+      return { format, ...sizes, rootOpaque, fromBelow, origins };
     }
   }
   throw new Error(`"${path}" has no sizes`);
+}
+
+function parseSizes(value: unknown): Pick<LayerFacts, "bytes" | "inodes"> | undefined {
+  if (typeof value !== "object" || value === null || !("bytes" in value)) return undefined;
+  const { bytes, inodes } = { inodes: undefined, ...value };
+  if (typeof bytes !== "number" || typeof inodes !== "number") return undefined;
+  return bytes >= 0 && inodes >= 0 ? { bytes, inodes } : undefined;
 }
 
 /** Invalid origins are ignored: the layer is then fetched again from there. */

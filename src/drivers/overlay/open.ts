@@ -1,6 +1,7 @@
 import type { Logger } from "../../base/logger.ts";
 import type { TaskGroup } from "../../base/task-group.ts";
 import { OverlayChecker } from "./checker.ts";
+import type { LayerFormat } from "./layer-facts.ts";
 import { OverlayLayers } from "./overlay-layers.ts";
 import { OverlayPacker } from "./packer.ts";
 import { OverlayRoots } from "./overlay-roots.ts";
@@ -34,6 +35,8 @@ export interface OverlayDeps {
   readonly turns?: Partial<UnpackTurnsOptions>;
   /** How long an unpacker may make no progress, 300 s if not given. */
   readonly stallMs?: number;
+  /** How new layers are stored, if the machine supports it; in directories if not given. */
+  readonly format?: LayerFormat;
   /** Mounts as on a kernel before 6.7, for tests. */
   readonly asOldKernel?: boolean;
 }
@@ -62,6 +65,7 @@ export async function openOverlay(deps: OverlayDeps): Promise<Overlay> {
     ),
     turns: deps.turns ?? {},
     stallMs: deps.stallMs ?? 300_000,
+    format: deps.format ?? "directory",
   });
   const roots = await OverlayRoots.open({
     paths,
@@ -72,7 +76,7 @@ export async function openOverlay(deps: OverlayDeps): Promise<Overlay> {
     firstProject,
     asOldKernel,
   });
-  const packer = new OverlayPacker({ paths, command: deps.packer });
+  const packer = new OverlayPacker({ paths, layers, command: deps.packer });
   const checker = new OverlayChecker({ paths, layers, packer });
   return { layers, roots, packer, checker };
 }

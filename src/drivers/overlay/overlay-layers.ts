@@ -1,3 +1,4 @@
+import { randomUUID } from "node:crypto";
 import { chmod, mkdir, open, readdir, rename, rm, statfs, writeFile } from "node:fs/promises";
 import { join, relative } from "node:path";
 import { type Digest, hexOf } from "../../base/digest.ts";
@@ -23,11 +24,13 @@ import {
   formatFacts,
   hasOrigin,
   type LayerFacts,
+  type LayerFormat,
   readFacts,
   type StoredFacts,
   summaryOf,
   withOrigin,
 } from "./layer-facts.ts";
+import { type LayerImages, openLayerImages } from "./layer-images.ts";
 import { type LayerIndex, readLayerIndex } from "./layer-index.ts";
 import { Spool } from "./spool.ts";
 import { asideOf, GONE_PREFIX, NEW_PREFIX, type StateLayout, UNCLAIMED } from "./state-layout.ts";
@@ -45,10 +48,12 @@ interface OverlayLayersDeps {
   /** How many unpackers may run, where that is not the default. */
   readonly turns: Partial<UnpackTurnsOptions>;
   readonly stallMs: number;
+  /** How new layers are stored, if the machine supports it. */
+  readonly format: LayerFormat;
 }
 
 /**
- * Layers as directories, with an index in memory. A pull costs one syncfs for each layer, shared by
+ * Layers as directories or EROFS images, with an index in memory. A pull costs one syncfs for each layer, shared by
  * layers that end at the same time.
  */
 export class OverlayLayers implements Layers {
@@ -56,17 +61,24 @@ export class OverlayLayers implements Layers {
   readonly #deps: OverlayLayersDeps;
   readonly #index: LayerIndex;
   readonly #copyUps: CopyUps;
+  readonly #images: LayerImages;
   readonly #locks = new KeyedLock();
   readonly #turns: UnpackTurns;
   readonly #durable: GroupSync;
   /** Directories of unpacks in progress. */
   readonly #making = new Set<string>();
 
-  private constructor(deps: OverlayLayersDeps, index: LayerIndex, copyUps: CopyUps) {
+  private constructor(
+    deps: OverlayLayersDeps,
+    index: LayerIndex,
+    copyUps: CopyUps,
+    images: LayerImages,
+  ) {
     this.directory = deps.paths.root;
     this.#deps = deps;
     this.#index = index;
     this.#copyUps = copyUps;
+    this.#images = images;
     this.#turns = new UnpackTurns(deps.turns);
     this.#durable = new GroupSync(deps.paths.layers);
   }
@@ -78,9 +90,15 @@ export class OverlayLayers implements Layers {
     await mkdir(paths.empty, { recursive: true, mode: 0o700 });
     await chmod(paths.layers, 0o700).catch(unlessReadOnly);
     const index = await readLayerIndex(paths, log);
+    const images = await openLayerImages({ paths, log, index, format: deps.format });
     const findLayer = (diffId: Digest): LayerFacts | undefined => index.layers.get(diffId);
     const copyUps = await CopyUps.open({ paths, trash, log, findLayer });
-    return new OverlayLayers(deps, index, copyUps);
+    return new OverlayLayers(deps, index, copyUps, images);
+  }
+
+  /** How new layers are stored. */
+  get format(): LayerFormat {
+    return this.#images.format;
   }
 
   /** The number of unpackers that wait for a turn. */
@@ -105,7 +123,17 @@ export class OverlayLayers implements Layers {
   }
 
   async complete(layers: readonly Digest[], signal: AbortSignal): Promise<void> {
-    await this.#copyUps.complete(layers, signal);
+    if (this.#copyUps.lacking(layers) === undefined) {
+      await this.#copyUps.complete(layers, signal);
+      return;
+    }
+    const user = `complete-${randomUUID()}`;
+    try {
+      await this.use(user, layers);
+      await this.#copyUps.complete(layers, signal);
+    } finally {
+      await this.release(user);
+    }
   }
 
   lacking(layers: readonly Digest[]): Digest | undefined {
@@ -153,6 +181,27 @@ export class OverlayLayers implements Layers {
       if (facts.rootOpaque) break;
     }
     return names;
+  }
+
+  /**
+   * Mounts those of these layers that are images, until release(). Returns the text of the file MOUNTED_LAYERS for
+   * the directory of a root; `undefined` without one. A failure is undone by release().
+   */
+  async use(user: string, layers: readonly Digest[]): Promise<string | undefined> {
+    const format = (layer: Digest): LayerFormat | undefined =>
+      this.#index.layers.get(layer)?.format;
+    const images = chainOf(layers).filter((layer) => format(layer) === "erofs");
+    return images.length === 0 ? undefined : await this.#images.mounts?.use(user, images);
+  }
+
+  /** Ends use(). Idempotent. */
+  async release(user: string): Promise<void> {
+    await this.#images.mounts?.release(user);
+  }
+
+  /** Unmounts what no root uses. */
+  async close(): Promise<void> {
+    await this.#images.mounts?.close();
   }
 
   usage(of: Iterable<Digest> = this.#index.layers.keys()): Usage {
@@ -206,6 +255,7 @@ export class OverlayLayers implements Layers {
     this.#index.layers.delete(diffId);
     this.#index.unclaimed.delete(diffId);
     this.#index.unattributed.delete(diffId);
+    await this.#images.mounts?.forget(diffId);
     await this.#deps.trash.take(this.#deps.paths.layers, hexOf(diffId));
   }
 
@@ -278,10 +328,12 @@ export class OverlayLayers implements Layers {
     operation?: Pick<Operation, "enter">,
   ): Promise<StoredFacts> {
     await operation?.enter("make-directory");
-    const files = join(directory, "fs");
+    const files = join(directory, this.format === "erofs" ? "image" : "fs");
     try {
       await mkdir(files, { recursive: true });
       await chmod(files, 0o755); // independent of the umask
+      // Where the image is mounted later.
+      if (this.format === "erofs") await mkdir(join(directory, "fs"));
     } catch (cause) {
       throw failure(`make directory "${files}"`, cause);
     }
@@ -303,16 +355,18 @@ export class OverlayLayers implements Layers {
     turn?: UnpackTurn,
   ): Promise<StoredFacts> {
     const { unpackers, stallMs, paths } = this.#deps;
+    const { format } = this;
     const { bytes, inodes, rootOpaque, fromBelow } = await unpackBlob({
       unpackers,
       directory: relative(paths.layers, files),
+      format,
       layer,
       disk: paths.root,
       turn,
       signal,
       stallMs,
     });
-    return { bytes, inodes, rootOpaque, fromBelow, origins: [originOf(layer)] };
+    return { format, bytes, inodes, rootOpaque, fromBelow, origins: [originOf(layer)] };
   }
 
   /** Renames the layer to its final name and syncs the rename: a record of its image may follow. */

@@ -27,7 +27,7 @@ import { mountOverlay, type OverlayOptions, unmount } from "../../linux/mount/in
 import type { LayerLimits } from "./layer-limits.ts";
 import type { OverlayLayers } from "./overlay-layers.ts";
 import { openRootsDirectory, type RootsDirectory } from "./roots-directory.ts";
-import { GONE_PREFIX, type StateLayout } from "./state-layout.ts";
+import { GONE_PREFIX, MOUNTED_LAYERS, type StateLayout } from "./state-layout.ts";
 import type { Trash } from "./trash.ts";
 import { copyVolumes, imageVolumePath, mountImages, unmountImages, volumePath } from "./volumes.ts";
 
@@ -35,7 +35,7 @@ import { copyVolumes, imageVolumePath, mountImages, unmountImages, volumePath } 
 interface OverlayRootsDeps {
   readonly paths: StateLayout;
   readonly trash: Trash;
-  readonly layers: Pick<OverlayLayers, "lowerOf">;
+  readonly layers: Pick<OverlayLayers, "lowerOf" | "use" | "release" | "close">;
   readonly log: Logger;
   /** A directory on another file system for the roots; empty for none. */
   readonly writableRoot: string;
@@ -104,12 +104,13 @@ export class OverlayRoots implements Roots {
     using _turn = await this.#locks.acquire(containerId);
     const lower = this.#lowerOf(layers);
     await operation?.enter("make-root-directory");
+    const mounted = await this.#use(containerId, layers);
     try {
-      await runFileSteps(this.#directories(directory, layers.at(-1), options.users));
+      await runFileSteps(this.#directories(directory, layers.at(-1), options.users, mounted));
     } catch (cause) {
       // A directory that existed before belongs to another container, and is kept.
       const isMade = stepsDone(cause) > 0;
-      if (isMade) await removeTree(directory);
+      if (isMade) await this.#discard(containerId, directory);
       throw wrap(`${isMade ? "mount" : "make"} root of container "${containerId}"`, cause);
     }
     try {
@@ -121,8 +122,7 @@ export class OverlayRoots implements Roots {
     } catch (cause) {
       // Never delete files through a mount, as that of the layers by the pod's ids.
       await unmount(join(directory, "merged"), join(directory, "mapped"));
-      await removeTree(directory);
-      await this.#limits?.end(containerId);
+      await this.#discard(containerId, directory);
       throw wrap(`mount root of container "${containerId}"`, this.#explain(cause));
     }
     return { path: join(directory, "merged") };
@@ -136,6 +136,11 @@ export class OverlayRoots implements Roots {
     const directory = this.#deps.paths.container(containerId);
     using _turn = await this.#locks.acquire(containerId);
     const volumes = images.map((image) => ({ ...image, lower: this.#lowerOf(image.layers) }));
+    const mounted = await this.#use(
+      containerId,
+      images.flatMap((image) => image.layers),
+    );
+    if (mounted !== undefined) await runFileSteps([markStep(directory, mounted)]);
     const { asOldKernel = false } = this.#deps;
     await mountImages({ directory, volumes, asOldKernel, ...mountedBy(options) });
   }
@@ -166,6 +171,7 @@ export class OverlayRoots implements Roots {
     // Never delete files through a mount: if this fails, the directory stays.
     await unmountImages(directory, operation);
     await unmount(join(directory, "merged"), join(directory, "mapped"));
+    await this.#deps.layers.release(containerId);
     await operation?.enter("delete-root");
     await trash.takeOrLeave(paths.roots, containerId);
     await this.#limits?.end(containerId);
@@ -216,6 +222,7 @@ export class OverlayRoots implements Roots {
   async close(): Promise<void> {
     const { roots } = this.#deps.paths;
     if ((await readdir(roots)).length === 0) await unmount(roots);
+    await this.#deps.layers.close();
   }
 
   /** Adds what to do to the error of a file system that overlayfs does not support. */
@@ -244,6 +251,21 @@ export class OverlayRoots implements Roots {
     await this.#limits?.begin(containerId, bytes, [directory, ...inside]);
   }
 
+  async #use(containerId: string, layers: readonly Digest[]): Promise<string | undefined> {
+    try {
+      return await this.#deps.layers.use(containerId, layers);
+    } catch (cause) {
+      await this.#deps.layers.release(containerId);
+      throw wrap(`mount root of container "${containerId}"`, cause);
+    }
+  }
+
+  async #discard(containerId: string, directory: string): Promise<void> {
+    await this.#deps.layers.release(containerId);
+    await removeTree(directory);
+    await this.#limits?.end(containerId);
+  }
+
   /** The lower directories for overlayfs, topmost first, relative to a root's directory. */
   #lowerOf(layers: readonly Digest[]): readonly [string, ...string[]] {
     const names = this.#deps.layers.lowerOf(layers).map((name) => `../../layers/${name}`);
@@ -256,6 +278,7 @@ export class OverlayRoots implements Roots {
     directory: string,
     topmost: Digest | undefined,
     users: RootUsers = { namespace: "", uid: 0, gid: 0 },
+    mounted?: string,
   ): readonly FileStep[] {
     const { uid, gid } = users;
     // Its processes find their root through this directory, which other users cannot enter.
@@ -264,6 +287,7 @@ export class OverlayRoots implements Roots {
     const below = ["work", "merged"].map((name) => join(directory, name));
     return [
       { step: "make-directory", path: directory, mode: 0o700, owner },
+      ...(mounted === undefined ? [] : [markStep(directory, mounted)]),
       topmost === undefined
         ? { step: "make-directory", path: upper, mode: 0o755, owner: { uid, gid } }
         : {
@@ -282,6 +306,10 @@ async function openLimits(deps: OverlayRootsDeps): Promise<LayerLimits | undefin
   if (deps.firstProject === undefined) return undefined;
   const { LayerLimits: Limits } = await import("./layer-limits.ts");
   return await Limits.open(deps.paths.roots, deps.firstProject, deps.log);
+}
+
+function markStep(directory: string, mounted: string): FileStep {
+  return { step: "write-file", path: join(directory, MOUNTED_LAYERS), text: mounted, mode: 0o600 };
 }
 
 function mountedBy({ users, label }: RootOptions): Pick<OverlayOptions, "mapped" | "label"> {

@@ -1,3 +1,4 @@
+import { randomUUID } from "node:crypto";
 import type { Socket } from "node:net";
 import { existsSync } from "node:fs";
 import process from "node:process";
@@ -8,12 +9,14 @@ import type { LayerPacker, PackedImage } from "../../core/snapshot/index.ts";
 import { type Child, SIGKILL, spawnChildInPool } from "../../linux/process/index.ts";
 import { type FromBelow } from "./from-below.ts";
 import { readFacts } from "./layer-facts.ts";
+import type { OverlayLayers } from "./overlay-layers.ts";
 import type { StateLayout } from "./state-layout.ts";
 import type { UnpackerCommand } from "./unpacker-processes.ts";
 
 /** What the packer needs. */
 interface PackerDeps {
   readonly paths: StateLayout;
+  readonly layers: Pick<OverlayLayers, "use" | "release">;
   /** The program: its last arguments are pack or digest, and the directory of the layers. */
   readonly command?: UnpackerCommand | undefined;
 }
@@ -68,6 +71,7 @@ export class OverlayPacker implements LayerPacker {
     signal: AbortSignal,
   ): AsyncGenerator<Uint8Array, void, undefined> {
     const diffIds = [...new Set(images.flatMap(({ layers }) => layers))];
+    await using _mounted = await this.#use(diffIds);
     const plan = {
       layers: await this.#planned(diffIds),
       images: images.map((image) => ({
@@ -79,6 +83,7 @@ export class OverlayPacker implements LayerPacker {
   }
 
   async digests(layers: readonly Digest[], signal: AbortSignal): Promise<readonly Digest[]> {
+    await using _mounted = await this.#use(layers);
     const plan = { layers: await this.#planned(layers), images: [] };
     const parts: Uint8Array[] = [];
     for await (const part of this.#run("digest", plan, signal)) parts.push(part);
@@ -89,6 +94,19 @@ export class OverlayPacker implements LayerPacker {
     });
     if (digests.length === layers.length) return digests;
     throw new RuntimeError("internal", "read layers: the packer did not report all of them");
+  }
+
+  /** Keeps layers that are images mounted. */
+  async #use(layers: readonly Digest[]): Promise<AsyncDisposable> {
+    const user = `pack-${randomUUID()}`;
+    const used = { [Symbol.asyncDispose]: () => this.#deps.layers.release(user) };
+    try {
+      await this.#deps.layers.use(user, layers);
+      return used;
+    } catch (cause) {
+      await used[Symbol.asyncDispose]();
+      throw cause;
+    }
   }
 
   async #planned(layers: readonly Digest[]): Promise<readonly PlannedLayer[]> {

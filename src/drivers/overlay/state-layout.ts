@@ -13,6 +13,9 @@ export const COPY_UP_PREFIX = ".copy-up-";
 /** The same, while they are being created. */
 export const NEW_COPY_UP_PREFIX = ".half-copy-up-";
 
+/** In the directory of a root: the layers that are mounted from images for it, a line for each. */
+export const MOUNTED_LAYERS = "mounted-layers";
+
 /** In a layer's directory: no image has used it yet. */
 export const UNCLAIMED = "unclaimed";
 
@@ -20,10 +23,11 @@ export const UNCLAIMED = "unclaimed";
  * The paths of layers and roots:
  *
  *   layers/<hex of the diff id>/{fs,layer.json,unclaimed}
+ *   layers/<hex of the diff id>/image/layer.erofs   the files of a layer of this format, to be mounted on fs
  *   layers/.copy-up-<hex of a chain of layers>/{fs,copy-up.json}
  *                                                   files that the last of them shares with the others
  *   layers/.empty                                   the lower directory of a root without layers
- *   roots/<container id>/{upper,work,merged}
+ *   roots/<container id>/{upper,work,merged,mounted-layers}
  *   roots/<container id>/images/{whole-<n>,<n>}     images of image volumes, and what each one shows
  *   roots/<container id>/volumes/<n>                volumes that the container's image declares
  */
@@ -42,6 +46,11 @@ export class StateLayout {
 
   layer(diffId: Digest): string {
     return join(this.layers, hexOf(diffId));
+  }
+
+  /** The file of a layer whose format is "erofs". */
+  image(diffId: Digest): string {
+    return join(this.layer(diffId), "image", "layer.erofs");
   }
 
   /** The directory of a container's root. `invalid-argument` for an id that is not a plain name. */

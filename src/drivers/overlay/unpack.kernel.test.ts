@@ -152,8 +152,9 @@ describe("an unpack that ends early", () => {
     const controller = new AbortController();
     const unpackers = new UnpackerProcesses(defaultUnpackerCommand(), directory);
     const { signal } = controller;
+    const format = "directory" as const;
     const rest = { layer, disk: files, signal, stallMs: 60_000 };
-    const options = { unpackers, directory: "aborted", ...rest };
+    const options = { unpackers, format, directory: "aborted", ...rest };
     const call = unpackBlob(options);
     controller.abort(reason);
     // The runner fails a test that leaves a rejection.

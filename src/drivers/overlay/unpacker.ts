@@ -8,6 +8,7 @@ import { releaseTransferred } from "../../base/transferable.ts";
 import { type LayerSource, TooLarge } from "../../core/snapshot/index.ts";
 import type { ChildExit } from "../../linux/process/index.ts";
 import { type FromBelow, parseFromBelow } from "./from-below.ts";
+import type { LayerFormat } from "./layer-facts.ts";
 import type { UnpackTurn } from "./unpack-turns.ts";
 import type { UnpackerCommand, UnpackerProcess, UnpackerProcesses } from "./unpacker-processes.ts";
 
@@ -27,6 +28,7 @@ interface UnpackOptions {
   readonly unpackers: UnpackerProcesses;
   /** Relative to the directory of all layers. */
   readonly directory: string;
+  readonly format: LayerFormat;
   readonly layer: LayerSource;
   /** Name of the directory's file system, for messages. */
   readonly disk: string;
@@ -74,11 +76,11 @@ export function defaultUnpackerCommand(): UnpackerCommand {
  * blob's source or the signal's reason unchanged. The directory then has incomplete content.
  */
 export async function unpackBlob(options: UnpackOptions): Promise<Unpacked> {
-  const { unpackers, directory, layer, disk, turn, signal, stallMs } = options;
+  const { unpackers, directory, format, layer, disk, turn, signal, stallMs } = options;
   signal.throwIfAborted();
   const unpacker = await unpackers.take();
   const blobBytes = Number(layer.blob.sizeBytes);
-  const limits = { ...layer.limits, disk, file: layer.file };
+  const limits = { ...layer.limits, disk, file: layer.file, format };
   const answer = unpacker.begin({ directory, blobBytes, limits });
   using wait = new Wait({ answer, layer, signal, stallMs });
   let said: Unpacked | Refusal | undefined;

@@ -4,6 +4,7 @@ export {
   type BindOptions,
   bindMount,
   makePrivateBind,
+  mountErofs,
   mountOverlay,
   type OverlayOptions,
   unmount,

@@ -111,6 +111,14 @@ export async function mountOverlay(options: OverlayOptions): Promise<void> {
   );
 }
 
+/**
+ * pool. Mounts an EROFS image, a file, read-only on an existing directory, without a loop device. ENODEV: the kernel has
+ * no EROFS. ENOTBLK: it does not mount images from files (before Linux 6.12). EINVAL, EUCLEAN: not a valid image.
+ */
+export async function mountErofs(image: string, target: string): Promise<void> {
+  await runJob("mountErofs", [image, target]);
+}
+
 /** main. Calls back after changes of the mount table. Disposing ends it. */
 export function watchMountTable(onChange: () => void): Disposable {
   const watch = callNative(() => (addon() as Calls).watchMounts(onChange), "watch the mount table");

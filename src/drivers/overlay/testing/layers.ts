@@ -1,7 +1,7 @@
 import { execFileSync } from "node:child_process";
 import { createHash } from "node:crypto";
 import { fileURLToPath } from "node:url";
-import type { Digest } from "../../../base/digest.ts";
+import { type Digest, hexOf } from "../../../base/digest.ts";
 import { silentLogger } from "../../../base/logger.ts";
 import { TaskGroup } from "../../../base/task-group.ts";
 import type { LayerSource } from "../../../core/snapshot/index.ts";
@@ -88,8 +88,17 @@ export class TestOverlay implements AsyncDisposable {
     return source.diffId;
   }
 
+  /** The directory with the files of a layer, mounted until the end of the overlay if the layer is an image. */
+  async filesOf(diffId: Digest): Promise<string> {
+    await this.layers.use("test", [diffId]);
+    return `${this.root}/layers/${hexOf(diffId)}/fs`;
+  }
+
   async [Symbol.asyncDispose](): Promise<void> {
+    await this.layers.release("test");
     await this.#tasks[Symbol.asyncDispose]();
     await unmount(`${this.root}/roots`);
+    await this.layers.close();
+    await this.layers.close();
   }
 }

@@ -1,0 +1,46 @@
+import type { Logger } from "../../base/logger.ts";
+import type { LayerFormat } from "./layer-facts.ts";
+import type { LayerIndex } from "./layer-index.ts";
+import type { LayerMounts } from "./layer-mounts.ts";
+import type { StateLayout } from "./state-layout.ts";
+
+/** What the layers need to know of images. */
+export interface LayerImages {
+  /** How new layers are stored. */
+  readonly format: LayerFormat;
+  /** Undefined where no layer is an image, and none will be. */
+  readonly mounts: LayerMounts | undefined;
+}
+
+interface LayerImagesDeps {
+  readonly paths: StateLayout;
+  readonly log: Logger;
+  readonly index: LayerIndex;
+  readonly format: LayerFormat;
+}
+
+/**
+ * Decides whether layers can be images on this machine. Where they cannot, the log says why, new layers are
+ * directories, and layers that are images leave the index: they count as missing until they are pulled again.
+ */
+export async function openLayerImages(deps: LayerImagesDeps): Promise<LayerImages> {
+  const { paths, log, index, format } = deps;
+  const images = [...index.layers].filter(([, facts]) => facts.format === "erofs");
+  if (format === "directory" && images.length === 0) return { format, mounts: undefined };
+  // Nothing of this is loaded where it is not used.
+  const { imageObstacle, LayerMounts } = await import("./layer-mounts.ts");
+  const obstacle = await imageObstacle(paths);
+  if (obstacle === undefined) return { format, mounts: await LayerMounts.open(paths) };
+  if (format === "erofs") {
+    log.warn(`layers are unpacked into directories, in spite of images.layer_format: ${obstacle}`);
+  }
+  for (const [diffId] of images) {
+    log.warn(
+      `layer "${diffId}" is ignored until it is pulled again: it is an image, and ${obstacle}`,
+    );
+    index.layers.delete(diffId);
+    index.unclaimed.delete(diffId);
+    index.unattributed.delete(diffId);
+  }
+  return { format: "directory", mounts: undefined };
+}

@@ -1,0 +1,120 @@
+import {
+  closeSync,
+  constants,
+  ftruncateSync,
+  linkSync,
+  lstatSync,
+  mkdirSync,
+  openSync,
+  readdirSync,
+  readlinkSync,
+  rmdirSync,
+  type Stats,
+  symlinkSync,
+  unlinkSync,
+  writeSync,
+} from "node:fs";
+
+import { errnoCode } from "../base/system-error.ts";
+import { type FileAttributes, makeNode, setAttributes, setXattr } from "../linux/file/index.ts";
+import { type LayerFiles, refuseRoot } from "./layer-files.ts";
+
+const { O_CREAT, O_EXCL, O_NOFOLLOW, O_WRONLY } = constants;
+
+/** The files of a layer below `/`, which must be the layer's own directory (chroot). */
+export class DiskFiles implements LayerFiles {
+  #file: number | undefined;
+  /** The position of the next bytes in the file, and the end of what was written. */
+  #position = 0;
+  #written = 0;
+
+  find(path: string): Stats | undefined {
+    try {
+      return lstatSync(onDisk(path), { throwIfNoEntry: false });
+    } catch (cause) {
+      const code = errnoCode(cause);
+      if (code === "ENOTDIR" || code === "ELOOP") return undefined;
+      throw cause;
+    }
+  }
+
+  readLink(path: string): string {
+    return readlinkSync(onDisk(path), "latin1");
+  }
+
+  makeDirectory(path: string): void {
+    mkdirSync(onDisk(path), 0o755);
+  }
+
+  makeSymlink(path: string, target: string): void {
+    symlinkSync(onDisk(target), onDisk(path));
+  }
+
+  makeLink(path: string, target: string): void {
+    linkSync(onDisk(target), onDisk(path));
+  }
+
+  makeNode(path: string, mode: number, device?: { major: number; minor: number }): void {
+    makeNode(path, mode, device);
+  }
+
+  openFile(path: string): void {
+    this.#file = openSync(onDisk(path), O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, 0o600);
+    this.#position = 0;
+    this.#written = 0;
+  }
+
+  write(bytes: Buffer): void {
+    if (this.#file === undefined) return;
+    for (let at = 0; at < bytes.length; ) {
+      const count = writeSync(this.#file, bytes, at, undefined, this.#position);
+      at += count;
+      this.#position += count;
+    }
+    this.#written = this.#position;
+  }
+
+  hole(bytes: number): void {
+    this.#position += bytes;
+  }
+
+  closeFile(): void {
+    const file = this.#file;
+    if (file === undefined) return;
+    this.#file = undefined;
+    try {
+      if (this.#position > this.#written) ftruncateSync(file, this.#position);
+    } finally {
+      closeSync(file);
+    }
+  }
+
+  setAttributes(path: string, attributes: FileAttributes): void {
+    setAttributes(path, attributes);
+  }
+
+  setXattr(path: string, name: string, value: string): void {
+    setXattr(path, name, value);
+  }
+
+  remove(path: string): void {
+    refuseRoot(path);
+    if (this.find(path)?.isDirectory() !== true) {
+      unlinkSync(onDisk(path));
+      return;
+    }
+    for (const name of readdirSync(onDisk(path), { encoding: "latin1" })) {
+      this.remove(`${path}/${name}`);
+    }
+    rmdirSync(onDisk(path));
+  }
+
+  finish(): void {
+    // Everything is on the disk.
+  }
+}
+
+/** A byte string for node:fs; ASCII names stay strings, which is faster. */
+export function onDisk(path: string): string | Buffer {
+  return /^[\x01-\x7f]*$/.test(path) ? path : Buffer.from(path, "latin1");
+}
