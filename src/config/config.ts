@@ -57,6 +57,8 @@ export interface ImagesConfig {
   readonly concurrentRanges: number;
   /** Of all images. */
   readonly maxConcurrentUnpacks: number;
+  /** How new layers are stored. */
+  readonly layerFormat: "directory" | "erofs";
   readonly maxLayers: number;
   /** 0 means no limit, here and below. */
   readonly maxUnpackedBytes: number;

@@ -46,6 +46,7 @@ test("defaultConfig() returns the documented defaults", () => {
     maxConcurrentDownloads: 3,
     concurrentRanges: 4,
     maxConcurrentUnpacks: 2,
+    layerFormat: "directory",
     maxLayers: 500,
     maxUnpackedBytes: 1_099_511_627_776,
     maxUnpackedRatio: 200,

@@ -122,6 +122,11 @@ const images: Section<ImagesConfig> = {
     max: 16,
     doc: "Maximum number of layers, of all images, that are unpacked at once. Each needs a processor and up to 100 MB of memory. One more is unpacked if its blob has at most 4 MiB, so that small images do not wait for large ones.",
   }),
+  layerFormat: choice({
+    of: ["directory", "erofs"],
+    default: "directory",
+    doc: 'How new layers are stored: "directory" as files, "erofs" as an image that the kernel mounts (Linux 6.12). Where it cannot, the log has the reason and layers are directories.',
+  }),
   maxLayers: integer({
     default: 500,
     min: 1,

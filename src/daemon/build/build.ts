@@ -111,7 +111,7 @@ export async function build(config: Config, options: BuildOptions): Promise<Buil
   const ends = undo.use(new AsyncDisposableStack());
   undo.use(engine);
   const shared = { ...engine.parts, operations, locks: new KeyedLock(), clock, log, bootId };
-  const { images, containers, waitingUnpackers, gc } = await buildContainers(
+  const { images, containers, waitingUnpackers, gc, layerFormat } = await buildContainers(
     {
       config,
       tuning: options.tuning,
@@ -156,7 +156,8 @@ export async function build(config: Config, options: BuildOptions): Promise<Buil
       network: networks.default,
       cgroupDriver: config.runtime.cgroupDriver,
       handlers: () => handlers.features(),
-      describe: () => factsOf(options, layout, database, records, [gc, cadvisor]),
+      describe: () =>
+        factsOf(options, layout, database, records, [gc, cadvisor, { facts: () => ({ layerFormat }) }]),
       log,
     },
     gauges: gaugesOf(sandboxes, { networks, records, waitingUnpackers, urls }),

@@ -69,6 +69,8 @@ interface BuiltContainers {
   readonly gc: ImageGc;
   /** The number of unpackers that wait for a turn. */
   readonly waitingUnpackers: () => number;
+  /** How new layers are stored, which is not as configured where the kernel does not support it. */
+  readonly layerFormat: string;
 }
 
 function limitsOf(images: Config["images"]): ImageContext["limits"] {
@@ -100,6 +102,7 @@ export async function buildContainers(parts: Parts, shared: Shared): Promise<Bui
     log,
     tasks,
     turns,
+    format: config.images.layerFormat,
   });
   const { layers } = onDisk;
   parts.undo.defer(() => roots.close());
@@ -159,7 +162,8 @@ export async function buildContainers(parts: Parts, shared: Shared): Promise<Bui
     },
     times: { ...defaultContainerTimes, createMs, startMs: createMs },
   };
-  return { images, containers, gc, waitingUnpackers: () => layers.waitingUnpackers };
+  const waitingUnpackers = (): number => layers.waitingUnpackers;
+  return { images, containers, gc, waitingUnpackers, layerFormat: layers.format };
 }
 
 function imagesOf(

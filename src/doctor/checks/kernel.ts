@@ -20,6 +20,10 @@ const kinds = catalogue("kernel", {
   "userns-off": ["note", "pods with hostUsers: false need user namespaces"],
   "idmap-missing": ["note", "pods with hostUsers: false need id-mapped overlays (Linux 5.19)"],
   "erofs-missing": ["note", "EROFS images cannot be mounted; other images do not need it"],
+  "erofs-layers-off": [
+    "warning",
+    'layers are unpacked into directories, although images.layer_format is "erofs"',
+  ],
   "pid-max-low": ["warning", "all processes and threads of all pods share this range"],
   "inotify-instances-low": [
     "note",
@@ -33,6 +37,8 @@ const kinds = catalogue("kernel", {
 
 const oldest: Version = [5, 12];
 const idmappedOverlays: Version = [5, 19];
+/** Mounts EROFS images from files. */
+const erofsFromFiles: Version = [6, 12];
 const pidMaxLow = 32_768;
 const namespacesFew = 1_000;
 const instancesLow = 512;
@@ -50,7 +56,8 @@ export const kernelCheck: Check = {
     const version = parseRelease(host.kernelRelease);
     const found = [
       ...checkVersion(host.kernelRelease, version),
-      ...(await checkFilesystems(host)),
+      ...(await checkFilesystems(context)),
+      ...checkLayerFormat(context, version),
       ...(await checkNamespaces(host)),
       ...(await checkSeccomp(host)),
       ...(await checkSelinux(context)),
@@ -100,7 +107,17 @@ function checkVersion(release: string, version: Version | undefined): readonly F
   return [kinds.report("idmap-missing", `Linux ${release}`, "boot Linux 5.19 or newer")];
 }
 
-async function checkFilesystems(host: Host): Promise<readonly Finding[]> {
+function checkLayerFormat(
+  { host, config }: DoctorContext,
+  version: Version | undefined,
+): readonly Finding[] {
+  if (config.images.layerFormat !== "erofs" || version === undefined) return [];
+  if (!isBefore(version, erofsFromFiles)) return [];
+  const fix = 'boot Linux 6.12 or newer, or set images.layer_format = "directory"';
+  return [kinds.report("erofs-layers-off", `Linux ${host.kernelRelease}`, fix)];
+}
+
+async function checkFilesystems({ host, config }: DoctorContext): Promise<readonly Finding[]> {
   const known = wordsOf(await host.read("/proc/filesystems"));
   // The kernel loads a module with the first mount.
   const directory = `/lib/modules/${host.kernelRelease}`;
@@ -112,9 +129,8 @@ async function checkFilesystems(host: Host): Promise<readonly Finding[]> {
     found.push(kinds.report("overlay-missing", "overlay is not in /proc/filesystems", fix));
   }
   if (!has("erofs")) {
-    found.push(
-      kinds.report("erofs-missing", "erofs is not in /proc/filesystems", "modprobe erofs"),
-    );
+    const kind = config.images.layerFormat === "erofs" ? "erofs-layers-off" : "erofs-missing";
+    found.push(kinds.report(kind, "erofs is not in /proc/filesystems", "modprobe erofs"));
   }
   return found;
 }

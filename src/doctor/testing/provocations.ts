@@ -61,6 +61,10 @@ export const provocations: Readonly<Record<string, Provocation>> = {
   "kernel.userns-off": file("/proc/sys/user/max_user_namespaces", "0\n"),
   "kernel.idmap-missing": host((machine) => (machine.kernelRelease = "5.15.0")),
   "kernel.erofs-missing": file("/proc/filesystems", "nodev\toverlay\n"),
+  "kernel.erofs-layers-off": (machine) => {
+    machine.kernelRelease = "6.11.0";
+    return { config: parseConfig('[images]\nlayer_format = "erofs"\n', "davit.toml") };
+  },
   "kernel.pid-max-low": file("/proc/sys/kernel/pid_max", "32768\n"),
   "kernel.inotify-instances-low": file("/proc/sys/fs/inotify/max_user_instances", "128\n"),
   "kernel.inotify-watches-low": file("/proc/sys/fs/inotify/max_user_watches", "8192\n"),

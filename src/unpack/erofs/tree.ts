@@ -11,7 +11,7 @@ const { S_IFCHR, S_IFDIR, S_IFLNK, S_IFMT } = constants;
 const MAX_LINKS = 40;
 const [NAME_MAX, PATH_MAX] = [255, 4096];
 /** About the memory of an entry and of its name in a directory. Bytes. */
-const ENTRY_BYTES = 200;
+const ENTRY_BYTES = 300;
 /** The most that the names of a layer may need, within the heap of the unpacker. */
 const MAX_MEMORY = 320 * 1024 * 1024;
 
