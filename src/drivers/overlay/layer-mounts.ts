@@ -4,7 +4,13 @@ import { type Digest, hexOf, isDigest } from "../../base/digest.ts";
 import { messageOf, wrap } from "../../base/errors.ts";
 import { KeyedLock } from "../../base/keyed-lock.ts";
 import { errnoCode } from "../../base/system-error.ts";
-import { listMounts, makePrivateBind, mountErofs, unmount } from "../../linux/mount/index.ts";
+import {
+  listMounts,
+  makePrivateBind,
+  mountErofs,
+  mountOverlay,
+  unmount,
+} from "../../linux/mount/index.ts";
 import { probeImage } from "./probe-image.ts";
 import { MOUNTED_LAYERS, type StateLayout } from "./state-layout.ts";
 
@@ -126,21 +132,25 @@ export class LayerMounts {
 
 /**
  * Why this machine cannot mount EROFS images from files of the file system of the layers, for the log; `undefined`
- * if it can. It mounts an image for a moment.
+ * if it can. It mounts an image and an overlay on it for a moment.
  */
 export async function imageObstacle(paths: StateLayout): Promise<string | undefined> {
   const directory = join(paths.layers, ".erofs-probe");
   const [image, target] = [join(directory, "image"), join(directory, "at")];
+  const overlay = join(directory, "overlay");
   try {
-    await mkdir(target, { recursive: true, mode: 0o700 });
+    // What a crash has left.
+    await unmount(overlay, target);
+    for (const path of [target, overlay]) await mkdir(path, { recursive: true, mode: 0o700 });
     await writeFile(image, probeImage());
     await mountErofs(image, target);
-    const names = await readdir(target);
-    return names.length === 0 ? undefined : "a mounted image has not the files that it should have";
+    // Some kernels limit how many file systems may be stacked, and count the image.
+    await mountOverlay({ directory, target: "overlay", lower: ["at", "../.empty"] });
+    return undefined;
   } catch (cause) {
     return explain(errnoCode(cause), messageOf(cause), paths.root);
   } finally {
-    await unmount(target).catch(() => undefined);
+    await unmount(overlay, target).catch(() => undefined);
     await rm(directory, { recursive: true, force: true }).catch(() => undefined);
   }
 }

@@ -373,6 +373,7 @@ export class OverlayLayers implements Layers {
   async #publish(directory: string, diffId: Digest): Promise<void> {
     const { paths, trash } = this.#deps;
     // A layer that was ignored at the start may have this name.
+    await this.#images.mounts?.forget(diffId);
     await trash.take(paths.layers, hexOf(diffId));
     try {
       await rename(directory, paths.layer(diffId));
