@@ -50,6 +50,8 @@ describe("a pod on EROFS images", () => {
     assert.deepEqual(readdirSync(path.join(served().paths.root, "layers", hex, "image")), [
       "layer.erofs",
     ]);
+    const { info } = await served().client.runtime.status({ verbose: true });
+    assert.equal(info["layerFormat"], "erofs");
     assert.equal(await mounted(), 0);
     await inPod(served(), bare(), async (pod) => {
       const id = await runIn(pod, container({ image: { image } }));

@@ -144,6 +144,7 @@ export async function build(config: Config, options: BuildOptions): Promise<Buil
   const stores = { sandboxes: store, containers: containers.store };
   const cadvisor = undo.use(cadvisorOf(config, { ...options, ...stores, layout }));
   const contexts = { sandboxes, containers, images };
+  const about = { ...options, layerFormat };
   const kept = undo.move();
   return {
     cri: {
@@ -156,8 +157,7 @@ export async function build(config: Config, options: BuildOptions): Promise<Buil
       network: networks.default,
       cgroupDriver: config.runtime.cgroupDriver,
       handlers: () => handlers.features(),
-      describe: () =>
-        factsOf(options, layout, database, records, [gc, cadvisor, { facts: () => ({ layerFormat }) }]),
+      describe: () => factsOf(about, layout, database, records, [gc, cadvisor]),
       log,
     },
     gauges: gaugesOf(sandboxes, { networks, records, waitingUnpackers, urls }),
@@ -280,17 +280,18 @@ function usableCgroups(driver: Config["runtime"]["cgroupDriver"], log: Logger): 
 
 /** What the verbose Status reports of the daemon itself and of its records. */
 function factsOf(
-  { config, calls }: Pick<BuildOptions, "config" | "calls">,
+  about: Pick<BuildOptions, "config" | "calls"> & { readonly layerFormat: string },
   cgroups: CgroupLayout,
   database: Records,
   late: WriteBehindRecords,
   parts: readonly { readonly facts: () => Readonly<Record<string, unknown>> }[],
 ): Readonly<Record<string, unknown>> {
-  const current = withoutSecrets(config());
+  const current = withoutSecrets(about.config());
   return {
     config: { ...current, maxContainerLogLineSize: logLineSize(current.runtime) },
     cgroups,
-    calls: calls(),
+    calls: about.calls(),
+    layerFormat: about.layerFormat,
     node: process.version,
     records: database.counts(),
     recordsCanBeWritten: database.canBeWritten(),
