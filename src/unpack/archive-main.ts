@@ -58,7 +58,7 @@ async function receive(args: readonly string[]): Promise<ArchiveReport> {
     const text = "read archive: its arguments must be read or root, limits and a directory";
     throw new RuntimeError("invalid-argument", text);
   }
-  const limits = parseLimits(limitsText);
+  const limits = parseLimits(JSON.parse(limitsText));
   await warmUp();
   process.umask(0);
   enterRoot(directory);

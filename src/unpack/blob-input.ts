@@ -60,15 +60,16 @@ export class BlobInput {
   /** Bytes of the blob that were not read yet. */
   #left: number;
   #isCut = false;
+  #isPassedOn = false;
 
   constructor(input: JobInput, size: number) {
     this.#input = input;
     this.#left = size - input.filled;
   }
 
-  /** The blob was read to its end. */
+  /** The blob was read to its end, and all of it is in the hash. */
   get ended(): boolean {
-    return this.#left === 0;
+    return this.#left === 0 && this.#isPassedOn;
   }
 
   /** The first bytes, which show the compression; fewer if the blob is shorter. Call it once, first. */
@@ -100,6 +101,7 @@ export class BlobInput {
       [input.current, input.other] = [input.other, input.current];
       count = (await next) ?? 0;
     }
+    this.#isPassedOn = true;
   }
 
   get #hasMore(): boolean {

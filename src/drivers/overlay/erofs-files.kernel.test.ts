@@ -112,6 +112,28 @@ test("an archive of GNU tar with everything", async () => {
   assert.equal(lstatSync(join(image, "large")).ino, lstatSync(join(image, "dir/hard")).ino);
 });
 
+test("hard links change the attributes of files that were written before", async () => {
+  const link = (name: string, more: Partial<BuiltEntry>): BuiltEntry => ({
+    name,
+    type: "1",
+    linkName: "first",
+    ...more,
+  });
+  const last = { mode: 0o600, uid: 70_000, gid: 5, seconds: 300 };
+  await compare(
+    buildTar([
+      { name: "./", type: "5", seconds: 5 },
+      { ...file("first"), mode: 0o644, uid: 1, gid: 2, seconds: 100 },
+      link("at-once", { mode: 0o4755, uid: 3, gid: 4, seconds: 200 }),
+      file("other"),
+      { name: "sub", type: "5", seconds: 6 },
+      link("sub/later", last),
+      file("another"),
+      link("same", last),
+    ]),
+  );
+});
+
 test("sparse files keep their holes, and the image is as small", async () => {
   const tree = join(directory, "sparse");
   mkdirSync(tree);

@@ -11,7 +11,11 @@ import {
   changeInode,
   encodeDevice,
   INODE,
-  LINKS, mapChunks, numberAt, writeInode } from "./format.ts";
+  LINKS,
+  mapChunks,
+  numberAt,
+  writeInode,
+} from "./format.ts";
 import { BLOCK, ImageFile, SLOT } from "./image-file.ts";
 import { Tree, TreeDirectory, TreeEntry } from "./tree.ts";
 import { addXattr, sizeOfXattrs } from "./xattrs.ts";
