@@ -54,6 +54,7 @@ const usage = `npm run bench -- [--rounds N] [--only GROUP,GROUP...] [--home DIR
   --only GROUPS   only these groups of rows, of: ${names}
   --home DIR      measure the build of another checkout of davit
   --against DIR   compare with the build of this checkout of davit instead of containerd
+  --erofs         measure a davit that keeps layers in EROFS images
   --observed      measure davit while metrics are scraped, traces are sampled and events are
                   read, against the same build with all of that off
 
@@ -65,6 +66,7 @@ interface Arguments {
   readonly home: string;
   readonly against: string | undefined;
   readonly isObserved: boolean;
+  readonly isErofs: boolean;
 }
 
 async function main(): Promise<void> {
@@ -104,15 +106,17 @@ function withoutRatioBudget(row: Row): Row {
 }
 
 async function startBoth(
-  { home, against }: Arguments,
+  { home, against, isErofs }: Arguments,
   directory: string,
   collector: Collector | undefined,
 ): Promise<{ readonly peer: Server; readonly davit: Server }> {
   progress("starting the servers");
   const own = { name: "davit", home, directory, network: "10.201" };
-  const davit = await prepareDavit(
-    collector === undefined ? own : { ...own, more: observedConfig(collector) },
-  );
+  const more = [
+    ...(collector === undefined ? [] : observedConfig(collector)),
+    ...(isErofs ? ["[images]", 'layer_format = "erofs"'] : []),
+  ];
+  const davit = await prepareDavit({ ...own, more });
   await davit.start();
   if (against !== undefined) {
     const place = { directory, network: "10.202" };
@@ -146,7 +150,8 @@ function report(
   const stamp = run.begun.toISOString().replaceAll(/[:.]/g, "-");
   writeFileSync(path.join(out, `${stamp}.json`), JSON.stringify({ setting, rows }, null, 1));
   // Part of a run, or a comparison of two davits, must not take the place of the whole.
-  if (args.chosen.length === groups.length && args.against === undefined && args.rounds >= 50) {
+  const isWhole = args.chosen.length === groups.length && args.rounds >= 50;
+  if (isWhole && args.against === undefined && !args.isErofs) {
     writeFileSync(path.join(repo, "bench/RESULTS.md"), results(rows, setting));
     console.log("written to bench/RESULTS.md");
   }
@@ -175,6 +180,7 @@ function readArguments(): Arguments {
       home: { type: "string", default: repo },
       against: { type: "string" },
       observed: { type: "boolean", default: false },
+      erofs: { type: "boolean", default: false },
       help: { type: "boolean", default: false },
     },
   });
@@ -190,7 +196,8 @@ function readArguments(): Arguments {
   const chosen = groups.filter(({ name }) => wanted?.includes(name) ?? true);
   const home = path.resolve(values.home);
   const against = values.observed ? home : values.against;
-  return { rounds, chosen, home, against, isObserved: values.observed };
+  const { observed: isObserved, erofs: isErofs } = values;
+  return { rounds, chosen, home, against, isObserved, isErofs };
 }
 
 function fromEnvironment(name: string): string {
