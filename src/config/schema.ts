@@ -8,7 +8,6 @@ import type {
   CniConfig,
   Config,
   HandlerConfig,
-  ImagesConfig,
   LogConfig,
   MetricsConfig,
   RuntimeConfig,
@@ -17,7 +16,7 @@ import type {
   TracingConfig,
   TuningConfig,
 } from "./config.ts";
-import { registrySettings } from "./registry-settings.ts";
+import { images } from "./image-settings.ts";
 import {
   absolutePath,
   absolutePaths,
@@ -82,103 +81,6 @@ const log: Section<LogConfig> = {
     of: ["debug", "info", "warn", "error"],
     default: "info",
     doc: "Log level: debug, info, warn or error. The log is JSON lines on stderr, or text if stderr is a terminal.",
-  }),
-};
-
-const images: Section<ImagesConfig> = {
-  registryConfigPath: absolutePath({
-    default: "/etc/davit/certs.d",
-    doc: "Directory with a subdirectory for each registry, which contains a hosts.toml: mirrors, certificates.",
-  }),
-  ...registrySettings,
-  pinned: texts({
-    default: [],
-    doc: "Names of images that kubelet must never garbage-collect, for example busybox:1.37.",
-  }),
-  preloadDir: optionalPath({
-    default: "",
-    doc: "Directory with archives of images (*.tar, *.tar.gz, *.tgz, *.tar.zst), which davit loads after its start, for nodes without a registry. Empty for none.",
-  }),
-  volumes: choice({
-    of: ["copy", "ignore"],
-    default: "copy",
-    doc: '"copy" mounts a directory at each VOLUME of an image, with the content that the image has there; "ignore" does not.',
-  }),
-  maxConcurrentDownloads: integer({
-    default: 3,
-    min: 1,
-    max: 32,
-    doc: "Maximum number of layers of one image that are fetched at once.",
-  }),
-  concurrentRanges: integer({
-    default: 4,
-    min: 1,
-    max: 16,
-    doc: "Number of parts of a layer that are requested at once, where more than 64 MiB of it are left and one connection brings less than 100 MB/s. Each needs 4 MiB of memory. 1 turns that off.",
-  }),
-  maxConcurrentUnpacks: integer({
-    default: 2,
-    min: 1,
-    max: 16,
-    doc: "Maximum number of layers, of all images, that are unpacked at once. Each needs a processor and up to 100 MB of memory. One more is unpacked if its blob has at most 4 MiB, so that small images do not wait for large ones.",
-  }),
-  layerFormat: choice({
-    of: ["directory", "erofs"],
-    default: "directory",
-    doc: 'How new layers are stored: "directory" as files, "erofs" as an image that the kernel mounts (Linux 6.12). Where it cannot, the log has the reason and layers are directories.',
-  }),
-  maxLayers: integer({
-    default: 500,
-    min: 1,
-    max: 500,
-    doc: "Maximum number of layers of an image, checked before any layer is fetched. overlayfs supports at most 500.",
-  }),
-  maxUnpackedBytes: integer({
-    default: 1024 * 1024 * MIB,
-    min: 0,
-    max: Number.MAX_SAFE_INTEGER,
-    limits: "of bytes, or 0 for no limit",
-    doc: "Maximum size of all unpacked layers of an image, in bytes. 0 means no limit.",
-  }),
-  maxUnpackedRatio: integer({
-    default: 200,
-    min: 0,
-    max: 1_000_000,
-    doc: "Maximum ratio of unpacked to compressed size, for layers that unpack to more than 16 GiB. 0 means no limit.",
-  }),
-  maxLayerEntries: integer({
-    default: 4_000_000,
-    min: 0,
-    max: 1_000_000_000,
-    doc: "Maximum number of files, directories and links in a layer. 0 means no limit.",
-  }),
-  trustPresentLayers: flag({
-    default: false,
-    doc: "true lets a pull use layers on this node without asking the registry for permission. Only for single-tenant nodes.",
-  }),
-  gcUnusedLayersSeconds: integer({
-    default: 600,
-    min: 0,
-    max: 7 * 24 * 60 * 60,
-    doc: "How long the complete layers of an unfinished pull are kept for the next pull, in seconds. On a full disk they are removed at once.",
-  }),
-  gcUnusedImagesSeconds: integer({
-    default: 0,
-    min: 0,
-    max: 10 * 365 * 24 * 60 * 60,
-    doc: "davit removes images that no container, pull or client has used for this many seconds, and at least 120. 0: never. kubelet collects images itself; a pod whose image cannot be pulled again needs it in pinned.",
-  }),
-  gcHighPercent: integer({
-    default: 0,
-    min: 0,
-    max: 99,
-    doc: "When the file system of the layers is used to this percentage, of bytes or inodes, davit removes the layers of unfinished pulls, then unused images, the longest unused first. 0: never. Set it above kubelet's imageGCHighThresholdPercent, so that kubelet collects first.",
-  }),
-  gcLowPercent: integer({
-    default: 80,
-    min: 1,
-    max: 98,
-    doc: "The percentage at which davit stops removing images. Must be less than gc_high_percent, if that is set.",
   }),
 };
 

@@ -1,7 +1,7 @@
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { isDigest } from "../../base/digest.ts";
-import type { LayerOrigin } from "../../core/snapshot/index.ts";
+import type { LayerOrigin, LayerSource } from "../../core/snapshot/index.ts";
 import { type FromBelow, parseFromBelow } from "./from-below.ts";
 
 /** How a layer is stored: as files in `fs`, or as an EROFS image that is mounted there while it is used. */
@@ -86,6 +86,14 @@ function parseOrigins(value: unknown): readonly LayerOrigin[] {
     if (typeof sizeBytes !== "string" || !/^\d{1,18}$/.test(sizeBytes)) return [];
     return [{ registry, digest, sizeBytes: BigInt(sizeBytes) }];
   });
+}
+
+/** Where a layer comes from. */
+export function originOf({
+  registry,
+  blob: { digest, sizeBytes },
+}: Pick<LayerSource, "registry" | "blob">): LayerOrigin {
+  return { registry, digest, sizeBytes };
 }
 
 /** True for facts with this origin. */

@@ -25,6 +25,7 @@ import {
   hasOrigin,
   type LayerFacts,
   type LayerFormat,
+  originOf,
   readFacts,
   type StoredFacts,
   summaryOf,
@@ -70,15 +71,13 @@ export class OverlayLayers implements Layers {
 
   private constructor(
     deps: OverlayLayersDeps,
-    index: LayerIndex,
-    copyUps: CopyUps,
-    images: LayerImages,
+    parts: { index: LayerIndex; copyUps: CopyUps; images: LayerImages },
   ) {
     this.directory = deps.paths.root;
     this.#deps = deps;
-    this.#index = index;
-    this.#copyUps = copyUps;
-    this.#images = images;
+    this.#index = parts.index;
+    this.#copyUps = parts.copyUps;
+    this.#images = parts.images;
     this.#turns = new UnpackTurns(deps.turns);
     this.#durable = new GroupSync(deps.paths.layers);
   }
@@ -88,12 +87,14 @@ export class OverlayLayers implements Layers {
     const { paths, trash, log } = deps;
     // Images contain files with setuid bits, which no user of the host may reach.
     await mkdir(paths.empty, { recursive: true, mode: 0o700 });
-    await chmod(paths.layers, 0o700).catch(unlessReadOnly);
+    await chmod(paths.layers, 0o700).catch((cause: unknown) => {
+      if (errnoCode(cause) !== "EROFS") throw cause; // a read-only disk can still be read
+    });
     const index = await readLayerIndex(paths, log);
     const images = await openLayerImages({ paths, log, index, format: deps.format });
     const findLayer = (diffId: Digest): LayerFacts | undefined => index.layers.get(diffId);
     const copyUps = await CopyUps.open({ paths, trash, log, findLayer });
-    return new OverlayLayers(deps, index, copyUps, images);
+    return new OverlayLayers(deps, { index, copyUps, images });
   }
 
   /** How new layers are stored. */
@@ -123,10 +124,8 @@ export class OverlayLayers implements Layers {
   }
 
   async complete(layers: readonly Digest[], signal: AbortSignal): Promise<void> {
-    if (this.#copyUps.lacking(layers) === undefined) {
-      await this.#copyUps.complete(layers, signal);
-      return;
-    }
+    const isComplete = this.#copyUps.lacking(layers) === undefined;
+    if (isComplete) return await this.#copyUps.complete(layers, signal);
     const user = `complete-${randomUUID()}`;
     try {
       await this.use(user, layers);
@@ -188,9 +187,8 @@ export class OverlayLayers implements Layers {
    * the directory of a root; `undefined` without one. A failure is undone by release().
    */
   async use(user: string, layers: readonly Digest[]): Promise<string | undefined> {
-    const format = (layer: Digest): LayerFormat | undefined =>
-      this.#index.layers.get(layer)?.format;
-    const images = chainOf(layers).filter((layer) => format(layer) === "erofs");
+    const known = this.#index.layers;
+    const images = chainOf(layers).filter((layer) => known.get(layer)?.format === "erofs");
     return images.length === 0 ? undefined : await this.#images.mounts?.use(user, images);
   }
 
@@ -392,15 +390,6 @@ export class OverlayLayers implements Layers {
       this.#deps.log.warn(`cannot remove half-unpacked layer "${directory}": ${messageOf(cause)}`);
     }
   }
-}
-
-function originOf({ registry, blob: { digest, sizeBytes } }: LayerSource): LayerOrigin {
-  return { registry, digest, sizeBytes };
-}
-
-/** A read-only disk can still be read. */
-function unlessReadOnly(cause: unknown): void {
-  if (errnoCode(cause) !== "EROFS") throw cause;
 }
 
 function failure(doing: string, cause: unknown): Error {

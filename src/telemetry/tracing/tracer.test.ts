@@ -2,80 +2,19 @@ import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import { RuntimeError } from "../../base/errors.ts";
 import { type LogFields, silentLogger } from "../../base/logger.ts";
-import { systemClock } from "../../base/time.ts";
+import type { Method } from "../../wire/grpc/call.ts";
 import {
-  noFaults,
-  type OperationName,
-  Operations,
-  type RunningOperation,
-  type StepEnd,
-} from "../../core/operation/index.ts";
-import type { Call, Method } from "../../wire/grpc/call.ts";
-import type { Span } from "./span.ts";
+  answer,
+  callOf,
+  hex,
+  type Metadata,
+  path,
+  silentNotes,
+  spanId,
+  traceId,
+  tracing,
+} from "./testing/tracing.ts";
 import { Tracer, type TracerParts } from "./tracer.ts";
-
-const traceId = "4bf92f3577b34da6a3ce929d0e0e4736";
-const spanId = "00f067aa0ba902b7";
-const path = "/runtime.v1.RuntimeService/RunPodSandbox";
-const answer = new Uint8Array([7]);
-
-const silentNotes: TracerParts["callLog"] = { fieldsOf: () => ({}), note: () => undefined };
-
-type Metadata = Readonly<Record<string, string>>;
-
-const callOf = (metadata: Metadata, signal = new AbortController().signal): Call => ({
-  method: path,
-  id: 1,
-  signal,
-  startedAt: Date.now(),
-  sendHeaders: () => undefined,
-  metadata: (name) => metadata[name],
-});
-
-const hex = (id: Uint8Array | undefined): string => Buffer.from(id ?? []).toString("hex");
-
-/** A tracer, the spans that it made, and operations that it observes. */
-function tracing(parts: Partial<TracerParts> = {}): {
-  readonly spans: Span[];
-  readonly operations: Operations;
-  /** The spans as "parent > name". */
-  readonly tree: () => readonly string[];
-  readonly serve: (
-    work: (call: Call) => Promise<Uint8Array>,
-    metadata?: Metadata,
-    signal?: AbortSignal,
-  ) => Promise<Uint8Array>;
-  readonly run: (
-    name: OperationName,
-    work?: (operation: RunningOperation) => Promise<void>,
-  ) => Promise<void>;
-} {
-  const spans: Span[] = [];
-  const operations = new Operations({ faults: noFaults, clock: systemClock });
-  const tracer = new Tracer({
-    sink: { add: (span) => void spans.push(span) },
-    samplingRatio: 1,
-    callLog: silentNotes,
-    nowMs: () => Date.now(),
-    ...parts,
-  });
-  operations.observe(tracer.observer);
-  const nameOf = (id: Uint8Array | undefined): string =>
-    spans.find((each) => hex(each.spanId) === hex(id))?.name ?? "-";
-  return {
-    spans,
-    operations,
-    tree: () => spans.map(({ parentId, name }) => `${nameOf(parentId)} > ${name}`).toSorted(),
-    serve: (work, metadata = {}, signal) => {
-      const method: Method = { kind: "unary", handle: (_bytes, call) => work(call) };
-      const wrapped = tracer.wrap(new Map([[path, method]])).get(path);
-      assert.equal(wrapped?.kind, "unary");
-      return wrapped.handle(new Uint8Array(), callOf(metadata, signal));
-    },
-    run: (name, work = () => Promise.resolve()) =>
-      operations.run({ name, subject: "a", timeoutMs: 60_000, log: silentLogger }, work),
-  };
-}
 
 describe("which calls are recorded", () => {
   const count = async (parts: Partial<TracerParts>, metadata: Metadata = {}): Promise<number> => {
@@ -113,62 +52,6 @@ describe("which calls are recorded", () => {
     assert.deepEqual(spans, []);
     await serve(work, sampled);
     assert.equal(spans.length, 2);
-  });
-});
-
-describe("the span of a step", () => {
-  const sampled = { traceparent: `00-${traceId}-${spanId}-01` };
-
-  test("is below its operation, beside the stages, and may end after them", async () => {
-    const { spans, serve, run, operations } = tracing();
-    let end: StepEnd | undefined;
-    await serve(async () => {
-      await run("pull-layer", async (operation) => {
-        end = operations.step({ name: "download layer", attributes: { a: 1 } });
-        await operation.enter("unpack");
-      });
-      return answer;
-    }, sampled);
-    end?.({ attributes: { bytes: 7 }, error: "cut" });
-    end?.();
-    const named = (name: string): Span | undefined => spans.find((span) => span.name === name);
-    const [step, operation] = [named("download layer"), named("pull layer")];
-    assert.deepEqual(hex(step?.parentId), hex(operation?.spanId));
-    assert.deepEqual(hex(named("unpack")?.parentId), hex(operation?.spanId));
-    assert.deepEqual(step?.attributes, { a: 1, bytes: 7 });
-    assert.equal(step.error, "cut");
-    assert.equal(spans.filter(({ name }) => name === "download layer").length, 1);
-  });
-
-  test("is below the only operation that was begun without a context of its own", async () => {
-    const { tree, serve, operations } = tracing();
-    const step = { name: "OCI runtime start", attributes: {} };
-    const options = { name: "start-container", timeoutMs: 60_000, log: silentLogger } as const;
-    await serve(async () => {
-      using _one = operations.begin({ ...options, subject: "a" });
-      operations.step(step)?.();
-      using _other = operations.begin({ ...options, subject: "b" });
-      operations.step({ ...step, name: "OCI runtime kill" })?.();
-      return answer;
-    }, sampled);
-    const all = tree();
-    assert.ok(all.includes("start container > OCI runtime start"), all.join());
-    assert.ok(all.includes(`${path.slice(1)} > OCI runtime kill`), all.join());
-  });
-
-  test("does not exist outside of recorded calls", async () => {
-    const { spans, serve, operations } = tracing();
-    const step = { name: "OCI runtime start", attributes: {} };
-    assert.equal(operations.step(step), undefined);
-    const later = Promise.withResolvers<undefined>();
-    let begun: Promise<StepEnd | undefined> | undefined;
-    await serve(async () => {
-      begun = later.promise.then(() => operations.step(step));
-      return answer;
-    }, sampled);
-    later.resolve(undefined);
-    assert.equal(await begun, undefined, "what a call left behind does not belong to it");
-    assert.equal(spans.length, 1);
   });
 });
 
