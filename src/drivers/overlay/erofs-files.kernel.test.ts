@@ -23,8 +23,9 @@ import type { Digest } from "../../base/digest.ts";
 import { makeNode, setAttributes, setXattr } from "../../linux/file/index.ts";
 import { type BuiltEntry, buildTar } from "../../unpack/testing/tar-builder.ts";
 import { never } from "./testing/fixture.ts";
-import { describeTree, sourceOf, TestOverlay } from "./testing/layers.ts";
+import { describeTree, erofsObstacle, sourceOf, TestOverlay } from "./testing/layers.ts";
 
+const skip = await erofsObstacle();
 const directory = mkdtempSync(join(tmpdir(), "davit-erofs-"));
 let images: TestOverlay;
 let directories: TestOverlay;
@@ -80,7 +81,7 @@ const time = (seconds: number, nanoseconds = 0) => ({ seconds, nanoseconds });
 const dir = (name: string): BuiltEntry => ({ name, type: "5", time: 5 }) as BuiltEntry;
 const file = (name: string, data = name): BuiltEntry => ({ name, data });
 
-test("an archive of GNU tar with everything", async () => {
+test("an archive of GNU tar with everything", { skip }, async () => {
   const tree = join(directory, "tree");
   const at = (name: string): string => join(tree, name);
   mkdirSync(at("dir/below"), { recursive: true });
@@ -112,7 +113,7 @@ test("an archive of GNU tar with everything", async () => {
   assert.equal(lstatSync(join(image, "large")).ino, lstatSync(join(image, "dir/hard")).ino);
 });
 
-test("hard links change the attributes of files that were written before", async () => {
+test("hard links change the attributes of files that were written before", { skip }, async () => {
   const link = (name: string, more: Partial<BuiltEntry>): BuiltEntry => ({
     name,
     type: "1",
@@ -134,7 +135,7 @@ test("hard links change the attributes of files that were written before", async
   );
 });
 
-test("sparse files keep their holes, and the image is as small", async () => {
+test("sparse files keep their holes, and the image is as small", { skip }, async () => {
   const tree = join(directory, "sparse");
   mkdirSync(tree);
   for (const [name, size, ...writes] of [
@@ -178,7 +179,7 @@ async function compareSparse(tar: Buffer): Promise<void> {
   assert.match(huge ?? "", /\[\(5368709120, 5368840192\), \(5369757696, 5369888768\)\]$/);
 }
 
-describe("archives that replace what they made", () => {
+describe("archives that replace what they made", { skip }, () => {
   const cases: Readonly<Record<string, readonly BuiltEntry[]>> = {
     "files, links and directories": [
       file("a", "one"),
@@ -220,7 +221,7 @@ describe("archives that replace what they made", () => {
   }
 });
 
-test("access control lists change the mode, or are kept", async () => {
+test("access control lists change the mode, or are kept", { skip }, async () => {
   const entry = (tag: number, permissions: number, id = 0xffff_ffff): Buffer => {
     const bytes = Buffer.alloc(8);
     bytes.writeUInt16LE(tag, 0);
@@ -262,7 +263,9 @@ async function withoutTimes(tar: Buffer): Promise<string> {
   return image;
 }
 
-test("a directory with 20,000 entries, and names in the order of their bytes", async () => {
+test("a directory with 20,000 entries, and names in the order of their bytes", {
+  skip,
+}, async () => {
   const names = Array.from({ length: 20_000 }, (_, n) => `!-${n.toString(36)}`);
   const special = ["-", "!", "+x", ".a", "0", "~"];
   const diffId: Digest = await images.layer(

@@ -1,5 +1,8 @@
 import { execFileSync } from "node:child_process";
 import { createHash } from "node:crypto";
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { type Digest, hexOf } from "../../../base/digest.ts";
 import { silentLogger } from "../../../base/logger.ts";
@@ -100,5 +103,18 @@ export class TestOverlay implements AsyncDisposable {
     await unmount(`${this.root}/roots`);
     await this.layers.close();
     await this.layers.close();
+  }
+}
+
+/** Why layers cannot be EROFS images in temporary directories of this machine; `false` if they can, as for `skip`. */
+export async function erofsObstacle(): Promise<string | false> {
+  const root = mkdtempSync(join(tmpdir(), "davit-erofs-obstacle-"));
+  const lines: string[] = [];
+  const log = { ...silentLogger, warn: (line: string) => void lines.push(line) };
+  try {
+    await using overlay = await TestOverlay.open(root, { format: "erofs", log });
+    return overlay.layers.format === "erofs" ? false : lines.join("; ");
+  } finally {
+    rmSync(root, { recursive: true });
   }
 }
