@@ -167,7 +167,7 @@ const runtime: Section<Omit<RuntimeConfig, "handlers">> = {
     min: 0,
     max: Number.MAX_SAFE_INTEGER,
     limits: "of bytes, or 0 for no limit",
-    doc: "Maximum size of a container's writable layer, with the volumes that its image declares, in bytes. 0: no limit. Requires ext4, xfs or f2fs mounted with project quotas (prjquota), and Linux 5.14; without them nothing is limited, with a warning at the start. For new containers.",
+    doc: "Maximum size of a container's writable layer, with the volumes that its image declares, in bytes. 0 means no limit. Requires ext4, xfs or f2fs mounted with project quotas (prjquota), and Linux 5.14; without them nothing is limited, with a warning at the start. For new containers.",
   }),
   writableLayerFirstProject: integer({
     default: 2 ** 30,

@@ -62,7 +62,7 @@ export async function davitOnly<T>(work: Promise<T>): Promise<T> {
     if (!isOther) throw cause;
     throw new CommandFailure(
       exitCode.unsupported,
-      "the server is not davit, or is an older davit: it does not have the service davit.v1.Images",
+      "the server is not davit, or is an older davit: it does not serve this call of davit's own API; name the socket of a current davit with --endpoint",
       { cause },
     );
   }

@@ -23,7 +23,7 @@ export const imagesCheck: Command = {
   operands: [{ name: "IMAGE", many: true, optional: true, complete: "image" }],
   options: {
     deep: { doc: "Read all files" },
-    repair: { doc: "Pull broken layers again" },
+    repair: { doc: "Pull broken layers again; an image that cannot be pulled is removed" },
     ...outputOption,
   },
   examples: [

@@ -15,7 +15,7 @@ export const importRoot: Command = {
   options: {
     cmd: { value: "WORD", many: true, doc: "A word of the image's default command" },
     entrypoint: { value: "WORD", many: true, doc: "A word of the image's entrypoint" },
-    env: { short: "e", value: "NAME=VALUE", many: true, doc: "An environment variable" },
+    env: { short: "e", value: "KEY=VALUE", many: true, doc: "An environment variable" },
     workdir: { value: "PATH", doc: "The working directory" },
     user: { value: "USER", doc: "The user, with or without a group: app, 1000:1000" },
     quiet: { short: "q", doc: "Print only the image id" },
@@ -34,7 +34,7 @@ export const importRoot: Command = {
 async function run(call: Call, server: Server): Promise<number> {
   const { options } = call;
   const [path, name = ""] = call.operands;
-  options.pairs("env"); // reports what is not NAME=VALUE
+  options.pairs("env"); // reports what is not KEY=VALUE
   const rootFs = {
     cmd: [...options.texts("cmd")],
     entrypoint: [...options.texts("entrypoint")],

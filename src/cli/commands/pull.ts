@@ -20,7 +20,7 @@ export const pull: Command = {
   summary: "Pull images from their registries",
   details:
     "In a terminal, shows the progress of each layer, if the server is davit; the CRI does not report\n" +
-    "progress. Short names refer to docker.io, unless registries.conf of the node has an alias.",
+    "progress. Short names refer to docker.io, unless registries.conf of the node has an alias. --explain works only with davit.",
   operands: [{ name: "IMAGE", many: true }],
   options: {
     explain: {

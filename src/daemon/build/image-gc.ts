@@ -30,7 +30,9 @@ export function imageGcOf(
       const { images: context, containers } = contexts();
       // What an object whose record cannot be read uses is unknown.
       if (records.setAside().some(({ kind }) => kind === "image" || kind === "container")) {
-        context.log.warn("unused images are not removed, because a record was set aside");
+        context.log.warn(
+          'unused images are not removed, because a record was set aside; see recordsSetAside in "davit info -o json"',
+        );
         return;
       }
       const { ImageCollector: Collector } = await import("../../engine/image/collector.ts");

@@ -58,7 +58,10 @@ async function archivesIn({ directory, images }: PreloadOptions): Promise<readon
     const names = await readdir(directory);
     return names.filter((name) => archives.test(name)).sort();
   } catch (cause) {
-    const why = errnoCode(cause) === "ENOENT" ? "it does not exist" : messageOf(cause);
+    const why =
+      errnoCode(cause) === "ENOENT"
+        ? 'it does not exist; create it, or set it to ""'
+        : messageOf(cause);
     images.log.error(`cannot read images.preload_dir "${directory}": ${why}`);
     return [];
   }

@@ -84,7 +84,10 @@ function noQuotas(
   if (mount === undefined) return [];
   if (mount.superOptions.some((option) => option === "prjquota" || option === "pquota")) return [];
   const text = `${directory} is on ${mount.fsType} without the mount option prjquota`;
-  const ext4 = `umount ${mount.mountPoint}, tune2fs -O project,quota ${mount.source}, and mount it with prjquota`;
+  const ext4 =
+    mount.mountPoint === "/"
+      ? 'set writable_root to an ext4 or xfs file system that is mounted with prjquota, or see "Limit writable layers" in docs/operations.md'
+      : `drain the node, stop davit, umount ${mount.mountPoint}, tune2fs -O project,quota ${mount.source}, and mount it with prjquota`;
   const other = "mount an ext4 or xfs file system with the option prjquota there";
   return [kinds.report("no-project-quotas", text, mount.fsType === "ext4" ? ext4 : other)];
 }

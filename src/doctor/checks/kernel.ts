@@ -19,7 +19,10 @@ const kinds = catalogue("kernel", {
   ],
   "userns-off": ["note", "pods with hostUsers: false need user namespaces"],
   "idmap-missing": ["note", "pods with hostUsers: false need id-mapped overlays (Linux 5.19)"],
-  "erofs-missing": ["note", "EROFS images cannot be mounted; other images do not need it"],
+  "erofs-missing": [
+    "note",
+    'only images.layer_format = "erofs" needs it; the default format does not',
+  ],
   "erofs-layers-off": [
     "warning",
     'layers are unpacked into directories, although images.layer_format is "erofs"',

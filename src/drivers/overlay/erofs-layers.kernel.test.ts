@@ -243,7 +243,7 @@ test("without support, layers are directories, and images are missing, with the 
     assert.equal(without.layers.lacking([layer]), layer);
     assert.match(
       lines.join("\n"),
-      /^layer "sha256:.*ignored until it is pulled again: it is an image/,
+      /^layer "sha256:.*ignored until it is pulled again: it is stored as an EROFS image/,
     );
     assert.equal(await without.layer(file("file")), layer);
     assert.equal(read((await without.roots.mount("one", [layer])).path, "file"), "file");

@@ -32,11 +32,13 @@ export async function openLayerImages(deps: LayerImagesDeps): Promise<LayerImage
   const obstacle = await imageObstacle(paths);
   if (obstacle === undefined) return { format, mounts: await LayerMounts.open(paths) };
   if (format === "erofs") {
-    log.warn(`layers are unpacked into directories, in spite of images.layer_format: ${obstacle}`);
+    log.warn(
+      `layers are unpacked into directories, although images.layer_format is "erofs": ${obstacle}`,
+    );
   }
   for (const [diffId] of images) {
     log.warn(
-      `layer "${diffId}" is ignored until it is pulled again: it is an image, and ${obstacle}`,
+      `layer "${diffId}" is ignored until it is pulled again: it is stored as an EROFS image, and ${obstacle}`,
     );
     index.layers.delete(diffId);
     index.unclaimed.delete(diffId);

@@ -99,7 +99,7 @@ export class LayerMounts {
     } catch (cause) {
       uses.users.delete(user);
       throw wrap(
-        `mount layer "${layer}"; if its image is damaged, remove it and pull again`,
+        `mount layer "${layer}"; if its file is damaged, run "davit images check --deep" and pull the image again`,
         cause,
       );
     }

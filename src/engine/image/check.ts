@@ -51,7 +51,10 @@ function chosen({ store }: ImageContext, words: readonly string[]): readonly Ima
   return words.map((word) => {
     const image = store.find(word);
     if (image !== undefined) return image;
-    throw new RuntimeError("not-found", `check image "${word}": it is not on this node`);
+    throw new RuntimeError(
+      "not-found",
+      `check image "${word}": it is not on this node; see "davit images"`,
+    );
   });
 }
 

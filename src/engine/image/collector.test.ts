@@ -217,7 +217,7 @@ describe("the collector, under pressure", () => {
     fill(99);
     await time.advance(300_000);
     assert.deepEqual(engine.logged("warn"), [
-      "the file system of the layers is too full, and no unused image is left",
+      "the file system of the layers is too full, and all images are pinned or in use: free space or enlarge it",
     ]);
   });
 });

@@ -153,11 +153,14 @@ export class ImageCollector implements AsyncDisposable {
     }
     if (unused.length > 0 || isEnough() || this.#isHelpless) return;
     this.#isHelpless = true;
-    images.log.warn("the file system of the layers is too full, and no unused image is left", {
-      directory: images.layers.directory,
-      usedPercent: usedPercent(space),
-      highPercent: settings.high,
-    });
+    images.log.warn(
+      "the file system of the layers is too full, and all images are pinned or in use: free space or enlarge it",
+      {
+        directory: images.layers.directory,
+        usedPercent: usedPercent(space),
+        highPercent: settings.high,
+      },
+    );
   }
 
   async #remove(image: Image, reason: CollectReason): Promise<void> {
