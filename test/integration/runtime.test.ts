@@ -1,6 +1,8 @@
 /** The RPCs about the runtime, and the daemon's socket, files and locks. */
 import assert from "node:assert/strict";
-import { existsSync, readFileSync, statSync, writeFileSync } from "node:fs";
+import { spawn } from "node:child_process";
+import { once } from "node:events";
+import { existsSync, mkdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { after, before, describe, test } from "node:test";
 import { CgroupDriver, ImageService, RuntimeService } from "../../src/gen/runtime/v1/api_pb.ts";
@@ -187,6 +189,22 @@ describe("the daemon", () => {
       }),
     );
   }
+
+  test(
+    "waits for the lock of a daemon that has ended, which a process that it started may have for a moment",
+    leakless(served, async () => {
+      await using second = TestDaemon.prepare();
+      const lock = path.join(second.paths.root, "davit.lock");
+      mkdirSync(second.paths.root, { recursive: true });
+      // No process has this number: the kernel's largest is smaller.
+      writeFileSync(lock, "99999999\n");
+      const holder = spawn("flock", [lock, "sh", "-c", "echo held; sleep 0.3"]);
+      await once(holder.stdout, "data");
+      second.launch();
+      await second.ready();
+      await second.stop();
+    }),
+  );
 
   test(
     "refuses to take another daemon's socket away",

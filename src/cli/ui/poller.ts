@@ -152,7 +152,7 @@ export class Poller {
     const { pulls, calls } = info;
     this.#live.set("activity", buildActivity({ running, failures, pulls, calls, supported }, find));
     this.#history.addFailures(failures, find);
-    const past = readHistory(info["pullHistory"]) ?? [];
+    const past = readHistory(member(info["pullHistory"], "operations")) ?? [];
     const starts = [
       ...this.#history.starts(running, find, nowMs),
       ...pullsOf(past, containers, find, nowMs - timelineMs),

@@ -22,6 +22,6 @@ export type {
   RegistryAuth,
   ResolvedImage,
 } from "./source.ts";
-export { noPullObserver } from "./source.ts";
+export { noPullObserver, registryUnavailable } from "./source.ts";
 export { ImageStore } from "./store.ts";
 export type { ImageUseRecords } from "./uses.ts";

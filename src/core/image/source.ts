@@ -107,6 +107,9 @@ export interface PullObserver {
 /** Ignores everything. */
 export const noPullObserver: PullObserver = { received: () => undefined, layer: () => undefined };
 
+/** Before the message of a pull that fails because a registry does not answer (cri-api, pkg/errors). */
+export const registryUnavailable = "RegistryUnavailable: ";
+
 /** Finds images by name. */
 export interface ImageSource {
   /**
@@ -121,7 +124,7 @@ export interface ImageSource {
   /**
    * Finds the manifest for this node's platform, its digest checked. `not-found` for an image that
    * does not exist, `unauthenticated` and `permission-denied` for one that may not be read,
-   * `unavailable` for a registry that does not answer (message marker `RegistryUnavailable`).
+   * `unavailable` for a registry that does not answer (with {@link registryUnavailable} in the message).
    */
   resolve(
     reference: ImageReference,

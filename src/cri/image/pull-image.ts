@@ -1,5 +1,5 @@
-import { RuntimeError } from "../../base/errors.ts";
-import type { RegistryAuth } from "../../core/image/index.ts";
+import { messageOf, RuntimeError } from "../../base/errors.ts";
+import { type RegistryAuth, registryUnavailable } from "../../core/image/index.ts";
 import * as images from "../../engine/image/index.ts";
 import type { AuthConfig, PullImageRequest } from "../../gen/runtime/v1/api_pb.ts";
 import type { CriContext, RpcCall } from "../context.ts";
@@ -12,12 +12,23 @@ export async function pullImage(
 ): Promise<{ imageRef: string }> {
   const name = request.image?.image ?? "";
   if (name === "") throw new RuntimeError("invalid-argument", "pull image: the image is missing");
-  const imageRef = await images.pullImage(
-    context.images,
-    { name, auth: authOf(request.auth) },
-    call.signal,
-  );
-  return { imageRef };
+  const auth = authOf(request.auth);
+  try {
+    return { imageRef: await images.pullImage(context.images, { name, auth }, call.signal) };
+  } catch (error) {
+    throw asKubeletReads(error);
+  }
+}
+
+/**
+ * kubelet recognizes a registry that does not answer by the beginning of the message, and only if the code is
+ * Unknown: before the message of other codes it has their name (cri-api, pkg/errors; kubelet, image_manager.go).
+ */
+function asKubeletReads(error: unknown): unknown {
+  const message = messageOf(error);
+  if (!message.includes(registryUnavailable)) return error;
+  const text = `${registryUnavailable}${message.replace(registryUnavailable, "")}`;
+  return new RuntimeError("unknown", text, { cause: error });
 }
 
 function authOf(auth: AuthConfig | undefined): RegistryAuth | undefined {

@@ -46,7 +46,8 @@ function verboseInfo(context: CriContext): Record<string, string> {
     lastFailures: sandboxes.operations.history.failures(),
     heldCreates: sandboxes.inflightCreates.unclaimed(),
     pulls: images.progress.views(),
-    pullHistory: sandboxes.operations.history.pulls(),
+    // An object: crictl shows other values as texts.
+    pullHistory: { operations: sandboxes.operations.history.pulls() },
     pendingNetworkRemovals: sandboxes.teardown.pending(),
     unfinishedRemovals: sandboxes.janitor.owned(),
     failedEnds: sandboxes.failedTeardowns.all(),

@@ -1,6 +1,7 @@
 import { existsSync, readFileSync } from "node:fs";
 import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
 import { isKind, kindOf, messageOf, RuntimeError } from "../../base/errors.ts";
 import type { Logger } from "../../base/logger.ts";
 import { systemClock } from "../../base/time.ts";
@@ -263,7 +264,7 @@ async function takeDirectory(
 ): Promise<Pick<FileLock, "last"> & Disposable> {
   try {
     await makeDirectory(directory);
-    return takeLock(directory);
+    return await takeLock(directory);
   } catch (error) {
     if (isKind(error, "failed-precondition")) throw error;
     if (key !== "state" && errnoCode(error) === "EROFS" && existsSync(directory)) {
@@ -306,15 +307,34 @@ async function makeDirectory(directory: string): Promise<void> {
   }
 }
 
-function takeLock(directory: string): FileLock {
+/** How long the lock of a daemon that has ended is waited for. */
+const lockWaitMs = 2_000;
+
+/**
+ * A process that the last daemon was starting when it was killed has a copy of the lock until it runs its own
+ * program. So the lock of a daemon that has ended is waited for.
+ */
+async function takeLock(directory: string): Promise<FileLock> {
   const path = join(directory, "davit.lock");
-  const lock = lockFile(path);
-  if (lock !== undefined) return lock;
-  const holder = lockHolder(path);
-  throw new RuntimeError(
+  const endMs = performance.now() + lockWaitMs;
+  for (;;) {
+    const lock = lockFile(path);
+    if (lock !== undefined) return lock;
+    const holder = lockHolder(path);
+    if (!hasEnded(holder) || performance.now() > endMs) throw inUse(directory, path, holder);
+    await sleep(10);
+  }
+}
+
+function inUse(directory: string, path: string, holder: string): RuntimeError {
+  return new RuntimeError(
     "failed-precondition",
     `start davit: another davit daemon${holder === "" ? "" : `, process ${holder},`} uses "${directory}" (it holds the lock ${path}); stop that daemon, or set another root and state for this one`,
   );
+}
+
+function hasEnded(pid: string): boolean {
+  return /^\d+$/.test(pid) && !existsSync(`/proc/${pid}`);
 }
 
 /** The pid in a lock file; empty where a full disk kept the holder from writing it. */

@@ -1,4 +1,5 @@
 import { type ErrorKind, kindOf, messageOf, RuntimeError } from "../../base/errors.ts";
+import { registryUnavailable } from "../../core/image/index.ts";
 import type { Credentials } from "./credentials.ts";
 import { type Secrets, withoutQueries } from "./secrets.ts";
 
@@ -167,10 +168,6 @@ export function asRecord(raw: unknown): Readonly<Record<string, unknown>> | unde
     : undefined;
 }
 
-// kubelet recognizes an unreachable registry by this word at the beginning of the
-// message (cri-api, pkg/errors: ErrRegistryUnavailable).
-const unavailableMarker = "RegistryUnavailable";
-
 /** A host with why it failed, in the order of the tries. */
 export interface HostTry {
   readonly host: string;
@@ -194,7 +191,7 @@ export function failedPull(
   const kind = kindOf(last?.error);
   const reasons = tries.map(({ host, error }) => `"${host}" ${messageOf(error)}`).join("; ");
   const next = advice[kind];
-  const marker = kind === "unavailable" ? `${unavailableMarker}: ` : "";
+  const marker = kind === "unavailable" ? registryUnavailable : "";
   const message = `${marker}${doing}: ${reasons}${next === undefined ? "" : `; ${next}`}`;
   return new RuntimeError(kind, message, { cause: last?.error });
 }

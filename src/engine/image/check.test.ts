@@ -4,6 +4,7 @@ import { FakeEngine, never } from "../testing/engine.ts";
 import { digestOf } from "../testing/fake-layers.ts";
 import { checkImages, type CheckRequest } from "./check.ts";
 import { loadImages } from "./load.ts";
+import { pullImage } from "./pull.ts";
 
 async function check(
   engine: FakeEngine,
@@ -77,6 +78,18 @@ describe("checkImages()", () => {
     assert.equal(layers.has(digestOf("something else")), false);
     await engine.world.time.advance(1);
     assert.equal(layers.has(digestOf("base")), false);
+  });
+
+  test("repairs an artifact, whose id is the digest of its manifest", async (t) => {
+    const engine = new FakeEngine(t);
+    const { checker, source } = engine.world;
+    source.publish("model:v1", { layers: ["weights"], paths: ["weights.bin"] });
+    const id = await pullImage(engine.images, { name: "model:v1", auth: undefined }, never);
+    const [layer] = engine.images.store.find(id)?.layers ?? [];
+    assert.ok(layer);
+    checker.broken.set(layer.diffId, "it is short");
+    const lines = await check(engine, { repair: true });
+    assert.equal(lines.at(-1), "model:v1 repaired");
   });
 
   test("does not touch what a container uses", async (t) => {

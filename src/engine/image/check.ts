@@ -134,7 +134,9 @@ async function pullSame(
   signal: AbortSignal,
 ): Promise<void> {
   const { image } = await context.source.resolve(parseReference(name), undefined, signal);
-  if (image.config.digest !== id) {
+  // The id of an artifact is the digest of its manifest.
+  const found = image.artifact === undefined ? image.config.digest : image.manifest.digest;
+  if (found !== id) {
     throw new RuntimeError("not-found", `pull "${name}": it is another image by now`);
   }
   await pullImage(context, { name, auth: undefined }, signal);
