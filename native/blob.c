@@ -73,7 +73,9 @@ static struct {
 } isal;
 
 static bool find_isal(void) {
-  if (isal.inflate != NULL) return true;
+  static bool looked;
+  if (looked) return isal.inflate != NULL;
+  looked = true; /* never again: later the root may be that of a layer */
   /* Never closed. The soname stands for the layout of the state. */
   void *library = dlopen("libisal.so.2", RTLD_NOW | RTLD_LOCAL);
   if (library == NULL) return false;

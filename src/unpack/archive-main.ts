@@ -18,6 +18,7 @@ import { enterRoot } from "../linux/file/index.ts";
 import { type ArchiveFile, ArchiveFiles, type ArchiveLink, BlobFile } from "./archive-files.ts";
 import { BlobInput, JobInput } from "./blob-input.ts";
 import { decompressorFor, detectCompression } from "./decompress.ts";
+import { becomeFirstToKill } from "./first-to-kill.ts";
 import { explainFullDisk, LimitedSink, parseLimits, type UnpackLimits } from "./limits.ts";
 import { runPacker } from "./pack-main.ts";
 import { defaultLimits, TarReader, type TarSink } from "./tar-reader.ts";
@@ -59,6 +60,7 @@ async function receive(args: readonly string[]): Promise<ArchiveReport> {
     throw new RuntimeError("invalid-argument", text);
   }
   const limits = parseLimits(JSON.parse(limitsText));
+  becomeFirstToKill();
   await warmUp();
   process.umask(0);
   enterRoot(directory);

@@ -20,6 +20,7 @@ import type { Decompressor } from "./decompressor.ts";
 import { DiskFiles } from "./disk-files.ts";
 import { ErofsFiles } from "./erofs/erofs-files.ts";
 import type { LayerFiles } from "./layer-files.ts";
+import { becomeFirstToKill } from "./first-to-kill.ts";
 import { type FromBelow, LayerWriter } from "./layer-writer.ts";
 import { explainFullDisk, LimitedSink, parseLimits, type UnpackLimits } from "./limits.ts";
 import { defaultLimits, TarReader } from "./tar-reader.ts";
@@ -70,6 +71,7 @@ export async function runUnpacker(args: readonly string[]): Promise<number> {
       `unpack layers: its argument must be one directory; there are ${args.length}`,
     );
   }
+  becomeFirstToKill();
   await warmUp();
   process.umask(0);
   // The only way back out of a layer's directory. No path in a layer leads to a descriptor.

@@ -12,6 +12,7 @@ import process from "node:process";
 
 import { kindOf, messageOf, RuntimeError } from "../base/errors.ts";
 import { enterRoot, preparePipe } from "../linux/file/index.ts";
+import { becomeFirstToKill } from "./first-to-kill.ts";
 import { LayerPacker, type PackedLayer } from "./layer-packer.ts";
 import { archiveEnd, headersOf, paddingOf } from "./tar-writer.ts";
 
@@ -46,6 +47,7 @@ export function runPacker(mode: "pack" | "digest", args: readonly string[]): num
     if (directory === undefined || args.length !== 1) {
       throw new RuntimeError("invalid-argument", "pack: its argument must be a directory");
     }
+    becomeFirstToKill();
     preparePipe(STDIN, PIPE);
     const plan = JSON.parse(readFileSync(STDIN, "utf8")) as PackPlan;
     createHash("sha256").update("x").digest("hex"); // loads libraries before chroot

@@ -58,11 +58,16 @@ function parseRecord(content: string, at: number): PaxRecord {
     equals < end - 1;
   if (!isRecord) throw brokenArchive("a PAX header is not made of records");
   const key = content.slice(blank + 1, equals);
-  const value = content.slice(equals + 1, end - 1);
+  const value = apart(content.slice(equals + 1, end - 1), content);
   if ((texts.has(key) ? value : key).includes("\0")) {
     throw brokenArchive("a PAX header has a NUL in a key or text");
   }
   return { key, value, end };
+}
+
+/** In V8 a part of a text keeps the whole. What may be kept for long is copied, if the whole is large. */
+export function apart(part: string, whole: string): string {
+  return whole.length > 4096 ? Buffer.from(part, "latin1").toString("latin1") : part;
 }
 
 /** A decimal number of a record, `undefined` without one. `invalid-argument` above 2^53. */

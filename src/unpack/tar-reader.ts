@@ -1,5 +1,5 @@
 import { RuntimeError } from "../base/errors.ts";
-import { parsePaxRecords } from "./pax-records.ts";
+import { apart, parsePaxRecords } from "./pax-records.ts";
 import { OldSparseMap, paxSparseMap, SparseData, SparseMapInData } from "./sparse.ts";
 import {
   type EntryExtras,
@@ -215,10 +215,10 @@ export class TarReader {
         this.#extras = noExtras;
         break;
       case "L":
-        this.#extras = { ...this.#extras, longName: content.split("\0", 1)[0] ?? "" };
+        this.#extras = { ...this.#extras, longName: textOf(content) };
         break;
       default:
-        this.#extras = { ...this.#extras, longLink: content.split("\0", 1)[0] ?? "" };
+        this.#extras = { ...this.#extras, longLink: textOf(content) };
     }
   }
 
@@ -277,4 +277,9 @@ export class TarReader {
   ): SparseData {
     return new SparseData(fragments, entry.size, dataBytes, this.#sink);
   }
+}
+
+/** The text before the NUL at its end. */
+function textOf(content: string): string {
+  return apart(content.split("\0", 1)[0] ?? "", content);
 }

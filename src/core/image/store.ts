@@ -70,6 +70,12 @@ export class ImageStore {
    */
   put(image: Image): Image {
     const known = this.#byId.get(image.id);
+    if (known !== undefined && known.artifactType !== image.artifactType) {
+      throw new RuntimeError(
+        "failed-precondition",
+        `record image "${image.id}": this node has another image or artifact with the same id; remove that first`,
+      );
+    }
     const merged: Image = {
       ...image,
       repoTags: union(known?.repoTags, image.repoTags),

@@ -6,10 +6,22 @@ import type { DiskHeadroom } from "../../linux/host/index.ts";
 import { errnoCode, SystemError } from "../../base/system-error.ts";
 import type { FromBelow, LowerLink } from "./from-below.ts";
 import { copyLower } from "./lower-copy.ts";
-import { attributeNames, type LowerFile, type LowerFiles, openDirectory } from "./lower-files.ts";
+import {
+  attributeNames,
+  type LookupBudget,
+  type LowerFile,
+  type LowerFiles,
+  openDirectory,
+} from "./lower-files.ts";
 
 /** Hard links of one layer to one file of a lower layer. */
 const maxLinksToOne = 1000;
+
+/** What bounds the work and the space of an image. */
+interface CopyUpLimits {
+  readonly room: DiskHeadroom;
+  readonly budget: LookupBudget;
+}
 
 /**
  * Makes the files that one layer shares with the layers below it, in a directory that is mounted on the layer:
@@ -22,6 +34,7 @@ export class CopyUp {
   readonly #own: Buffer;
   readonly #lower: LowerFiles;
   readonly #room: DiskHeadroom;
+  readonly #budget: LookupBudget;
   /** Directories of the layer that get the attributes of a lower one, by path. */
   readonly #models = new Map<string, Buffer>();
   /** How many links lead to each file, by target. */
@@ -31,8 +44,9 @@ export class CopyUp {
   /** Directories created so far, parents first, and the one that each gets its attributes from. */
   readonly #made = new Map<string, Buffer>();
 
-  constructor(target: string, own: string, lower: LowerFiles, room: DiskHeadroom) {
+  constructor(target: string, own: string, lower: LowerFiles, { room, budget }: CopyUpLimits) {
     this.#room = room;
+    this.#budget = budget;
     this.#target = target;
     this.#own = Buffer.from(own);
     this.#lower = lower;
@@ -84,6 +98,7 @@ export class CopyUp {
       await link(source, to);
     } catch (cause) {
       if (errnoCode(cause) !== "EXDEV") throw cause;
+      this.#budget.spendCopy(found.info.size);
       await copyLower(found, to, this.#room, dirname(this.#target));
       this.#copies.set(name, to);
     }

@@ -225,7 +225,7 @@ export class CopyUps {
     const own = join(paths.layer(top), "fs");
     const lower = new LowerFiles(below, budget);
     const room = new DiskHeadroom(paths.root);
-    return await new CopyUp(join(directory, "fs"), own, lower, room).make(fromBelow);
+    return await new CopyUp(join(directory, "fs"), own, lower, { room, budget }).make(fromBelow);
   }
 
   /** One that another pull published in the meantime may be mounted, and is kept. */

@@ -1,3 +1,4 @@
+import { randomInt } from "node:crypto";
 import { readdir } from "node:fs/promises";
 import { join } from "node:path";
 import { messageOf, RuntimeError } from "../../base/errors.ts";
@@ -15,8 +16,8 @@ import { GONE_PREFIX } from "./state-layout.ts";
 
 /** How many ids, from the first one on, are for containers. */
 export const projectCount = 2 ** 20;
-/** How many ids in a row may belong to others. */
-const maxTries = 64;
+/** How many ids are tried, and how many of them in turn: then by chance. */
+const [maxTries, maxInTurn] = [64, 8];
 
 /**
  * Limits of writable layers, by project quotas of their file system. The root of a container with a limit is a
@@ -71,7 +72,8 @@ export class LayerLimits {
   async begin(containerId: string, bytes: number, directories: readonly string[]): Promise<void> {
     const kib = Math.max(1, Math.ceil(bytes / 1024));
     for (let tries = 0; tries < maxTries; tries++) {
-      const id = this.#next;
+      // Containers can give ids to their files: many in a row may be taken.
+      const id = tries < maxInTurn ? this.#next : this.#first + randomInt(projectCount);
       this.#next = id + 1 < this.#first + projectCount ? id + 1 : this.#first;
       if (!(await beginProject(id, kib, directories))) continue;
       this.#projects.set(containerId, id);
@@ -79,7 +81,7 @@ export class LayerLimits {
     }
     throw new RuntimeError(
       "resource-exhausted",
-      `limit writable layer: ${maxTries} project ids from ${this.#next - maxTries} on belong to others; set runtime.writable_layer_first_project to the first of ${projectCount} free ones`,
+      `limit writable layer: ${maxTries} project ids, also by chance, belong to others; set runtime.writable_layer_first_project to the first of ${projectCount} free ones`,
     );
   }
 

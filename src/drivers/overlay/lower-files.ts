@@ -10,6 +10,8 @@ const MAX_LINKS = 40;
 
 /** How many lookups in lower layers an image may need: some 20 s of work. */
 const MAX_LOOKUPS = 200_000;
+/** What an image may copy out of layers that are EROFS images. A hard link in a directory costs nothing instead. */
+const MAX_COPIED_BYTES = 1024 * 1024 * 1024;
 
 /**
  * The limit of lookups in lower layers for an image. Its layers define the lookups, and chains
@@ -18,6 +20,7 @@ const MAX_LOOKUPS = 200_000;
 export class LookupBudget {
   readonly #signal: AbortSignal;
   #left: number;
+  #copies = MAX_COPIED_BYTES;
 
   constructor(signal: AbortSignal, most = MAX_LOOKUPS) {
     this.#signal = signal;
@@ -32,6 +35,17 @@ export class LookupBudget {
     throw new TooLarge(
       "its hard links and directories need too many lookups in lower layers; " +
         "build the image with an entry for each directory, and fewer symbolic links in the paths of its files",
+    );
+  }
+
+  /** Before a copy. Throws as {@link spend}, when the copies of the image are too large together. */
+  spendCopy(bytes: number): void {
+    this.#signal.throwIfAborted();
+    this.#copies -= bytes;
+    if (this.#copies >= 0) return;
+    throw new TooLarge(
+      `its hard links to files of lower layers need copies of more than ${MAX_COPIED_BYTES} bytes, because those ` +
+        'layers are EROFS images; set images.layer_format = "directory" and pull the image again',
     );
   }
 }

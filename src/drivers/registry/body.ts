@@ -143,16 +143,23 @@ export async function readWhole(
   maxBytes: number,
   pace: BodyPace,
 ): Promise<Uint8Array> {
-  const chunks: Uint8Array[] = [];
+  // In one buffer: of a host that sends single bytes, chunks would take 300 times their size.
+  let whole = Buffer.allocUnsafe(64 * 1024);
   let size = 0;
   for await (const chunk of readBody(message, pace)) {
-    size += chunk.length;
-    if (size > maxBytes) {
+    const end = size + chunk.length;
+    if (end > maxBytes) {
       throw new HostFailure("failed-precondition", `sent more than ${maxBytes} bytes`);
     }
-    chunks.push(chunk);
+    if (end > whole.length) {
+      const larger = Buffer.allocUnsafe(Math.max(end, 2 * whole.length));
+      whole.copy(larger, 0, 0, size);
+      whole = larger;
+    }
+    whole.set(chunk, size);
+    size = end;
   }
-  return Buffer.concat(chunks, size);
+  return whole.subarray(0, size);
 }
 
 /**

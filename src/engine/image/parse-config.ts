@@ -21,6 +21,8 @@ type Json = Readonly<Record<string, unknown>>;
  */
 export function parseImageConfig(json: string): ParsedImageConfig {
   const root = object(parse(json), "the config");
+  // The id of an artifact is the digest of its manifest: no image may have the same id.
+  if (root["schemaVersion"] !== undefined) refuse("it is a manifest");
   const config = object(root["config"] ?? {}, "config");
   const rootfs = object(root["rootfs"] ?? {}, "rootfs");
   return {
