@@ -157,6 +157,17 @@ test("a daemon with a registries.conf pulls short names by their alias, and find
     const { code, out } = await new Davit(daemon).run("pull", "--explain", "bad.test/app");
     assert.equal(code, 1);
     assert.match(out, /A pull would fail: pull "bad.test\/app:latest": "bad.test" is blocked in "/);
+
+    // kubelet asks for the status of an image that is here before each start, and fails it on an error.
+    const pull = client.image.pullImage.bind(client.image, { image: { image: "app:1" } });
+    writeFileSync(conf, 'unqualified-search-registries = ["a.test", "x.test"]\n');
+    await assert.rejects(pull(), /several unqualified-search-registries \(a.test, x.test\)/);
+    assert.equal((await statusOf("app:1"))?.id, imageRef);
+    writeFileSync(conf, `${text}unknown = true\n`);
+    await assert.rejects(pull(), /read ".*registries.conf": .*unknown/);
+    assert.equal(await statusOf("app:1"), undefined);
+    await client.image.removeImage({ image: { image: "x.test/app:1" } });
+    assert.equal(await statusOf("x.test/app:1"), undefined);
   } finally {
     await endDaemon(daemon);
   }

@@ -23,5 +23,5 @@ export type {
   ResolvedImage,
 } from "./source.ts";
 export { noPullObserver, registryUnavailable } from "./source.ts";
-export { ImageStore } from "./store.ts";
+export { type ImageNames, ImageStore } from "./store.ts";
 export type { ImageUseRecords } from "./uses.ts";

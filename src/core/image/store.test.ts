@@ -1,11 +1,11 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import type { Digest } from "../../base/digest.ts";
-import { isKind, RuntimeError } from "../../base/errors.ts";
+import { isKind } from "../../base/errors.ts";
 import type { RecordTable } from "../store/index.ts";
 import type { Image } from "./image.ts";
-import { parseReference, shortNameOf } from "./reference.ts";
-import { ImageStore } from "./store.ts";
+import { parseReference } from "./reference.ts";
+import { type ImageNames, ImageStore } from "./store.ts";
 
 const id = (digit: string): Digest => `sha256:${digit.repeat(64)}`;
 
@@ -133,22 +133,47 @@ test("an image is pinned by its names and the configuration of the day", () => {
   assert.equal(later.find("other:1")?.pinned, true);
 });
 
-test("find() takes a short name for what it means on this node", () => {
-  const referenceOf = (text: string) => {
-    const short = shortNameOf(text);
-    if (short === "app") return parseReference(`x.test/team/${text}`);
-    if (short === undefined || short === "other") return parseReference(text);
-    throw new RuntimeError("failed-precondition", `find image "${text}": several registries`);
-  };
-  const store = new ImageStore(records(), ["app:v1", "undecided"], referenceOf);
-  store.put(image("a", { repoTags: ["x.test/team/app:v1"] }));
-  store.put(image("b", { repoTags: ["docker.io/library/app:v1"] }));
-  assert.equal(store.find("app:v1")?.id, id("a"));
-  assert.equal(store.find("app:v1")?.pinned, true);
-  assert.equal(store.find("docker.io/library/app:v1")?.id, id("b"));
-  assert.equal(store.find("x.test/team/app:v1")?.id, id("a"));
-  assert.equal(store.find("other"), undefined);
-  assert.throws(() => store.find("undecided"), /several registries/);
-  assert.equal(store.find("aaaa")?.id, id("a"), "a prefix of an id");
-  assert.equal(store.find("sha256:bb")?.id, id("b"));
+/** The names of a node with an alias for "app" and two registries that are searched. */
+const searching: ImageNames = {
+  referenceOf: () => {
+    throw new Error("several registries");
+  },
+  candidatesOf: (text) => {
+    if (text.includes(".")) return [parseReference(text)];
+    const searched = [`a.test/${text}`, `b.test/${text}`, text].map(parseReference);
+    return text.startsWith("app") ? [parseReference(`x.test/team/${text}`), ...searched] : searched;
+  },
+};
+
+test("find() takes the first candidate of a short name that is here, without what a pull would take", () => {
+  const store = new ImageStore(records(), [], searching);
+  const found = (text: string): string | undefined => store.find(text)?.id;
+  assert.equal(found("app:v1"), undefined);
+  for (const [digit, tag] of [
+    ["a", "docker.io/library/app:v1"],
+    ["b", "b.test/app:v1"],
+    ["c", "a.test/app:v1"],
+    ["d", "x.test/team/app:v1"],
+  ] as const) {
+    store.put(image(digit, { repoTags: [tag] }));
+    assert.equal(found("app:v1"), id(digit), tag);
+    assert.equal(store.nameOf("app:v1"), tag);
+  }
+  assert.equal(found("docker.io/library/app:v1"), id("a"));
+  store.remove(id("d"));
+  assert.equal(found("app:v1"), id("c"));
+  assert.equal(found("other:v1"), undefined);
+  assert.equal(store.nameOf("other:v1"), undefined);
+  assert.equal(found("aaaa"), id("a"), "a prefix of an id");
+  assert.equal(found("sha256:bb"), id("b"));
+  assert.throws(() => store.referenceOf("app:v1"), /several registries/);
+});
+
+test("a pinned short name pins each of its candidates", () => {
+  const store = new ImageStore(records(), ["app:v1"], searching);
+  for (const tag of ["docker.io/library/app:v1", "b.test/app:v1", "x.test/team/app:v1"]) {
+    assert.equal(store.put(image("a", { repoTags: [tag] })).pinned, true, tag);
+    store.remove(id("a"));
+  }
+  assert.equal(store.put(image("b", { repoTags: ["c.test/app:v1"] })).pinned, false);
 });

@@ -1,5 +1,5 @@
 import { type Digest, isDigest } from "../../base/digest.ts";
-import { isKind, RuntimeError } from "../../base/errors.ts";
+import { RuntimeError } from "../../base/errors.ts";
 import type { RecordTable } from "../store/index.ts";
 import type { Image } from "./image.ts";
 import { formatReference, type ImageReference, parseReference } from "./reference.ts";
@@ -7,36 +7,53 @@ import { formatReference, type ImageReference, parseReference } from "./referenc
 /** A prefix of an id, with or without its algorithm, as crictl, containerd and CRI-O write and accept it. */
 const shortId = /^(?:sha256:)?([0-9a-f]{1,64})$/;
 
+/** What names of images mean on a node, which may have aliases and registries for those without a host. */
+export interface ImageNames {
+  /**
+   * The image to pull or to make by this name. `invalid-argument` for a text that is not an image name,
+   * `failed-precondition` for a name without a host that the configuration of this node does not decide.
+   */
+  referenceOf(text: string): ImageReference;
+  /**
+   * The images of which the first one on this node is meant; at least one. `invalid-argument` for a text
+   * that is not an image name. No error for a configuration that cannot be used, because containers
+   * must still start from images that are here.
+   */
+  candidatesOf(text: string): readonly ImageReference[];
+}
+
+/** The names of a node without aliases: those without a host are of docker.io. */
+const plainNames: ImageNames = {
+  referenceOf: parseReference,
+  candidatesOf: (text) => [parseReference(text)],
+};
+
 /** The images of this node: the truth in memory, written through to the records. */
 export class ImageStore {
   readonly #records: RecordTable<Image>;
-  readonly #referenceOf: (text: string) => ImageReference;
+  readonly #names: ImageNames;
   readonly #pinned: ReadonlySet<string>;
   readonly #byId = new Map<Digest, Image>();
   /** Full names with tag or digest. */
   readonly #byName = new Map<string, Digest>();
 
   /**
-   * `pinned`: names of images that kubelet must not collect, as written in the configuration.
-   * `referenceOf`: see {@link ImageStore.referenceOf}; parseReference(), if not given.
+   * `pinned`: names of images that kubelet must not collect, as written in the configuration. One without
+   * a host pins all its candidates.
    */
   constructor(
     records: RecordTable<Image>,
     pinned: readonly string[] = [],
-    referenceOf: (text: string) => ImageReference = parseReference,
+    names: ImageNames = plainNames,
   ) {
     this.#records = records;
-    this.#referenceOf = referenceOf;
-    this.#pinned = new Set(pinned.map((name) => formatReference(this.#pinnedName(name))));
+    this.#names = names;
+    this.#pinned = new Set(pinned.flatMap((name) => this.#candidatesOf(name)));
   }
 
-  /**
-   * The image that a name means on this node, which may have aliases for names without a host.
-   * `invalid-argument` for a text that is not an image name, `failed-precondition` for a short name that
-   * the configuration of this node does not decide.
-   */
+  /** The image to pull or to make by this name. Errors as {@link ImageNames.referenceOf}. */
   referenceOf(text: string): ImageReference {
-    return this.#referenceOf(text);
+    return this.#names.referenceOf(text);
   }
 
   /** Reads the images of an earlier daemon. */
@@ -51,17 +68,27 @@ export class ImageStore {
 
   /**
    * The image that `text` names: an id, a name with or without tag, a name with a digest, a
-   * unique prefix of an id with or without `sha256:`. Undefined for an unknown one;
+   * unique prefix of an id with or without `sha256:`. Of the candidates of a name without a host, the
+   * first one that is here. Undefined for an unknown one;
    * `invalid-argument` when the text cannot name an image or is a prefix of several ids.
    */
   find(text: string): Image | undefined {
     if (text === "") throw new RuntimeError("invalid-argument", "find image: the name is empty");
     if (isDigest(text)) return this.#byId.get(text);
-    const digits = shortId.exec(text)?.[1];
-    const id = this.#idOfName(text, digits !== undefined);
+    const name = this.nameOf(text);
+    const id = name === undefined ? undefined : this.#byName.get(name);
     if (id !== undefined) return this.#byId.get(id);
     // After the names: "ada" and "sha256:ada" may be names of an image, and prefixes of another's id.
+    const digits = shortId.exec(text)?.[1];
     return digits === undefined ? undefined : this.#findByPrefix(text, digits);
+  }
+
+  /**
+   * The full name of an image on this node that the name means. Undefined for an unknown one;
+   * `invalid-argument` for a text that is not an image name.
+   */
+  nameOf(text: string): string | undefined {
+    return this.#candidatesOf(text).find((name) => this.#byName.has(name));
   }
 
   /**
@@ -96,23 +123,8 @@ export class ImageStore {
     }
   }
 
-  #idOfName(text: string, mayBeId: boolean): Digest | undefined {
-    try {
-      return this.#byName.get(formatReference(this.#referenceOf(text)));
-    } catch (error) {
-      // An undecided short name that is the prefix of an id.
-      if (mayBeId && isKind(error, "failed-precondition")) return undefined;
-      throw error;
-    }
-  }
-
-  /** A broken configuration of short names must not keep the daemon from starting. */
-  #pinnedName(name: string): ImageReference {
-    try {
-      return this.#referenceOf(name);
-    } catch {
-      return parseReference(name);
-    }
+  #candidatesOf(text: string): readonly string[] {
+    return this.#names.candidatesOf(text).map(formatReference);
   }
 
   #remember(recorded: Image): Image {

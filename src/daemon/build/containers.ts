@@ -185,7 +185,7 @@ function imagesOf(
 ): ImageContext {
   const registry = configuredRegistry(config.images, { env: process.env, log, clock });
   return {
-    store: new ImageStore(records.images, config.images.pinned, registry.referenceOf),
+    store: new ImageStore(records.images, config.images.pinned, registry),
     source: registry.source,
     archives,
     layers,

@@ -1,6 +1,6 @@
 import type { Logger } from "../../base/logger.ts";
 import type { Clock } from "../../base/time.ts";
-import { type ImageReference, parseReference } from "../../core/image/index.ts";
+import { type ImageNames, parseReference } from "../../core/image/index.ts";
 import type { ProxyEnv } from "./connections.ts";
 import type { RegistryTiming } from "./host-client.ts";
 import { RegistriesConf } from "./registries-conf/registries-conf.ts";
@@ -18,10 +18,8 @@ interface RegistrySettings {
 }
 
 /** The registries of a configuration, and what names of images mean by it. */
-export interface ConfiguredRegistry {
+export interface ConfiguredRegistry extends ImageNames {
   readonly source: Registry;
-  /** Errors as {@link RegistriesConf.referenceOf}. */
-  readonly referenceOf: (text: string) => ImageReference;
 }
 
 /**
@@ -56,5 +54,6 @@ export function configuredRegistry(
   return {
     source,
     referenceOf: (text) => registriesConf?.referenceOf(text) ?? parseReference(text),
+    candidatesOf: (text) => registriesConf?.candidatesOf(text) ?? [parseReference(text)],
   };
 }

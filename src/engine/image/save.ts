@@ -1,5 +1,5 @@
 import { RuntimeError } from "../../base/errors.ts";
-import { formatReference, type Image } from "../../core/image/index.ts";
+import type { Image } from "../../core/image/index.ts";
 import type { PackedImage } from "../../core/snapshot/index.ts";
 import type { ImageContext } from "./context.ts";
 
@@ -45,10 +45,6 @@ function tagIn(
   { repoTags }: Image,
   word: string,
 ): readonly string[] {
-  try {
-    const name = formatReference(store.referenceOf(word));
-    return repoTags.includes(name) ? [name] : [];
-  } catch {
-    return []; // an id
-  }
+  const name = store.nameOf(word);
+  return name !== undefined && repoTags.includes(name) ? [name] : [];
 }

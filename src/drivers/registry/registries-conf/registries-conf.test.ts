@@ -35,6 +35,10 @@ async function hosts(image: string): Promise<readonly string[] | undefined> {
   });
 }
 
+function candidates(text: string): readonly string[] {
+  return conf.candidatesOf(text).map(formatReference);
+}
+
 describe("RegistriesConf", () => {
   test("counts where it exists and davit's own directory has nothing, at each moment", async () => {
     assert.equal(await hosts("x.test/app"), undefined);
@@ -158,7 +162,7 @@ blocked = true
     assert.deepEqual(await hosts("x.test/app"), ["https://early.test/v2 app"]);
   });
 
-  test("finds short names by alias, else in the one registry, else at docker.io", () => {
+  test("pulls short names by alias, else from the one registry, else from docker.io", () => {
     const name = (text: string): string => formatReference(conf.referenceOf(text));
     const aliases = '[aliases]\napp = "x.test/team/app"\n"a/b" = "x.test/b"\n';
     write(aliases);
@@ -174,10 +178,41 @@ blocked = true
     write(`unqualified-search-registries = ["y.test", "docker.io"]\n${aliases}`);
     assert.throws(
       () => name("other"),
-      /find image "other": ".*" has several unqualified-search-registries \(y.test, docker.io\); use/,
+      /find the registry of "other": ".*" has several unqualified-search-registries \(y.test, docker.io\); use/,
     );
     assert.equal(name("app"), "x.test/team/app:latest");
     assert.equal(name("z.test/other"), "z.test/other:latest");
+  });
+
+  test("finds short names on the node by alias, each registry and docker.io, where a pull refuses", () => {
+    const aliases = '[aliases]\napp = "x.test/team/app"\n';
+    write(`unqualified-search-registries = ["y.test", "z.test:5000"]\n${aliases}`);
+    const searched = ["y.test/app:1", "z.test:5000/app:1", "docker.io/library/app:1"];
+    assert.deepEqual(candidates("app:1"), ["x.test/team/app:1", ...searched]);
+    assert.deepEqual(candidates("other"), [
+      "y.test/other:latest",
+      "z.test:5000/other:latest",
+      "docker.io/library/other:latest",
+    ]);
+    const digest = digestOf(Buffer.from("x"));
+    assert.equal(candidates(`app@${digest}`)[0], `x.test/team/app@${digest}`);
+    assert.deepEqual(candidates("w.test/app:1"), ["w.test/app:1"]);
+    assert.throws(() => conf.referenceOf("other"), /several unqualified-search-registries/);
+    assert.throws(() => candidates("Not A Name"), { kind: "invalid-argument" });
+    // Of 255 characters with docker.io, more with z.test:5000.
+    const long = `a/${"b".repeat(244)}`;
+    assert.deepEqual(candidates(long), [`y.test/${long}:latest`, `docker.io/${long}:latest`]);
+  });
+
+  test("finds short names at docker.io where the file cannot be used, and says why it pulls none", async () => {
+    write('[aliases]\napp = "x.test/app"\n');
+    write("unknown-key = true", "registries.conf.d/10.conf");
+    assert.deepEqual(candidates("app:1"), ["docker.io/library/app:1"]);
+    const why = /read ".*\/registries.conf.d\/10.conf": .*unknown-key/;
+    assert.throws(() => conf.referenceOf("app:1"), why);
+    await assert.rejects(hosts("x.test/app:1"), why);
+    rmSync(join(dir, "registries.conf.d", "10.conf"));
+    assert.deepEqual(candidates("app:1"), ["x.test/app:1", "docker.io/library/app:1"]);
   });
 
   test("makes insecure hosts of any certificate or none; others are not", async () => {

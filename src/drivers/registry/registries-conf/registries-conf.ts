@@ -4,6 +4,7 @@ import { dirname, join } from "node:path";
 import { messageOf, RuntimeError } from "../../../base/errors.ts";
 import {
   formatReference,
+  type ImageNames,
   type ImageReference,
   parseReference,
   repositoryName,
@@ -40,7 +41,7 @@ interface Registries {
  * They are small and local, and names of images are looked up by status calls, which do not wait: so
  * they are read synchronously.
  */
-export class RegistriesConf {
+export class RegistriesConf implements ImageNames {
   readonly #path: string;
   readonly #configDir: string;
   readonly #files = new Map<string, ParsedFile<RegistriesFile>>();
@@ -76,9 +77,9 @@ export class RegistriesConf {
   }
 
   /**
-   * The image that a name means. A name without a host is an alias, else of the one registry in
+   * The image to pull by a name. A name without a host is an alias, else of the one registry in
    * `unqualified-search-registries`, else of docker.io. `failed-precondition` where there are several:
-   * which one is asked first would decide whose image runs.
+   * which one is asked first would decide whose image runs. The same for a file that cannot be used.
    */
   referenceOf(text: string): ImageReference {
     const short = shortNameOf(text);
@@ -91,8 +92,24 @@ export class RegistriesConf {
     if (others.length === 0) return parseReference(`${first}/${text}`);
     throw new RuntimeError(
       "failed-precondition",
-      `find image "${text}": "${this.#path}" has several unqualified-search-registries (${registries.searched.slice(0, 5).join(", ")}); use a name with its registry, or add an alias`,
+      `find the registry of "${text}": "${this.#path}" has several unqualified-search-registries (${registries.searched.slice(0, 5).join(", ")}); use a name with its registry, or add an alias`,
     );
+  }
+
+  /**
+   * The images of which the first one on this node is meant: for a name without a host its alias, that of
+   * each registry in `unqualified-search-registries`, and that of docker.io, by which archives and other
+   * configurations may have named it. Only that of docker.io where the files cannot be used.
+   */
+  candidatesOf(text: string): readonly ImageReference[] {
+    const own = parseReference(text);
+    const short = shortNameOf(text);
+    const registries = short === undefined ? undefined : this.#usable();
+    if (short === undefined || registries === undefined) return [own];
+    const alias = registries.aliases.get(short);
+    const full = registries.searched.map((registry) => `${registry}/${text}`);
+    if (alias !== undefined) full.unshift(`${alias}${text.slice(short.length)}`);
+    return [...full.flatMap(parsed), own];
   }
 
   async #host(
@@ -120,6 +137,14 @@ export class RegistriesConf {
     const registries = merge(of);
     this.#merged = { of, registries };
     return registries;
+  }
+
+  #usable(): Registries | undefined {
+    try {
+      return this.#current();
+    } catch {
+      return undefined; // A pull reports why.
+    }
   }
 
   #dropIns(): readonly RegistriesFile[] {
@@ -159,6 +184,15 @@ function merge(files: readonly RegistriesFile[]): Registries {
   }
   const searched = files.findLast((file) => file.searched !== undefined)?.searched ?? [];
   return { searched, entries, aliases };
+}
+
+/** Nothing for a name that becomes too long with its registry: no image has it. */
+function parsed(name: string): readonly ImageReference[] {
+  try {
+    return [parseReference(name)];
+  } catch {
+    return [];
+  }
 }
 
 function longestMatch(
