@@ -26,11 +26,11 @@ export async function probeImage(
   const { settings, env, timeoutMs } = options;
   const startedMs = performance.now();
   const timing = { dialTimeoutMs: timeoutMs, answerTimeoutMs: timeoutMs, backoffMs: [] };
-  const { source, referenceOf } = configuredRegistry(settings, { env, log: silentLogger, timing });
-  using registry = source;
+  const names = configuredRegistry(settings, { env, log: silentLogger, timing });
+  using registry = names.source;
   try {
     const signal = AbortSignal.timeout(timeoutMs);
-    const { image: found } = await registry.resolve(referenceOf(image), undefined, signal);
+    const { image: found } = await registry.resolve(names.referenceOf(image), undefined, signal);
     return { image, ms: performance.now() - startedMs, digest: found.digest };
   } catch (error) {
     return { image, ms: performance.now() - startedMs, error: messageOf(error) };

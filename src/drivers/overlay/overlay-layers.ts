@@ -124,11 +124,11 @@ export class OverlayLayers implements Layers {
   }
 
   async complete(layers: readonly Digest[], signal: AbortSignal): Promise<void> {
-    const isComplete = this.#copyUps.lacking(layers) === undefined;
-    if (isComplete) return await this.#copyUps.complete(layers, signal);
+    // Without anything to make, nothing is mounted.
+    const used = this.#copyUps.lacking(layers) === undefined ? [] : layers;
     const user = `complete-${randomUUID()}`;
     try {
-      await this.use(user, layers);
+      await this.use(user, used);
       await this.#copyUps.complete(layers, signal);
     } finally {
       await this.release(user);
