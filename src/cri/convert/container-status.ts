@@ -20,7 +20,7 @@ export function criContainerStatus(
     exitCode: exited?.exitCode ?? 0,
     reason: exited?.reason ?? "",
     message: exited?.message ?? "",
-    image: { image: image.shown, userSpecifiedImage: image.requested },
+    image: { image: image.shown, userSpecifiedImage: userSpecified(container) },
     imageRef: image.ref,
     imageId: image.id,
     labels: config.labels,
@@ -37,6 +37,11 @@ export function criContainerStatus(
     },
     stopSignal: signalByName(container.stopSignal),
   };
+}
+
+/** The name in the pod's spec. kubelet's `image.image` is the id that PullImage returned. */
+function userSpecified({ config, image }: Container): string {
+  return config.image?.userSpecifiedImage || image.requested;
 }
 
 /** All groups of the process at its start, including the primary group (credentials(7)). */

@@ -1,12 +1,21 @@
 import type { MessageInitShape } from "@bufbuild/protobuf";
+import type { Digest } from "../../base/digest.ts";
+import type { Container } from "../../core/container/index.ts";
 import type { Image } from "../../core/image/index.ts";
 import type { ImageSchema } from "../../gen/runtime/v1/api_pb.ts";
 
 /** The annotation of an artifact with its type: the CRI has no field for it. */
 const artifactAnnotation = "davit.artifact.type";
 
-/** An image in the CRI. Either `uid` or `username` is set, as kubelet requires (runAsNonRoot). */
-export function criImage(image: Image): MessageInitShape<typeof ImageSchema> {
+/**
+ * An image in the CRI. Either `uid` or `username` is set, as kubelet requires (runAsNonRoot). `mounted` are the
+ * images that containers have as volumes: they are pinned, because kubelet's image collection only knows the
+ * images that containers run.
+ */
+export function criImage(
+  image: Image,
+  mounted: ReadonlySet<Digest>,
+): MessageInitShape<typeof ImageSchema> {
   return {
     id: image.id,
     repoTags: [...image.repoTags],
@@ -19,8 +28,18 @@ export function criImage(image: Image): MessageInitShape<typeof ImageSchema> {
         annotations: { [artifactAnnotation]: image.artifactType },
       }),
     },
-    pinned: image.pinned,
+    pinned: image.pinned || mounted.has(image.id),
   };
+}
+
+/** The images that these containers have as volumes. */
+export function mountedImages(
+  containers: Iterable<Pick<Container, "imageVolumes">>,
+): ReadonlySet<Digest> {
+  const mounted = new Set<Digest>();
+  for (const { imageVolumes } of containers)
+    for (const { image } of imageVolumes) mounted.add(image);
+  return mounted;
 }
 
 // -1 means "leave it" to setresuid(2).
