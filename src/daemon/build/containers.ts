@@ -134,6 +134,7 @@ export async function buildContainers(parts: Parts, shared: Shared): Promise<Bui
     store,
     sandboxes: parts.sandboxes,
     images: images.store,
+    onImageUsed: images.onUsed,
     roots,
     rootFiles: rootUsers,
     specs: new HostContainerSpecs({

@@ -1,6 +1,7 @@
 import type { BoundHandler } from "../../core/handler/index.ts";
 import { wrap } from "../../base/errors.ts";
 import { RuntimeError } from "../../base/errors.ts";
+import type { Digest } from "../../base/digest.ts";
 import type { KeyedLock } from "../../base/keyed-lock.ts";
 import type { Logger } from "../../base/logger.ts";
 import type { TaskGroup } from "../../base/task-group.ts";
@@ -44,6 +45,8 @@ export interface ContainerContext {
   readonly store: ContainerStore;
   readonly sandboxes: SandboxStore;
   readonly images: ImageStore;
+  /** Notes that a new container uses an image, before the container is recorded. */
+  readonly onImageUsed: (image: Digest) => void;
   readonly roots: Roots;
   readonly rootFiles: RootFiles;
   readonly specs: ContainerSpecs;

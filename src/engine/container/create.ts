@@ -55,6 +55,8 @@ export async function createContainer(
   }
   return context.inflightCreates.run(name, requestBytes, caller, () => {
     const image = findImage(context, config.image.image);
+    const volumeImages = findImageVolumes(context, config);
+    for (const id of [image.id, ...volumeImages.map((each) => each.image)]) context.onImageUsed(id);
     const plan: Plan = {
       id: newContainerId(),
       name,
@@ -63,7 +65,7 @@ export async function createContainer(
       sandbox,
       image,
       volumes: {
-        images: findImageVolumes(context, config),
+        images: volumeImages,
         ...declaredUnlessIgnored(context, image, config),
       },
     };

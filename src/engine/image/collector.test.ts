@@ -200,6 +200,48 @@ describe("the collector, under pressure", () => {
     assert.equal(names(), "");
   });
 
+  test("spares the images of a pod whose other images are still being pulled", async (t) => {
+    const { engine, pull, time, fill, names } = await collecting(t, byPressure);
+    await pull("volume", "data");
+    fill(99);
+    await time.advance(60_000);
+    const hang = engine.world.source.trouble.hang("blob");
+    const slow = pull("program", "base");
+    await hang.arrived;
+    await time.advance(20 * 60_000);
+    assert.equal(names(), shown("volume"));
+    hang.release();
+    await slow;
+    // The next one: now the volume was used before it began.
+    const last = engine.world.source.trouble.hang("blob");
+    const next = pull("sidecar", "other");
+    await last.arrived;
+    await time.advance(9 * 60_000);
+    assert.equal(names(), shown("program"));
+    last.release();
+    await next;
+    await time.advance(180_000);
+    assert.equal(names(), "");
+  });
+
+  test("a create is a use of the image and of its image volumes", async (t) => {
+    const { engine, pull, time, fill, names } = await collecting(t, byPressure);
+    await pull("app", "base");
+    await pull("volume", "data");
+    const pod = await engine.run();
+    await time.advance(10 * 60_000);
+    // Its record is not written yet.
+    const writing = engine.faults.hang("create-container/write-record");
+    const image = { image: "volume" };
+    const creating = engine.create(pod, { mounts: [{ containerPath: "/data", image }] });
+    await writing.arrived;
+    fill(99);
+    await time.advance(60_000);
+    assert.equal(names(), ["app", "volume"].map(shown).join());
+    writing.release();
+    await creating;
+  });
+
   test("waits while removed files are being deleted", async (t) => {
     const { engine, pull, time, fill, names } = await collecting(t, byPressure);
     await pull("app", "base");

@@ -13,6 +13,8 @@ import { usedPercent } from "./used-percent.ts";
 const everyMs = 60_000;
 // An image that was used later than this is never removed, as in kubelet: its container may follow.
 const minUnusedMs = 120_000;
+// The same while images are pulled: kubelet pulls those of a pod one after another, volumes first.
+const minUnusedInPullMs = 600_000;
 // Images that one pass removes, so that the disk is not busy with deletions for long.
 const maxRemovals = 5;
 
@@ -41,7 +43,8 @@ interface CollectorDeps {
  * on an image that they cannot pull, so this is off unless the administrator turns it on.
  *
  * Never removed: a pinned image, one that a container has, one that is being pulled, and one that was pulled,
- * asked for by name or used by a container in the last 2 minutes. The time of the last use survives a
+ * asked for by name or used by a container in the last 2 minutes; while images are pulled, in the last 10
+ * minutes or since 2 minutes before the oldest of these pulls began. The time of the last use survives a
  * restart; an image whose last use is unknown counts as used now.
  */
 export class ImageCollector implements AsyncDisposable {
@@ -197,12 +200,21 @@ export class ImageCollector implements AsyncDisposable {
   #isUnused(image: Image, forMs: number): boolean {
     const { images, containers } = this.#deps;
     const lastUse = this.#lastUse.get(image.id);
-    if (image.pinned || lastUse === undefined || images.clock.nowMs() - lastUse < forMs) {
-      return false;
-    }
+    if (image.pinned || lastUse === undefined) return false;
+    if (images.clock.nowMs() - lastUse < Math.max(forMs, this.#sparedMs())) return false;
     const own = image.layers.map(({ diffId }) => diffId).join();
     const isPulled = [...images.pulls.claimedChains()].some((chain) => chain.join() === own);
     return !isPulled && ![...containers.all()].some((each) => imagesOf(each).includes(image.id));
+  }
+
+  /** Images that were used within this time may be of a pod whose other images are still being pulled. */
+  #sparedMs(): number {
+    const pulls = this.#deps.images.operations
+      .views()
+      .filter(({ operation }) => operation === "pull-image");
+    if (pulls.length === 0) return minUnusedMs;
+    const oldestMs = Math.max(...pulls.map(({ ageMs }) => ageMs));
+    return Math.max(minUnusedInPullMs, oldestMs + minUnusedMs);
   }
 
   #usedBy(container: Parameters<typeof imagesOf>[0]): void {

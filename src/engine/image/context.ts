@@ -44,7 +44,7 @@ export interface ImageContext {
   readonly chainsInUse: () => Iterable<readonly Digest[]>;
   /** How long the complete layers of an unfinished pull are kept for the next one. Milliseconds. */
   readonly keepLayersMs: number;
-  /** Notes that a client has pulled an image or asked for it by name. */
+  /** Notes that a client has pulled an image, asked for it by name or created a container with it. */
   readonly onUsed: (image: Digest) => void;
   /** Counts what was removed because nobody used it. */
   readonly collected: Collected;

@@ -198,6 +198,7 @@ export class FakeEngine {
       store,
       sandboxes,
       images: this.images.store,
+      onImageUsed: this.images.onUsed,
       roots: world.roots,
       rootFiles: world.rootFiles,
       specs: world.specs,
