@@ -9,9 +9,9 @@ export interface ContainerImage {
   readonly id: Digest;
   /** The name in the client's request. */
   readonly requested: string;
-  /** The display name: the first tag, else the first digest, else the id. */
+  /** The display name: what the client calls the image, if that is a name of it; see image-names.ts. */
   readonly shown: string;
-  /** `image_ref` of ContainerStatus: the first repo digest, else the id. */
+  /** `image_ref` of ContainerStatus: a digest of the repository that the client named, else the first one, else the id. */
   readonly ref: string;
   readonly layers: readonly Digest[];
   /** The image's configuration for its containers. */

@@ -2,7 +2,6 @@ import { RuntimeError } from "../../base/errors.ts";
 import type { Rollback } from "../../base/rollback.ts";
 import {
   type CheckedConfig,
-  type ContainerImage,
   containerName,
   type CreateContainerRequest,
   newContainerId,
@@ -16,6 +15,7 @@ import { buildOrUndo, checkNameIsFree } from "../lifecycle/inflight-creates.ts";
 import { type ContainerContext, findTarget, specSubject } from "./context.ts";
 import { containerSubject, sandboxSubject } from "../lifecycle/subjects.ts";
 import { userOf } from "./user.ts";
+import { imageNames } from "./image-names.ts";
 import { rootUsers } from "./root-users.ts";
 import { findImageVolumes, type FoundVolumes, makeVolumes } from "./volumes.ts";
 import { removeContainerById } from "./remove.ts";
@@ -170,7 +170,7 @@ async function assemble(
     requestBytes: plan.requestBytes,
     config,
     resources: config.linux?.resources,
-    image: imageOf(image, config.image.image, layers),
+    image: { ...imageNames(context.images, image, config.image), layers, config: image.config },
     imageVolumes: volumes.images,
     volumes: volumes.paths,
     user: { uid: 0n, gid: 0n, supplementalGroups: [] },
@@ -206,19 +206,4 @@ async function assemble(
   await operation.enter("finish-record");
   store.update(id, (now) => ({ ...now, state: { name: "created" } }));
   await operation.enter("answer");
-}
-
-function imageOf(
-  image: Image,
-  requested: string,
-  layers: ContainerImage["layers"],
-): ContainerImage {
-  return {
-    id: image.id,
-    requested,
-    shown: image.repoTags[0] ?? image.repoDigests[0] ?? image.id,
-    ref: image.repoDigests[0] ?? image.id,
-    layers,
-    config: image.config,
-  };
 }
