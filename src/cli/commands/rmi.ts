@@ -1,4 +1,5 @@
-import type { Image } from "../../gen/runtime/v1/api_pb.ts";
+import { isKind } from "../../base/errors.ts";
+import type { Image, Mount } from "../../gen/runtime/v1/api_pb.ts";
 import type { Call, Command } from "../command-line/command.ts";
 import { UsageError } from "../command-line/usage-error.ts";
 import { forEach, requiresForce, type Task } from "../lifecycle/each.ts";
@@ -16,7 +17,7 @@ export const rmi: Command = {
   summary: "Remove images",
   details:
     "Removes an image with all of its names. Images that containers use require --force: the containers\n" +
-    "keep running, and the layers are removed with the containers.",
+    "keep running, and the layers are removed with the containers. Image volumes count as well.",
   operands: [{ name: "IMAGE", many: true, optional: true, complete: "image" }],
   options: {
     force: { short: "f", doc: "Remove images even if containers use them" },
@@ -54,8 +55,8 @@ async function removeAll(call: Call, server: Server): Promise<number> {
   const force = call.options.has("force");
   const tasks = chosen.map(({ word, image }): Task => {
     const work = async (): Promise<void> => {
-      const user = userOf(image, containers);
-      if (!force && user !== undefined) {
+      const user = force ? undefined : await anyUserOf(image, containers, server);
+      if (user !== undefined) {
         throw requiresForce(
           `remove image "${word}": container "${containerPath(user)}" uses it; ` +
             "remove the container first, or use --force",
@@ -68,6 +69,35 @@ async function removeAll(call: Call, server: Server): Promise<number> {
     return { name: word, work };
   });
   return forEach(call, tasks);
+}
+
+/** A container that runs the image or has it as a volume. */
+async function anyUserOf(
+  image: Image,
+  containers: readonly PodContainer[],
+  server: Server,
+): Promise<PodContainer | undefined> {
+  const user = userOf(image, containers);
+  // davit pins the images of image volumes; for others no status of a container is requested.
+  if (user !== undefined || !image.pinned) return user;
+  for (const each of containers) {
+    const mounts = await mountsOf(each, server);
+    if (mounts.some((mount) => mount.image?.imageRef === image.id)) return each;
+  }
+  return undefined;
+}
+
+/** Empty for a container that was removed meanwhile. */
+async function mountsOf({ container }: PodContainer, server: Server): Promise<readonly Mount[]> {
+  const request = { containerId: container.id };
+  const status = server.client.runtime.containerStatus(request, server.limit());
+  try {
+    const answer = await doing(`read the status of container "${container.id}"`, status);
+    return answer.status?.mounts ?? [];
+  } catch (error) {
+    if (isKind(error, "not-found")) return [];
+    throw error;
+  }
 }
 
 function userOf(image: Image, containers: readonly PodContainer[]): PodContainer | undefined {
