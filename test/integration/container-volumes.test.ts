@@ -135,6 +135,8 @@ describe("an image volume", () => {
           ["/model", "/b"].map((at) => [at, model, pulled]),
         );
         assert.equal(mounts[1]?.imageSubPath, "up");
+        // So that kubelet's image collection, which does not know image volumes, skips it.
+        assert.equal((await listImages(daemon)).find((image) => image.id === pulled)?.pinned, true);
       },
     ),
   );

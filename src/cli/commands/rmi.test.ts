@@ -83,7 +83,7 @@ test("davit rmi requires --force for the image of an image volume", async () => 
   assert.deepEqual([forced.code, forced.removed, forced.asked], [0, [idOf("b")], []]);
 });
 
-test("davit rmi removes a pinned image that is no volume, and asks nothing for others", async () => {
+test("davit rmi removes a pinned image that no container has, and asks nothing for others", async () => {
   assert.deepEqual((await rmi("kept")).removed, [idOf("c")]);
   const plain = await rmi("plain");
   assert.deepEqual([plain.removed, plain.asked], [[idOf("d")], []]);
