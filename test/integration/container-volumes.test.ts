@@ -73,6 +73,9 @@ before(async () => {
   await node.registry.push("e2e/declaring", image, ["1"]);
   await pull(daemon, model);
   await pull(daemon, declaring);
+  // It has the most layers, each with a connection to the registry that stays open for a while.
+  await pull(daemon, artifact);
+  await removeImage(daemon, artifact);
 });
 after(async () => {
   await node[Symbol.asyncDispose]();
