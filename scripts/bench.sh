@@ -22,10 +22,10 @@ sh scripts/build.sh
 root=bench/out/debian-root.tar
 if [ ! -f "$root" ] && command -v mmdebstrap >/dev/null; then
   mkdir -p bench/out
-  if mmdebstrap --quiet --variant=minbase stable "$root.new"; then
+  if mmdebstrap --quiet --variant=minbase --format=tar stable "$root.new"; then
     mv "$root.new" "$root"
   else
-    rm -f "$root.new"
+    rm -rf "$root.new"
     echo "bench: mmdebstrap failed: there is no row of a Debian root" >&2
   fi
 fi
