@@ -65,7 +65,7 @@ test("ImageFsInfo and stats name both file systems, also after a restart", () =>
       return stats?.writableLayer?.fsId?.mountpoint === directory;
     });
     assert.ok(existsSync(path.join(roots, id, "upper/block")));
-    // Its connection to the registry stays open for a while, and is no leak of the next test.
+    // Its connection to the registry stays open for a while, which is not a leak of the next test.
     await pull(daemon, busybox);
     await remove(daemon, id);
     await until("the writable layer is deleted", () => readdirSync(roots).length === 0);

@@ -114,7 +114,10 @@ describe("mounts of layers", { skip }, () => {
     const layer = await overlay.layer(file("file"));
     truncateSync(join(root, "layers", hexOf(layer), "image/layer.erofs"), 1000);
     await assert.rejects(overlay.roots.mount("one", [layer]), (error) => {
-      assert.match(String(error), /root of container "one".*mount layer "sha256:.*pull the image again/);
+      assert.match(
+        String(error),
+        /root of container "one".*mount layer "sha256:.*pull the image again/,
+      );
       return true;
     });
     assert.deepEqual(await mountedLayers(), []);
