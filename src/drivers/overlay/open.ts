@@ -1,3 +1,4 @@
+import type { OwnProgram } from "../../linux/process/index.ts";
 import type { Logger } from "../../base/logger.ts";
 import type { TaskGroup } from "../../base/task-group.ts";
 import { OverlayChecker } from "./checker.ts";
@@ -9,7 +10,7 @@ import { StateLayout } from "./state-layout.ts";
 import { Trash } from "./trash.ts";
 import type { UnpackTurnsOptions } from "./unpack-turns.ts";
 import { defaultUnpackerCommand } from "./unpacker.ts";
-import { type UnpackerCommand, UnpackerProcesses } from "./unpacker-processes.ts";
+import { UnpackerProcesses } from "./unpacker-processes.ts";
 
 /** What layers and roots need. */
 export interface OverlayDeps {
@@ -26,9 +27,9 @@ export interface OverlayDeps {
   readonly tasks: TaskGroup;
   readonly log: Logger;
   /** How to start the unpacker; this same program if not given. */
-  readonly unpacker?: UnpackerCommand;
+  readonly unpacker?: OwnProgram;
   /** How to start the packer; this same program if not given. */
-  readonly packer?: UnpackerCommand;
+  readonly packer?: OwnProgram;
   /** How long an unpacker waits for the next layer, if not the default. */
   readonly unpackerIdleMs?: number;
   /** How many unpackers may run, if not the default. */

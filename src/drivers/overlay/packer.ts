@@ -1,24 +1,26 @@
 import { randomUUID } from "node:crypto";
-import type { Socket } from "node:net";
-import { existsSync } from "node:fs";
-import process from "node:process";
-import { fileURLToPath } from "node:url";
 import { type Digest, hexOf, isDigest } from "../../base/digest.ts";
 import { type ErrorKind, messageOf, RuntimeError } from "../../base/errors.ts";
 import type { LayerPacker, PackedImage } from "../../core/snapshot/index.ts";
-import { type Child, SIGKILL, spawnChildInPool } from "../../linux/process/index.ts";
+import {
+  type Child,
+  findOwnProgram,
+  keepText,
+  type OwnProgram,
+  SIGKILL,
+  startOwnProgram,
+} from "../../linux/process/index.ts";
 import { type FromBelow } from "./from-below.ts";
 import { readFacts } from "./layer-facts.ts";
 import type { OverlayLayers } from "./overlay-layers.ts";
 import type { StateLayout } from "./state-layout.ts";
-import type { UnpackerCommand } from "./unpacker-processes.ts";
 
 /** What the packer needs. */
 interface PackerDeps {
   readonly paths: StateLayout;
   readonly layers: Pick<OverlayLayers, "use" | "release">;
   /** The program: its last arguments are pack or digest, and the directory of the layers. */
-  readonly command?: UnpackerCommand | undefined;
+  readonly command?: OwnProgram | undefined;
 }
 
 /** As in unpack/pack-main.ts. */
@@ -37,25 +39,11 @@ interface Plan {
   }[];
 }
 
-// Names of hard links and of directories only.
-const nodeOptions = [
-  "--disable-warning=ExperimentalWarning",
-  "--max-old-space-size=384",
-  "--max-semi-space-size=1",
-];
 const complaintBytes = 64 * 1024;
 
-function defaultCommand(): UnpackerCommand {
-  const fromSource = import.meta.url.endsWith("/src/drivers/overlay/packer.ts");
-  const file = fromSource ? "../../unpack/archive-program.ts" : "./davit-archive.cjs";
-  const program = fileURLToPath(new URL(file, import.meta.url));
-  if (!existsSync(program)) {
-    throw new RuntimeError(
-      "failed-precondition",
-      `find the program that writes archives: "${program}" is missing; run "npm run build"`,
-    );
-  }
-  return { file: process.execPath, args: [...nodeOptions, program] };
+function defaultCommand(): OwnProgram {
+  const files = { source: "unpack/archive-program.ts", bundle: "davit-archive.cjs" };
+  return findOwnProgram("the program that writes archives", files);
 }
 
 /** Packs layers by a process of its own, which sees only the directory of the layers. */
@@ -129,19 +117,11 @@ export class OverlayPacker implements LayerPacker {
     signal: AbortSignal,
   ): AsyncGenerator<Uint8Array, void, undefined> {
     signal.throwIfAborted();
-    const { file, args } = this.#deps.command ?? defaultCommand();
-    const child = await spawnChildInPool({
-      file,
-      args: [...args, mode, this.#deps.paths.layers],
-      env: {},
-      newSession: true,
-      stdin: "pipe",
-      stdout: "pipe",
-      stderr: "pipe",
-    });
+    const program = this.#deps.command ?? defaultCommand();
+    const child = await startOwnProgram(program, [mode, this.#deps.paths.layers]);
     const kill = (): void => child.kill(SIGKILL);
     signal.addEventListener("abort", kill, { once: true });
-    const complaint = keepText(child.stderr);
+    const complaint = keepText(child.stderr, complaintBytes);
     try {
       child.stdin?.end(JSON.stringify(plan));
       for await (const chunk of child.stdout ?? []) yield chunk as Uint8Array;
@@ -175,17 +155,4 @@ async function checkEnd(child: Child, complaint: string): Promise<void> {
   const how = signal === null ? `code ${String(code)}` : `signal ${signal}`;
   const words = complaint.trim().slice(0, 500);
   throw new RuntimeError("internal", `pack layers: the packer ended with ${how}: ${words}`);
-}
-
-async function keepText(stream: Socket | undefined): Promise<string> {
-  const parts: Buffer[] = [];
-  let room = complaintBytes;
-  const { promise, resolve } = Promise.withResolvers<undefined>();
-  stream?.on("close", () => resolve(undefined));
-  stream?.on("data", (part: Buffer) => {
-    if (room > 0) parts.push(part.subarray(0, room));
-    room -= part.length;
-  });
-  await promise;
-  return Buffer.concat(parts).toString("utf8");
 }

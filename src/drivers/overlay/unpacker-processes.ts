@@ -3,15 +3,11 @@ import type { Socket } from "node:net";
 import {
   type Child,
   type ChildExit,
+  keepText,
+  type OwnProgram,
   SIGKILL,
-  spawnChildInPool,
+  startOwnProgram,
 } from "../../linux/process/index.ts";
-
-/** The program that unpacks: its last argument is the directory of all layers; stdin has the jobs. */
-export interface UnpackerCommand {
-  readonly file: string;
-  readonly args: readonly string[];
-}
 
 /** The unpacker limits the names in its report to 640 KiB, which JSON may make longer. */
 const REPORT_MAX = 4 * 1024 * 1024;
@@ -33,7 +29,7 @@ export class UnpackerProcess {
     this.#child = child;
     this.stdin = child.stdin;
     this.exited = child.exited;
-    this.#complaint = keepText(child.stderr);
+    this.#complaint = keepText(child.stderr, REPORT_MAX);
     child.stdout?.on("data", (part: Buffer) => this.#take(part));
     child.stdout?.on("close", () => this.#answered.resolve(undefined));
   }
@@ -80,13 +76,14 @@ export class UnpackerProcess {
 
 /** Unpackers: one that has finished a layer waits for the next one for a moment, since its start takes 35 ms. */
 export class UnpackerProcesses {
-  readonly #command: UnpackerCommand;
+  /** Its last argument is the directory of all layers; stdin has the jobs. */
+  readonly #command: OwnProgram;
   readonly #directory: string;
   readonly #idleMs: number;
   readonly #idle = new Map<UnpackerProcess, NodeJS.Timeout>();
 
   /** `directory` is that of all layers. */
-  constructor(command: UnpackerCommand, directory: string, idleMs = defaultIdleMs) {
+  constructor(command: OwnProgram, directory: string, idleMs = defaultIdleMs) {
     this.#command = command;
     this.#directory = directory;
     this.#idleMs = idleMs;
@@ -100,19 +97,7 @@ export class UnpackerProcesses {
       if (waiting.isFree) return waiting;
       await waiting.kill();
     }
-    const { file, args } = this.#command;
-    const child = await spawnChildInPool({
-      file,
-      args: [...args, this.#directory],
-      // Nothing of the daemon's: NODE_EXTRA_CA_CERTS, for example, makes a thread of Node.js open files,
-      // which later would be files of the image.
-      env: {},
-      // Not in the daemon's session, which is preferred: see preferEventLoop().
-      newSession: true,
-      stdin: "pipe",
-      stdout: "pipe",
-      stderr: "pipe",
-    });
+    const child = await startOwnProgram(this.#command, [this.#directory]);
     return new UnpackerProcess(child as Child & { readonly stdin: Socket });
   }
 
@@ -134,17 +119,4 @@ export class UnpackerProcesses {
       this.#idle.delete(unpacker);
     });
   }
-}
-
-async function keepText(stream: Socket | undefined): Promise<string> {
-  const parts: Buffer[] = [];
-  let room = REPORT_MAX;
-  const { promise, resolve } = Promise.withResolvers<undefined>();
-  stream?.on("close", () => resolve(undefined));
-  stream?.on("data", (part: Buffer) => {
-    if (room > 0) parts.push(part.subarray(0, room));
-    room -= part.length;
-  });
-  await promise;
-  return Buffer.concat(parts).toString("utf8");
 }

@@ -1,16 +1,13 @@
 import type { Socket } from "node:net";
-import { existsSync } from "node:fs";
-import process from "node:process";
-import { fileURLToPath } from "node:url";
 import { type Digest, isDigest } from "../../base/digest.ts";
 import { type ErrorKind, RuntimeError } from "../../base/errors.ts";
 import { releaseTransferred } from "../../base/transferable.ts";
 import { type LayerSource, TooLarge } from "../../core/snapshot/index.ts";
-import type { ChildExit } from "../../linux/process/index.ts";
+import { type ChildExit, findOwnProgram, type OwnProgram } from "../../linux/process/index.ts";
 import { type FromBelow, parseFromBelow } from "./from-below.ts";
 import type { LayerFormat } from "./layer-facts.ts";
 import type { UnpackTurn } from "./unpack-turns.ts";
-import type { UnpackerCommand, UnpackerProcess, UnpackerProcesses } from "./unpacker-processes.ts";
+import type { UnpackerProcess, UnpackerProcesses } from "./unpacker-processes.ts";
 
 /** A layer in a directory, with the digests that were computed. They are not compared yet. */
 interface Unpacked {
@@ -39,31 +36,10 @@ interface UnpackOptions {
   readonly stallMs: number;
 }
 
-/**
- * The heap holds names only, buffers are outside of it; a broken archive must not grow it. The small
- * young space makes 100 MB of memory out of 150, at the same speed.
- */
-const NODE_OPTIONS = [
-  "--disable-warning=ExperimentalWarning",
-  "--max-old-space-size=384",
-  "--max-semi-space-size=1",
-];
-
-/**
- * The unpacker of this program: its bundle next to the daemon's, which loads fast, or its source.
- * `failed-precondition` where it is missing.
- */
-export function defaultUnpackerCommand(): UnpackerCommand {
-  const fromSource = import.meta.url.endsWith("/src/drivers/overlay/unpacker.ts");
-  const file = fromSource ? "../../unpack/program.ts" : "./davit-unpack.cjs";
-  const program = fileURLToPath(new URL(file, import.meta.url));
-  if (!existsSync(program)) {
-    throw new RuntimeError(
-      "failed-precondition",
-      `find the unpacker of images: "${program}" is missing; run "npm run build"`,
-    );
-  }
-  return { file: process.execPath, args: [...NODE_OPTIONS, program] };
+/** The unpacker of this program. `failed-precondition` where it is missing. */
+export function defaultUnpackerCommand(): OwnProgram {
+  const files = { source: "unpack/program.ts", bundle: "davit-unpack.cjs" };
+  return findOwnProgram("the unpacker of images", files);
 }
 
 /**

@@ -11,6 +11,7 @@ export {
 } from "./command-lines.ts";
 export { releaseFreeMemory, releaseMemory } from "./memory.ts";
 export { type ChildExit, type ChildStdio, exitNow, type SpawnOptions } from "./native.ts";
+export { findOwnProgram, keepText, type OwnProgram, startOwnProgram } from "./own-program.ts";
 export { openProcess, type ProcessRef, processStartTime } from "./process-ref.ts";
 export { killProcessTree, killSession } from "./process-tree.ts";
 export { envProgramPath } from "./programs.ts";

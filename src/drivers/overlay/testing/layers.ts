@@ -1,3 +1,4 @@
+import type { OwnProgram } from "../../../linux/process/index.ts";
 import { execFileSync } from "node:child_process";
 import { createHash } from "node:crypto";
 import { mkdtempSync, rmSync } from "node:fs";
@@ -16,10 +17,9 @@ import { openOverlay, type Overlay, type OverlayDeps } from "../open.ts";
 import type { OverlayLayers } from "../overlay-layers.ts";
 import type { OverlayRoots } from "../overlay-roots.ts";
 import type { OverlayPacker } from "../packer.ts";
-import type { UnpackerCommand } from "../unpacker-processes.ts";
 
 /** The unpacker without the command line around it. */
-const bareUnpacker: UnpackerCommand = {
+const bareUnpacker: OwnProgram = {
   file: nodeProgram,
   args: [
     "--disable-warning=ExperimentalWarning",

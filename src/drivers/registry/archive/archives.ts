@@ -16,13 +16,13 @@ import type {
   RootFsConfig,
 } from "../../../core/image/index.ts";
 import { removeTree } from "../../../linux/file/index.ts";
+import type { OwnProgram } from "../../../linux/process/index.ts";
 import { digestOf } from "../manifest.ts";
 import { type Platform, thisPlatform } from "../platform.ts";
 import { ArchiveContent, openReceived, readReceived, unreadable } from "./content.ts";
 import { readDockerArchive } from "./docker-archive.ts";
 import { readOciLayout } from "./oci-layout.ts";
 import {
-  type ArchiveCommand,
   defaultArchiveCommand,
   type ReceivedFile,
   type ReceivedFiles,
@@ -41,7 +41,7 @@ interface ArchivesDeps {
   readonly log: Logger;
   /** The platform whose images are chosen. This machine's, if not given. */
   readonly platform?: Platform;
-  readonly command?: ArchiveCommand;
+  readonly command?: OwnProgram;
   /** How long the reader of an archive may make no progress, 300 s if not given. */
   readonly stallMs?: number;
 }

@@ -1,17 +1,14 @@
-import type { Socket } from "node:net";
-import { existsSync } from "node:fs";
-import process from "node:process";
-import { fileURLToPath } from "node:url";
 import { type Digest, isDigest } from "../../../base/digest.ts";
 import { type ErrorKind, RuntimeError } from "../../../base/errors.ts";
 import { beforeAbort } from "../../../base/wait.ts";
-import { type Child, SIGKILL, spawnChildInPool } from "../../../linux/process/index.ts";
-
-/** The program that receives archives: its last arguments are mode, limits and directory. */
-export interface ArchiveCommand {
-  readonly file: string;
-  readonly args: readonly string[];
-}
+import {
+  type Child,
+  findOwnProgram,
+  keepText,
+  type OwnProgram,
+  SIGKILL,
+  startOwnProgram,
+} from "../../../linux/process/index.ts";
 
 /** A file of a received archive. */
 export interface ReceivedFile {
@@ -36,7 +33,8 @@ export interface ReceivedRoot {
 }
 
 interface ReceiveOptions {
-  readonly command: ArchiveCommand;
+  /** Its last arguments are mode, limits and directory. */
+  readonly command: OwnProgram;
   readonly mode: "read" | "root";
   /** An empty directory for the files. */
   readonly directory: string;
@@ -52,25 +50,10 @@ interface ReceiveOptions {
 const maxFiles = 20_000;
 /** The program limits the names to 1 MiB, which JSON and digests make longer. */
 const maxReportBytes = 16 * 1024 * 1024;
-// The heap holds names only.
-const nodeOptions = [
-  "--disable-warning=ExperimentalWarning",
-  "--max-old-space-size=384",
-  "--max-semi-space-size=1",
-];
-
-/** The program of this build: its bundle next to the daemon's, or its source. */
-export function defaultArchiveCommand(): ArchiveCommand {
-  const fromSource = import.meta.url.endsWith("/src/drivers/registry/archive/receive.ts");
-  const file = fromSource ? "../../../unpack/archive-program.ts" : "./davit-archive.cjs";
-  const program = fileURLToPath(new URL(file, import.meta.url));
-  if (!existsSync(program)) {
-    throw new RuntimeError(
-      "failed-precondition",
-      `find the program that reads archives: "${program}" is missing; run "npm run build"`,
-    );
-  }
-  return { file: process.execPath, args: [...nodeOptions, program] };
+/** The program that receives archives. `failed-precondition` where it is missing. */
+export function defaultArchiveCommand(): OwnProgram {
+  const files = { source: "unpack/archive-program.ts", bundle: "davit-archive.cjs" };
+  return findOwnProgram("the program that reads archives", files);
 }
 
 /**
@@ -85,15 +68,7 @@ export async function receiveArchive(
   signal.throwIfAborted();
   const why = `${maxFiles} files`;
   const limits = { disk, ...(mode === "read" ? { entries: { most: maxFiles, why } } : {}) };
-  const child = await spawnChildInPool({
-    file: command.file,
-    args: [...command.args, mode, JSON.stringify(limits), directory],
-    env: {},
-    newSession: true,
-    stdin: "pipe",
-    stdout: "pipe",
-    stderr: "pipe",
-  });
+  const child = await startOwnProgram(command, [mode, JSON.stringify(limits), directory]);
   const report = keepText(child.stdout, maxReportBytes);
   const complaint = keepText(child.stderr, 4096);
   try {
@@ -147,19 +122,6 @@ async function unlessStalled(
   } finally {
     clearTimeout(timer);
   }
-}
-
-async function keepText(stream: Socket | undefined, maxBytes: number): Promise<string> {
-  const parts: Buffer[] = [];
-  let room = maxBytes;
-  const { promise, resolve } = Promise.withResolvers<undefined>();
-  stream?.on("close", () => resolve(undefined));
-  stream?.on("data", (part: Buffer) => {
-    if (room > 0) parts.push(part.subarray(0, room));
-    room -= part.length;
-  });
-  await promise;
-  return Buffer.concat(parts).toString("utf8");
 }
 
 const kinds: readonly ErrorKind[] = [
