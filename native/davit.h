@@ -122,6 +122,7 @@ napi_status blob_init(napi_env env, napi_value exports);
 napi_status layer_entries_init(napi_env env, napi_value exports);
 napi_status lock_init(napi_env env, napi_value exports);
 napi_status memory_init(napi_env env, napi_value exports);
+napi_status move_bytes_init(napi_env env, napi_value exports);
 napi_status notify_init(napi_env env, napi_value exports);
 napi_status programs_init(napi_env env, napi_value exports);
 napi_status schedule_init(napi_env env, napi_value exports);

@@ -10,7 +10,7 @@ static const struct job_kind *const jobs[] = {
 };
 
 static napi_status (*const inits[])(napi_env env, napi_value exports) = {
-  blob_init, layer_entries_init, lock_init, memory_init, notify_init, programs_init,
+  blob_init, layer_entries_init, lock_init, memory_init, move_bytes_init, notify_init, programs_init,
   schedule_init, sockets_init, spawn_init, watch_init,
 };
 

@@ -1,4 +1,5 @@
 import type { Digest } from "../../base/digest.ts";
+import type { BlobChunk } from "../../base/unread-bytes.ts";
 import type { ImageReference } from "./reference.ts";
 
 /** The credentials of a client (CRI AuthConfig). Never logged. */
@@ -78,7 +79,7 @@ export interface ExplainedHost {
 export interface BlobStream extends AsyncDisposable {
   /** Undefined where the source does not know it. */
   readonly sizeBytes: bigint | undefined;
-  readonly chunks: AsyncIterable<Uint8Array>;
+  readonly chunks: AsyncIterable<BlobChunk>;
 }
 
 /** Reads one image of a registry, by the name and with the credentials that it was resolved with. */

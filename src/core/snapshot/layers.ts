@@ -1,4 +1,5 @@
 import type { Digest } from "../../base/digest.ts";
+import type { BlobChunk } from "../../base/unread-bytes.ts";
 import type { Descriptor } from "../image/index.ts";
 import type { Operation } from "../operation/index.ts";
 
@@ -56,7 +57,7 @@ export interface LayerSource {
    */
   readonly file?: string | undefined;
   /** The blob's bytes, from the beginning. A chunk that is marked as transferable is freed once it is used. */
-  readonly chunks: AsyncIterable<Uint8Array>;
+  readonly chunks: AsyncIterable<BlobChunk>;
 }
 
 /**

@@ -1,6 +1,7 @@
 import { type FileHandle, open, unlink } from "node:fs/promises";
 import { RuntimeError } from "../../base/errors.ts";
 import { releaseTransferred, markTransferable } from "../../base/transferable.ts";
+import { bytesOf } from "../../base/unread-bytes.ts";
 import { beforeAbort } from "../../base/wait.ts";
 import type { LayerSource } from "../../core/snapshot/index.ts";
 import { DiskHeadroom } from "../../linux/host/index.ts";
@@ -75,12 +76,13 @@ export class Spool implements AsyncDisposable {
         );
       }
       await room.reserve(directory, length, 0);
+      const bytes = await bytesOf(next.value);
       try {
-        await this.#append(next.value);
+        await this.#append(bytes);
       } catch (cause) {
         throw systemError(`keep blob "${layer.blob.digest}" in a file in "${directory}"`, cause);
       }
-      releaseTransferred(next.value);
+      releaseTransferred(bytes);
     }
   }
 

@@ -1,5 +1,8 @@
 import type { Socket } from "node:net";
 
+import { errnoCode } from "../../base/system-error.ts";
+import { releaseTransferred } from "../../base/transferable.ts";
+import type { BlobChunk, UnreadBytes } from "../../base/unread-bytes.ts";
 import {
   type Child,
   type ChildExit,
@@ -8,30 +11,38 @@ import {
   SIGKILL,
   startOwnProgram,
 } from "../../linux/process/index.ts";
+import { PipeEnd } from "../../linux/stream/index.ts";
 
 /** The unpacker limits the names in its report to 640 KiB, which JSON may make longer. */
 const REPORT_MAX = 4 * 1024 * 1024;
 /** Between two small layers of a pull. An unpacker needs some 60 MB. */
 const defaultIdleMs = 250;
 
+/** The child that unpacks. */
+type ChildWithInput = Child & { readonly stdin: Socket; readonly stdinFd: number };
+
 /** A process that unpacks one layer after the other. */
 export class UnpackerProcess {
   readonly stdin: Socket;
   /** Resolves when the process has ended. */
   readonly exited: Promise<ChildExit>;
-  readonly #child: Child;
+  readonly #child: ChildWithInput;
+  /** The same end of the same pipe as `stdin`. */
+  readonly #pipe: PipeEnd;
   readonly #complaint: Promise<string>;
   #parts: Buffer[] = [];
   #size = 0;
   #answered = Promise.withResolvers<string | undefined>();
 
-  constructor(child: Child & { readonly stdin: Socket }) {
+  constructor(child: ChildWithInput) {
     this.#child = child;
     this.stdin = child.stdin;
+    this.#pipe = new PipeEnd(child.stdinFd);
     this.exited = child.exited;
     this.#complaint = keepText(child.stderr, REPORT_MAX);
     child.stdout?.on("data", (part: Buffer) => this.#take(part));
     child.stdout?.on("close", () => this.#answered.resolve(undefined));
+    void child.exited.then(() => this.#pipe[Symbol.dispose]());
   }
 
   /** True while it can take the next job: what a process sends without one is of no layer. */
@@ -43,6 +54,18 @@ export class UnpackerProcess {
   begin(job: object): Promise<string | undefined> {
     this.stdin.write(`${JSON.stringify(job)}\n`);
     return this.#answered.promise;
+  }
+
+  /**
+   * Passes on a part of the blob. Resolves when the next one may follow; never when the process no longer reads,
+   * since its answer or its end has the reason.
+   */
+  send(chunk: BlobChunk): Promise<void> | undefined {
+    if (!(chunk instanceof Uint8Array)) return this.#move(chunk);
+    if (this.stdin.write(chunk, () => releaseTransferred(chunk))) return undefined;
+    const { promise, resolve } = Promise.withResolvers<undefined>();
+    this.stdin.once("drain", () => resolve(undefined));
+    return promise;
   }
 
   /** Prepares for the next job after an answer. */
@@ -61,6 +84,19 @@ export class UnpackerProcess {
     this.#child.kill(SIGKILL); // without effect if it has ended
     await this.exited;
     this.stdin.destroy();
+  }
+
+  async #move(bytes: UnreadBytes): Promise<void> {
+    if (this.stdin.writableLength > 0) {
+      // After all that was written before.
+      await new Promise((resolve) => this.stdin.write("", resolve));
+    }
+    try {
+      await bytes.moveTo(this.#pipe);
+    } catch (error) {
+      if (errnoCode(error) !== "EPIPE" && !this.#pipe.isClosed) throw error;
+      await new Promise(() => undefined);
+    }
   }
 
   #take(part: Buffer): void {
@@ -98,7 +134,7 @@ export class UnpackerProcesses {
       await waiting.kill();
     }
     const child = await startOwnProgram(this.#command, [this.#directory]);
-    return new UnpackerProcess(child as Child & { readonly stdin: Socket });
+    return new UnpackerProcess(child as ChildWithInput);
   }
 
   /** Takes back one whose layer is complete. It is ended if no layer follows soon. */

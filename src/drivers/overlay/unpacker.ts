@@ -1,7 +1,5 @@
-import type { Socket } from "node:net";
 import { type Digest, isDigest } from "../../base/digest.ts";
 import { type ErrorKind, RuntimeError } from "../../base/errors.ts";
-import { releaseTransferred } from "../../base/transferable.ts";
 import { type LayerSource, TooLarge } from "../../core/snapshot/index.ts";
 import { type ChildExit, findOwnProgram, type OwnProgram } from "../../linux/process/index.ts";
 import { type FromBelow, parseFromBelow } from "./from-below.ts";
@@ -79,7 +77,7 @@ export async function unpackBlob(options: UnpackOptions): Promise<Unpacked> {
 /** True when the unpacker got the whole blob: it may answer before. */
 async function passOn(
   layer: LayerSource,
-  { stdin }: UnpackerProcess,
+  unpacker: UnpackerProcess,
   wait: Wait,
   turn: UnpackTurn | undefined,
 ): Promise<boolean> {
@@ -99,10 +97,8 @@ async function passOn(
       if (sent > layer.blob.sizeBytes) {
         throw failed(layer, "data-loss", `blob is longer than its ${layer.blob.sizeBytes} bytes`);
       }
-      const chunk = next.value;
-      if (!stdin.write(chunk, () => releaseTransferred(chunk))) {
-        await wait.until(drained(stdin), "limited");
-      }
+      const sending = unpacker.send(next.value);
+      if (sending !== undefined) await wait.until(sending, "limited");
     }
     if (sent < layer.blob.sizeBytes) {
       const what = `blob ended after ${sent} of its ${layer.blob.sizeBytes} bytes`;
@@ -114,12 +110,6 @@ async function passOn(
     // Not awaited: a source that hangs does not answer this either.
     if (!ended) chunks.return?.().catch(() => undefined);
   }
-}
-
-function drained(stdin: Socket): Promise<void> {
-  const { promise, resolve } = Promise.withResolvers<undefined>();
-  stdin.once("drain", () => resolve(undefined));
-  return promise;
 }
 
 /** The result of a wait that ended with an answer, or with the process. */

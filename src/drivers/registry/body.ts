@@ -2,7 +2,9 @@ import type { IncomingMessage } from "node:http";
 
 import { kindOf, RuntimeError } from "../../base/errors.ts";
 import { markTransferable } from "../../base/transferable.ts";
+import type { BlobChunk } from "../../base/unread-bytes.ts";
 import { connectionFailure, HostFailure } from "./failure.ts";
+import { closedEarly, UnreadBody } from "./unread-body.ts";
 
 /** How slowly a body may arrive. */
 export interface BodyPace {
@@ -26,10 +28,33 @@ const chunksATurn = 4;
  * A {@link HostFailure} of kind `unavailable` for a body that stalls, trickles or breaks off; only
  * the last is retried immediately, since the others have used their time.
  */
-export async function* readBody(
+export function readBody(
   message: IncomingMessage,
   pace: BodyPace,
 ): AsyncGenerator<Uint8Array, void, undefined> {
+  return readChunks(new ChunkQueue(message), message, pace);
+}
+
+/** As {@link readBody}, of a body of `length` bytes. Where it can, it leaves them in the socket for their reader. */
+export function readUnread(
+  message: IncomingMessage,
+  length: bigint | undefined,
+  pace: BodyPace,
+): AsyncGenerator<BlobChunk, void, undefined> {
+  const unread = UnreadBody.of(message, length);
+  return unread === undefined ? readBody(message, pace) : readChunks(unread, message, pace);
+}
+
+/** Where the chunks of a body come from. */
+interface ChunkSource<Chunk> extends Disposable {
+  next(): Promise<Chunk | undefined>;
+}
+
+async function* readChunks<Chunk extends BlobChunk>(
+  chunks: ChunkSource<Chunk>,
+  message: IncomingMessage,
+  pace: BodyPace,
+): AsyncGenerator<Chunk, void, undefined> {
   const idle = (): void => {
     const why = `sent nothing for ${pace.idleTimeoutMs / 1000} s`;
     message.destroy(new HostFailure("unavailable", why));
@@ -39,7 +64,6 @@ export async function* readBody(
   let waitedMs = 0;
   let bytes = 0;
   try {
-    const chunks = new ChunkQueue(message);
     for (let chunk = await chunks.next(); chunk !== undefined; chunk = await chunks.next()) {
       clearTimeout(timer);
       waitedMs += performance.now() - waitingSince;
@@ -58,6 +82,7 @@ export async function* readBody(
     throw error instanceof RuntimeError ? error : connectionFailure(error);
   } finally {
     clearTimeout(timer);
+    chunks[Symbol.dispose]();
     message.destroy();
   }
 }
@@ -66,7 +91,7 @@ export async function* readBody(
  * The chunks of a message in order. The message's own iterator pauses and resumes the socket for each chunk,
  * which takes longer than all the work on a chunk here.
  */
-class ChunkQueue {
+class ChunkQueue implements ChunkSource<Uint8Array> {
   readonly #message: IncomingMessage;
   readonly #waiting: Uint8Array[] = [];
   #inTurn = 0;
@@ -106,6 +131,10 @@ class ChunkQueue {
     throw this.#end.error;
   }
 
+  [Symbol.dispose](): void {
+    this.#over(closedEarly());
+  }
+
   #nextTurn(): void {
     this.#inTurn = 0;
     this.#resume();
@@ -121,11 +150,6 @@ class ChunkQueue {
     this.#end ??= { error };
     this.#wake?.();
   }
-}
-
-function closedEarly(): Error {
-  const code = "ERR_STREAM_PREMATURE_CLOSE";
-  return Object.assign(new Error("the connection closed before the end"), { code });
 }
 
 function checkRate(bytes: number, waitedMs: number, pace: BodyPace): void {

@@ -3,8 +3,9 @@ import type { IncomingMessage } from "node:http";
 import { isKind, messageOf } from "../../base/errors.ts";
 import type { Logger } from "../../base/logger.ts";
 import { releaseTransferred } from "../../base/transferable.ts";
+import type { BlobChunk } from "../../base/unread-bytes.ts";
 import type { BlobStream, Descriptor } from "../../core/image/index.ts";
-import { type BodyPace, readBody } from "./body.ts";
+import { type BodyPace, readBody, readUnread } from "./body.ts";
 import { afterRedirect, HostFailure } from "./failure.ts";
 import { ConnectionRate, inPieces, type RangeOptions } from "./ranges.ts";
 import type { RegistryHost } from "./registry-hosts.ts";
@@ -62,7 +63,7 @@ const maxPieceTries = 3;
  */
 export class RegistryBlob implements BlobStream {
   readonly sizeBytes: bigint;
-  readonly chunks: AsyncIterable<Uint8Array>;
+  readonly chunks: AsyncIterable<BlobChunk>;
   readonly #blob: Descriptor;
   readonly #requests: BlobRequests;
   #answer: OpenAnswer | undefined;
@@ -88,7 +89,7 @@ export class RegistryBlob implements BlobStream {
     return Promise.resolve();
   }
 
-  async *#read(): AsyncGenerator<Uint8Array, void, undefined> {
+  async *#read(): AsyncGenerator<BlobChunk, void, undefined> {
     let position = 0n;
     let resumes = 0;
     let gained = 0n;
@@ -123,7 +124,7 @@ export class RegistryBlob implements BlobStream {
   async *#fromHosts(
     answer: OpenAnswer,
     position: bigint,
-  ): AsyncGenerator<Uint8Array, void, undefined> {
+  ): AsyncGenerator<BlobChunk, void, undefined> {
     const rate = new ConnectionRate(this.#requests.ranges);
     let since = performance.now();
     let at = position;
@@ -198,15 +199,21 @@ export class RegistryBlob implements BlobStream {
   async *#rest(
     { message, begin, host }: OpenAnswer,
     position: bigint,
-  ): AsyncGenerator<Uint8Array, void, undefined> {
+  ): AsyncGenerator<BlobChunk, void, undefined> {
     let at = begin;
-    for await (const chunk of readBody(message, this.#requests.pace)) {
+    const { pace } = this.#requests;
+    // Bytes that are dropped have to be read.
+    const chunks =
+      begin < position ? readBody(message, pace) : readUnread(message, lengthOf(message), pace);
+    for await (const chunk of chunks) {
       const start = at;
       at += BigInt(chunk.length);
       if (at > this.sizeBytes) {
         throw new HostFailure("data-loss", `sent more than the blob's ${this.sizeBytes} bytes`);
       }
-      if (at > position) yield start < position ? chunk.subarray(Number(position - start)) : chunk;
+      if (at <= position) continue;
+      const isSplit = start < position && chunk instanceof Uint8Array;
+      yield isSplit ? chunk.subarray(Number(position - start)) : chunk;
     }
     if (at === this.sizeBytes) return;
     const why = `ended after ${at} of ${this.sizeBytes} bytes`;

@@ -14,6 +14,7 @@ import { gzipSync } from "node:zlib";
 import { hexOf } from "../../base/digest.ts";
 import { isKind } from "../../base/errors.ts";
 import { silentLogger } from "../../base/logger.ts";
+import { bytesOf } from "../../base/unread-bytes.ts";
 import { type ImageFetcher, parseReference } from "../../core/image/index.ts";
 import { Registry } from "./registry.ts";
 import { digestOf, ociManifest, someAuth } from "./testing/scripted-registry.ts";
@@ -165,7 +166,7 @@ async function pullLayer(fetcher: ImageFetcher): Promise<Buffer> {
   assert.ok(layer !== undefined);
   await using blob = await fetcher.blob(layer, anySignal);
   const chunks: Uint8Array[] = [];
-  for await (const chunk of blob.chunks) chunks.push(chunk);
+  for await (const chunk of blob.chunks) chunks.push(await bytesOf(chunk));
   return Buffer.concat(chunks);
 }
 

@@ -1,4 +1,5 @@
 import type { Digest } from "../../base/digest.ts";
+import type { BlobChunk } from "../../base/unread-bytes.ts";
 
 /** A layer of an image that is being pulled. */
 export interface LayerView {
@@ -26,7 +27,7 @@ interface WatchedLayer {
 /** The download of one layer. It is shown until it is disposed of. */
 export interface LayerFetch extends Disposable {
   /** The chunks of the layer's blob, counted as they are consumed. */
-  count(chunks: AsyncIterable<Uint8Array>, observer?: ChunkObserver): AsyncGenerator<Uint8Array>;
+  count(chunks: AsyncIterable<BlobChunk>, observer?: ChunkObserver): AsyncGenerator<BlobChunk>;
 }
 
 interface ChunkObserver {
@@ -92,10 +93,10 @@ export class PullProgress {
 }
 
 async function* count(
-  chunks: AsyncIterable<Uint8Array>,
+  chunks: AsyncIterable<BlobChunk>,
   fetched: Fetched,
   observer?: ChunkObserver,
-): AsyncGenerator<Uint8Array> {
+): AsyncGenerator<BlobChunk> {
   for await (const chunk of chunks) {
     // The consumer may have released the chunk after the yield.
     const { length } = chunk;

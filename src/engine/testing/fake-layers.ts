@@ -3,6 +3,7 @@ import type { Digest } from "../../base/digest.ts";
 import { RuntimeError } from "../../base/errors.ts";
 import { fileLayerId } from "../../base/file-layer.ts";
 import type { Clock } from "../../base/time.ts";
+import { bytesOf } from "../../base/unread-bytes.ts";
 import type { Operation } from "../../core/operation/index.ts";
 import {
   type FileSystemSpace,
@@ -84,7 +85,7 @@ export class FakeLayers implements Layers {
     const chunks: Uint8Array[] = [];
     for await (const chunk of source.chunks) {
       signal.throwIfAborted();
-      chunks.push(chunk);
+      chunks.push(await bytesOf(chunk));
     }
     await this.trouble.at("unpack", signal);
     const bytes = Buffer.concat(chunks);

@@ -18,6 +18,8 @@ export interface Child {
   readonly pid: number;
   /** This process's ends of the pipes. EPIPE on `stdin` is ignored: see `exited`. */
   readonly stdin: Socket | undefined;
+  /** The descriptor of `stdin`, which closes it. */
+  readonly stdinFd: number | undefined;
   readonly stdout: Socket | undefined;
   readonly stderr: Socket | undefined;
   /** Resolves when the process has ended and is reaped; never rejects. Output may still be in the pipes. */
@@ -98,6 +100,7 @@ function programOf({ file, env }: SpawnOptions): string {
 class RunningChild implements Child {
   readonly pid: number;
   readonly stdin: Socket | undefined;
+  readonly stdinFd: number | undefined;
   readonly stdout: Socket | undefined;
   readonly stderr: Socket | undefined;
   readonly exited: Promise<ChildExit>;
@@ -115,6 +118,7 @@ class RunningChild implements Child {
       return exit;
     });
     this.stdin = pipeSocket(started.stdin, "write");
+    this.stdinFd = started.stdin < 0 ? undefined : started.stdin;
     this.stdout = pipeSocket(started.stdout, "read");
     this.stderr = pipeSocket(started.stderr, "read");
   }

@@ -7,5 +7,6 @@ export {
   openFifoReader,
   openFifoWriter,
 } from "./fifo.ts";
+export { PipeEnd, UnreadSocket } from "./unread-socket.ts";
 export { peerOf, type SocketPeer } from "./peer.ts";
 export { ConsoleSocket, connectLoopback, connectPackets } from "./sockets.ts";

@@ -19,6 +19,9 @@ interface Calls {
   socketError(watch: NativeWatch): void;
   socketPeer(fd: number): readonly [pid: number, uid: number];
   socketInNamespace(net: string | null, ipv6: boolean): number;
+  socketUnread(fd: number): number;
+  moveBytes(socket: number, pipe: number, most: number): number;
+  descriptorCopy(fd: number): number;
   descriptorRead(watch: NativeWatch, bytes: Uint8Array): number;
   descriptorWrite(watch: NativeWatch, bytes: Uint8Array): number;
   terminalResize(watch: NativeWatch, size: number): void;
@@ -136,6 +139,26 @@ export function resizeTerminal(
     () => calls().terminalResize(watch, size.rows * 65536 + size.columns),
     `resize terminal to ${size.columns} x ${size.rows}`,
   );
+}
+
+/** Another descriptor of the same open file. */
+export function copyDescriptor(fd: number): number {
+  return callNative(() => calls().descriptorCopy(fd), "copy descriptor");
+}
+
+/** The bytes that a socket has for its reader; 0 at the end, undefined when there are none yet. ECONNRESET and others. */
+export function unreadBytes(fd: number): number | undefined {
+  const count = callNative(() => calls().socketUnread(fd), "read socket");
+  return count < 0 ? undefined : count;
+}
+
+/**
+ * Moves at most `most` bytes of a socket into a pipe (splice(2)). The number of them; undefined when the pipe is full, or
+ * the socket has none. EPIPE: nobody reads the pipe.
+ */
+export function moveBytes(socket: number, pipe: number, most: number): number | undefined {
+  const count = callNative(() => calls().moveBytes(socket, pipe, most), "move bytes to a pipe");
+  return count < 0 ? undefined : count;
 }
 
 function descriptorOf(fd: number): number | undefined {

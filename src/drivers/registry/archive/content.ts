@@ -4,6 +4,7 @@ import { open } from "node:fs/promises";
 import { join } from "node:path";
 import { kindOf, messageOf, RuntimeError } from "../../../base/errors.ts";
 import { markTransferable } from "../../../base/transferable.ts";
+import { bytesOf } from "../../../base/unread-bytes.ts";
 import type { BlobStream } from "../../../core/image/index.ts";
 import { HostFailure } from "../failure.ts";
 import type { ReceivedFile, ReceivedFiles } from "./receive.ts";
@@ -77,7 +78,7 @@ export async function readReceived(
   }
   const parts: Uint8Array[] = [];
   await using stream = await openReceived(directory, file);
-  for await (const part of stream.chunks) parts.push(part);
+  for await (const part of stream.chunks) parts.push(await bytesOf(part));
   const bytes = Buffer.concat(parts);
   const found = `sha256:${createHash("sha256").update(bytes).digest("hex")}`;
   if (found === file.digest) return bytes;

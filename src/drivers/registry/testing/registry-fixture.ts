@@ -6,6 +6,7 @@ import { join } from "node:path";
 import { after, afterEach, before, beforeEach } from "node:test";
 
 import { RuntimeError } from "../../../base/errors.ts";
+import { bytesOf } from "../../../base/unread-bytes.ts";
 import {
   type BlobStream,
   type Descriptor,
@@ -118,6 +119,6 @@ export function openBlob(
 
 export async function readAll(stream: BlobStream): Promise<Buffer> {
   const chunks: Uint8Array[] = [];
-  for await (const chunk of stream.chunks) chunks.push(chunk);
+  for await (const chunk of stream.chunks) chunks.push(await bytesOf(chunk));
   return Buffer.concat(chunks);
 }

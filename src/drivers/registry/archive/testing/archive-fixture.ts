@@ -5,6 +5,7 @@ import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { silentLogger } from "../../../../base/logger.ts";
+import { bytesOf } from "../../../../base/unread-bytes.ts";
 import {
   type ArchiveOptions,
   formatReference,
@@ -100,7 +101,7 @@ export async function read(archive: ImageArchive, at = 0): Promise<Buffer> {
   assert.ok(first);
   await using stream = await archive.blob(first);
   const chunks: Uint8Array[] = [];
-  for await (const chunk of stream.chunks) chunks.push(chunk);
+  for await (const chunk of stream.chunks) chunks.push(await bytesOf(chunk));
   return Buffer.concat(chunks);
 }
 
