@@ -112,6 +112,27 @@ describe("concurrent pulls of one image", () => {
   );
 });
 
+test(
+  "a small image is not stuck behind a large one of the same slow registry",
+  imageless(served, async () => {
+    const random = (name: string, bytes: number): Layer =>
+      layerOf([{ path: name, body: randomBytes(bytes) }], "none");
+    const parts = ["a", "b", "c", "d"].map((part) => random(part, 8 << 20));
+    // Larger than the blobs that have a turn of their own.
+    const small = imageOf([base, random("small", 5 << 20)]);
+    await node.registry.push("t/large", imageOf(parts), ["1"]);
+    await node.registry.push("t/small", small, ["1"]);
+    const isPart = new RegExp(`^GET .*/blobs/(${parts.map(({ digest }) => digest).join("|")})`);
+    release = node.registry.hold(isPart, 2 << 20);
+    const large = pull(daemon, "registry.k8s.io/t/large:1");
+    await until("three layers are asked for", () => node.registry.count(isPart) === 3);
+    assert.equal(await pull(daemon, "registry.k8s.io/t/small:1"), small.config.digest);
+    assert.equal(await imageStatus(daemon, "registry.k8s.io/t/large:1"), undefined);
+    release();
+    await large;
+  }),
+);
+
 describe("a cancelled pull", () => {
   test(
     "after a millisecond answers DeadlineExceeded and leaves nothing",

@@ -52,6 +52,8 @@ export interface LayerSource {
    */
   readonly registry: string;
   readonly limits: LayerLimits;
+  /** The pull that waits for it, if one does: of several, the one with the fewest bytes left is unpacked first. */
+  readonly pull?: { readonly bytesLeft: number } | undefined;
   /**
    * For a part of an artifact: the path of the file that the blob is. Its `diffId` is that of `fileLayerId()`.
    */

@@ -338,12 +338,14 @@ export class OverlayLayers implements Layers {
     await operation?.enter("unpack");
     using chunks = await begin(layer.chunks, signal);
     const begun = { ...layer, chunks };
-    using turn = await this.#turns.take(layer.registry, signal, Number(layer.blob.sizeBytes));
+    const { pull } = layer;
+    const bytes = Number(layer.blob.sizeBytes);
+    using turn = await this.#turns.take(layer.registry, signal, { bytes, pull });
     if (turn !== undefined) return await this.#unpack(files, begun, signal, turn);
     const disk = this.#deps.paths.root;
     await using spool = await Spool.fill({ layer: begun, directory, disk, signal });
-    using _turn = await this.#turns.takeForLocal(signal);
-    return await this.#unpack(files, { ...layer, chunks: spool.chunks() }, signal);
+    using local = await this.#turns.takeForLocal(signal, pull);
+    return await this.#unpack(files, { ...layer, chunks: spool.chunks() }, signal, local);
   }
 
   async #unpack(

@@ -244,10 +244,10 @@ describe("UnpackTurns", () => {
   test("one small blob runs beside large ones, and does not take the turn of a large one", async () => {
     const turns = new UnpackTurns({ running: 1, smallBytes: 100 });
     using large = await take(turns, "a");
-    const next = turns.take("b", never, 101);
-    const small = await turns.take("c", never, 100);
+    const next = turns.take("b", never, { bytes: 101 });
+    const small = await turns.take("c", never, { bytes: 100 });
     assert.ok(small !== undefined);
-    const second = turns.take("d", never, 1);
+    const second = turns.take("d", never, { bytes: 1 });
     assert.equal(await isSettled(Promise.race([next, second])), false);
     small[Symbol.dispose]();
     using secondTurn = await second;
@@ -256,5 +256,90 @@ describe("UnpackTurns", () => {
     large[Symbol.dispose]();
     using nextTurn = await next;
     assert.ok(nextTurn !== undefined);
+  });
+
+  describe("of several pulls", () => {
+    const options = { running: 1, turnMs: 100, patienceMs: 1000 };
+    const wanted = (
+      turns: UnpackTurns,
+      pull: { bytesLeft: number },
+      registry = "a",
+    ): Promise<UnpackTurn> => {
+      const turn = turns.take(registry, never, { bytes: 100 * MIB, pull });
+      return turn.then((taken) => taken ?? assert.fail("a slot"));
+    };
+
+    test("run in the order of the bytes that are left, those of one pull as they come", async () => {
+      using clock = new TestClock();
+      const turns = new UnpackTurns({ ...options, perRegistry: 8, nowMs: clock.nowMs });
+      const running = await wanted(turns, { bytesLeft: 1 });
+      const [large, small] = [{ bytesLeft: 900 }, { bytesLeft: 30 }];
+      const order: string[] = [];
+      const take = async (name: string, pull: { bytesLeft: number }): Promise<void> => {
+        using _turn = await wanted(turns, pull);
+        order.push(name);
+      };
+      const all = [
+        take("large 1", large),
+        take("small 1", small),
+        take("large 2", large),
+        take("small 2", small),
+      ];
+      running[Symbol.dispose]();
+      await Promise.all(all);
+      assert.deepEqual(order, ["small 1", "small 2", "large 1", "large 2"]);
+    });
+
+    test("a large one lets a small one run between two chunks, and continues after it", async () => {
+      using clock = new TestClock();
+      const turns = new UnpackTurns({ ...options, nowMs: clock.nowMs });
+      const large = await wanted(turns, { bytesLeft: 900 });
+      const similar = wanted(turns, { bytesLeft: 500 }, "b");
+      large.idle();
+      clock.pass(100);
+      assert.equal(large.busy(MIB, never), undefined, "others are not much smaller");
+      const small = wanted(turns, { bytesLeft: 30 }, "c");
+      const again = large.busy(MIB, never);
+      assert.ok(again !== undefined);
+      const running = await small;
+      assert.equal(await isSettled(again), false);
+      running[Symbol.dispose]();
+      (await similar)[Symbol.dispose]();
+      await again;
+      assert.equal(large.busy(MIB, never), undefined);
+    });
+
+    test("a turn is kept for a while, and no layer interrupts one of its own pull", async () => {
+      using clock = new TestClock();
+      const turns = new UnpackTurns({ ...options, nowMs: clock.nowMs });
+      const pull = { bytesLeft: 900 };
+      const large = await wanted(turns, pull);
+      void wanted(turns, pull).catch(() => undefined);
+      clock.pass(2000);
+      assert.equal(large.busy(MIB, never), undefined);
+      void wanted(turns, { bytesLeft: 30 }, "b").catch(() => undefined);
+      const again = large.busy(MIB, never);
+      assert.ok(again !== undefined);
+    });
+
+    test("a large one that has waited long runs for a turn, however many small ones come", async () => {
+      using clock = new TestClock();
+      const turns = new UnpackTurns({ ...options, nowMs: clock.nowMs });
+      const first = await wanted(turns, { bytesLeft: 30 });
+      const large = wanted(turns, { bytesLeft: 900 }, "b");
+      const second = wanted(turns, { bytesLeft: 40 }, "c");
+      clock.pass(1000);
+      const third = wanted(turns, { bytesLeft: 20 }, "d");
+      // Also while the small one that runs does not end.
+      const again = first.busy(MIB, never);
+      assert.ok(again !== undefined);
+      const running = await large;
+      assert.equal(running.busy(MIB, never), undefined, "its turn is not over");
+      clock.pass(100);
+      assert.ok(running.busy(MIB, never) !== undefined);
+      // It has waited for longest.
+      (await second)[Symbol.dispose]();
+      await third;
+    });
   });
 });

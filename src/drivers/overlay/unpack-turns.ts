@@ -1,4 +1,5 @@
 import { performance } from "node:perf_hooks";
+import { type PullSize, TurnQueue, type WaitingTurn } from "./turn-queue.ts";
 
 /** How many unpackers may exist, and how long one may wait for its registry. */
 export interface UnpackTurnsOptions {
@@ -20,6 +21,10 @@ export interface UnpackTurnsOptions {
   readonly bytesPerSecond: number;
   /** How much of it bytes can return in total while others are waiting to run. */
   readonly earnableMs: number;
+  /** How long a turn is kept before one of a smaller pull, or of one that has waited long, may run instead. */
+  readonly turnMs: number;
+  /** Who has waited for so long comes first. */
+  readonly patienceMs: number;
   readonly nowMs: () => number;
 }
 
@@ -32,15 +37,26 @@ const defaultTurns: UnpackTurnsOptions = {
   graceMs: 500,
   bytesPerSecond: 2 ** 20,
   earnableMs: 2000,
+  turnMs: 500,
+  patienceMs: 10_000,
   nowMs: () => performance.now(),
 };
 
 /** What a running unpacker has: one of the turns for any blob, or the one for a small blob. */
 type Permit = "any" | "small";
 
-interface Waiting {
-  readonly enter: (permit: Permit) => void;
+/** Whose turn it is. */
+interface Applicant {
   readonly isSmall: boolean;
+  readonly pull: PullSize | undefined;
+}
+
+/** The blob that an unpacker gets. */
+export interface UnpackedBlob {
+  /** Unknown, if not given. */
+  readonly bytes?: number;
+  /** The pull that waits for it. */
+  readonly pull?: PullSize | undefined;
 }
 
 /** How often turns that wait for their registry are checked while others are waiting to run. */
@@ -49,12 +65,13 @@ const pollMs = 50;
 /**
  * Decides which unpackers run. An unpacker needs a core and some 100 MB, so that few run in parallel.
  * One whose registry is slow lets others run and keeps only its slot; there are more slots than running
- * unpackers. No registry can have all slots.
+ * unpackers. No registry can have all slots. Who runs next, and who interrupts a large pull, is up to the
+ * {@link TurnQueue} (decision 20).
  */
 export class UnpackTurns {
   readonly #options: UnpackTurnsOptions;
   readonly #slots = new Map<string, number>();
-  readonly #waiting: Waiting[] = [];
+  readonly #waiting: TurnQueue<Permit>;
   /** Turns whose unpacker runs, and waits for its registry at the moment. */
   readonly #idle = new Set<UnpackTurn>();
   #slotsTaken = 0;
@@ -64,6 +81,7 @@ export class UnpackTurns {
 
   constructor(options: Partial<UnpackTurnsOptions> = {}) {
     this.#options = { ...defaultTurns, ...options };
+    this.#waiting = new TurnQueue(this.#options.patienceMs);
   }
 
   /** The number of unpackers that wait for a turn. */
@@ -72,37 +90,43 @@ export class UnpackTurns {
   }
 
   /**
-   * Waits for a turn of an unpacker that gets a blob of `bytes` from `registry`. `undefined` when no slot
+   * Waits for a turn of an unpacker that gets this blob from `registry`. `undefined` when no slot
    * is free: then other registries are slow, for an unknown time. Rejects with the
    * signal's reason.
    */
   async take(
     registry: string,
     signal: AbortSignal,
-    bytes = Number.POSITIVE_INFINITY,
+    { bytes = Number.POSITIVE_INFINITY, pull }: UnpackedBlob = {},
   ): Promise<UnpackTurn | undefined> {
     if (!this.#hasSlot(registry)) return undefined;
-    const isSmall = bytes <= this.#options.smallBytes;
-    const permit = await this.#run(signal, "last", isSmall);
+    const applicant = { isSmall: bytes <= this.#options.smallBytes, pull };
+    const permit = await this.#run(signal, "last", applicant);
     if (!this.#hasSlot(registry)) {
       this.#stop(permit);
       return undefined;
     }
     this.#slotsTaken++;
     this.#slots.set(registry, (this.#slots.get(registry) ?? 0) + 1);
+    return this.#turn(permit, applicant, () => this.#leave(registry));
+  }
+
+  /** Waits for the turn of an unpacker whose bytes are on this node. It needs no slot. */
+  async takeForLocal(signal: AbortSignal, pull?: PullSize): Promise<UnpackTurn> {
+    const applicant = { isSmall: false, pull };
+    const permit = await this.#run(signal, "last", applicant);
+    return this.#turn(permit, applicant, () => undefined);
+  }
+
+  #turn(permit: Permit, applicant: Applicant, leave: () => void): UnpackTurn {
     return new UnpackTurn(this.#options, permit, {
-      run: (again) => this.#run(again, "first", isSmall),
+      run: (again) => this.#run(again, "first", applicant),
       stop: (held) => this.#stop(held),
       idle: this.#idle,
       isWanted: () => this.#waiting.length > 0,
-      leave: () => this.#leave(registry),
+      isOvertaken: () => this.#waiting.overtakes(applicant.pull, this.#options.nowMs()),
+      leave,
     });
-  }
-
-  /** Waits for the turn of an unpacker whose bytes are on this node. */
-  async takeForLocal(signal: AbortSignal): Promise<Disposable> {
-    const permit = await this.#run(signal, "last", false);
-    return { [Symbol.dispose]: () => this.#stop(permit) };
   }
 
   #hasSlot(registry: string): boolean {
@@ -112,7 +136,11 @@ export class UnpackTurns {
     return held < perRegistry && this.#slotsTaken < slots - reserved;
   }
 
-  async #run(signal: AbortSignal, where: "first" | "last", isSmall: boolean): Promise<Permit> {
+  async #run(
+    signal: AbortSignal,
+    where: "first" | "last",
+    { isSmall, pull }: Applicant,
+  ): Promise<Permit> {
     signal.throwIfAborted();
     if (this.#running < this.#options.running) {
       this.#running++;
@@ -123,18 +151,16 @@ export class UnpackTurns {
       return "small";
     }
     const { promise, resolve, reject } = Promise.withResolvers<Permit>();
-    const waiting: Waiting = { enter: resolve, isSmall };
+    const sinceMs = this.#options.nowMs();
+    const waiting: WaitingTurn<Permit> = { enter: resolve, isSmall, pull, sinceMs };
     const onAbort = (): void => {
-      const at = this.#waiting.indexOf(waiting);
       // The turn was granted first; its user handles the abort.
-      if (at < 0) return;
-      this.#waiting.splice(at, 1);
+      if (!this.#waiting.remove(waiting)) return;
       this.#stopPollingIfIdle();
       reject(signal.reason);
     };
     signal.addEventListener("abort", onAbort, { once: true });
-    if (where === "first") this.#waiting.unshift(waiting);
-    else this.#waiting.push(waiting);
+    this.#waiting.add(waiting, where);
     this.#poll ??= setInterval(() => this.#hurryAll(), pollMs).unref();
     this.#hurryAll();
     try {
@@ -145,8 +171,8 @@ export class UnpackTurns {
   }
 
   #stop(permit: Permit): void {
-    const at = permit === "any" ? 0 : this.#waiting.findIndex(({ isSmall }) => isSmall);
-    const [next] = at < 0 ? [] : this.#waiting.splice(at, 1);
+    const mayEnter = ({ isSmall }: WaitingTurn<Permit>): boolean => permit === "any" || isSmall;
+    const next = this.#waiting.next(this.#options.nowMs(), mayEnter);
     this.#stopPollingIfIdle();
     if (next !== undefined) next.enter(permit);
     else if (permit === "any") this.#running--;
@@ -177,6 +203,7 @@ interface TurnHooks {
   readonly stop: (permit: Permit) => void;
   readonly idle: Set<UnpackTurn>;
   readonly isWanted: () => boolean;
+  readonly isOvertaken: () => boolean;
   readonly leave: () => void;
 }
 
@@ -191,6 +218,7 @@ export class UnpackTurn implements Disposable {
   #graceMs: number;
   #earnableMs: number;
   #idleSince: number | undefined;
+  #runsSince: number;
 
   /** Of {@link UnpackTurns.take} only. */
   constructor(options: UnpackTurnsOptions, permit: Permit, hooks: TurnHooks) {
@@ -199,6 +227,7 @@ export class UnpackTurn implements Disposable {
     this.#hooks = hooks;
     this.#graceMs = options.graceMs;
     this.#earnableMs = options.earnableMs;
+    this.#runsSince = options.nowMs();
   }
 
   /** Its unpacker has no bytes, and waits for the registry. */
@@ -217,6 +246,9 @@ export class UnpackTurn implements Disposable {
     this.#earn(bytes);
     this.#idleSince = undefined;
     this.#hooks.idle.delete(this);
+    // A large pull lets a smaller one run between two chunks.
+    const isOver = now - this.#runsSince >= this.#options.turnMs;
+    if (isOver && this.#hooks.isOvertaken()) this.#release();
     return this.#permit === undefined ? this.#runAgain(signal) : undefined;
   }
 
@@ -260,5 +292,6 @@ export class UnpackTurn implements Disposable {
     const permit = await this.#hooks.run(signal);
     if (this.#left) this.#hooks.stop(permit);
     else this.#permit = permit;
+    this.#runsSince = this.#options.nowMs();
   }
 }

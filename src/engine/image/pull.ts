@@ -114,6 +114,8 @@ interface Fetch extends Puller {
 /** The fetch of one layer, with what lets the next layer be fetched: when its last byte has arrived. */
 interface LayerFetch extends Fetch {
   readonly next: Disposable;
+  /** Shared by the layers of the pull. */
+  readonly pull: { bytesLeft: number };
 }
 
 async function fetchLayers(
@@ -128,9 +130,10 @@ async function fetchLayers(
   });
   // A layer whose files only need the sync delays no other, and shares it.
   const downloads = new Semaphore(context.maxDownloads);
+  const pull = { bytesLeft: missing.reduce((sum, { blob }) => sum + Number(blob.sizeBytes), 0) };
   await inParallel(missing, missing.length, signal, async (layer, ended) => {
     using next = await downloads.acquire(ended);
-    await fetchLayer(context, { ...fetch, next }, layer, ended);
+    await fetchLayer(context, { ...fetch, next, pull }, layer, ended);
   });
 }
 
@@ -203,7 +206,9 @@ async function fetchLayer(
       if (isOwn || signal.aborted) throw error;
     }
   } while (!isOwn && !(await countsForPull(context, fetch, layer, signal)));
-  if (!isOwn) reused(context, fetch);
+  if (isOwn) return;
+  fetch.pull.bytesLeft -= Number(layer.blob.sizeBytes);
+  reused(context, fetch);
 }
 
 async function fetchOwnLayer(
@@ -226,7 +231,7 @@ async function fetchOwnLayer(
 
 async function unpackBlob(
   context: ImageContext,
-  { reference, fetcher, parsed, next }: LayerFetch,
+  { reference, fetcher, parsed, next, pull }: LayerFetch,
   { blob, diffId, file }: WantedLayer,
   operation: RunningOperation,
 ): Promise<void> {
@@ -249,9 +254,13 @@ async function unpackBlob(
     diffId,
     file,
     registry: reference.registry,
+    pull,
     limits: limitsOfLayer(context.limits, blob, Number(bytes)),
     chunks: fetching.count(stream.chunks, {
-      onBytes: (received) => context.observer.received(reference.registry, received),
+      onBytes: (received) => {
+        pull.bytesLeft -= received;
+        context.observer.received(reference.registry, received);
+      },
       onEnd: (all) => {
         next[Symbol.dispose]();
         operation.received(image, all);
