@@ -64,6 +64,15 @@ static napi_value enter_root(napi_env env, napi_callback_info info) {
   return finish(env, path, &fault);
 }
 
+/* JS: changeDirectory(path): void, see chdir(2). process.chdir() takes only UTF-8. */
+static napi_value change_directory(napi_env env, napi_callback_info info) {
+  struct fault fault = {0};
+  char *path = take_path(env, info, 0, NULL);
+  if (path == NULL) return NULL;
+  if (chdir(path) < 0) fault_set(&fault, "chdir", path);
+  return finish(env, path, &fault);
+}
+
 /*
  * JS: setAttributes(path, uid, gid, mode, seconds, nanoseconds): void. mode < 0: not changed, because a
  * symbolic link has none; nanoseconds < 0: times not changed. In this order: chown(2) clears setuid.
@@ -177,6 +186,7 @@ static napi_value prepare_pipe(napi_env env, napi_callback_info info) {
 
 napi_status layer_entries_init(napi_env env, napi_value exports) {
   napi_status status = add_function(env, exports, "enterRoot", enter_root);
+  if (status == napi_ok) status = add_function(env, exports, "changeDirectory", change_directory);
   if (status == napi_ok) status = add_function(env, exports, "setAttributes", set_attributes);
   if (status == napi_ok) status = add_function(env, exports, "preparePipe", prepare_pipe);
   if (status == napi_ok) status = add_function(env, exports, "makeNode", make_node);

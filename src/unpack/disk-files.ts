@@ -16,17 +16,31 @@ import {
 } from "node:fs";
 
 import { errnoCode } from "../base/system-error.ts";
-import { type FileAttributes, makeNode, setAttributes, setXattr } from "../linux/file/index.ts";
-import { type LayerFiles, refuseRoot } from "./layer-files.ts";
+import {
+  changeDirectory,
+  type FileAttributes,
+  makeNode,
+  setAttributes,
+  setXattr,
+} from "../linux/file/index.ts";
+import { type LayerFiles, type LayerWalk, refuseRoot } from "./layer-files.ts";
 
 const { O_CREAT, O_EXCL, O_NOFOLLOW, O_WRONLY } = constants;
 
-/** The files of a layer below `/`, which must be the layer's own directory (chroot). */
+/**
+ * The files of a layer below `/`, which must be the layer's own directory (chroot). Walks and removals move the
+ * working directory: only this process changes the layer, so a name that was a directory still is one.
+ */
 export class DiskFiles implements LayerFiles {
   #file: number | undefined;
   /** The position of the next bytes in the file, and the end of what was written. */
   #position = 0;
   #written = 0;
+
+  walk(): LayerWalk {
+    walkOnDisk.top();
+    return walkOnDisk;
+  }
 
   find(path: string): Stats | undefined {
     try {
@@ -103,14 +117,47 @@ export class DiskFiles implements LayerFiles {
       unlinkSync(onDisk(path));
       return;
     }
-    for (const name of readdirSync(onDisk(path), { encoding: "latin1" })) {
-      this.remove(`${path}/${name}`);
-    }
+    changeDirectory(path);
+    emptyDirectory();
+    changeDirectory("/");
     rmdirSync(onDisk(path));
   }
 
   finish(): void {
     // Everything is on the disk.
+  }
+}
+
+/** The walk of the working directory. */
+const walkOnDisk: LayerWalk = {
+  find: (name) => lstatSync(onDisk(name), { throwIfNoEntry: false }),
+  readLink: (name) => readlinkSync(onDisk(name), "latin1"),
+  makeDirectory: (name) => mkdirSync(onDisk(name), 0o755),
+  enter: changeDirectory,
+  up: () => changeDirectory(".."),
+  top: () => changeDirectory("/"),
+};
+
+/** Removes everything in the working directory, which may be deeper than a path is long. */
+function emptyDirectory(): void {
+  /** The directories on the way down, each with the names that are left in it. */
+  const open: { readonly name: string; readonly names: string[] }[] = [];
+  let names = readdirSync(".", { encoding: "latin1" });
+  for (;;) {
+    const name = names.pop();
+    if (name === undefined) {
+      const done = open.pop();
+      if (done === undefined) return;
+      changeDirectory("..");
+      rmdirSync(onDisk(done.name));
+      names = done.names;
+    } else if (lstatSync(onDisk(name)).isDirectory()) {
+      open.push({ name, names });
+      changeDirectory(name);
+      names = readdirSync(".", { encoding: "latin1" });
+    } else {
+      unlinkSync(onDisk(name));
+    }
   }
 }
 

@@ -1,7 +1,7 @@
 import { RuntimeError } from "../base/errors.ts";
 import { errnoCode, SystemError } from "../base/system-error.ts";
 import type { FileTime } from "../linux/file/index.ts";
-import { isWhiteout, type LayerEntry, type LayerFiles } from "./layer-files.ts";
+import { isWhiteout, type LayerEntry, type LayerFiles, type LayerWalk } from "./layer-files.ts";
 import { printable } from "./tar-entry.ts";
 import { brokenArchive } from "./tar-header.ts";
 
@@ -9,6 +9,8 @@ import { brokenArchive } from "./tar-header.ts";
 const MAX_DIRECTORIES = 500_000;
 /** The number of symbolic links that the kernel follows on one path (path_resolution(7)). */
 const MAX_LINKS = 40;
+/** The kernel takes no longer path (path_resolution(7)), with its NUL. Bytes. */
+const PATH_MAX = 4096;
 /**
  * Directories without an entry are reported up to this number and total length of paths: the first ones, which are
  * the topmost, because nothing is below a path that lower layers do not have.
@@ -124,11 +126,11 @@ export class LayerDirectories {
     return entry.ino;
   }
 
-  #imply(path: string): void {
+  #imply(path: string, inode: number): void {
     this.#impliedLength += path.length;
     const { count, characters } = MAX_IMPLIED;
     if (this.#implied.size === count || this.#impliedLength > characters) return;
-    this.#implied.set(this.#inodeOf(path), path);
+    this.#implied.set(inode, path);
   }
 
   #hide(path: string): void {
@@ -145,32 +147,42 @@ export class LayerDirectories {
     if (existing !== undefined && isWhiteout(existing)) this.#hide(path);
   }
 
+  /** Takes time in proportion to the bytes of the names, those of links included, and not to the depth of each. */
   #walk(path: string, how: "make" | "find"): ResolvedPath {
-    const rest = path.split("/").reverse();
+    const rest = reversed(path);
     let links = 0;
     let at: ResolvedPath = this.#root();
     const above: ResolvedPath[] = [];
+    const walk = this.#files.walk();
+    /** How many of the last names are not those of directories: nothing is below them. */
+    let missing = 0;
     for (let part = rest.pop(); part !== undefined; part = rest.pop()) {
-      if (part === "" || part === ".") continue;
       if (part === "..") {
         at = above.pop() ?? this.#root();
+        if (missing > 0) missing--;
+        else walk.up();
         continue;
       }
       const next = `${at.path}/${part}`;
-      const existing = this.#files.find(next);
+      if (next.length >= PATH_MAX)
+        throw new SystemError("walk a path in the layer", "ENAMETOOLONG");
+      const existing = missing > 0 ? undefined : walk.find(part);
       if (existing?.isSymbolicLink() !== true) {
         above.push(at);
-        const isHidden = this.#step(next, existing, at.isHidden, how);
+        const isHidden = this.#step({ walk, name: part, path: next }, existing, at.isHidden, how);
         at = { path: next, isHidden };
+        if (how === "make" || existing?.isDirectory() === true) walk.enter(part);
+        else missing++;
         continue;
       }
       if (++links > MAX_LINKS) {
         throw brokenArchive(`"${printable(path)}" leads through too many symbolic links`);
       }
-      const target = this.#files.readLink(next);
-      rest.push(...target.split("/").reverse());
+      const target = walk.readLink(part);
+      rest.push(...reversed(target));
       if (!target.startsWith("/")) continue;
       at = this.#root();
+      walk.top();
       above.length = 0;
     }
     return at;
@@ -180,9 +192,9 @@ export class LayerDirectories {
     return { path: "", isHidden: this.isRootOpaque };
   }
 
-  /** Moves to `path`. Returns whether the layer hides the entry of lower layers there. */
+  /** Makes the directory, unless it is only to be found. Returns whether the layer hides the lower entry there. */
   #step(
-    path: string,
+    { walk, name, path }: { walk: LayerWalk; name: string; path: string },
     existing: LayerEntry | undefined,
     isHidden: boolean,
     how: "make" | "find",
@@ -190,12 +202,18 @@ export class LayerDirectories {
     if (existing?.isDirectory() === true) return isHidden || this.#opaque.has(existing.ino);
     if (how === "find") return isHidden || existing !== undefined;
     if (existing === undefined) {
-      this.#files.makeDirectory(path);
-      if (!isHidden) this.#imply(path);
+      walk.makeDirectory(name);
+      if (!isHidden) this.#imply(path, walk.find(name)?.ino ?? 0);
       return isHidden;
     }
     if (!isWhiteout(existing)) throw brokenArchive(`"${printable(path)}" is not a directory`);
     this.#replace(path);
     return true;
   }
+}
+
+/** The names of a path, the last one first. */
+function reversed(path: string): string[] {
+  const names = path.split("/").filter((name) => name !== "" && name !== ".");
+  return names.reverse();
 }

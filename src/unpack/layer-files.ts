@@ -17,11 +17,32 @@ export interface LayerEntry {
 }
 
 /**
+ * A directory of a layer, from which a path is walked name by name, so that the cost of a step does not depend on the
+ * depth. Names are never `.` or `..`, and no symbolic link is followed. Failures are those of {@link LayerFiles}.
+ */
+export interface LayerWalk {
+  /** The entry of this name in the directory. */
+  find(name: string): LayerEntry | undefined;
+  /** The target of a symbolic link in the directory. */
+  readLink(name: string): string;
+  /** Makes a directory with mode 0755 in the directory. */
+  makeDirectory(name: string): void;
+  /** Moves to a directory in the directory. */
+  enter(name: string): void;
+  /** Moves to the parent; from the root to the root. */
+  up(): void;
+  /** Moves to the root. */
+  top(): void;
+}
+
+/**
  * The files of a layer while it is unpacked: on a disk, or in an image of a file system. Paths are byte strings
  * that begin with `/`, the layer's root; symbolic links in them are followed inside the layer, one at the end is not.
  * Failures have the errno of the system call (`code`): ENOENT, ENOTDIR, EEXIST, ELOOP, ENAMETOOLONG.
  */
 export interface LayerFiles {
+  /** A walk that begins at the root, and ends at the next one and at the next `remove`. */
+  walk(): LayerWalk;
   /** The entry at a path. `undefined` also when a component of the path is not a directory. */
   find(path: string): LayerEntry | undefined;
   /** The target of a symbolic link. */

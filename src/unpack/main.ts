@@ -13,7 +13,7 @@ import type { Digest } from "../base/digest.ts";
 import { isKind, kindOf, messageOf, RuntimeError } from "../base/errors.ts";
 import { fileLayerId } from "../base/file-layer.ts";
 import { GzipInflater, openSha256, type Sha256 } from "../linux/blob/index.ts";
-import { diskUsage, enterRoot } from "../linux/file/index.ts";
+import { diskUsage, enterRoot, preparePipe } from "../linux/file/index.ts";
 import { BlobInput, JobInput } from "./blob-input.ts";
 import { decompressorFor, detectCompression } from "./decompress.ts";
 import type { Decompressor } from "./decompressor.ts";
@@ -26,7 +26,9 @@ import { explainFullDisk, LimitedSink, parseLimits, type UnpackLimits } from "./
 import { defaultLimits, TarReader } from "./tar-reader.ts";
 import { writeWholeFile } from "./whole-file.ts";
 
-const STDIN = 0;
+const [STDIN, STDOUT] = [0, 1];
+/** As the kernel makes it. A report may be longer, and is then written in parts, which wait for the daemon. */
+const REPORT_PIPE = 64 * 1024;
 /** The file of an image in the directory of the layer. */
 const IMAGE = "/layer.erofs";
 
@@ -76,6 +78,7 @@ export async function runUnpacker(args: readonly string[]): Promise<number> {
   process.umask(0);
   // The only way back out of a layer's directory. No path in a layer leads to a descriptor.
   const layers = openSync(directory, "r");
+  preparePipe(STDOUT, REPORT_PIPE);
   const input = new JobInput(STDIN);
   for (let line = await input.line(); line !== undefined; line = await input.line()) {
     const job = parseJob(line);
@@ -84,7 +87,7 @@ export async function runUnpacker(args: readonly string[]): Promise<number> {
     const report = await unpackOne(job, blob);
     try {
       const text = Buffer.from(`${JSON.stringify(report)}\n`);
-      for (let at = 0; at < text.length; ) at += writeSync(1, text, at);
+      for (let at = 0; at < text.length; ) at += writeSync(STDOUT, text, at);
     } catch {
       return 1; // the daemon no longer reads the report
     }

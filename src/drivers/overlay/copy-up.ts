@@ -116,6 +116,7 @@ export class CopyUp {
   async #makeDirectory(path: string): Promise<void> {
     if (this.#made.has(path)) return;
     if (path !== "") await this.#makeDirectory(path.slice(0, path.lastIndexOf("/")));
+    this.#budget.spend(path.length);
     await this.#room.reserve(dirname(this.#target), 4096, 1);
     await mkdir(this.#pathOf(path), { mode: 0o700 });
     const own = Buffer.concat([this.#own, Buffer.from(path, "latin1")]);

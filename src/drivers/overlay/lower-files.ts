@@ -10,6 +10,8 @@ const MAX_LINKS = 40;
 
 /** How many lookups in lower layers an image may need: some 20 s of work. */
 const MAX_LOOKUPS = 200_000;
+/** A path of this length costs a lookup; the kernel walks a longer one as often as it has names. Bytes. */
+const LOOKUP_BYTES = 256;
 /** What an image may copy out of layers that are EROFS images. A hard link in a directory costs nothing instead. */
 const MAX_COPIED_BYTES = 1024 * 1024 * 1024;
 
@@ -27,10 +29,10 @@ export class LookupBudget {
     this.#left = most;
   }
 
-  /** Before each lookup. Throws the signal's reason, or `failed-precondition` when too many were made. */
-  spend(): void {
+  /** Before each lookup of a path. Throws the signal's reason, or `failed-precondition` when too many were made. */
+  spend(pathBytes: number): void {
     this.#signal.throwIfAborted();
-    this.#left -= 1;
+    this.#left -= 1 + Math.floor(pathBytes / LOOKUP_BYTES);
     if (this.#left >= 0) return;
     throw new TooLarge(
       "its hard links and directories need too many lookups in lower layers; " +
@@ -129,7 +131,7 @@ async function lookUp(
   const merged: Buffer[] = [];
   let file: LowerFile | undefined;
   for (const directory of directories) {
-    budget.spend();
+    budget.spend(directory.length);
     const path = Buffer.concat([directory, Buffer.from(`/${name}`, "latin1")]);
     const info = await lstatOrNothing(path);
     if (info === undefined) continue;

@@ -23,7 +23,7 @@ import { type Digest, hexOf } from "../../base/digest.ts";
 import { kindOf } from "../../base/errors.ts";
 import type { LayerSource } from "../../core/snapshot/index.ts";
 import { setXattr } from "../../linux/file/index.ts";
-import { buildTar } from "../../unpack/testing/tar-builder.ts";
+import { type BuiltEntry, buildTar } from "../../unpack/testing/tar-builder.ts";
 import { describeTree, sourceOf, TestOverlay } from "./testing/layers.ts";
 
 const never = new AbortController().signal;
@@ -160,5 +160,30 @@ describe("extended attributes", () => {
     await fixture.layers
       .unpack(source, never)
       .catch((error: unknown) => assert.equal(kindOf(error), "invalid-argument", String(error)));
+  });
+});
+
+describe("deep entries", () => {
+  const deep = (name: string): string => `${"\xe9/".repeat(1200)}${name}`;
+  const entry = (path: string, more = {}): BuiltEntry => ({ name: "x", pax: { path }, ...more });
+
+  test("are made, replaced and reported below a name that is not UTF-8", async () => {
+    const tar = buildTar([
+      entry(deep("one"), { data: "one" }),
+      entry(`1/${deep("file")}`, { data: "file" }),
+      { name: "up", type: "2", linkName: "1/\xe9/../../1" },
+      entry(`up/${deep("other")}`, { data: "other" }),
+      { name: "1", data: "a file in place of the tree" },
+      { name: "\xe9/\xe9/\xe9/last", data: "last" },
+    ]);
+    const source = sourceOf(tar);
+    await fixture.layers.unpack(source, never);
+    const root = Buffer.from(`${filesOf(source.diffId)}/`);
+    const at = (path: string): Buffer => Buffer.concat([root, Buffer.from(path, "latin1")]);
+    assert.equal(readFileSync(at(deep("one")), "utf8"), "one");
+    assert.equal(readFileSync(at("1"), "utf8"), "a file in place of the tree");
+    assert.equal(readFileSync(at("\xe9/\xe9/\xe9/last"), "utf8"), "last");
+    assert.equal(lstatSync(at("\xe9/\xe9")).mode & 0o7777, 0o755);
+    await fixture.layers.remove(source.diffId);
   });
 });

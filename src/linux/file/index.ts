@@ -9,6 +9,7 @@ export {
   copyInRoot,
   endProject,
   enforcesProjects,
+  changeDirectory,
   enterRoot,
   type FileAttributes,
   type FileTime,

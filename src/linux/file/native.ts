@@ -33,6 +33,7 @@ export interface NativeFileStep {
 interface Calls {
   lockFile(path: string): number;
   enterRoot(path: string, fd: number): void;
+  changeDirectory(path: string): void;
   preparePipe(fd: number, bytes: number): void;
   setAttributes(
     path: string,
@@ -280,6 +281,11 @@ export function openLocked(path: string): number | undefined {
  */
 export function enterRoot(path: string, from?: number): void {
   callNative(() => calls().enterRoot(path, from ?? -1));
+}
+
+/** Changes the working directory of this process (chdir(2)), which follows a symbolic link. */
+export function changeDirectory(path: string): void {
+  callNative(() => calls().changeDirectory(path));
 }
 
 /** Sets the owner, then permissions, then times: a change of the owner clears the setuid bits. */

@@ -2,7 +2,7 @@ import { constants } from "node:fs";
 
 import { SystemError } from "../../base/system-error.ts";
 import type { FileAttributes, FileTime } from "../../linux/file/index.ts";
-import { type LayerEntry, type LayerFiles, refuseRoot } from "../layer-files.ts";
+import { type LayerEntry, type LayerFiles, type LayerWalk, refuseRoot } from "../layer-files.ts";
 import { printable } from "../tar-entry.ts";
 import { writeDirectories } from "./directories.ts";
 import { ContentWriter, type FileContent } from "./file-content.ts";
@@ -18,6 +18,7 @@ import {
 } from "./format.ts";
 import { BLOCK, ImageFile, SLOT } from "./image-file.ts";
 import { Tree, TreeDirectory, TreeEntry } from "./tree.ts";
+import { TreeWalk } from "./tree-walk.ts";
 import { addXattr, sizeOfXattrs } from "./xattrs.ts";
 
 const { S_IFLNK, S_IFMT, S_IFREG } = constants;
@@ -68,6 +69,10 @@ export class ErofsFiles implements LayerFiles {
     this.#content = new ContentWriter(this.#image);
     this.#now = now;
     this.#tree = new Tree(now);
+  }
+
+  walk(): LayerWalk {
+    return new TreeWalk(this.#tree, this.#now);
   }
 
   find(path: string): LayerEntry | undefined {

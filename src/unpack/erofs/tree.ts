@@ -108,12 +108,17 @@ export class Tree {
   /** Adds an entry at a path, where nothing may be. */
   add(path: string, entry: TreeEntry): void {
     const place = this.place(path);
-    if (place === undefined || place.directory.children.has(place.name)) {
-      throw failed(path, "EEXIST");
-    }
-    this.take(ENTRY_BYTES + place.name.length + entry.target.length);
-    place.directory.children.set(place.name, entry);
-    if (entry.isDirectory()) place.directory.links++;
+    if (place === undefined) throw failed(path, "EEXIST");
+    this.addAt(place, entry);
+  }
+
+  /** Adds an entry at a place, where nothing may be. */
+  addAt({ directory, name }: Place, entry: TreeEntry): void {
+    if (name.length > NAME_MAX) throw failed(name, "ENAMETOOLONG");
+    if (directory.children.has(name)) throw failed(name, "EEXIST");
+    this.take(ENTRY_BYTES + name.length + entry.target.length);
+    directory.children.set(name, entry);
+    if (entry.isDirectory()) directory.links++;
   }
 
   /** Counts memory of names and of attributes of directories. `resource-exhausted` for too much. */
