@@ -23,19 +23,22 @@ export interface UnpackLimits {
   readonly file?: string;
   /** How the layer is stored: as files in its directory, unless as one file with an EROFS image. */
   readonly format?: "directory" | "erofs";
+  /** The most memory for the names of a layer in an image, if not the default. Bytes. */
+  readonly names?: number;
 }
 
 /** Checks {@link UnpackLimits} that the daemon sent. */
 export function parseLimits(value: unknown): UnpackLimits {
   const text = JSON.stringify(value);
   if (typeof value !== "object" || value === null) throw wrongLimits(text);
-  const { bytes, entries, disk, file, format } = value as Readonly<Record<string, unknown>>;
+  const { bytes, entries, disk, file, format, names } = value as Readonly<Record<string, unknown>>;
   if (typeof disk !== "string") throw wrongLimits(text);
   if (file !== undefined && typeof file !== "string") throw wrongLimits(text);
   return {
     disk,
     ...(file === undefined ? {} : { file }),
     ...(format === "erofs" ? { format } : {}),
+    ...(typeof names === "number" ? { names } : {}),
     ...(bytes === undefined ? {} : { bytes: parseLimit(bytes, text) }),
     ...(entries === undefined ? {} : { entries: parseLimit(entries, text) }),
   };

@@ -169,10 +169,10 @@ async function unpackFile(
 }
 
 /** The place of the layer's files, below the new root. */
-function openFiles({ format }: UnpackLimits): Disposable & { readonly files: LayerFiles } {
+function openFiles({ format, names }: UnpackLimits): Disposable & { readonly files: LayerFiles } {
   if (format !== "erofs") return { files: new DiskFiles(), [Symbol.dispose]: () => undefined };
   const fd = openSync(IMAGE, "wx", 0o600);
-  return { files: new ErofsFiles(fd), [Symbol.dispose]: () => closeSync(fd) };
+  return { files: new ErofsFiles(fd, undefined, names), [Symbol.dispose]: () => closeSync(fd) };
 }
 
 /** Makes libraries load now what they load at first use: later the files would be those of the image. */

@@ -18,4 +18,5 @@ export type {
   RootUsers,
   VolumeOwner,
 } from "./roots.ts";
+export { OtherFormat, unpackInAnyFormat } from "./other-format.ts";
 export { isTooLarge, TooLarge } from "./too-large.ts";

@@ -85,7 +85,7 @@ export interface Layers {
    * when the bytes have its digests. `data-loss` when a digest is not the expected one,
    * `invalid-argument` for an archive that is broken or would write outside the layer,
    * `failed-precondition` for one beyond its limits, `resource-exhausted` when too little disk space
-   * would stay free. A failure leaves nothing behind. A source that stalls delays no layer of another
+   * would stay free. An OtherFormat for one to unpack again. A failure leaves nothing behind. A source that stalls delays no layer of another
    * registry.
    */
   unpack(

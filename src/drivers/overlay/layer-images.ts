@@ -1,4 +1,6 @@
+import type { Digest } from "../../base/digest.ts";
 import type { Logger } from "../../base/logger.ts";
+import { OtherFormat } from "../../core/snapshot/index.ts";
 import type { LayerFormat } from "./layer-facts.ts";
 import type { LayerIndex } from "./layer-index.ts";
 import type { LayerMounts } from "./layer-mounts.ts";
@@ -10,6 +12,43 @@ export interface LayerImages {
   readonly format: LayerFormat;
   /** Undefined where no layer is an image, and none will be. */
   readonly mounts: LayerMounts | undefined;
+  /** How this layer is stored when it is unpacked. */
+  formatOf(diffId: Digest): LayerFormat;
+  /** Notes why a layer was not unpacked: a layer that no image holds is a directory the next time. */
+  failed(diffId: Digest, cause: unknown): void;
+}
+
+const directories: LayerImages = {
+  format: "directory",
+  mounts: undefined,
+  formatOf: () => "directory",
+  failed: () => undefined,
+};
+
+class Images implements LayerImages {
+  readonly mounts: LayerMounts;
+  readonly format: LayerFormat;
+  readonly #log: Logger;
+  /** Layers with too many files for an image. */
+  readonly #plain = new Set<Digest>();
+
+  constructor(mounts: LayerMounts, { format, log }: Pick<LayerImagesDeps, "format" | "log">) {
+    this.mounts = mounts;
+    this.format = format;
+    this.#log = log;
+  }
+
+  formatOf(diffId: Digest): LayerFormat {
+    return this.#plain.has(diffId) ? "directory" : this.format;
+  }
+
+  failed(diffId: Digest, cause: unknown): void {
+    if (!(cause instanceof OtherFormat)) return;
+    this.#plain.add(diffId);
+    this.#log.warn(
+      `layer "${diffId}" is fetched again and unpacked into a directory, although images.layer_format is "erofs": ${cause.message}`,
+    );
+  }
 }
 
 interface LayerImagesDeps {
@@ -26,11 +65,11 @@ interface LayerImagesDeps {
 export async function openLayerImages(deps: LayerImagesDeps): Promise<LayerImages> {
   const { paths, log, index, format } = deps;
   const images = [...index.layers].filter(([, facts]) => facts.format === "erofs");
-  if (format === "directory" && images.length === 0) return { format, mounts: undefined };
+  if (format === "directory" && images.length === 0) return directories;
   // Nothing of this is loaded where it is not used.
   const { imageObstacle, LayerMounts } = await import("./layer-mounts.ts");
   const obstacle = await imageObstacle(paths);
-  if (obstacle === undefined) return { format, mounts: await LayerMounts.open(paths) };
+  if (obstacle === undefined) return new Images(await LayerMounts.open(paths), deps);
   if (format === "erofs") {
     log.warn(
       `layers are unpacked into directories, although images.layer_format is "erofs": ${obstacle}`,
@@ -44,5 +83,5 @@ export async function openLayerImages(deps: LayerImagesDeps): Promise<LayerImage
     index.unclaimed.delete(diffId);
     index.unattributed.delete(diffId);
   }
-  return { format: "directory", mounts: undefined };
+  return directories;
 }

@@ -241,6 +241,7 @@ export class OverlayLayers implements Layers {
       this.#index.unclaimed.set(diffId, BigInt(Date.now()) * 1_000_000n);
     } catch (cause) {
       await this.#discard(directory);
+      this.#images.failed(diffId, cause);
       throw cause;
     } finally {
       this.#making.delete(directory);
@@ -326,12 +327,13 @@ export class OverlayLayers implements Layers {
     operation?: Pick<Operation, "enter">,
   ): Promise<StoredFacts> {
     await operation?.enter("make-directory");
-    const files = join(directory, this.format === "erofs" ? "image" : "fs");
+    const format = this.#images.formatOf(layer.diffId);
+    const files = join(directory, format === "erofs" ? "image" : "fs");
     try {
       await mkdir(files, { recursive: true });
       await chmod(files, 0o755); // independent of the umask
       // Where the image is mounted later.
-      if (this.format === "erofs") await mkdir(join(directory, "fs"));
+      if (format === "erofs") await mkdir(join(directory, "fs"));
     } catch (cause) {
       throw failure(`make directory "${files}"`, cause);
     }
@@ -341,21 +343,21 @@ export class OverlayLayers implements Layers {
     const { pull } = layer;
     const bytes = Number(layer.blob.sizeBytes);
     using turn = await this.#turns.take(layer.registry, signal, { bytes, pull });
-    if (turn !== undefined) return await this.#unpack(files, begun, signal, turn);
+    if (turn !== undefined) return await this.#unpack({ files, format }, begun, signal, turn);
     const disk = this.#deps.paths.root;
     await using spool = await Spool.fill({ layer: begun, directory, disk, signal });
     using local = await this.#turns.takeForLocal(signal, pull);
-    return await this.#unpack(files, { ...layer, chunks: spool.chunks() }, signal, local);
+    const spooled = { ...layer, chunks: spool.chunks() };
+    return await this.#unpack({ files, format }, spooled, signal, local);
   }
 
   async #unpack(
-    files: string,
+    { files, format }: { readonly files: string; readonly format: LayerFormat },
     layer: LayerSource,
     signal: AbortSignal,
     turn?: UnpackTurn,
   ): Promise<StoredFacts> {
     const { unpackers, stallMs, paths } = this.#deps;
-    const { format } = this;
     const { bytes, inodes, rootOpaque, fromBelow } = await unpackBlob({
       unpackers,
       directory: relative(paths.layers, files),

@@ -1,6 +1,6 @@
 import { type Digest, isDigest } from "../../base/digest.ts";
 import { type ErrorKind, RuntimeError } from "../../base/errors.ts";
-import { type LayerSource, TooLarge } from "../../core/snapshot/index.ts";
+import { type LayerSource, OtherFormat, TooLarge } from "../../core/snapshot/index.ts";
 import { type ChildExit, findOwnProgram, type OwnProgram } from "../../linux/process/index.ts";
 import { type FromBelow, parseFromBelow } from "./from-below.ts";
 import type { LayerFormat } from "./layer-facts.ts";
@@ -186,6 +186,7 @@ const kinds: readonly ErrorKind[] = [
   "unimplemented",
   "permission-denied",
   "failed-precondition",
+  "out-of-range",
 ];
 
 /** Parses the report of the unpacker; `undefined` for an invalid one. */
@@ -239,7 +240,9 @@ function checkDigests(said: Unpacked | Refusal, layer: LayerSource): Unpacked {
   }
   if ("error" in said) {
     const refusal = failed(layer, said.kind, said.error);
-    // The unpacker has this kind only for a layer that exceeds a limit.
+    // The unpacker has this kind only for a layer that no image holds.
+    if (said.kind === "out-of-range") throw new OtherFormat(refusal.message);
+    // And this one only for a layer that exceeds a limit.
     throw said.kind === "failed-precondition" ? new TooLarge(refusal.message) : refusal;
   }
   if (said.diffId !== diffId) {

@@ -10,7 +10,7 @@ import {
   repositoryName,
 } from "../../core/image/index.ts";
 import type { RunningOperation } from "../../core/operation/index.ts";
-import { isTooLarge } from "../../core/snapshot/index.ts";
+import { isTooLarge, unpackInAnyFormat } from "../../core/snapshot/index.ts";
 import type { ImageContext } from "./context.ts";
 import { checkLayerCount, checkUnpackedBytes, limitsOfLayer } from "./limits.ts";
 import { type ParsedImageConfig, parseImageConfig } from "./parse-config.ts";
@@ -164,12 +164,14 @@ async function unpackLayers(
   }
   const missing = [...wanted.values()].filter((layer) => !isPresent(context, layer));
   await inParallel(missing, parallelLayers, signal, async ({ blob, diffId }, ended) => {
-    await using stream = await archive.blob(blob);
-    const { bytes } = context.layers.usage(diffIds.filter((other) => other !== diffId));
-    const limits = limitsOfLayer(context.limits, blob, Number(bytes));
-    const { chunks } = stream;
-    const layer = { blob, diffId, registry: archiveRegistry, limits, chunks };
-    await context.layers.unpack(layer, ended);
+    await unpackInAnyFormat(async () => {
+      await using stream = await archive.blob(blob);
+      const { bytes } = context.layers.usage(diffIds.filter((other) => other !== diffId));
+      const limits = limitsOfLayer(context.limits, blob, Number(bytes));
+      const { chunks } = stream;
+      const layer = { blob, diffId, registry: archiveRegistry, limits, chunks };
+      await context.layers.unpack(layer, ended);
+    });
   });
 }
 

@@ -9,7 +9,7 @@ import {
   type ResolvedImage,
 } from "../../core/image/index.ts";
 import type { RunningOperation } from "../../core/operation/index.ts";
-import { isTooLarge } from "../../core/snapshot/index.ts";
+import { isTooLarge, unpackInAnyFormat } from "../../core/snapshot/index.ts";
 import { type PulledContent, readContent } from "./content.ts";
 import type { ImageContext } from "./context.ts";
 import { checkLayerCount, checkUnpackedBytes, limitsOfLayer } from "./limits.ts";
@@ -222,7 +222,7 @@ async function fetchOwnLayer(
     { name: "pull-layer", subject: layer.diffId, timeoutMs: pullMs, log },
     async (operation) => {
       using _callers = operation.follow(joined);
-      await unpackBlob(context, fetch, layer, operation);
+      await unpackInAnyFormat(() => unpackBlob(context, fetch, layer, operation));
       context.observer.layer(fetch.reference.registry, "fetched");
       await operation.enter("answer");
     },

@@ -44,7 +44,7 @@ interface Pending extends Described {
  * The files of a layer in an EROFS image (Documentation/filesystems/erofs.rst): names are in memory until the end,
  * content and inodes are written as they come, so that nothing is read or written twice. Not compressed.
  *
- * The memory is bounded: `resource-exhausted` for a layer with too many names.
+ * The memory is bounded: `out-of-range` for a layer with too many names, which can be a directory.
  */
 export class ErofsFiles implements LayerFiles {
   readonly #image: ImageFile;
@@ -60,15 +60,19 @@ export class ErofsFiles implements LayerFiles {
   #inodes = 0;
   #hasChunks = false;
 
-  /** Writes into an open, empty file. `now` is the time of what has no time in the archive. */
+  /**
+   * Writes into an open, empty file. `now` is the time of what has no time in the archive, `maxNames` the most memory
+   * for names in bytes, if not the default.
+   */
   constructor(
     file: number,
     now: FileTime = { seconds: Math.floor(Date.now() / 1000), nanoseconds: 0 },
+    maxNames?: number,
   ) {
     this.#image = new ImageFile(file);
     this.#content = new ContentWriter(this.#image);
     this.#now = now;
-    this.#tree = new Tree(now);
+    this.#tree = new Tree(now, maxNames);
   }
 
   walk(): LayerWalk {

@@ -72,13 +72,15 @@ export interface Place {
 /** The names of a layer in memory, with the kernel's resolution of paths. */
 export class Tree {
   readonly root: TreeDirectory;
+  readonly #maxMemory: number;
   #lastIno = 0;
   #memory = 0;
   /** The directory that was resolved last. Most entries of an archive follow one in the same directory. */
   #known: { readonly path: string; readonly directory: TreeDirectory } | undefined;
 
-  /** `time` is that of directories without an entry. */
-  constructor(time: FileTime) {
+  /** `time` is that of directories without an entry, `maxMemory` the most that the names may need. */
+  constructor(time: FileTime, maxMemory = MAX_MEMORY) {
+    this.#maxMemory = maxMemory;
     this.root = new TreeDirectory(this.nextIno(), time);
   }
 
@@ -121,13 +123,13 @@ export class Tree {
     if (entry.isDirectory()) directory.links++;
   }
 
-  /** Counts memory of names and of attributes of directories. `resource-exhausted` for too much. */
+  /** Counts memory of names and of attributes of directories. `out-of-range` for too much. */
   take(bytes: number): void {
     this.#memory += bytes;
-    if (this.#memory <= MAX_MEMORY) return;
+    if (this.#memory <= this.#maxMemory) return;
     throw new RuntimeError(
-      "resource-exhausted",
-      'unpack layer: it has too many files for an EROFS image; set images.layer_format = "directory"',
+      "out-of-range",
+      `it has too many files for an EROFS image: their names need more than ${this.#maxMemory} bytes of memory`,
     );
   }
 
