@@ -204,6 +204,8 @@ function imagesOf(
     clock,
     log,
     chainsInUse: () => [...store.all()].flatMap(chainsOf),
+    isUseUnknown: () =>
+      records.setAside().some(({ kind }) => kind === "image" || kind === "container"),
     keepLayersMs: config.images.gcUnusedLayersSeconds * 1000,
     onUsed: (image) => {
       gc.used(image);

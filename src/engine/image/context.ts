@@ -42,6 +42,8 @@ export interface ImageContext {
    * chain, lowest first.
    */
   readonly chainsInUse: () => Iterable<readonly Digest[]>;
+  /** True while the record of an image or a container is set aside: what that one uses is unknown. */
+  readonly isUseUnknown: () => boolean;
   /** How long the complete layers of an unfinished pull are kept for the next one. Milliseconds. */
   readonly keepLayersMs: number;
   /** Notes that a client has pulled an image, asked for it by name or created a container with it. */

@@ -69,6 +69,8 @@ export async function removeUnusedLayers(
     // Checked again: a pull may have claimed this layer while another one was being removed.
     if (!layersInUse(context).has(layer)) await context.layers.remove(layer);
   }
+  // Those of an image or container that cannot be read are not known.
+  if (context.isUseUnknown()) return;
   for (const line of await context.layers.removeCopyUps(() => chainsInUse(context))) {
     context.log.info(line, { reason: "unused" });
   }

@@ -59,6 +59,21 @@ describe("sweepLayers()", () => {
     assert.deepEqual(engine.images.janitor.owned(), []);
   });
 
+  test("keeps the layers of images and containers whose record was set aside", async (t) => {
+    let isUseUnknown = true;
+    const engine = new FakeEngine(t, { images: { isUseUnknown: () => isUseUnknown } });
+    const { time } = engine.world;
+    // Forgotten as after a restart that could not read its record.
+    engine.images.store.remove(await pull(engine, "damaged", "damaged"));
+    engine.faults.fail("pull-image/write-record");
+    await assert.rejects(pull(engine, "app", "base"));
+    await time.advance(602_000);
+    assert.deepEqual([has(engine, "damaged"), has(engine, "base")], [true, false]);
+    isUseUnknown = false;
+    await sweepLayers(engine.images);
+    assert.ok(!has(engine, "damaged"));
+  });
+
   for (const [used, isKept] of [
     [95, false],
     [60, true],

@@ -13,7 +13,8 @@ const fullPercent = 90;
 /**
  * Removes the layers that no image and no container uses: those of an interrupted removal at once, those of a
  * failed pull when no other pull has claimed them for some time (images.gc_unused_layers_seconds), and all of
- * them under pressure. A failure is logged.
+ * them under pressure. While a record is set aside, a layer that was ever claimed is kept: its image or container may
+ * be that one. A failure is logged.
  */
 export async function sweepLayers(
   context: ImageContext,
@@ -26,7 +27,8 @@ export async function sweepLayers(
     const keptFrom = context.clock.nowNs() - BigInt(context.keepLayersMs) * 1_000_000n;
     const isKept = (layer: Digest): boolean =>
       reason === "age" && (unclaimed.get(layer) ?? 0n) > keptFrom;
-    const layers = context.layers.list();
+    const isKnown = !context.isUseUnknown();
+    const layers = context.layers.list().filter((layer) => isKnown || unclaimed.has(layer));
     await collectLayers(
       context,
       layers.filter((layer) => !isKept(layer)),

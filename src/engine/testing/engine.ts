@@ -177,6 +177,7 @@ export class FakeEngine {
       maxDownloads: 3,
       trustPresentLayers: false,
       chainsInUse: () => [...containerStore.all()].flatMap(chainsOf),
+      isUseUnknown: () => false,
       keepLayersMs: 600_000,
       onUsed: () => undefined,
       collected: new Collected(),
