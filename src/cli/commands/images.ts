@@ -2,7 +2,6 @@ import { create } from "@bufbuild/protobuf";
 import { type Image, ListImagesResponseSchema } from "../../gen/runtime/v1/api_pb.ts";
 import type { Call, Command } from "../command-line/command.ts";
 import { exitCode } from "../command-line/exit-code.ts";
-import { findImages, imageNames } from "../objects/find.ts";
 import { Objects } from "../objects/objects.ts";
 import { messageToJson } from "../output/cri-message.ts";
 import { formatBytes, shortId } from "../output/figures.ts";
@@ -33,9 +32,9 @@ export const images: Command = {
 };
 
 async function list(call: Call, server: Server): Promise<number> {
-  const all = await new Objects(server).images();
+  const objects = new Objects(server);
   const [word] = call.operands;
-  const items = word === undefined ? all : selectImages(word, all);
+  const items = word === undefined ? await objects.images() : await objects.findRepository(word);
   const quiet = call.options.has("quiet");
   printListing(call, {
     items: quiet ? items.map((image) => ({ image, name: "", tag: "" })) : items.flatMap(named),
@@ -48,14 +47,6 @@ async function list(call: Call, server: Server): Promise<number> {
       ),
   });
   return exitCode.done;
-}
-
-/** The images with this name; a name without a tag matches all tags. */
-function selectImages(word: string, all: readonly Image[]): readonly Image[] {
-  const exact = findImages(word, all);
-  if (exact.length > 0 || word.includes("@")) return exact;
-  const repositories = imageNames(word).map((name) => name.replace(/:latest$/, ""));
-  return all.filter((image) => named(image).some(({ name }) => repositories.includes(name)));
 }
 
 const columns: readonly Column<NamedImage>[] = [

@@ -57,10 +57,31 @@ export function findImages(word: string, images: readonly Image[]): readonly Ima
   return images.filter(({ id }) => hasPrefix(id.replace(/^sha256:/, ""), word));
 }
 
+/** Whether a word has no host: the configuration of the server says which image it means. */
+export function isShortName(word: string): boolean {
+  const slash = word.indexOf("/");
+  const first = slash < 0 ? "" : word.slice(0, slash);
+  return word !== "" && first !== "localhost" && !/[.:]/.test(first);
+}
+
+/** Whether a word is the id of the image, or a prefix of it. */
+export function isIdOf(word: string, { id }: Pick<Image, "id">): boolean {
+  return id === word || hasPrefix(id.replace(/^sha256:/, ""), word.replace(/^sha256:/, ""));
+}
+
+/** Whether a name has a tag. */
+export function hasTag(word: string): boolean {
+  return word.slice(word.lastIndexOf("/") + 1).includes(":");
+}
+
+/** A name with a tag, without it. */
+export function repositoryOf(name: string): string {
+  return name.slice(0, name.lastIndexOf(":"));
+}
+
 /** The full names of a short name: busybox is docker.io/library/busybox:latest. */
 export function imageNames(word: string): readonly string[] {
-  const last = word.slice(word.lastIndexOf("/") + 1);
-  const tagged = last.includes(":") || word.includes("@") ? word : `${word}:latest`;
+  const tagged = hasTag(word) || word.includes("@") ? word : `${word}:latest`;
   return [tagged, `docker.io/${tagged}`, `docker.io/library/${tagged}`];
 }
 

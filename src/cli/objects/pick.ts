@@ -5,7 +5,6 @@ import { shortId } from "../output/figures.ts";
 import {
   containerPath,
   findContainers,
-  findImages,
   findPods,
   type PodContainer,
   podName,
@@ -36,7 +35,7 @@ export async function pick(word: string, kinds: readonly Kind[], objects: Object
     found.push(...containers.map((each) => ({ kind: "container" as const, ...each })));
   }
   if (kinds.includes("image")) {
-    const images = findImages(word, await objects.images());
+    const images = await objects.findImages(word);
     found.push(...images.map((image) => ({ kind: "image" as const, image })));
   }
   const [only, ...more] = found;
