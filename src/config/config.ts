@@ -70,6 +70,56 @@ export interface ImagesConfig {
   readonly gcUnusedImagesSeconds: number;
   readonly gcHighPercent: number;
   readonly gcLowPercent: number;
+  readonly verification: VerificationConfig;
+}
+
+/** `[images.verification]`: which images may be used. */
+export interface VerificationConfig {
+  /** Directory with verifier programs; empty for none. */
+  readonly bindir: string;
+  readonly bindirTimeoutSeconds: number;
+  readonly maxVerifiers: number;
+  /** A containers-policy.json(5), used where it exists; empty for none. */
+  readonly policyJson: string;
+  /** Directory with a NAMESPACE.json for pods of that namespace; empty for none. */
+  readonly policyJsonDirectory: string;
+  /** How images are treated that were loaded from archives, and not pulled by the name in question. */
+  readonly loaded: "verify" | "accept";
+  /** What happens to an image that no policy of `policies` is for, if there are any. */
+  readonly otherImages: "accept" | "reject";
+  /** The first one that is for an image decides. */
+  readonly policies: readonly VerificationPolicy[];
+}
+
+/** `[[images.verification.policies]]`: what images of some names need. */
+export interface VerificationPolicy {
+  /** Patterns of registry/repository. */
+  readonly images: readonly string[];
+  /** Patterns of Kubernetes namespaces; empty for all. */
+  readonly namespaces: readonly string[];
+  readonly action: "verify" | "accept" | "reject";
+  /** PEM files, here and below. */
+  readonly keys: readonly string[];
+  readonly identities: readonly SignerIdentity[];
+  /** A trusted_root.json of sigstore; empty for none. */
+  readonly trustedRoot: string;
+  readonly fulcioRoots: readonly string[];
+  readonly rekorKeys: readonly string[];
+  readonly ctKeys: readonly string[];
+  /** Whether a signature must be in a transparency log; "auto": if a key of a log is known. */
+  readonly transparencyLog: "auto" | "require" | "ignore";
+  /** Whether a signature that names a repository must name that of the image. */
+  readonly signedRepository: "match" | "ignore";
+  /** Predicate types of statements that count as signatures. */
+  readonly predicateTypes: readonly string[];
+}
+
+/** A keyless signer: exactly one of `subject` and `subjectRegexp` is not empty. */
+export interface SignerIdentity {
+  readonly issuer: string;
+  readonly subject: string;
+  /** Must match the whole subject. */
+  readonly subjectRegexp: string;
 }
 
 /** `[cni]`: the network of pods. */

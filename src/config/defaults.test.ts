@@ -39,6 +39,16 @@ test("defaultConfig() returns the documented defaults", () => {
     gcUnusedImagesSeconds: 0,
     gcHighPercent: 0,
     gcLowPercent: 80,
+    verification: {
+      bindir: "",
+      bindirTimeoutSeconds: 10,
+      maxVerifiers: 10,
+      policyJson: "/etc/containers/policy.json",
+      policyJsonDirectory: "",
+      loaded: "verify",
+      otherImages: "accept",
+      policies: [],
+    },
   });
   assert.deepEqual(config.cni, {
     confDir: "/etc/cni/net.d",

@@ -1,7 +1,8 @@
 import { stringify } from "smol-toml";
-import type { Config, HandlerConfig } from "./config.ts";
+import type { Config, HandlerConfig, SignerIdentity } from "./config.ts";
 import { defaultConfig } from "./load.ts";
 import { builtInHandlers, handlerSection, sections, tomlKey, topLevel } from "./schema.ts";
+import { policySection, verificationDoc, verificationSection } from "./verification-settings.ts";
 
 const WIDTH = 100;
 
@@ -32,8 +33,26 @@ function format(config: Config, style: Style): string {
     lines.push("", ...comment(section.doc, style), `[${name}]`);
     lines.push(...assignments(config[name as keyof typeof sections], section.settings, style));
   }
-  lines.push("", ...handlers(config, style));
+  lines.push("", ...verification(config, style), "", ...handlers(config, style));
   return `${lines.join("\n")}\n`;
+}
+
+function verification({ images }: Config, style: Style): readonly string[] {
+  const at = "images.verification";
+  const { policies } = images.verification;
+  const table = [`[${at}]`, ...assignments(images.verification, verificationSection, style)];
+  const lines = policies.flatMap((policy) => [
+    "",
+    `[[${at}.policies]]`,
+    ...assignments({ ...policy, identities: policy.identities.map(identity) }, policySection, {
+      explained: false,
+    }),
+  ]);
+  return [...comment(verificationDoc, style), ...table, ...lines];
+}
+
+function identity({ issuer, subject, subjectRegexp }: SignerIdentity): object {
+  return subject === "" ? { issuer, subject_regexp: subjectRegexp } : { issuer, subject };
 }
 
 /** The first handler shows and explains all keys; the others show only values that are not defaults. */

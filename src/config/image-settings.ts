@@ -11,8 +11,8 @@ import {
 
 const MIB = 1024 * 1024;
 
-/** The settings of [images]. */
-export const images: Section<ImagesConfig> = {
+/** The settings of [images], without its tables. */
+export const images: Section<Omit<ImagesConfig, "verification">> = {
   registryConfigPath: absolutePath({
     default: "/etc/davit/certs.d",
     doc: "Directory with a subdirectory for each registry, which contains a hosts.toml: mirrors, certificates.",

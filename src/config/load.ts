@@ -6,7 +6,8 @@ import { readFileSync } from "node:fs";
 import { parse, TomlError } from "smol-toml";
 import { RuntimeError, messageOf } from "../base/errors.ts";
 import type { Config } from "./config.ts";
-import { checkCombinations, type Finding, readConfig } from "./read.ts";
+import type { Finding } from "./finding.ts";
+import { checkCombinations, readConfig } from "./read.ts";
 import { keyLines, lineOf } from "./key-lines.ts";
 
 /** A configuration that is invalid, with all of its errors. */

@@ -5,20 +5,17 @@ import type {
   RuntimeConfig,
   ServerConfig,
   StreamingConfig,
+  VerificationPolicy,
 } from "./config.ts";
+import type { Finding } from "./finding.ts";
 import { gidOf } from "./group.ts";
 import { parseListenAddress } from "./listen-address.ts";
 import { nearest } from "../base/nearest.ts";
 import { builtInHandlers, handlerSection, type HandlerTable } from "./schema.ts";
 import { sections, tomlKey, topLevel } from "./schema.ts";
 import { isTable, type Section } from "./setting.ts";
-
-/** An error in a configuration. */
-export interface Finding {
-  /** The dotted path of the key, as far as it is known. */
-  readonly key: string;
-  readonly message: string;
-}
+import { checkVerification } from "./read-verification.ts";
+import { policySection, verificationSection } from "./verification-settings.ts";
 
 type Table = Readonly<Record<string, unknown>>;
 
@@ -38,7 +35,7 @@ export function readConfig(raw: Table, findings: Finding[]): Config {
     ...readSection(topLevel, raw, "", {}, findings),
     server: readWhole(sections.server.settings, table("server"), "server", findings),
     log: readWhole(sections.log.settings, table("log"), "log", findings),
-    images: readWhole(sections.images.settings, table("images"), "images", findings),
+    images: readImages(table("images"), findings),
     cni: readWhole(sections.cni.settings, table("cni"), "cni", findings),
     cdi: readWhole(sections.cdi.settings, table("cdi"), "cdi", findings),
     runtime: {
@@ -51,6 +48,35 @@ export function readConfig(raw: Table, findings: Finding[]): Config {
     metrics: readWhole(sections.metrics.settings, table("metrics"), "metrics", findings),
     tuning: readWhole(sections.tuning.settings, table("tuning"), "tuning", findings),
   };
+}
+
+function readImages(raw: Table, findings: Finding[]): ImagesConfig {
+  const { verification, ...rest } = raw;
+  const at = "images.verification";
+  const { policies = [], ...settings } = asTable(verification, at, findings);
+  rejectUnknown(settings, [...tomlKeys(verificationSection), "policies"], at, findings);
+  return {
+    ...readWhole(sections.images.settings, rest, "images", findings),
+    verification: {
+      ...readSection(verificationSection, settings, at, {}, findings),
+      policies: readPolicies(policies, `${at}.policies`, findings),
+    },
+  };
+}
+
+function readPolicies(
+  raw: unknown,
+  at: string,
+  findings: Finding[],
+): readonly VerificationPolicy[] {
+  if (!Array.isArray(raw) || !raw.every(isTable)) {
+    findings.push({ key: at, message: `"${at}" must be tables, each written as [[${at}]]` });
+    return [];
+  }
+  return raw.map((table) => {
+    rejectUnknown(table, tomlKeys(policySection), at, findings);
+    return readSection(policySection, table, at, {}, findings);
+  });
 }
 
 /** Adds the errors in combinations of values that are valid by themselves. */
@@ -68,6 +94,7 @@ export function checkCombinations(config: Config, findings: Finding[]): void {
   checkDefaultHandler(config.runtime, findings);
   checkCertificate(config.streaming, findings);
   checkProviders(config.images, findings);
+  checkVerification(config.images.verification, findings);
   rejectWithoutEffect(config.runtime, findings);
 }
 
@@ -202,7 +229,7 @@ function onlyForShims(key: string, name: string): string {
 
 /** Reads a section, and rejects keys that are not in its schema. */
 function readWhole<T>(section: Section<T>, raw: Table, at: string, findings: Finding[]): T {
-  const inner = at === "runtime" ? ["handlers"] : [];
+  const inner = at === "runtime" ? ["handlers"] : at === "images" ? ["verification"] : [];
   rejectUnknown(raw, [...tomlKeys(section), ...inner], at, findings);
   return readSection(section, raw, at, {}, findings);
 }
@@ -267,7 +294,13 @@ function allKeys(): readonly string[] {
     Object.keys(settings).map((field) => `${name}.${tomlKey(field)}`),
   );
   const top = Object.keys(topLevel).map(tomlKey);
-  return [...top, ...Object.keys(sections), ...inSections, "runtime.handlers"];
+  return [
+    ...top,
+    ...Object.keys(sections),
+    ...inSections,
+    "images.verification",
+    "runtime.handlers",
+  ];
 }
 
 function tomlKeys(section: object): readonly string[] {

@@ -1,5 +1,6 @@
 import { toml } from "./format.ts";
 import { builtInHandlers, handlerSection, sections, tomlKey, topLevel } from "./schema.ts";
+import { policySection, verificationDoc, verificationSection } from "./verification-settings.ts";
 import type { Setting } from "./setting.ts";
 
 const PREFACE = `# Configuration
@@ -19,6 +20,14 @@ export function formatReference(): string {
   for (const [name, section] of Object.entries(sections)) {
     blocks.push(`## [${name}]`, section.doc, ...entries(`${name}.`, section.settings));
   }
+  blocks.push(
+    "## [images.verification]",
+    verificationDoc,
+    ...entries("images.verification.", verificationSection),
+    "## [[images.verification.policies]]",
+    "What images of some names need. The first policy that is for an image decides.",
+    ...entries("images.verification.policies.", policySection),
+  );
   const named = Object.entries(builtInHandlers).map(
     ([name, { path = "" }]) => `\`${name}\` (path = ${toml(path)})`,
   );

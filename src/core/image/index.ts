@@ -25,3 +25,15 @@ export type {
 export { noPullObserver, registryUnavailable } from "./source.ts";
 export { type ImageNames, ImageStore } from "./store.ts";
 export type { ImageUseRecords } from "./uses.ts";
+export type {
+  BundleSignature,
+  CheckedSignature,
+  FoundSignature,
+  ImageToVerify,
+  ImageVerifier,
+  SignatureRegistry,
+  SignatureSource,
+  SimpleSignature,
+  Verdict,
+} from "./verifier.ts";
+export { signatureValidationFailed } from "./verifier.ts";
