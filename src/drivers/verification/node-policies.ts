@@ -1,0 +1,56 @@
+import { join } from "node:path";
+
+import type { Logger } from "../../base/logger.ts";
+import type { ImageVerifier } from "../../core/image/index.ts";
+import type { SignatureChecker } from "./sigstore/signature-checker.ts";
+
+/** The settings of the verifiers here. Paths are empty for none. */
+export interface NodePolicySettings {
+  readonly bindir: string;
+  readonly bindirTimeoutSeconds: number;
+  readonly maxVerifiers: number;
+  readonly policyJson: string;
+  readonly policyJsonDirectory: string;
+}
+
+/** Where containers/image looks for the places of signatures. */
+const registriesDirectory = "/etc/containers/registries.d";
+
+/**
+ * The verifiers by what a node has for other runtimes: programs for containerd's `bindir` verifier, and
+ * containers-policy.json(5). Reads no policy yet.
+ */
+export async function openNodePolicies(
+  settings: NodePolicySettings,
+  deps: {
+    readonly log: Logger;
+    /** The daemon's environment: programs get some of it, and it has the proxies. */
+    readonly env: Readonly<Record<string, string | undefined>>;
+    /** The daemon's directory for what the next boot must not find. */
+    readonly state: string;
+    readonly checker: SignatureChecker;
+  },
+): Promise<readonly ImageVerifier[]> {
+  const { log, env, state, checker } = deps;
+  const verifiers: ImageVerifier[] = [];
+  if (settings.bindir !== "") {
+    const { BindirVerifier } = await import("./bindir.ts");
+    const { bindir: directory, maxVerifiers } = settings;
+    const timeoutMs = settings.bindirTimeoutSeconds * 1000;
+    verifiers.push(new BindirVerifier({ directory, maxVerifiers, timeoutMs, env, log }));
+  }
+  if (settings.policyJson !== "" || settings.policyJsonDirectory !== "") {
+    const { PolicyJsonVerifier } = await import("./policy-json/verifier.ts");
+    verifiers.push(
+      new PolicyJsonVerifier({
+        path: settings.policyJson,
+        directory: settings.policyJsonDirectory,
+        registriesDirectory,
+        workDirectory: join(state, "gpg"),
+        env,
+        checker,
+      }),
+    );
+  }
+  return verifiers;
+}

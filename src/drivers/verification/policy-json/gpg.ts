@@ -1,0 +1,170 @@
+import { chown, mkdir, mkdtemp, readdir, rmdir, unlink } from "node:fs/promises";
+import { join } from "node:path";
+
+import { messageOf, RuntimeError, wrap } from "../../../base/errors.ts";
+import { run, type RunResult } from "../../../linux/process/index.ts";
+import { isMissing, readOwn } from "./bounded-file.ts";
+import { type GpgAnswer, importedKeys, readGpgStatus } from "./gpg-status.ts";
+
+/** A signed text is a small JSON document. What is larger, also after gpg has uncompressed it, is refused. */
+const maxTextBytes = 64 * 1024;
+const maxStatusBytes = 256 * 1024;
+const gpgMs = 10_000;
+/**
+ * The user that gpg runs as: none of the node, and above all that a pod may run as, so that no other process
+ * can reach it or its files.
+ */
+const gpgUser = 4_294_967_000;
+/** Its directory: it may not search the directories above. */
+const here = "/proc/self/cwd";
+const searchPath = "/usr/local/bin:/usr/bin:/bin:/usr/local/sbin:/usr/sbin:/sbin";
+
+// Neither the configuration of this machine, nor agents, nor the network.
+const gpgOptions = [
+  "--no-options",
+  "--batch",
+  "--no-tty",
+  "--no-autostart",
+  "--disable-dirmngr",
+  "--no-auto-key-retrieve",
+  "--no-auto-key-import",
+  "--no-auto-check-trustdb",
+  "--trust-model=always",
+  "--status-fd=1",
+];
+
+/** A signed text with the fingerprint of its key, or why the signature does not count. */
+export type SignedText =
+  | { readonly text: string; readonly signer: string; readonly reason?: undefined }
+  | { readonly reason: string };
+
+/**
+ * The gpg of this machine with keys of its own, in a private directory that disposal removes. It runs as a
+ * user without rights (setpriv of util-linux), because what it reads is from the network. Therefore davit
+ * writes no file where gpg can write, and follows no link there.
+ */
+export class Gpg implements AsyncDisposable {
+  readonly #home: string;
+  #trusted: readonly string[] = [];
+
+  private constructor(home: string) {
+    this.#home = home;
+  }
+
+  /**
+   * Imports keyrings, binary or armored. `failed-precondition` where gpg is not installed or finds no key
+   * in them; `unavailable` when it does not end in time.
+   */
+  static async open(
+    keyrings: readonly Uint8Array[],
+    options: { readonly directory: string; readonly signal: AbortSignal },
+  ): Promise<Gpg> {
+    await mkdir(options.directory, { recursive: true, mode: 0o711 });
+    const home = await mkdtemp(join(options.directory, "gpg-"));
+    const gpg = new Gpg(home);
+    try {
+      await chown(home, gpgUser, gpgUser);
+      await gpg.#import(keyrings, options.signal);
+      return gpg;
+    } catch (error) {
+      await gpg[Symbol.asyncDispose]();
+      throw error;
+    }
+  }
+
+  /** Verifies a signed message (not a detached signature). Rejects as {@link open}. */
+  async verify(signature: Uint8Array, signal: AbortSignal): Promise<SignedText> {
+    const output = join(this.#home, "text");
+    await removeFile(output);
+    const args = [`--max-output=${maxTextBytes}`, "--output=text", "--verify"];
+    const result = await this.#run(args, signature, signal);
+    const answer: GpgAnswer = readGpgStatus(result.stdout.toString("utf8"));
+    if (answer.signer === undefined) return answer;
+    if (result.code !== 0) return { reason: "gpg does not accept it" };
+    if (!this.#trusted.includes(answer.signer)) {
+      return { reason: `it is signed by the key ${answer.signer}, which is not trusted` };
+    }
+    const text = await readOwn(output, maxTextBytes);
+    return { text: text.toString("utf8"), signer: answer.signer };
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    try {
+      for (const name of await readdir(this.#home)) await unlink(join(this.#home, name));
+      await rmdir(this.#home);
+    } catch {
+      // A few small files stay until the next boot.
+    }
+  }
+
+  async #import(keyrings: readonly Uint8Array[], signal: AbortSignal): Promise<void> {
+    const found: string[] = [];
+    let said = "";
+    for (const keyring of keyrings) {
+      const { stdout, stderr } = await this.#run(["--import"], keyring, signal);
+      found.push(...importedKeys(stdout.toString("utf8")));
+      said = firstLine(stderr.toString("utf8"));
+    }
+    this.#trusted = found;
+    if (found.length > 0) return;
+    throw new RuntimeError("failed-precondition", `import keys with gpg: it found no key: ${said}`);
+  }
+
+  async #run(args: readonly string[], input: Uint8Array, signal: AbortSignal): Promise<RunResult> {
+    const drop = [
+      `--reuid=${gpgUser}`,
+      `--regid=${gpgUser}`,
+      "--clear-groups",
+      "--no-new-privs",
+      "--bounding-set=-all",
+      "--inh-caps=-all",
+    ];
+    try {
+      const result = await run({
+        file: "setpriv",
+        args: [...drop, "gpg", `--homedir=${here}`, ...gpgOptions, ...args],
+        cwd: this.#home,
+        env: { PATH: searchPath, HOME: here, LC_ALL: "C" },
+        input: Buffer.from(input),
+        timeoutMs: gpgMs,
+        maxOutputBytes: maxStatusBytes,
+        killGroup: true,
+        signal,
+      });
+      // What setpriv answers for a program that is not there.
+      if (result.code === 127) throw notInstalled("gpg");
+      return result;
+    } catch (error) {
+      throw explained(error);
+    }
+  }
+}
+
+function explained(error: unknown): RuntimeError {
+  const failure = wrap("verify a signature with gpg", error);
+  if (failure.kind === "not-found") return notInstalled("setpriv");
+  if (failure.kind !== "deadline-exceeded") return failure;
+  return new RuntimeError("unavailable", messageOf(failure), { cause: error });
+}
+
+function notInstalled(program: "gpg" | "setpriv"): RuntimeError {
+  const name = program === "gpg" ? "gnupg" : "util-linux";
+  return new RuntimeError(
+    "failed-precondition",
+    `verify a signature with gpg: ${program} is not installed on this node; install the package ${name}`,
+  );
+}
+
+async function removeFile(path: string): Promise<void> {
+  try {
+    await unlink(path);
+  } catch (cause) {
+    if (!isMissing(cause)) throw cause;
+  }
+}
+
+/** In one line, without control characters. */
+function firstLine(text: string): string {
+  const line = text.trim().split("\n", 1)[0] ?? "";
+  return line.replace(/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]+/gu, " ").slice(0, 200);
+}
