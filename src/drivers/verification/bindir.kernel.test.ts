@@ -134,7 +134,7 @@ describe("a verifier program", () => {
     assert.ok(JSON.stringify(logged).length < 64 * 1024);
   });
 
-  test("that reads nothing, says nothing or writes control characters is no problem", async () => {
+  test("that reads nothing, says nothing or writes control characters accepts the image", async () => {
     program("a", "exec <&-");
     program("b", "printf 'a\\033[31m\\nb\\tc'");
     program("c", "echo why >&2");

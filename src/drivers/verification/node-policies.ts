@@ -26,12 +26,13 @@ export async function openNodePolicies(
     readonly log: Logger;
     /** The daemon's environment: programs get some of it, and it has the proxies. */
     readonly env: Readonly<Record<string, string | undefined>>;
-    /** The daemon's directory for what the next boot must not find. */
+    /** The daemon's directories: what stays, and what the next boot must not find. */
+    readonly root: string;
     readonly state: string;
     readonly checker: SignatureChecker;
   },
 ): Promise<readonly ImageVerifier[]> {
-  const { log, env, state, checker } = deps;
+  const { log, env, root, state, checker } = deps;
   const verifiers: ImageVerifier[] = [];
   if (settings.bindir !== "") {
     const { BindirVerifier } = await import("./bindir.ts");
@@ -40,13 +41,14 @@ export async function openNodePolicies(
     verifiers.push(new BindirVerifier({ directory, maxVerifiers, timeoutMs, env, log }));
   }
   if (settings.policyJson !== "" || settings.policyJsonDirectory !== "") {
-    const { PolicyJsonVerifier } = await import("./policy-json/verifier.ts");
+    const { PolicyJsonVerifier, KeptSignatures } = await import("./policy-json/index.ts");
     verifiers.push(
       new PolicyJsonVerifier({
         path: settings.policyJson,
         directory: settings.policyJsonDirectory,
         registriesDirectory,
         workDirectory: join(state, "gpg"),
+        kept: new KeptSignatures({ directory: join(root, "gpg-signatures"), log }),
         env,
         checker,
       }),

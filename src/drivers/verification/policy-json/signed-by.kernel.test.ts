@@ -6,8 +6,10 @@ import { join } from "node:path";
 import { after, before, beforeEach, describe, test } from "node:test";
 import { pathToFileURL } from "node:url";
 
+import { silentLogger } from "../../../base/logger.ts";
 import { type ImageToVerify, parseReference, type Verdict } from "../../../core/image/index.ts";
 import { findProgram } from "../../../linux/process/index.ts";
+import { KeptSignatures } from "./kept-signatures.ts";
 import { PolicyJsonVerifier } from "./verifier.ts";
 
 const { signal } = new AbortController();
@@ -87,6 +89,7 @@ describe("signedBy", { skip }, () => {
       directory: "",
       registriesDirectory: join(dir, "registries.d"),
       workDirectory: join(dir, "work"),
+      kept: new KeptSignatures({ directory: join(dir, "kept"), log: silentLogger }),
       env: {},
       checker: { check: () => Promise.reject(new Error("not asked")) },
     });
@@ -194,7 +197,7 @@ describe("signedBy", { skip }, () => {
     }
   });
 
-  test("rejects keys that are none, and types of keys that nothing satisfies", async () => {
+  test("rejects files without a key, and types of keys that nothing satisfies", async () => {
     add(sign(claim()));
     writeFileSync(join(dir, "empty.asc"), "no key");
     await assert.rejects(verify({ keyPath: join(dir, "empty.asc") }), /gpg: it found no key/);

@@ -5,7 +5,8 @@ import { messageOf, RuntimeError } from "../../../base/errors.ts";
 import type { CheckedSignature, ImageToVerify } from "../../../core/image/index.ts";
 import type { Evaluation, KeyFile } from "./evaluation.ts";
 import { Gpg } from "./gpg.ts";
-import { type ProxyEnv, readSignatures, shownUrl } from "./lookaside.ts";
+import type { KeptSignatures } from "./kept-signatures.ts";
+import { type ProxyEnv, shownUrl } from "./lookaside.ts";
 import { signatureStore } from "./registries-d.ts";
 import type { Requirement, SignedBy } from "./requirement.ts";
 import { describeIdentity, matchesIdentity } from "./signed-identity.ts";
@@ -15,6 +16,7 @@ import { parseClaim } from "./simple-signing.ts";
 export interface GpgSettings {
   readonly registriesDirectory: string;
   readonly workDirectory: string;
+  readonly kept: KeptSignatures;
   readonly env: ProxyEnv;
 }
 
@@ -31,12 +33,12 @@ export async function evaluateSignedBy(
     );
   }
   const { reference, target, manifest } = image;
-  const { env, signal, keys, workDirectory } = options;
+  const { env, signal, keys, kept, workDirectory } = options;
   const store = await signatureStore(options.registriesDirectory, reference);
   const digests = [...new Set([target.digest, manifest.digest])];
   const found: Uint8Array[] = [];
   for (const digest of digests) {
-    found.push(...(await readSignatures(store, { reference, digest }, { env, signal })));
+    found.push(...(await kept.read(store, { reference, digest }, { env, signal })));
   }
   const wanted = `by ${keys.map(({ name }) => name).join(" or ")}`;
   if (found.length === 0) {

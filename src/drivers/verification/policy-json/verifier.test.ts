@@ -4,6 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, test } from "node:test";
 
+import { silentLogger } from "../../../base/logger.ts";
 import {
   type BundleSignature,
   type FoundSignature,
@@ -15,6 +16,7 @@ import {
 } from "../../../core/image/index.ts";
 import type { SignatureResult } from "../../../verify/protocol.ts";
 import type { SignaturesToCheck } from "../sigstore/signature-checker.ts";
+import { KeptSignatures } from "./kept-signatures.ts";
 import { PolicyJsonVerifier } from "./verifier.ts";
 
 const digest = `sha256:${"a".repeat(64)}` as const;
@@ -61,6 +63,7 @@ function open(requirements: readonly unknown[]): PolicyJsonVerifier {
     directory: "",
     registriesDirectory: join(dir, "registries.d"),
     workDirectory: join(dir, "work"),
+    kept: new KeptSignatures({ directory: join(dir, "kept"), log: silentLogger }),
     env: {},
     checker: {
       check: (request) => {
