@@ -5,7 +5,7 @@ export const layers = {
   gen: [],
   linux: ["base"],
   unpack: ["base", "linux"],
-  verify: ["base"],
+  verify: ["base", "linux"],
   wire: ["base", "gen"],
   config: ["base"],
   core: ["base", "gen"],

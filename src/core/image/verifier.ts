@@ -55,8 +55,7 @@ export type FoundSignature = SimpleSignature | BundleSignature;
 export interface SignatureSource {
   /**
    * The signatures of the index and of the manifest, a bounded number of them; empty for none.
-   * `unavailable` for a registry that does not answer, `resource-exhausted` for more or larger signatures
-   * than are read, `data-loss` for what is not what its digest says.
+   * `unavailable` for a registry that does not answer, `data-loss` for what is not what its digest says.
    */
   signatures(signal: AbortSignal): Promise<readonly FoundSignature[]>;
 }

@@ -11,6 +11,8 @@ import type {
   PlatformChoice,
   RegistryAuth,
   ResolvedImage,
+  SignatureRegistry,
+  SignatureSource,
 } from "../../core/image/index.ts";
 import { formatReference } from "../../core/image/index.ts";
 import { Authorizer } from "./authorizer.ts";
@@ -37,6 +39,7 @@ import { formatPlatform, type Platform, thisPlatform } from "./platform.ts";
 import { defaultRanges, type RangeOptions } from "./ranges.ts";
 import type { RegistriesConf } from "./registries-conf/registries-conf.ts";
 import type { RegistryHost } from "./registry-hosts.ts";
+import type { SignatureLimits } from "./signatures.ts";
 
 const maxManifestBytes = 4 * 1024 * 1024;
 const maxIndexDepth = 3;
@@ -77,6 +80,8 @@ export interface RegistryOptions {
   readonly ranges?: Partial<RangeOptions>;
   /** The daemon's environment, for `HTTPS_PROXY` and similar variables. No proxy, if not given. */
   readonly proxyEnv?: ProxyEnv;
+  /** How much is read of the signatures of an image. */
+  readonly signatures?: Partial<SignatureLimits>;
 }
 
 /** What is known of a manifest before it is fetched. */
@@ -109,12 +114,13 @@ interface Search {
  * Requests go to the hosts of {@link hostsFor} as described at {@link FallbackClient}. Nothing is cached
  * but connections, tokens, which hosts did not answer lately and which blobs were granted.
  */
-export class Registry implements ImageSource, Disposable {
+export class Registry implements ImageSource, SignatureRegistry, Disposable {
   readonly #platform: Platform;
   readonly #timing: RegistryTiming;
   readonly #connections: Connections;
   readonly #client: FallbackClient;
   readonly #fetching: FetcherDeps;
+  readonly #signatureLimits: Partial<SignatureLimits>;
 
   constructor(options: RegistryOptions) {
     const { configDir, log, clock = systemClock } = options;
@@ -134,6 +140,7 @@ export class Registry implements ImageSource, Disposable {
     const grants = new BlobGrants(clock);
     const ranges = { ...defaultRanges, ...options.ranges };
     this.#fetching = { client: this.#client, grants, pace: timing, ranges, log };
+    this.#signatureLimits = options.signatures ?? {};
   }
 
   /** Closes all connections: reads in progress fail. */
@@ -211,6 +218,20 @@ export class Registry implements ImageSource, Disposable {
       if (configRuns(await found.config(signal), this.#platform)) return found;
     }
     return undefined;
+  }
+
+  signaturesOf(
+    { reference, target, manifest }: Parameters<SignatureRegistry["signaturesOf"]>[0],
+    auth: RegistryAuth | undefined,
+  ): SignatureSource {
+    const { client, pace, log } = this.#fetching;
+    const deps = { client, pace, log, limits: this.#signatureLimits };
+    const digests = [target.digest, manifest.digest];
+    // Only nodes with a policy load this code.
+    const source = import("./signatures.ts").then(
+      (loaded) => new loaded.RegistrySignatures(deps, { reference, auth }, digests),
+    );
+    return { signatures: async (signal) => (await source).signatures(signal) };
   }
 
   /** Reads an image whose manifest is known, by this name and with these credentials. */

@@ -1,0 +1,345 @@
+import assert from "node:assert/strict";
+import { createHash, generateKeyPairSync } from "node:crypto";
+import { test } from "node:test";
+import { checkSignatures } from "./check.ts";
+import type { SignatureResult, SignatureToCheck, Trust } from "./protocol.ts";
+import { certificatePem, ecKeys, type KeyPair, pemOf } from "./testing/der.ts";
+import {
+  messageBundle,
+  signBytes,
+  simplePayload,
+  simpleSignature,
+  statementBundle,
+  TestFulcio,
+  TestRekor,
+} from "./testing/signing.ts";
+
+const digest = `sha256:${"a".repeat(64)}`;
+const other = `sha256:${"b".repeat(64)}`;
+const name = "registry.test/team/app";
+const fulcio = new TestFulcio();
+const rekor = new TestRekor();
+
+const noTrust: Trust = {
+  keys: [],
+  identities: [],
+  trustedRoot: undefined,
+  fulcioRoots: [],
+  rekorKeys: [],
+  ctKeys: [],
+  transparencyLog: "auto",
+  predicateTypes: ["https://sigstore.dev/cosign/sign/v1"],
+};
+
+const keyTrust = (...keys: readonly KeyPair[]): Trust => ({
+  ...noTrust,
+  keys: keys.map((each, at) => ({ name: `/keys/${at + 1}.pub`, text: pemOf(each) })),
+});
+
+const identity = {
+  issuer: "https://issuer.test",
+  subject: "https://git.test/team/app/release@main",
+  subjectRegexp: "",
+};
+
+const keyless: Trust = {
+  ...noTrust,
+  identities: [identity],
+  fulcioRoots: [{ name: "/fulcio.pem", text: fulcio.chainPem }],
+  rekorKeys: [{ name: "/rekor.pub", text: rekor.pem }],
+};
+
+function check(trust: Trust, ...signatures: readonly SignatureToCheck[]): SignatureResult {
+  const answer = checkSignatures({ digests: [digest], trust, signatures });
+  assert.ok("results" in answer, JSON.stringify(answer));
+  const [first] = answer.results;
+  assert.ok(first !== undefined);
+  return first;
+}
+
+function rejects(trust: Trust, signature: SignatureToCheck, reason: RegExp): void {
+  const { valid, reason: said } = check(trust, signature);
+  assert.equal(valid, false);
+  assert.match(said, reason);
+}
+
+const keyTypes: readonly (readonly [string, KeyPair])[] = [
+  ["ECDSA", ecKeys()],
+  ["RSA", generateKeyPairSync("rsa", { modulusLength: 2048 })],
+  ["Ed25519", generateKeyPairSync("ed25519")],
+];
+
+for (const [type, keys] of keyTypes) {
+  test(`a signature by a trusted ${type} key is valid in both formats`, () => {
+    const trust = keyTrust(ecKeys(), keys);
+    const simple = simpleSignature(simplePayload(digest, name), keys.privateKey);
+    const bundle = {
+      kind: "bundle",
+      json: statementBundle(digest, { key: keys.privateKey }),
+      artifact: "",
+    } as const;
+    assert.deepEqual(check(trust, simple), {
+      valid: true,
+      signer: 'key "/keys/2.pub"',
+      reason: "",
+      signedName: name,
+    });
+    assert.deepEqual(check(trust, bundle), {
+      valid: true,
+      signer: 'key "/keys/2.pub"',
+      reason: "",
+      signedName: "",
+    });
+    rejects(keyTrust(ecKeys()), simple, /by none of the keys "\/keys\/1\.pub"/);
+    rejects(keyTrust(ecKeys()), bundle, /by none of the keys/);
+  });
+}
+
+test("a signature of another digest, a changed payload and garbage are not valid", () => {
+  const keys = ecKeys();
+  const trust = keyTrust(keys);
+  const good = simpleSignature(simplePayload(digest, name), keys.privateKey);
+  rejects(
+    trust,
+    simpleSignature(simplePayload(other, name), keys.privateKey),
+    /it is of "sha256:b+", another image/,
+  );
+  const changed = simplePayload(digest, "registry.test/other").toString("base64");
+  rejects(trust, { ...good, payload: changed }, /none of the keys/);
+  rejects(trust, { ...good, payload: Buffer.from("{}").toString("base64") }, /not of the type/);
+  rejects(trust, { ...good, payload: "AAAA" }, /not JSON/);
+  rejects(trust, { ...good, signature: "" }, /none of the keys/);
+  rejects(trust, { ...good, certificate: "x" }, /cannot be read/);
+  rejects(trust, { ...good, rekorBundle: "{}" }, /cannot be read/);
+  rejects(trust, { ...good, timestamp: "[" }, /cannot be read/);
+  for (const json of ["", "{}", "[]", "null", '{"mediaType":1}', "\0".repeat(100)]) {
+    rejects(trust, { kind: "bundle", json, artifact: "" }, /cannot be read/);
+  }
+});
+
+test("a document of another type, signed by a trusted key, is no signature", () => {
+  const keys = ecKeys();
+  const trust = keyTrust(keys);
+  const payload = simplePayload(digest, name).toString("utf8").replace("cosign", "atomic");
+  rejects(trust, simpleSignature(Buffer.from(payload), keys.privateKey), /not of the type/);
+  const options = { key: keys.privateKey, predicateType: "https://slsa.dev/provenance/v1" };
+  const bundle = { kind: "bundle", json: statementBundle(digest, options), artifact: "" } as const;
+  rejects(trust, bundle, /statement of type "https:\/\/slsa\.dev\/provenance\/v1"/);
+  const types = [...trust.predicateTypes, options.predicateType];
+  assert.equal(check({ ...trust, predicateTypes: types }, bundle).valid, true);
+});
+
+test("a statement about another image is not valid; its name is reported", () => {
+  const keys = ecKeys();
+  const json = (of: string): string => statementBundle(of, { key: keys.privateKey, name });
+  rejects(keyTrust(keys), { kind: "bundle", json: json(other), artifact: "" }, /another image/);
+  const good = { kind: "bundle", json: json(digest), artifact: "" } as const;
+  assert.equal(check(keyTrust(keys), good).signedName, name);
+});
+
+test("a signature of the manifest's own bytes is valid for these bytes only", () => {
+  const keys = ecKeys();
+  const manifest = Buffer.from('{"schemaVersion":2}');
+  const of = `sha256:${createHash("sha256").update(manifest).digest("hex")}`;
+  const json = messageBundle(manifest, { key: keys.privateKey });
+  const ask = (artifact: Buffer): SignatureResult | undefined => {
+    const signature = { kind: "bundle", json, artifact: artifact.toString("base64") } as const;
+    const request = { digests: [of], trust: keyTrust(keys), signatures: [signature] };
+    const answer = checkSignatures(request);
+    return "results" in answer ? answer.results[0] : undefined;
+  };
+  assert.equal(ask(manifest)?.valid, true);
+  assert.match(ask(Buffer.from("{}"))?.reason ?? "", /other bytes/);
+});
+
+test("with a log's key, a signature by a key must be in that log", () => {
+  const keys = ecKeys();
+  const payload = simplePayload(digest, name);
+  const trust = { ...keyTrust(keys), rekorKeys: [{ name: "/rekor.pub", text: rekor.pem }] };
+  const plain = simpleSignature(payload, keys.privateKey);
+  const logged = { ...plain, rekorBundle: rekor.annotation(payload, plain.signatureBytes) };
+  const elsewhere = new TestRekor().annotation(payload, plain.signatureBytes);
+  assert.equal(check(trust, logged).valid, true);
+  rejects(trust, plain, /in no trusted transparency log/);
+  rejects(trust, { ...plain, rekorBundle: elsewhere }, /not signed by a trusted log/);
+  // An entry of another signature, by the same log.
+  const wrong = rekor.annotation(payload, signBytes(payload, ecKeys().privateKey));
+  rejects(trust, { ...plain, rekorBundle: wrong }, /mismatch/);
+  assert.equal(check({ ...trust, transparencyLog: "ignore" }, plain).valid, true);
+});
+
+test("a bundle is valid with an inclusion proof and its checkpoint", () => {
+  const keys = ecKeys();
+  const trust = { ...keyTrust(keys), rekorKeys: [{ name: "/rekor.pub", text: rekor.pem }] };
+  const make = (log: TestRekor): SignatureToCheck => ({
+    kind: "bundle",
+    json: statementBundle(digest, { key: keys.privateKey, rekor: log, log: { promise: false } }),
+    artifact: "",
+  });
+  assert.deepEqual(check(trust, make(rekor)), {
+    valid: true,
+    signer: 'key "/keys/1.pub"',
+    reason: "",
+    signedName: "",
+  });
+  rejects(trust, make(new TestRekor()), /not signed by a trusted log/);
+});
+
+/** A keyless signature in cosign's format. */
+function keylessSignature(
+  options: Parameters<TestFulcio["leaf"]>[0] & {
+    readonly at?: Date;
+    readonly by?: TestFulcio;
+  } = {},
+): SignatureToCheck {
+  const by = options.by ?? fulcio;
+  const { keys, der } = by.leaf(options);
+  const payload = simplePayload(digest, name);
+  const plain = simpleSignature(payload, keys.privateKey);
+  const log = options.at === undefined ? {} : { at: options.at };
+  return {
+    ...plain,
+    certificate: certificatePem(der),
+    chain: by.chainPem,
+    rekorBundle: rekor.annotation(payload, plain.signatureBytes, log),
+  };
+}
+
+test("a keyless signature is valid by issuer and subject, with the root alone and with the chain", () => {
+  const good = keylessSignature();
+  const result = check(keyless, good);
+  assert.equal(result.reason, "");
+  assert.equal(
+    result.signer,
+    'identity "https://git.test/team/app/release@main" of "https://issuer.test"',
+  );
+  const rootOnly = [{ name: "/root.pem", text: fulcio.rootPem }];
+  assert.equal(check({ ...keyless, fulcioRoots: rootOnly }, good).reason, "");
+  const mail = { ...identity, subject: "ann@team.test" };
+  const byMail = keylessSignature({ email: "ann@team.test" });
+  assert.equal(check({ ...keyless, identities: [mail] }, byMail).reason, "");
+});
+
+test("a pattern must match the whole subject", () => {
+  const withRegexp = (subjectRegexp: string): Trust => ({
+    ...keyless,
+    identities: [{ ...identity, subject: "", subjectRegexp }],
+  });
+  const good = keylessSignature();
+  assert.equal(check(withRegexp("https://git\\.test/team/.*"), good).valid, true);
+  rejects(withRegexp("https://git\\.test/team/"), good, /none of the identities/);
+  rejects(withRegexp("a|https://git"), good, /none of the identities/);
+});
+
+test("another identity, another issuer and another authority are not trusted", () => {
+  rejects(
+    keyless,
+    keylessSignature({ subject: "https://git.test/mallory/app/release@main" }),
+    /by "https:\/\/git\.test\/mallory.*none of the identities/,
+  );
+  rejects(keyless, keylessSignature({ issuer: "https://evil.test" }), /none of the identities/);
+  rejects(keyless, keylessSignature({ by: new TestFulcio() }), /no trusted authority/);
+  rejects(keyless, keylessSignature({ purpose: "1.3.6.1.5.5.7.3.1" }), /not for signatures/);
+});
+
+test("an expired certificate counts only with a trusted time at which it was valid", () => {
+  const from = new Date(Date.now() - 7_200_000);
+  const whileValid = new Date(from.getTime() + 60_000);
+  assert.equal(check(keyless, keylessSignature({ from, at: whileValid })).reason, "");
+  rejects(keyless, keylessSignature({ from }), /was not valid when it was signed/);
+  const untimed = { ...keylessSignature({ from }), rekorBundle: "" } as SignatureToCheck;
+  rejects(keyless, untimed, /no trusted time/);
+  // A time of a log that nobody trusts.
+  const strangers = { ...keyless, rekorKeys: [{ name: "r", text: new TestRekor().pem }] };
+  rejects(strangers, keylessSignature({ from, at: whileValid }), /not signed by a trusted log/);
+});
+
+test("with a key of a certificate transparency log, a certificate needs its proof", () => {
+  const trust = {
+    ...keyless,
+    ctKeys: [{ name: "/ct.pub", text: pemOf(fulcio.ctKeys) }],
+  };
+  assert.equal(check(trust, keylessSignature({ withProof: true })).reason, "");
+  // Without that key, the proof is ignored.
+  assert.equal(check(keyless, keylessSignature({ withProof: true })).reason, "");
+  rejects(trust, keylessSignature(), /no proof of a certificate transparency log/);
+  const wrong = { ...trust, ctKeys: [{ name: "/ct.pub", text: pemOf(ecKeys()) }] };
+  rejects(wrong, keylessSignature({ withProof: true }), /SCT verification failed/);
+});
+
+test("a keyless bundle is valid", () => {
+  const { keys, der } = fulcio.leaf();
+  const json = statementBundle(digest, { key: keys.privateKey, certificate: der, rekor });
+  const result = check(keyless, { kind: "bundle", json, artifact: "" });
+  assert.equal(result.reason, "");
+  assert.match(result.signer, /^identity /);
+  // The certificate is of another key.
+  const stolen = statementBundle(digest, { key: ecKeys().privateKey, certificate: der, rekor });
+  rejects(keyless, { kind: "bundle", json: stolen, artifact: "" }, /not of its content/);
+});
+
+test("a trusted_root.json has authorities and logs", () => {
+  const raw = (pem: string): string => pem.replace(/-----[^-]+-----|\n/g, "");
+  const der = Buffer.from(raw(rekor.pem), "base64");
+  const id = createHash("sha256").update(der).digest("base64");
+  const certificates = (
+    fulcio.chainPem.match(/-----BEGIN[^-]+-----[^-]+-----END[^-]+-----/g) ?? []
+  ).map((pem) => ({ rawBytes: raw(pem) }));
+  const validFor = { start: "2020-01-01T00:00:00Z" };
+  const root = {
+    mediaType: "application/vnd.dev.sigstore.trustedroot+json;version=0.1",
+    tlogs: [
+      {
+        baseUrl: "https://rekor.test",
+        hashAlgorithm: "SHA2_256",
+        publicKey: {
+          rawBytes: raw(rekor.pem),
+          keyDetails: "PKIX_ECDSA_P256_SHA_256",
+          validFor,
+        },
+        logId: { keyId: id },
+      },
+    ],
+    certificateAuthorities: [
+      { subject: {}, uri: "https://fulcio.test", certChain: { certificates }, validFor },
+    ],
+    ctlogs: [],
+    timestampAuthorities: [],
+  };
+  const trust = {
+    ...noTrust,
+    identities: [identity],
+    trustedRoot: { name: "/trusted_root.json", text: JSON.stringify(root) },
+  };
+  assert.equal(check(trust, keylessSignature()).reason, "");
+  rejects(trust, keylessSignature({ by: new TestFulcio() }), /no trusted authority/);
+  const broken = { ...trust, trustedRoot: { name: "/trusted_root.json", text: "{" } };
+  const answer = checkSignatures({ digests: [digest], trust: broken, signatures: [] });
+  assert.match("error" in answer ? answer.error : "", /^read "\/trusted_root\.json": /);
+});
+
+test("trust that cannot be read names its file", () => {
+  for (const [trust, error] of [
+    [{ ...noTrust, keys: [{ name: "/k", text: "x" }] }, /^read "\/k": /],
+    [{ ...noTrust, rekorKeys: [{ name: "/r", text: "" }] }, /^read "\/r": /],
+    [{ ...noTrust, fulcioRoots: [{ name: "/f", text: "" }] }, /^read "\/f": it has no certificate/],
+  ] as const) {
+    const answer = checkSignatures({ digests: [digest], trust, signatures: [] });
+    assert.match("error" in answer ? answer.error : "", error);
+  }
+  const { privateKey } = ecKeys();
+  const text = privateKey.export({ type: "pkcs8", format: "pem" }).toString();
+  const answer = checkSignatures({
+    digests: [digest],
+    trust: { ...noTrust, keys: [{ name: "/k", text }] },
+    signatures: [],
+  });
+  assert.match("error" in answer ? answer.error : "", /has a private key/);
+});
+
+test("names that others chose are shortened and printable in messages", () => {
+  const subject = `https://git.test/\u001b[2J${"x".repeat(5000)}`;
+  const { reason } = check(keyless, keylessSignature({ subject }));
+  assert.ok(reason.length < 500, String(reason.length));
+  assert.match(reason, /^[\x20-\x7e]+$/);
+});
