@@ -26,11 +26,20 @@ export async function readKeys(
 ): Promise<readonly KeyFile[]> {
   const files: KeyFile[] = [];
   for (const [index, source] of sources.entries()) {
-    files.push(
-      "path" in source
-        ? { name: `"${source.path}"`, bytes: await readBounded(source.path, maxKeyBytes) }
-        : { name: `${what} ${index + 1} of the policy`, bytes: source.data },
-    );
+    const bytes = "path" in source ? await readBounded(source.path, maxKeyBytes) : source.data;
+    files.push({ name: nameOf(source, what, index), bytes });
   }
   return files;
+}
+
+/** The names of keys for messages, with files in quotes. */
+export function namesOf(sources: readonly KeySource[], what: string): readonly string[] {
+  return sources.map((source, index) => {
+    const name = nameOf(source, what, index);
+    return "path" in source ? `"${name}"` : name;
+  });
+}
+
+function nameOf(source: KeySource, what: string, index: number): string {
+  return "path" in source ? source.path : `${what} ${index + 1} of the policy`;
 }

@@ -1,24 +1,14 @@
 import { chown, mkdir, mkdtemp, readdir, rmdir, unlink } from "node:fs/promises";
 import { join } from "node:path";
 
-import { messageOf, RuntimeError, wrap } from "../../../base/errors.ts";
-import { run, type RunResult } from "../../../linux/process/index.ts";
+import { RuntimeError } from "../../../base/errors.ts";
+import type { RunResult } from "../../../linux/process/index.ts";
 import { isMissing, readOwn } from "./bounded-file.ts";
 import { type GpgAnswer, importedKeys, readGpgStatus } from "./gpg-status.ts";
+import { firstLine, here, runUnprivileged, unprivilegedUser } from "./unprivileged.ts";
 
 /** A signed text is a small JSON document. What is larger, also after gpg has uncompressed it, is refused. */
 const maxTextBytes = 64 * 1024;
-const maxStatusBytes = 256 * 1024;
-const gpgMs = 10_000;
-/**
- * The user that gpg runs as: none of the node, and above all that a pod may run as, so that no other process
- * can reach it or its files.
- */
-const gpgUser = 4_294_967_000;
-/** Its directory: it may not search the directories above. */
-const here = "/proc/self/cwd";
-const searchPath = "/usr/local/bin:/usr/bin:/bin:/usr/local/sbin:/usr/sbin:/sbin";
-
 // Neither the configuration of this machine, nor agents, nor the network.
 const gpgOptions = [
   "--no-options",
@@ -40,7 +30,7 @@ export type SignedText =
 
 /**
  * The gpg of this machine with keys of its own, in a private directory that disposal removes. It runs as a
- * user without rights (setpriv of util-linux), because what it reads is from the network. Therefore davit
+ * user without rights, because what it reads is from the network. Therefore davit
  * writes no file where gpg can write, and follows no link there.
  */
 export class Gpg implements AsyncDisposable {
@@ -63,7 +53,7 @@ export class Gpg implements AsyncDisposable {
     const home = await mkdtemp(join(options.directory, "gpg-"));
     const gpg = new Gpg(home);
     try {
-      await chown(home, gpgUser, gpgUser);
+      await chown(home, unprivilegedUser, unprivilegedUser);
       await gpg.#import(keyrings, options.signal);
       return gpg;
     } catch (error) {
@@ -103,56 +93,18 @@ export class Gpg implements AsyncDisposable {
     for (const keyring of keyrings) {
       const { stdout, stderr } = await this.#run(["--import"], keyring, signal);
       found.push(...importedKeys(stdout.toString("utf8")));
-      said = firstLine(stderr.toString("utf8"));
+      said = firstLine(stderr);
     }
     this.#trusted = found;
     if (found.length > 0) return;
     throw new RuntimeError("failed-precondition", `import keys with gpg: it found no key: ${said}`);
   }
 
-  async #run(args: readonly string[], input: Uint8Array, signal: AbortSignal): Promise<RunResult> {
-    const drop = [
-      `--reuid=${gpgUser}`,
-      `--regid=${gpgUser}`,
-      "--clear-groups",
-      "--no-new-privs",
-      "--bounding-set=-all",
-      "--inh-caps=-all",
-    ];
-    try {
-      const result = await run({
-        file: "setpriv",
-        args: [...drop, "gpg", `--homedir=${here}`, ...gpgOptions, ...args],
-        cwd: this.#home,
-        env: { PATH: searchPath, HOME: here, LC_ALL: "C" },
-        input: Buffer.from(input),
-        timeoutMs: gpgMs,
-        maxOutputBytes: maxStatusBytes,
-        killGroup: true,
-        signal,
-      });
-      // What setpriv answers for a program that is not there.
-      if (result.code === 127) throw notInstalled("gpg");
-      return result;
-    } catch (error) {
-      throw explained(error);
-    }
+  #run(args: readonly string[], input: Uint8Array, signal: AbortSignal): Promise<RunResult> {
+    const all = [`--homedir=${here}`, ...gpgOptions, ...args];
+    const cwd = this.#home;
+    return runUnprivileged({ name: "gpg", package: "gnupg", args: all, cwd, input, signal });
   }
-}
-
-function explained(error: unknown): RuntimeError {
-  const failure = wrap("verify a signature with gpg", error);
-  if (failure.kind === "not-found") return notInstalled("setpriv");
-  if (failure.kind !== "deadline-exceeded") return failure;
-  return new RuntimeError("unavailable", messageOf(failure), { cause: error });
-}
-
-function notInstalled(program: "gpg" | "setpriv"): RuntimeError {
-  const name = program === "gpg" ? "gnupg" : "util-linux";
-  return new RuntimeError(
-    "failed-precondition",
-    `verify a signature with gpg: ${program} is not installed on this node; install the package ${name}`,
-  );
 }
 
 async function removeFile(path: string): Promise<void> {
@@ -161,10 +113,4 @@ async function removeFile(path: string): Promise<void> {
   } catch (cause) {
     if (!isMissing(cause)) throw cause;
   }
-}
-
-/** In one line, without control characters. */
-function firstLine(text: string): string {
-  const line = text.trim().split("\n", 1)[0] ?? "";
-  return line.replace(/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]+/gu, " ").slice(0, 200);
 }

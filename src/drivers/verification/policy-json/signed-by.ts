@@ -3,7 +3,7 @@ import { createHash } from "node:crypto";
 import type { Digest } from "../../../base/digest.ts";
 import { messageOf, RuntimeError } from "../../../base/errors.ts";
 import type { CheckedSignature, ImageToVerify } from "../../../core/image/index.ts";
-import type { Evaluation, KeyFile } from "./evaluation.ts";
+import { type Evaluation, type KeyFile, namesOf } from "./evaluation.ts";
 import { Gpg } from "./gpg.ts";
 import type { KeptSignatures } from "./kept-signatures.ts";
 import { type ProxyEnv, shownUrl } from "./lookaside.ts";
@@ -40,7 +40,7 @@ export async function evaluateSignedBy(
   for (const digest of digests) {
     found.push(...(await kept.read(store, { reference, digest }, { env, signal })));
   }
-  const wanted = `by ${keys.map(({ name }) => name).join(" or ")}`;
+  const wanted = `by ${namesOf(requirement.keys, "keyring").join(" or ")}`;
   if (found.length === 0) {
     const place = `${shownUrl(store)}/${reference.repository}`;
     return {

@@ -8,24 +8,22 @@ import {
   type SignatureSource,
   type Verdict,
 } from "../../../core/image/index.ts";
-import type { SignatureChecker } from "../sigstore/signature-checker.ts";
 import { type Evaluation, readKeys } from "./evaluation.ts";
 import { requirementsOf } from "./policy.ts";
 import { PolicyFiles } from "./policy-files.ts";
 import { registriesState } from "./registries-d.ts";
 import type { Requirement } from "./requirement.ts";
 import { evaluateSignedBy, type GpgSettings } from "./signed-by.ts";
-import { evaluateSigstoreSigned } from "./sigstore-signed.ts";
+import { evaluateSigstoreSigned, type SigstoreSettings } from "./sigstore-signed.ts";
 
 const shownReasons = 3;
 const keptSignatures = 10;
 
-export interface PolicyJsonOptions extends GpgSettings {
+export interface PolicyJsonOptions extends GpgSettings, SigstoreSettings {
   /** The policy of all pods; empty for none. */
   readonly path: string;
   /** The directory with policies of namespaces; empty for none. */
   readonly directory: string;
-  readonly checker: SignatureChecker;
 }
 
 /** Decides by containers-policy.json(5), as CRI-O, Podman and Skopeo do. */
@@ -92,8 +90,7 @@ export class PolicyJsonVerifier implements ImageVerifier {
         return evaluateSignedBy(requirement, image, { ...this.#options, keys, signal });
       }
       case "sigstoreSigned": {
-        const { checker } = this.#options;
-        return evaluateSigstoreSigned(requirement, image, { source, checker, signal });
+        return evaluateSigstoreSigned(requirement, image, { ...this.#options, source, signal });
       }
     }
   }
