@@ -1,3 +1,4 @@
+import { rm } from "node:fs/promises";
 import { join } from "node:path";
 
 import type { Logger } from "../../base/logger.ts";
@@ -26,13 +27,12 @@ export async function openNodePolicies(
     readonly log: Logger;
     /** The daemon's environment: programs get some of it, and it has the proxies. */
     readonly env: Readonly<Record<string, string | undefined>>;
-    /** The daemon's directories: what stays, and what the next boot must not find. */
-    readonly root: string;
-    readonly state: string;
+    /** A directory of the daemon for verifiers; need not exist. */
+    readonly directory: string;
     readonly checker: SignatureChecker;
   },
 ): Promise<readonly ImageVerifier[]> {
-  const { log, env, root, state, checker } = deps;
+  const { log, env, checker } = deps;
   const verifiers: ImageVerifier[] = [];
   if (settings.bindir !== "") {
     const { BindirVerifier } = await import("./bindir.ts");
@@ -42,13 +42,16 @@ export async function openNodePolicies(
   }
   if (settings.policyJson !== "" || settings.policyJsonDirectory !== "") {
     const { PolicyJsonVerifier, KeptSignatures } = await import("./policy-json/index.ts");
+    const workDirectory = join(deps.directory, "work");
+    // What a run that was killed has left.
+    await rm(workDirectory, { recursive: true, force: true });
     verifiers.push(
       new PolicyJsonVerifier({
         path: settings.policyJson,
         directory: settings.policyJsonDirectory,
         registriesDirectory,
-        workDirectory: join(state, "gpg"),
-        kept: new KeptSignatures({ directory: join(root, "gpg-signatures"), log }),
+        workDirectory,
+        kept: new KeptSignatures({ directory: join(deps.directory, "gpg"), log }),
         env,
         checker,
       }),

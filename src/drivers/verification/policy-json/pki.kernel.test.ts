@@ -108,9 +108,9 @@ describe("verifyCertificate()", { skip }, () => {
     ],
   ] as const) {
     test(`refuses ${what}`, async () => {
-      const { key, reason } = await verify(options);
-      assert.equal(key, undefined);
-      assert.match(`${reason}`, why);
+      const answer = await verify(options);
+      assert.ok(answer.reason !== undefined);
+      assert.match(answer.reason, why);
     });
   }
 

@@ -109,7 +109,7 @@ describe("a policy", () => {
     assert.equal(verdict.policy, `"${path()}": default[1] (reject)`);
     assert.match(
       verdict.reason,
-      new RegExp(`also ${digest}; to allow "x.test/app:1", add a scope`),
+      new RegExp(`^${digest}: all .* to allow "x.test/app:1", add a scope`),
     );
     const base = { type: "signedBaseLayer", baseLayerIdentity: { type: "matchExact" } };
     const other = await verify(open([base]));
@@ -121,6 +121,21 @@ describe("a policy", () => {
     const verifier = open([accept]);
     rmSync(path());
     assert.equal((await verify(verifier)).decision, "none");
+  });
+
+  test("decides by the name where no signature can change that", async () => {
+    const decide = async (requirements: readonly unknown[]): Promise<string | undefined> => {
+      const asked = { reference: parseReference("x.test/app:1"), namespace: "" };
+      return (await open(requirements).decideByName(asked))?.decision;
+    };
+    assert.equal(await decide([accept]), "accepted");
+    assert.equal(await decide([signed(), { type: "reject" }]), "rejected");
+    assert.equal(await decide([accept, signed()]), undefined);
+    assert.equal(await decide([{ ...accept, more: 1 }]), undefined);
+    const verifier = open([accept]);
+    rmSync(path());
+    const asked = { reference: parseReference("x.test/app:1"), namespace: "" };
+    assert.equal((await verifier.decideByName(asked))?.decision, "none");
   });
 
   test("that cannot be used rejects with its file and key", async () => {

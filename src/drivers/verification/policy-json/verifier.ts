@@ -3,6 +3,7 @@ import { createHash } from "node:crypto";
 import {
   formatReference,
   type CheckedSignature,
+  type ImageReference,
   type ImageToVerify,
   type ImageVerifier,
   type SignatureSource,
@@ -10,12 +11,19 @@ import {
 } from "../../../core/image/index.ts";
 import { type Evaluation, readKeys } from "./evaluation.ts";
 import { requirementsOf } from "./policy.ts";
-import { PolicyFiles } from "./policy-files.ts";
+import { PolicyFiles, type ReadPolicy } from "./policy-files.ts";
 import { registriesState } from "./registries-d.ts";
 import type { Requirement } from "./requirement.ts";
 import { evaluateSignedBy, type GpgSettings } from "./signed-by.ts";
 import { evaluateSigstoreSigned, type SigstoreSettings } from "./sigstore-signed.ts";
 
+const notRequired = "no signature is required";
+const noPolicy: Verdict = {
+  decision: "none",
+  policy: "policy.json",
+  reason: "there is none for these pods",
+  signatures: [],
+};
 const shownReasons = 3;
 const keptSignatures = 10;
 
@@ -45,6 +53,27 @@ export class PolicyJsonVerifier implements ImageVerifier {
       .digest("hex");
   }
 
+  /** The verdict where no requirement needs a signature, or one of them rejects all images. */
+  async decideByName({
+    reference,
+    namespace,
+  }: Pick<ImageToVerify, "reference" | "namespace">): Promise<Verdict | undefined> {
+    let read: ReadPolicy | undefined;
+    try {
+      read = await this.#files.policyOf(namespace);
+    } catch {
+      return undefined; // verify() says why.
+    }
+    if (read === undefined) return noPolicy;
+    const requirements = requirementsOf(read.policy, reference);
+    const rejecting = requirements.find(({ type }) => type === "reject");
+    if (rejecting !== undefined) {
+      return verdictOf("rejected", rejecting, rejectedByName(reference), []);
+    }
+    const needsSignature = requirements.some(({ type }) => type !== "insecureAcceptAnything");
+    return needsSignature ? undefined : verdictOf("accepted", requirements[0], notRequired, []);
+  }
+
   /**
    * All requirements of the most specific scope must be satisfied. `failed-precondition` for a policy or
    * key that cannot be used, or a missing gpg; `unavailable` for a store of signatures that does not answer.
@@ -55,9 +84,7 @@ export class PolicyJsonVerifier implements ImageVerifier {
     signal: AbortSignal,
   ): Promise<Verdict> {
     const read = await this.#files.policyOf(image.namespace);
-    if (read === undefined) {
-      return { decision: "none", policy: "policy.json", reason: "there is none", signatures: [] };
-    }
+    if (read === undefined) return noPolicy;
     const requirements = requirementsOf(read.policy, image.reference);
     const signatures: CheckedSignature[] = [];
     const reasons: string[] = [];
@@ -81,7 +108,7 @@ export class PolicyJsonVerifier implements ImageVerifier {
   ): Promise<Evaluation> {
     switch (requirement.type) {
       case "insecureAcceptAnything":
-        return { accepted: true, reason: "no signature is required", wanted: "", signatures: [] };
+        return { accepted: true, reason: notRequired, wanted: "", signatures: [] };
       case "reject":
       case "signedBaseLayer":
         return { accepted: false, reason: "", wanted: "", signatures: [] };
@@ -106,16 +133,19 @@ function verdictOf(
   return { decision, policy, reason, signatures: signatures.slice(0, keptSignatures) };
 }
 
+function rejectedByName(reference: ImageReference): string {
+  return `all images of this scope are rejected; to allow "${formatReference(reference)}", add a scope with other requirements to the policy`;
+}
+
 /** Which image does not satisfy what, why, and what to do next. */
 function refusalOf(
   requirement: Requirement,
   { reason, wanted, signatures }: Evaluation,
   { reference, target, manifest }: ImageToVerify,
 ): string {
-  const name = formatReference(reference);
   switch (requirement.type) {
     case "reject":
-      return `all images of this scope are rejected, also ${target.digest}; to allow "${name}", add a scope with other requirements to the policy`;
+      return `${target.digest}: ${rejectedByName(reference)}`;
     case "signedBaseLayer":
       return `nothing can satisfy signedBaseLayer, so ${target.digest} is rejected; use signedBy or sigstoreSigned`;
     case "insecureAcceptAnything":
