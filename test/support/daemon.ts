@@ -140,7 +140,7 @@ export class TestDaemon implements AsyncDisposable {
       log: { level: "debug" },
       cni: { conf_dir: confDir, bin_dirs: [...(this.#options.pluginDirs ?? []), "/usr/lib/cni"] },
       // The host's own must not matter.
-      images: { registries_conf: "" },
+      images: { registries_conf: "", verification: { policy_json: "" } },
       // Its socket is in /run, outside of the daemon's directory.
       cadvisor: { serve: "never" },
     };

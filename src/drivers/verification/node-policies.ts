@@ -1,5 +1,5 @@
 import { rm } from "node:fs/promises";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 
 import type { Logger } from "../../base/logger.ts";
 import type { ImageVerifier } from "../../core/image/index.ts";
@@ -14,8 +14,8 @@ export interface NodePolicySettings {
   readonly policyJsonDirectory: string;
 }
 
-/** Where containers/image looks for the places of signatures. */
-const registriesDirectory = "/etc/containers/registries.d";
+/** The policy of containers/image, which has the addresses of GPG signatures in `registries.d` beside it. */
+const usualPolicy = "/etc/containers/policy.json";
 
 /**
  * The verifiers by what a node has for other runtimes: programs for containerd's `bindir` verifier, and
@@ -49,7 +49,7 @@ export async function openNodePolicies(
       new PolicyJsonVerifier({
         path: settings.policyJson,
         directory: settings.policyJsonDirectory,
-        registriesDirectory,
+        registriesDirectory: join(dirname(settings.policyJson || usualPolicy), "registries.d"),
         workDirectory,
         kept: new KeptSignatures({ directory: join(deps.directory, "gpg"), log }),
         env,
