@@ -1,6 +1,6 @@
 #!/bin/sh
 # Builds dist/: davit.cjs (everything of src/ in one file), serve.cjs, which starts the daemon with it,
-# davit-unpack.cjs and davit-archive.cjs, which read layers and archives, ui.json, the page of davit ui, then the native parts. Does not install anything;
+# davit-unpack.cjs and davit-archive.cjs, which read layers and archives, davit-verify.cjs, which checks signatures, ui.json, the page of davit ui, then the native parts. Does not install anything;
 # npm start does, and scripts/setup.sh.
 set -eu
 cd "$(dirname "$0")/.."
@@ -37,6 +37,7 @@ bundle src/cli/start-serve.ts dist/serve.new.cjs "--banner:js=$here"
 # It starts once for each layer, and is a few files of src/.
 bundle src/unpack/program.ts dist/davit-unpack.new.cjs "--banner:js=$here"
 bundle src/unpack/archive-program.ts dist/davit-archive.new.cjs "--banner:js=$here"
+bundle src/verify/program.ts dist/davit-verify.new.cjs "--banner:js=$here"
 # The Node.js of this checkout, since that of the machine may be too old for TypeScript.
 node=node_modules/.bin/node
 [ -x "$node" ] || node=node
@@ -46,6 +47,7 @@ sh scripts/build-native.sh
 # By rename, so that a daemon that starts meanwhile reads the old file or the new one.
 mv -f dist/davit-unpack.new.cjs dist/davit-unpack.cjs
 mv -f dist/davit-archive.new.cjs dist/davit-archive.cjs
+mv -f dist/davit-verify.new.cjs dist/davit-verify.cjs
 mv -f dist/ui.new.json dist/ui.json
 mv -f dist/davit.new.cjs.map dist/davit.cjs.map
 mv -f dist/davit.new.cjs dist/davit.cjs

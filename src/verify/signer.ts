@@ -93,8 +93,9 @@ function identityOf(candidate: Candidate, leaf: X509Certificate, trust: ParsedTr
       : timestamps,
   });
   // One for servers, of an authority that has several purposes, says nothing about signatures.
+  // Absent without the extension, whatever its type says.
   const purposes: readonly string[] | undefined = new NodeCertificate(leaf.root.toDER()).keyUsage;
-  if (purposes?.includes(codeSigning) !== true) {
+  if (!new Set(purposes).has(codeSigning)) {
     throw new Error("its certificate is not for signatures of code");
   }
   const { extensions, subjectAlternativeName: subject = "" } = signer.identity ?? {};

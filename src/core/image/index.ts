@@ -31,6 +31,8 @@ export type {
   FoundSignature,
   ImageToVerify,
   ImageVerifier,
+  KeptVerification,
+  KeptVerifications,
   SignatureRegistry,
   SignatureSource,
   SimpleSignature,

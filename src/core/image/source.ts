@@ -50,6 +50,8 @@ export interface PlatformChoice {
 export interface ResolvedImage extends ImageContent {
   /** Digest that the name resolved to: of the index, if any, else of the manifest. */
   readonly digest: Digest;
+  /** The index that the name resolved to; undefined where that is the manifest. */
+  readonly index?: Descriptor | undefined;
   readonly manifest: Descriptor;
   /** Undefined where the name is of a manifest, which is used whatever its platform is. */
   readonly platform?: PlatformChoice | undefined;

@@ -93,6 +93,25 @@ export interface Verdict {
   readonly signatures: readonly CheckedSignature[];
 }
 
+/** What is kept of an image that was verified by a name of one repository, so that its next start needs no registry. */
+export interface KeptVerification {
+  readonly target: Descriptor;
+  readonly manifest: Descriptor;
+  readonly signatures: readonly FoundSignature[];
+}
+
+/** Keeps on this node what verified images were verified by. Losing it is harmless: registries have it. */
+export interface KeptVerifications {
+  /** Undefined where nothing is kept, or it cannot be read. */
+  load(image: Digest, repository: string): Promise<KeptVerification | undefined>;
+  /** Never rejects. Keeps the first signatures only, if they are very large together. */
+  save(image: Digest, repository: string, kept: KeptVerification): Promise<void>;
+  /** Never rejects. */
+  remove(image: Digest): Promise<void>;
+  /** Removes what is kept of other images. Never rejects. */
+  sweep(images: ReadonlySet<Digest>): Promise<void>;
+}
+
 /** One way to decide which images may be used. Several of them must all agree. */
 export interface ImageVerifier {
   /** `sigstore`, `bindir` or `policy.json`. */
@@ -103,6 +122,13 @@ export interface ImageVerifier {
    * policy cannot be read, which rejects the image.
    */
   generation(): Promise<string>;
+  /**
+   * The verdict, if the name and the namespace alone decide it, so that an image whose digests are not known
+   * needs no registry. Undefined if they do not.
+   */
+  decideByName?(
+    image: Pick<ImageToVerify, "reference" | "namespace">,
+  ): Verdict | undefined | Promise<Verdict | undefined>;
   /**
    * Decides. Rejects when no decision is possible, which rejects the image: `unavailable` if a later try
    * may succeed.

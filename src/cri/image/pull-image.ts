@@ -1,5 +1,9 @@
 import { messageOf, RuntimeError } from "../../base/errors.ts";
-import { type RegistryAuth, registryUnavailable } from "../../core/image/index.ts";
+import {
+  type RegistryAuth,
+  registryUnavailable,
+  signatureValidationFailed,
+} from "../../core/image/index.ts";
 import * as images from "../../engine/image/index.ts";
 import type { AuthConfig, PullImageRequest } from "../../gen/runtime/v1/api_pb.ts";
 import type { CriContext, RpcCall } from "../context.ts";
@@ -13,22 +17,26 @@ export async function pullImage(
   const name = request.image?.image ?? "";
   if (name === "") throw new RuntimeError("invalid-argument", "pull image: the image is missing");
   const auth = authOf(request.auth);
+  const namespace = request.sandboxConfig?.metadata?.namespace ?? "";
   try {
-    return { imageRef: await images.pullImage(context.images, { name, auth }, call.signal) };
+    const asked = { name, auth, namespace };
+    return { imageRef: await images.pullImage(context.images, asked, call.signal) };
   } catch (error) {
     throw asKubeletReads(error);
   }
 }
 
 /**
- * kubelet recognizes a registry that does not answer by the beginning of the message, and only if the code is
- * Unknown: before the message of other codes it has their name (cri-api, pkg/errors; kubelet, image_manager.go).
+ * kubelet recognizes a registry that does not answer, and an image that no policy allows, by the beginning of the
+ * message, and only if the code is Unknown: before the message of other codes it has their name (cri-api,
+ * pkg/errors; kubelet, image_manager.go).
  */
 function asKubeletReads(error: unknown): unknown {
   const message = messageOf(error);
-  if (!message.includes(registryUnavailable)) return error;
-  const text = `${registryUnavailable}${message.replace(registryUnavailable, "")}`;
-  return new RuntimeError("unknown", text, { cause: error });
+  const words = [signatureValidationFailed, registryUnavailable];
+  const word = words.find((each) => message.includes(each));
+  if (word === undefined) return error;
+  return new RuntimeError("unknown", `${word}${message.replace(word, "")}`, { cause: error });
 }
 
 function authOf(auth: AuthConfig | undefined): RegistryAuth | undefined {

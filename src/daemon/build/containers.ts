@@ -32,6 +32,7 @@ import type { Tuning } from "../tuning/tuning.ts";
 import { type CgroupLayout, countOomKilled, watchOomEvents } from "../../linux/cgroup/index.ts";
 import type { ConfiguredHandlers } from "../../drivers/handlers/index.ts";
 import { type ImageGc, imageGcOf } from "./image-gc.ts";
+import { verificationOf } from "./verification.ts";
 import { linkedLogs } from "../process/linked-logs.ts";
 
 interface Parts {
@@ -128,12 +129,13 @@ export async function buildContainers(parts: Parts, shared: Shared): Promise<Bui
   const oomKills = parts.undo.use(oomKillsOf(parts, { store, clock, log }));
   const gc = imageGcOf(config, () => ({ images, containers }), records);
   parts.undo.use(gc);
-  const images = imagesOf({ ...parts, ...onDisk, gc, archives }, shared, store);
+  const images = await imagesOf({ ...parts, ...onDisk, gc, archives }, shared, store);
   const containers: ContainerContext = {
     ...shared,
     store,
     sandboxes: parts.sandboxes,
     images: images.store,
+    verification: images.verification,
     onImageUsed: images.onUsed,
     roots,
     rootFiles: rootUsers,
@@ -167,7 +169,7 @@ export async function buildContainers(parts: Parts, shared: Shared): Promise<Bui
   return { images, containers, gc, waitingUnpackers, layerFormat: layers.format };
 }
 
-function imagesOf(
+async function imagesOf(
   {
     config,
     records,
@@ -183,11 +185,12 @@ function imagesOf(
     >,
   { operations, janitor, tasks, clock, log }: Shared,
   store: ContainerStore,
-): ImageContext {
+): Promise<ImageContext> {
   const registry = configuredRegistry(config.images, { env: process.env, log, clock });
   return {
     store: new ImageStore(records.images, config.images.pinned, registry),
     source: registry.source,
+    verification: await verificationOf(config, { registry: registry.source, log }),
     archives,
     layers,
     packer,

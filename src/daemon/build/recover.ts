@@ -29,6 +29,10 @@ export async function recoverAll(
   const { images, sandboxes } = contexts;
   images.store.load();
   forgetIncompleteImages(images);
+  const { verification } = images;
+  if (verification !== undefined) {
+    images.tasks.spawn("sweep kept signatures", () => verification.sweep(images.store));
+  }
   attributeLayers(images);
   await recoverSandboxes(sandboxes, records);
   const unread = new Set(records.setAside().map(({ kind }) => kind));

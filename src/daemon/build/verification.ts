@@ -1,19 +1,33 @@
 import { existsSync } from "node:fs";
+import { join } from "node:path";
 import type { Logger } from "../../base/logger.ts";
-import type { VerificationConfig } from "../../config/config.ts";
-import type { ImageVerifier } from "../../core/image/index.ts";
+import type { Config } from "../../config/config.ts";
+import type { ImageSource, SignatureRegistry } from "../../core/image/index.ts";
+import type { ImageVerification } from "../../engine/image/index.ts";
 
-/** The verifiers of images. Empty, and none of their code is loaded, where none is configured. */
-export async function verifiersOf(
-  settings: VerificationConfig,
-  log: Logger,
-): Promise<readonly ImageVerifier[]> {
-  if (!isConfigured(settings)) return [];
-  const { openVerifiers } = await import("../../drivers/verification/index.ts");
-  return await openVerifiers(settings, { log });
+/** The verification of images. Undefined, and none of its code is loaded, where nothing is configured. */
+export async function verificationOf(
+  { root, images }: Config,
+  { registry, log }: { readonly registry: ImageSource & SignatureRegistry; readonly log: Logger },
+): Promise<ImageVerification | undefined> {
+  if (!isConfigured(images.verification)) return undefined;
+  const { KeptFiles, openVerifiers } = await import("../../drivers/verification/index.ts");
+  const { ImageVerification: Verification } = await import("../../engine/image/verification.ts");
+  const directory = join(root, "verification");
+  const verifiers = await openVerifiers(images.verification, { directory, log });
+  if (verifiers.length === 0) return undefined;
+  log.info("verifying images", { verifiers: verifiers.map(({ name }) => name) });
+  return new Verification({
+    verifiers,
+    registry,
+    source: registry,
+    kept: new KeptFiles(join(directory, "images"), log),
+    loaded: images.verification.loaded,
+    log,
+  });
 }
 
-function isConfigured(settings: VerificationConfig): boolean {
+function isConfigured(settings: Config["images"]["verification"]): boolean {
   const { bindir, policyJson, policyJsonDirectory, policies } = settings;
   if (bindir !== "" || policyJsonDirectory !== "" || policies.length > 0) return true;
   return policyJson !== "" && existsSync(policyJson);

@@ -196,7 +196,9 @@ export class Registry implements ImageSource, SignatureRegistry, Disposable {
     if (content.kind === "manifest") {
       const { kind: _kind, mediaType: _type, ...image } = content;
       const { digest } = search.named.descriptor;
-      const resolved = { digest, manifest: descriptor, ...image, platform };
+      const isIndex = search.named.content.kind === "index";
+      const index = isIndex ? search.named.descriptor : undefined;
+      const resolved = { digest, index, manifest: descriptor, ...image, platform };
       return this.fetcherOf(resolved, subject.reference, subject.auth);
     }
     const doing = `resolve "${formatReference(subject.reference)}"`;

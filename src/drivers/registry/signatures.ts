@@ -90,7 +90,7 @@ export class RegistrySignatures implements SignatureSource {
     const found = results.flatMap((each) => (each.status === "fulfilled" ? each.value : []));
     const failure = results.find((each) => each.status === "rejected");
     if (failure === undefined) return found;
-    const error = signal.aborted ? this.#late() : failure.reason;
+    const error: unknown = signal.aborted ? this.#late() : failure.reason;
     // Those that were found may be enough. If they are not, the verdict says what is missing.
     if (found.length === 0) throw error;
     log.warn("not all signatures were found", { image: this.#name, error: messageOf(error) });

@@ -18,6 +18,7 @@ import type { ImageStore } from "../../core/image/index.ts";
 import type { Operations } from "../../core/operation/index.ts";
 import type { Sandbox, SandboxEnvironment, SandboxStore } from "../../core/sandbox/index.ts";
 import type { Roots } from "../../core/snapshot/index.ts";
+import type { ImageVerification } from "../image/verification.ts";
 import type { InflightCreates } from "../lifecycle/inflight-creates.ts";
 import type { FailedTeardowns } from "../lifecycle/failed-teardowns.ts";
 import type { Janitor } from "../lifecycle/janitor.ts";
@@ -45,6 +46,8 @@ export interface ContainerContext {
   readonly store: ContainerStore;
   readonly sandboxes: SandboxStore;
   readonly images: ImageStore;
+  /** Undefined where no policy says which images may be used. */
+  readonly verification?: ImageVerification | undefined;
   /** Notes that a new container uses an image, before the container is recorded. */
   readonly onImageUsed: (image: Digest) => void;
   readonly roots: Roots;

@@ -18,6 +18,7 @@ import { userOf } from "./user.ts";
 import { imageNames } from "./image-names.ts";
 import { rootUsers } from "./root-users.ts";
 import { findImageVolumes, type FoundVolumes, makeVolumes } from "./volumes.ts";
+import { verifyImages } from "./verify-images.ts";
 import { removeContainerById } from "./remove.ts";
 
 interface Plan {
@@ -154,6 +155,7 @@ async function assemble(
   const { id, config, sandbox, image, volumes } = plan;
   const layers = image.layers.map(({ diffId }) => diffId);
 
+  await verifyImages(context, plan, operation.signal);
   await operation.enter("write-record");
   // A stop of the sandbox does not end a container that is not recorded yet.
   checkSandboxReady(context.sandboxes.get(sandbox.id));

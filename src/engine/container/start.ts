@@ -2,6 +2,7 @@ import { messageOf, RuntimeError } from "../../base/errors.ts";
 import type { Container } from "../../core/container/index.ts";
 import type { RunningOperation } from "../../core/operation/index.ts";
 import { type ContainerContext, runtimeOf, specSubject } from "./context.ts";
+import { verifyImagesAgain } from "./verify-images.ts";
 import { watchContainer } from "./watch.ts";
 import { containerSubject } from "../lifecycle/subjects.ts";
 
@@ -65,6 +66,7 @@ async function start(
   const { id, config } = container;
   const sandbox = context.sandboxes.get(container.sandboxId);
   const runtime = runtimeOf(context, container);
+  await verifyImagesAgain(context, container, operation.signal);
   await operation.enter("build-spec");
   const spec = await context.specs.build(specSubject(context, container));
   const started = await runtime.start(

@@ -15,6 +15,7 @@ import type { Collected } from "./collected.ts";
 import type { ImageLimits } from "./limits.ts";
 import type { PullProgress } from "./progress.ts";
 import type { Pulls } from "./pulls.ts";
+import type { ImageVerification } from "./verification.ts";
 
 /** The dependencies of the image verbs. The composition root creates it once. */
 export interface ImageContext {
@@ -32,6 +33,8 @@ export interface ImageContext {
   readonly maxDownloads: number;
   /** True when every pull may use the layers that are present, for nodes with one tenant. */
   readonly trustPresentLayers: boolean;
+  /** Undefined where no policy says which images may be used. */
+  readonly verification?: ImageVerification | undefined;
   readonly operations: Operations;
   readonly janitor: Janitor;
   readonly tasks: TaskGroup;

@@ -13,3 +13,5 @@ export { forgetIncompleteImages, removeImage, removeUnusedLayers } from "./remov
 export { saveImages } from "./save.ts";
 export { sweepLayers, sweepUnfinishedLayers } from "./sweep.ts";
 export { tagImage } from "./tag.ts";
+export type { ImageVerification } from "./verification.ts";
+export { type Verification, verifyImage } from "./verify.ts";

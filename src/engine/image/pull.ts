@@ -33,41 +33,55 @@ export const parallelQuestions = 10;
  */
 export async function pullImage(
   context: ImageContext,
-  request: { readonly name: string; readonly auth: RegistryAuth | undefined },
+  request: {
+    readonly name: string;
+    readonly auth: RegistryAuth | undefined;
+    /** Of the pod that needs the image; absent where it is unknown. */
+    readonly namespace?: string;
+  },
   caller: AbortSignal,
 ): Promise<Digest> {
   const reference = context.store.referenceOf(request.name);
   const auth = authForName(request, reference);
-  const key = JSON.stringify([formatReference(reference), auth ?? null]);
-  return context.pulls.join(key, caller, (signal) => pull(context, reference, auth, signal));
+  // What one namespace may pull is not what another may pull.
+  const namespace = context.verification === undefined ? "" : (request.namespace ?? "");
+  const key = JSON.stringify([formatReference(reference), auth ?? null, namespace]);
+  const wanted = { reference, auth, namespace };
+  return context.pulls.join(key, caller, (signal) => pull(context, wanted, signal));
+}
+
+interface WantedImage {
+  readonly reference: ImageReference;
+  readonly auth: RegistryAuth | undefined;
+  readonly namespace: string;
 }
 
 async function pull(
   context: ImageContext,
-  reference: ImageReference,
-  auth: RegistryAuth | undefined,
+  wanted: WantedImage,
   signal: AbortSignal,
 ): Promise<Digest> {
-  const subject = formatReference(reference);
+  const subject = formatReference(wanted.reference);
   const log = context.log.with({ image: subject });
   return context.operations.run(
     { name: "pull-image", subject, timeoutMs: pullMs, log },
     async (operation) => {
       using _caller = operation.follow(signal);
-      return await fetchImage(context, reference, auth, operation);
+      return await fetchImage(context, wanted, operation);
     },
   );
 }
 
 async function fetchImage(
   context: ImageContext,
-  reference: ImageReference,
-  auth: RegistryAuth | undefined,
+  wanted: WantedImage,
   operation: RunningOperation,
 ): Promise<Digest> {
+  const { reference, auth } = wanted;
   await operation.enter("resolve");
   const fetcher = await context.source.resolve(reference, auth, operation.signal);
   const resolved = fetcher.image;
+  const allowed = await context.verification?.atPull({ ...wanted, resolved }, operation.signal);
   const parsed = await readContent(fetcher, operation);
   checkLayerCount(parsed.diffIds, context.limits);
   // From here on the removal of another image does not remove these layers.
@@ -100,6 +114,7 @@ async function fetchImage(
     }
     throw error;
   }
+  await allowed?.keep(parsed.id);
   context.store.put(imageOf(reference, resolved, parsed));
   context.onUsed(parsed.id);
   await context.layers.claim(parsed.diffIds);

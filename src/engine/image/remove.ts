@@ -28,6 +28,7 @@ async function takeAway(
 ): Promise<void> {
   await operation.enter("delete-record");
   context.store.remove(image.id);
+  await context.verification?.forget(image.id);
   const layers = image.layers.map(({ diffId }) => diffId);
   try {
     await removeUnusedLayers(context, layers, operation);

@@ -1,0 +1,126 @@
+import { createHash } from "node:crypto";
+import { mkdir, readdir, readFile, rename, rm, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { type Digest, hexOf } from "../../base/digest.ts";
+import { messageOf } from "../../base/errors.ts";
+import type { Logger } from "../../base/logger.ts";
+import { errnoCode } from "../../base/system-error.ts";
+import type {
+  Descriptor,
+  FoundSignature,
+  KeptVerification,
+  KeptVerifications,
+} from "../../core/image/index.ts";
+
+// Of one image and repository. What is beyond it is asked from the registry again, if it matters.
+const maxFileBytes = 2 * 1024 * 1024;
+const version = 1;
+
+/** What is kept, as files: a directory for each image, and in it one file for each repository. Never synced. */
+export class KeptFiles implements KeptVerifications {
+  readonly #directory: string;
+  readonly #log: Logger;
+
+  constructor(directory: string, log: Logger) {
+    this.#directory = directory;
+    this.#log = log;
+  }
+
+  async load(image: Digest, repository: string): Promise<KeptVerification | undefined> {
+    const file = this.#fileOf(image, repository);
+    try {
+      return parse(await readFile(file, "utf8"));
+    } catch (error) {
+      if (errnoCode(error) !== "ENOENT") {
+        this.#log.warn("ignored kept signatures", { image, error: messageOf(error) });
+      }
+      return undefined;
+    }
+  }
+
+  async save(image: Digest, repository: string, kept: KeptVerification): Promise<void> {
+    const file = this.#fileOf(image, repository);
+    try {
+      await mkdir(this.#ofImage(image), { recursive: true, mode: 0o700 });
+      await writeFile(`${file}.new`, format(kept), { mode: 0o600 });
+      await rename(`${file}.new`, file);
+    } catch (error) {
+      this.#log.warn("cannot keep signatures", { image, error: messageOf(error) });
+    }
+  }
+
+  async remove(image: Digest): Promise<void> {
+    try {
+      await rm(this.#ofImage(image), { recursive: true, force: true });
+    } catch (error) {
+      this.#log.warn("cannot remove kept signatures", { image, error: messageOf(error) });
+    }
+  }
+
+  async sweep(images: ReadonlySet<Digest>): Promise<void> {
+    const known = new Set([...images].map(hexOf));
+    try {
+      for (const name of await readdir(this.#directory)) {
+        if (!known.has(name))
+          await rm(join(this.#directory, name), { recursive: true, force: true });
+      }
+    } catch (error) {
+      if (errnoCode(error) === "ENOENT") return;
+      this.#log.warn("cannot remove kept signatures", { error: messageOf(error) });
+    }
+  }
+
+  #ofImage(image: Digest): string {
+    return join(this.#directory, hexOf(image));
+  }
+
+  #fileOf(image: Digest, repository: string): string {
+    const name = createHash("sha256").update(repository).digest("hex");
+    return join(this.#ofImage(image), `${name}.json`);
+  }
+}
+
+function format({ target, manifest, signatures }: KeptVerification): string {
+  const kept: string[] = [];
+  let room = maxFileBytes;
+  for (const signature of signatures) {
+    const text = JSON.stringify(signature, withBase64);
+    room -= text.length;
+    if (room < 0) break;
+    kept.push(text);
+  }
+  const head = JSON.stringify({ version, target, manifest }, (_, value: unknown) =>
+    typeof value === "bigint" ? Number(value) : value,
+  );
+  return `${head.slice(0, -1)},"signatures":[${kept.join(",")}]}\n`;
+}
+
+function withBase64(_name: string, value: unknown): unknown {
+  return value instanceof Uint8Array ? Buffer.from(value).toString("base64") : value;
+}
+
+type Json = Readonly<Record<string, unknown>>;
+
+/** The file is davit's own: a wrong one is an error, and not examined further. */
+function parse(text: string): KeptVerification {
+  const raw = JSON.parse(text) as Json;
+  if (raw["version"] !== version) throw new Error("they are of another version of davit");
+  const signatures = (raw["signatures"] as readonly Json[]).map((each) => {
+    const bytes = (value: unknown): Uint8Array => Buffer.from(String(value), "base64");
+    if (each["kind"] === "simple-signing") return { ...each, payload: bytes(each["payload"]) };
+    return "artifact" in each ? { ...each, artifact: bytes(each["artifact"]) } : each;
+  });
+  return {
+    target: descriptorOf(raw["target"] as Json),
+    manifest: descriptorOf(raw["manifest"] as Json),
+    signatures: signatures as unknown as readonly FoundSignature[],
+  };
+}
+
+function descriptorOf({ mediaType, digest, sizeBytes }: Json): Descriptor {
+  return {
+    mediaType: String(mediaType),
+    digest: digest as Digest,
+    sizeBytes: BigInt(Number(sizeBytes)),
+  };
+}

@@ -1,0 +1,73 @@
+import type { Digest } from "../../base/digest.ts";
+import { kindOf, messageOf, RuntimeError } from "../../base/errors.ts";
+import {
+  formatReference,
+  type ImageReference,
+  type ImageToVerify,
+  signatureValidationFailed,
+  type Verdict,
+} from "../../core/image/index.ts";
+
+/** What one verifier says. */
+export interface VerifierOpinion {
+  readonly verifier: string;
+  /** Undefined where it could not decide, for the reason in `error`. */
+  readonly verdict: Verdict | undefined;
+  readonly error: RuntimeError | undefined;
+}
+
+/** The opinions of all verifiers about an image by one name. */
+export interface VerificationReport {
+  /** The full name. */
+  readonly name: string;
+  /** Undefined where they are not known and were not needed. */
+  readonly target: Digest | undefined;
+  readonly manifest: Digest | undefined;
+  readonly opinions: readonly VerifierOpinion[];
+}
+
+/** The report of some opinions. */
+export function reportOf(
+  reference: ImageReference,
+  opinions: readonly VerifierOpinion[],
+  image?: Pick<ImageToVerify, "target" | "manifest">,
+): VerificationReport {
+  const name = formatReference(reference);
+  return { name, target: image?.target.digest, manifest: image?.manifest.digest, opinions };
+}
+
+/** Whether all verifiers accept the image, or have nothing to say of it. */
+export function isAccepted({ opinions }: VerificationReport): boolean {
+  return opinions.every(({ verdict }) => verdict !== undefined && verdict.decision !== "rejected");
+}
+
+/** The error for an image that is not accepted; undefined for one that is. A rejection comes before an unknown. */
+export function refusalOf(
+  doing: string,
+  { opinions }: VerificationReport,
+): RuntimeError | undefined {
+  const rejection = opinions.find(({ verdict }) => verdict?.decision === "rejected");
+  if (rejection?.verdict !== undefined) {
+    const { policy, reason } = rejection.verdict;
+    const text = `${signatureValidationFailed}${doing}: rejected by ${policy}: ${reason}`;
+    return new RuntimeError("permission-denied", text);
+  }
+  const unknown = opinions.find(({ error }) => error !== undefined);
+  return unknown === undefined ? undefined : undecided(doing, unknown.error);
+}
+
+/** Throws the error for an image that is not accepted. */
+export function refuseUnlessAccepted(doing: string, about: VerificationReport): void {
+  const refusal = refusalOf(doing, about);
+  if (refusal !== undefined) throw refusal;
+}
+
+/** The error where no decision was possible. A registry that does not answer stays what it is for kubelet. */
+export function undecided(doing: string, cause: unknown): RuntimeError {
+  const kind = kindOf(cause);
+  if (kind === "canceled" || kind === "unavailable") {
+    return new RuntimeError(kind, `${doing}: verify it: ${messageOf(cause)}`, { cause });
+  }
+  const text = `${signatureValidationFailed}${doing}: it could not be verified: ${messageOf(cause)}`;
+  return new RuntimeError("permission-denied", text, { cause });
+}
