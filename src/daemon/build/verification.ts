@@ -14,7 +14,11 @@ export async function verificationOf(
   const { KeptFiles, openVerifiers } = await import("../../drivers/verification/index.ts");
   const { ImageVerification: Verification } = await import("../../engine/image/verification.ts");
   const directory = join(root, "verification");
-  const verifiers = await openVerifiers(images.verification, { directory, log });
+  const verifiers = await openVerifiers(images.verification, {
+    directory,
+    env: process.env,
+    log,
+  });
   if (verifiers.length === 0) return undefined;
   log.info("verifying images", { verifiers: verifiers.map(({ name }) => name) });
   return new Verification({

@@ -1,22 +1,18 @@
 import { join } from "node:path";
 import type { Logger } from "../../base/logger.ts";
 import type { ImageVerifier } from "../../core/image/index.ts";
+import { type NodePolicySettings, openNodePolicies } from "./node-policies.ts";
 import type { SigstoreSettings } from "./sigstore/sigstore-verifier.ts";
 
 /** The settings of [images.verification] that verifiers use; the configuration has this form. */
-export interface VerificationSettings extends SigstoreSettings {
-  /** Empty for none, here and below. */
-  readonly bindir: string;
-  readonly bindirTimeoutSeconds: number;
-  readonly maxVerifiers: number;
-  readonly policyJson: string;
-  readonly policyJsonDirectory: string;
-}
+export interface VerificationSettings extends SigstoreSettings, NodePolicySettings {}
 
 /** What verifiers share. */
 export interface VerifierDeps {
   /** A directory of the daemon for them; need not exist. */
   readonly directory: string;
+  /** The daemon's environment: programs get some of it, and it has the proxies. */
+  readonly env: Readonly<Record<string, string | undefined>>;
   readonly log: Logger;
 }
 
@@ -26,14 +22,14 @@ export interface VerifierDeps {
  */
 export async function openVerifiers(
   settings: VerificationSettings,
-  { directory }: VerifierDeps,
+  deps: VerifierDeps,
 ): Promise<readonly ImageVerifier[]> {
   const verifiers: ImageVerifier[] = [];
+  const { CheckerProcess } = await import("./sigstore/checker-process.ts");
+  const checker = new CheckerProcess({ directory: join(deps.directory, "empty") });
   if (settings.policies.length > 0) {
     const { SigstoreVerifier } = await import("./sigstore/sigstore-verifier.ts");
-    const { CheckerProcess } = await import("./sigstore/checker-process.ts");
-    const checker = new CheckerProcess({ directory: join(directory, "empty") });
     verifiers.push(await SigstoreVerifier.open(settings, checker));
   }
-  return verifiers;
+  return [...verifiers, ...(await openNodePolicies(settings, { ...deps, checker }))];
 }
