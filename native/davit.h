@@ -80,6 +80,7 @@ extern const struct job_kind directory_jobs[];
 extern const struct job_kind tree_jobs[];
 extern const struct job_kind open_file_jobs[];
 extern const struct job_kind project_jobs[];
+extern const struct job_kind root_jobs[];
 
 /* The namespaces of a pod that are pinned, besides its user namespace: clone flag and file. */
 enum { PIN_NET, PIN_IPC, PIN_UTS, PIN_COUNT };
@@ -119,12 +120,14 @@ napi_status add_jobs(napi_env env, napi_value exports, const struct job_kind *ki
 
 /* Each adds what is not a job in the file of that name. Only module.c calls them. */
 napi_status blob_init(napi_env env, napi_value exports);
+napi_status confine_init(napi_env env, napi_value exports);
 napi_status layer_entries_init(napi_env env, napi_value exports);
 napi_status lock_init(napi_env env, napi_value exports);
 napi_status memory_init(napi_env env, napi_value exports);
 napi_status move_bytes_init(napi_env env, napi_value exports);
 napi_status notify_init(napi_env env, napi_value exports);
 napi_status programs_init(napi_env env, napi_value exports);
+napi_status roots_init(napi_env env, napi_value exports);
 napi_status schedule_init(napi_env env, napi_value exports);
 napi_status sockets_init(napi_env env, napi_value exports);
 napi_status spawn_init(napi_env env, napi_value exports);

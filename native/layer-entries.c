@@ -50,20 +50,6 @@ static napi_value finish(napi_env env, char *path, const struct fault *fault) {
   return NULL;
 }
 
-/*
- * JS: enterRoot(path, fd): void. Changes the root of this process (chroot(2)) to a directory below that of the
- * descriptor, which may be outside of the present root; fd < 0: below the working directory.
- */
-static napi_value enter_root(napi_env env, napi_callback_info info) {
-  struct fault fault = {0};
-  int64_t fd;
-  char *path = take_path(env, info, 1, &fd);
-  if (path == NULL) return NULL;
-  if ((fd >= 0 && fchdir((int)fd) < 0) || chdir(path) < 0 || chroot(".") < 0 || chdir("/") < 0)
-    fault_set(&fault, "chroot", path);
-  return finish(env, path, &fault);
-}
-
 /* JS: changeDirectory(path): void, see chdir(2). process.chdir() takes only UTF-8. */
 static napi_value change_directory(napi_env env, napi_callback_info info) {
   struct fault fault = {0};
@@ -185,8 +171,7 @@ static napi_value prepare_pipe(napi_env env, napi_callback_info info) {
 }
 
 napi_status layer_entries_init(napi_env env, napi_value exports) {
-  napi_status status = add_function(env, exports, "enterRoot", enter_root);
-  if (status == napi_ok) status = add_function(env, exports, "changeDirectory", change_directory);
+  napi_status status = add_function(env, exports, "changeDirectory", change_directory);
   if (status == napi_ok) status = add_function(env, exports, "setAttributes", set_attributes);
   if (status == napi_ok) status = add_function(env, exports, "preparePipe", prepare_pipe);
   if (status == napi_ok) status = add_function(env, exports, "makeNode", make_node);

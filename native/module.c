@@ -6,12 +6,12 @@
 
 static const struct job_kind *const jobs[] = {
   attribute_jobs, cgroup_jobs, directory_jobs, file_step_jobs, in_root_jobs, mount_jobs,
-  namespace_jobs, open_file_jobs, project_jobs, read_jobs, tree_jobs, user_jobs,
+  namespace_jobs, open_file_jobs, project_jobs, read_jobs, root_jobs, tree_jobs, user_jobs,
 };
 
 static napi_status (*const inits[])(napi_env env, napi_value exports) = {
-  blob_init, layer_entries_init, lock_init, memory_init, move_bytes_init, notify_init, programs_init,
-  schedule_init, sockets_init, spawn_init, watch_init,
+  blob_init, confine_init, layer_entries_init, lock_init, memory_init, move_bytes_init, notify_init, programs_init,
+  roots_init, schedule_init, sockets_init, spawn_init, watch_init,
 };
 
 #define COUNT(array) (sizeof(array) / sizeof *(array))

@@ -21,12 +21,14 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "confine.h"
+
 #ifndef P_PIDFD
 #define P_PIDFD 3
 #endif
 
 enum { STACK_SIZE = 64 * 1024, STDIO_NULL = -1, STDIO_PIPE = -2, STDIO_AS_STDOUT = -3 };
-enum { FLAG_NEW_SESSION = 1, FLAG_NEW_PID_NAMESPACE = 2 };
+enum { FLAG_NEW_SESSION = 1, FLAG_NEW_PID_NAMESPACE = 2, CONFINEMENT_SHIFT = 8 };
 
 /* The call at which the child failed, at the low end of the child's stack mapping. */
 struct report {
@@ -47,12 +49,13 @@ struct plan {
   char **argv;
   char **envp;
   size_t argc, envc;
-  int64_t *numbers; /* stdin, stdout, stderr, flags, then the extra fds, which may be the child's stdout */
+  int64_t *numbers; /* stdin, stdout, stderr, flags with the kind of confinement, then the extra fds, which may be the child's stdout */
   size_t number_count;
   struct fd_list namespaces; /* nsfs files to enter */
   struct fd_list cgroups;    /* cgroup.procs files to write "0" to */
   int child_end[3];          /* pipe ends, -1 when there is no pipe */
   int our_end[3];
+  struct confinement confinement;
   struct report *report;
   int pid;
   int pidfd;
@@ -165,6 +168,10 @@ static int child_main(void *data) {
   }
   if (plan->cwd != NULL && chdir(plan->cwd) < 0) return child_fail(plan, "chdir", plan->cwd);
   if (child_place_fds(plan) != 0) return 127;
+  if (plan->confinement.kind != 0) {
+    const char *failed = confine_child(&plan->confinement);
+    if (failed != NULL) return child_fail(plan, failed, plan->file);
+  }
   execve(plan->file, plan->argv, plan->envp);
   return child_fail(plan, "execve", plan->file);
 }
@@ -302,6 +309,14 @@ static struct plan *take_plan(napi_env env, napi_callback_info info) {
     napi_throw_type_error(env, NULL, "spawn: want four numbers and a callback");
     plan_free(env, plan);
     return NULL;
+  }
+  if (plan->numbers[3] >> CONFINEMENT_SHIFT != 0) {
+    confine_prepare(&plan->confinement, (int)(plan->numbers[3] >> CONFINEMENT_SHIFT));
+    if (plan->confinement.length == 0) {
+      napi_throw_type_error(env, NULL, "spawn: unknown kind of confinement");
+      plan_free(env, plan);
+      return NULL;
+    }
   }
   return plan;
 }

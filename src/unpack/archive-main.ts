@@ -3,8 +3,8 @@
  * may be compressed, from stdin, after it has changed its root to an empty directory (chroot), and reports on
  * stdout, in one line of JSON, the files that it kept there:
  *
- *   read LIMITS DIRECTORY    keeps each file of the archive in a file, with its digest
- *   root LIMITS DIRECTORY    keeps the archive itself in the file 0, with its digest and that of the plain tar
+ *   read LIMITS    keeps each file of the archive in a file, with its digest
+ *   root LIMITS    keeps the archive itself in the file 0, with its digest and that of the plain tar
  */
 import { createHash } from "node:crypto";
 import { writeSync } from "node:fs";
@@ -14,11 +14,10 @@ import { gunzipSync, gzipSync, zstdCompressSync, zstdDecompressSync } from "node
 import { kindOf, messageOf, RuntimeError } from "../base/errors.ts";
 import { errnoCode, SystemError } from "../base/system-error.ts";
 import { GzipInflater, openSha256 } from "../linux/blob/index.ts";
-import { enterRoot } from "../linux/file/index.ts";
+import { enterConfinement } from "../linux/process/index.ts";
 import { type ArchiveFile, ArchiveFiles, type ArchiveLink, BlobFile } from "./archive-files.ts";
 import { BlobInput, JobInput } from "./blob-input.ts";
 import { decompressorFor, detectCompression } from "./decompress.ts";
-import { becomeFirstToKill } from "./first-to-kill.ts";
 import { explainFullDisk, LimitedSink, parseLimits, type UnpackLimits } from "./limits.ts";
 import { runPacker } from "./pack-main.ts";
 import { defaultLimits, TarReader, type TarSink } from "./tar-reader.ts";
@@ -33,8 +32,8 @@ export type ArchiveReport =
 
 /** Does what the first argument says; returns the exit code. The process must end afterwards. */
 export async function runArchiveProgram(args: readonly string[]): Promise<number> {
-  const [mode, ...rest] = args;
-  return mode === "pack" || mode === "digest" ? runPacker(mode, rest) : await runReceiver(args);
+  const [mode] = args;
+  return mode === "pack" || mode === "digest" ? runPacker(mode) : await runReceiver(args);
 }
 
 async function runReceiver(args: readonly string[]): Promise<number> {
@@ -54,16 +53,15 @@ async function runReceiver(args: readonly string[]): Promise<number> {
 }
 
 async function receive(args: readonly string[]): Promise<ArchiveReport> {
-  const [mode, limitsText = "", directory] = args;
-  if (directory === undefined || args.length !== 3 || (mode !== "read" && mode !== "root")) {
-    const text = "read archive: its arguments must be read or root, limits and a directory";
+  const [mode, limitsText] = args;
+  if (limitsText === undefined || args.length !== 2 || (mode !== "read" && mode !== "root")) {
+    const text = "read archive: its arguments must be read or root, and limits";
     throw new RuntimeError("invalid-argument", text);
   }
   const limits = parseLimits(JSON.parse(limitsText));
-  becomeFirstToKill();
   await warmUp();
   process.umask(0);
-  enterRoot(directory);
+  enterConfinement("archive-reader");
   const input = new BlobInput(new JobInput(STDIN), Number.POSITIVE_INFINITY);
   try {
     return mode === "read" ? await readFiles(input, limits) : await readRoot(input, limits);

@@ -13,14 +13,14 @@ import type { Digest } from "../base/digest.ts";
 import { isKind, kindOf, messageOf, RuntimeError } from "../base/errors.ts";
 import { fileLayerId } from "../base/file-layer.ts";
 import { GzipInflater, openSha256, type Sha256 } from "../linux/blob/index.ts";
-import { diskUsage, enterRoot, preparePipe } from "../linux/file/index.ts";
+import { diskUsage, preparePipe } from "../linux/file/index.ts";
+import { enterNextRoot, sealUnpacker } from "../linux/process/index.ts";
 import { BlobInput, JobInput } from "./blob-input.ts";
 import { decompressorFor, detectCompression } from "./decompress.ts";
 import type { Decompressor } from "./decompressor.ts";
 import { DiskFiles } from "./disk-files.ts";
 import { ErofsFiles } from "./erofs/erofs-files.ts";
 import type { LayerFiles } from "./layer-files.ts";
-import { becomeFirstToKill } from "./first-to-kill.ts";
 import { type FromBelow, LayerWriter } from "./layer-writer.ts";
 import { explainFullDisk, LimitedSink, parseLimits, type UnpackLimits } from "./limits.ts";
 import { defaultLimits, TarReader } from "./tar-reader.ts";
@@ -53,37 +53,26 @@ export interface UnpackFailure {
   readonly blobDigest?: string;
 }
 
-/** What the daemon asks for; the blob follows. */
+/** What the daemon asks for; the blob follows. The layer's directory has come by a socket before. */
 export interface UnpackJob {
-  /** The directory of the layer, relative to that of the process's argument. */
-  readonly directory: string;
   readonly blobBytes: number;
   readonly limits: UnpackLimits;
 }
 
 /**
- * Unpacks the layers that stdin asks for into directories below the one in `args`, with a report on
+ * Unpacks the layers that stdin asks for, each into the next root that the daemon has sent, with a report on
  * stdout for each. Returns the exit code at the end of stdin and after a failure. The process must end afterwards.
  */
-export async function runUnpacker(args: readonly string[]): Promise<number> {
-  const [directory] = args;
-  if (directory === undefined || args.length !== 1) {
-    throw new RuntimeError(
-      "invalid-argument",
-      `unpack layers: its argument must be one directory; there are ${args.length}`,
-    );
-  }
-  becomeFirstToKill();
+export async function runUnpacker(): Promise<number> {
   await warmUp();
   process.umask(0);
-  // The only way back out of a layer's directory. No path in a layer leads to a descriptor.
-  const layers = openSync(directory, "r");
   preparePipe(STDOUT, REPORT_PIPE);
+  sealUnpacker();
   const input = new JobInput(STDIN);
   for (let line = await input.line(); line !== undefined; line = await input.line()) {
     const job = parseJob(line);
     const blob = new BlobInput(input, job.blobBytes);
-    enterRoot(job.directory, layers);
+    enterNextRoot();
     const report = await unpackOne(job, blob);
     try {
       const text = Buffer.from(`${JSON.stringify(report)}\n`);
@@ -97,11 +86,11 @@ export async function runUnpacker(args: readonly string[]): Promise<number> {
 }
 
 function parseJob(line: string): UnpackJob {
-  const { directory, blobBytes, limits } = JSON.parse(line) as Readonly<Record<string, unknown>>;
-  if (typeof directory !== "string" || typeof blobBytes !== "number") {
+  const { blobBytes, limits } = JSON.parse(line) as Readonly<Record<string, unknown>>;
+  if (typeof blobBytes !== "number") {
     throw new RuntimeError("internal", `unpack layer: cannot read the job ${line}`);
   }
-  return { directory, blobBytes, limits: parseLimits(limits) };
+  return { blobBytes, limits: parseLimits(limits) };
 }
 
 async function unpackOne(

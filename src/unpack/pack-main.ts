@@ -11,8 +11,8 @@ import { readFileSync, writeSync } from "node:fs";
 import process from "node:process";
 
 import { kindOf, messageOf, RuntimeError } from "../base/errors.ts";
-import { enterRoot, preparePipe } from "../linux/file/index.ts";
-import { becomeFirstToKill } from "./first-to-kill.ts";
+import { preparePipe } from "../linux/file/index.ts";
+import { enterConfinement } from "../linux/process/index.ts";
 import { LayerPacker, type PackedLayer } from "./layer-packer.ts";
 import { archiveEnd, headersOf, paddingOf } from "./tar-writer.ts";
 
@@ -41,19 +41,14 @@ const PIPE = 1024 * 1024;
 const ociType = (kind: string): string => `application/vnd.oci.image.${kind}`;
 
 /** Packs and returns the exit code. The reason of a failure is one line of JSON on stderr. */
-export function runPacker(mode: "pack" | "digest", args: readonly string[]): number {
+export function runPacker(mode: "pack" | "digest"): number {
   try {
-    const [directory] = args;
-    if (directory === undefined || args.length !== 1) {
-      throw new RuntimeError("invalid-argument", "pack: its argument must be a directory");
-    }
-    becomeFirstToKill();
     preparePipe(STDIN, PIPE);
     const plan = JSON.parse(readFileSync(STDIN, "utf8")) as PackPlan;
     createHash("sha256").update("x").digest("hex"); // loads libraries before chroot
     messageOf(new RuntimeError("unknown", "x"));
     preparePipe(STDOUT, PIPE);
-    enterRoot(directory);
+    enterConfinement("packer");
     if (mode === "digest") writeDigests(plan);
     else writeArchive(plan);
     return 0;

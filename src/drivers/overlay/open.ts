@@ -61,7 +61,6 @@ export async function openOverlay(deps: OverlayDeps): Promise<Overlay> {
     log,
     unpackers: new UnpackerProcesses(
       deps.unpacker ?? defaultUnpackerCommand(),
-      paths.layers,
       deps.unpackerIdleMs,
     ),
     turns: deps.turns ?? {},

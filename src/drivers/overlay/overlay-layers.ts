@@ -1,6 +1,6 @@
 import { randomUUID } from "node:crypto";
 import { chmod, mkdir, open, readdir, rename, rm, statfs, writeFile } from "node:fs/promises";
-import { join, relative } from "node:path";
+import { join } from "node:path";
 import { type Digest, hexOf } from "../../base/digest.ts";
 import { messageOf, RuntimeError, wrap } from "../../base/errors.ts";
 import { KeyedLock } from "../../base/keyed-lock.ts";
@@ -360,7 +360,7 @@ export class OverlayLayers implements Layers {
     const { unpackers, stallMs, paths } = this.#deps;
     const { bytes, inodes, rootOpaque, fromBelow } = await unpackBlob({
       unpackers,
-      directory: relative(paths.layers, files),
+      directory: files,
       format,
       layer,
       disk: paths.root,

@@ -118,7 +118,10 @@ export class OverlayPacker implements LayerPacker {
   ): AsyncGenerator<Uint8Array, void, undefined> {
     signal.throwIfAborted();
     const program = this.#deps.command ?? defaultCommand();
-    const child = await startOwnProgram(program, [mode, this.#deps.paths.layers]);
+    const child = await startOwnProgram(program, [mode], {
+      confinement: "packer",
+      root: this.#deps.paths.layers,
+    });
     const kill = (): void => child.kill(SIGKILL);
     signal.addEventListener("abort", kill, { once: true });
     const complaint = keepText(child.stderr, complaintBytes);

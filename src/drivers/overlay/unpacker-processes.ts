@@ -1,5 +1,4 @@
 import type { Socket } from "node:net";
-
 import { errnoCode } from "../../base/system-error.ts";
 import { releaseTransferred } from "../../base/transferable.ts";
 import type { BlobChunk, UnreadBytes } from "../../base/unread-bytes.ts";
@@ -8,6 +7,7 @@ import {
   type ChildExit,
   keepText,
   type OwnProgram,
+  RootSender,
   SIGKILL,
   startOwnProgram,
 } from "../../linux/process/index.ts";
@@ -30,19 +30,29 @@ export class UnpackerProcess {
   /** The same end of the same pipe as `stdin`. */
   readonly #pipe: PipeEnd;
   readonly #complaint: Promise<string>;
+  readonly #roots: RootSender;
   #parts: Buffer[] = [];
   #size = 0;
   #answered = Promise.withResolvers<string | undefined>();
 
-  constructor(child: ChildWithInput) {
+  constructor(child: ChildWithInput, roots: RootSender) {
     this.#child = child;
+    this.#roots = roots;
     this.stdin = child.stdin;
     this.#pipe = new PipeEnd(child.stdinFd);
     this.exited = child.exited;
     this.#complaint = keepText(child.stderr, REPORT_MAX);
     child.stdout?.on("data", (part: Buffer) => this.#take(part));
     child.stdout?.on("close", () => this.#answered.resolve(undefined));
-    void child.exited.then(() => this.#pipe[Symbol.dispose]());
+    void child.exited.then(() => {
+      this.#pipe[Symbol.dispose]();
+      roots.close();
+    });
+  }
+
+  /** Sends the directory of the next job. It sees nothing else from then on. */
+  async enter(directory: string): Promise<void> {
+    await this.#roots.send(directory);
   }
 
   /** True while it can take the next job: what a process sends without one is of no layer. */
@@ -83,6 +93,7 @@ export class UnpackerProcess {
   async kill(): Promise<void> {
     this.#child.kill(SIGKILL); // without effect if it has ended
     await this.exited;
+    await this.#roots.close();
     this.stdin.destroy();
   }
 
@@ -112,29 +123,42 @@ export class UnpackerProcess {
 
 /** Unpackers: one that has finished a layer waits for the next one for a moment, since its start takes 35 ms. */
 export class UnpackerProcesses {
-  /** Its last argument is the directory of all layers; stdin has the jobs. */
   readonly #command: OwnProgram;
-  readonly #directory: string;
   readonly #idleMs: number;
   readonly #idle = new Map<UnpackerProcess, NodeJS.Timeout>();
 
-  /** `directory` is that of all layers. */
-  constructor(command: OwnProgram, directory: string, idleMs = defaultIdleMs) {
+  constructor(command: OwnProgram, idleMs = defaultIdleMs) {
     this.#command = command;
-    this.#directory = directory;
     this.#idleMs = idleMs;
   }
 
-  /** One that waits, or a new one. The caller kills it or gives it back. */
-  async take(): Promise<UnpackerProcess> {
+  /** One that waits, or a new one, with a directory for its next job. The caller kills it or gives it back. */
+  async take(directory: string): Promise<UnpackerProcess> {
+    const unpacker = (await this.#waiting()) ?? (await this.#start());
+    try {
+      await unpacker.enter(directory);
+      return unpacker;
+    } catch (cause) {
+      await unpacker.kill();
+      throw cause;
+    }
+  }
+
+  async #waiting(): Promise<UnpackerProcess | undefined> {
     for (const [waiting, timer] of [...this.#idle].reverse()) {
       clearTimeout(timer);
       this.#idle.delete(waiting);
       if (waiting.isFree) return waiting;
       await waiting.kill();
     }
-    const child = await startOwnProgram(this.#command, [this.#directory]);
-    return new UnpackerProcess(child as ChildWithInput);
+    return undefined;
+  }
+
+  async #start(): Promise<UnpackerProcess> {
+    const { started, sender } = await RootSender.open((roots) =>
+      startOwnProgram(this.#command, [], { confinement: "unpacker", roots }),
+    );
+    return new UnpackerProcess(started as ChildWithInput, sender);
   }
 
   /** Takes back one whose layer is complete. It is ended if no layer follows soon. */

@@ -21,7 +21,7 @@ interface Unpacked {
 /** The input of one run of the unpacker. */
 interface UnpackOptions {
   readonly unpackers: UnpackerProcesses;
-  /** Relative to the directory of all layers. */
+  /** An empty one. */
   readonly directory: string;
   readonly format: LayerFormat;
   readonly layer: LayerSource;
@@ -52,10 +52,10 @@ export function defaultUnpackerCommand(): OwnProgram {
 export async function unpackBlob(options: UnpackOptions): Promise<Unpacked> {
   const { unpackers, directory, format, layer, disk, turn, signal, stallMs } = options;
   signal.throwIfAborted();
-  const unpacker = await unpackers.take();
+  const unpacker = await unpackers.take(directory);
   const blobBytes = Number(layer.blob.sizeBytes);
   const limits = { ...layer.limits, disk, file: layer.file, format };
-  const answer = unpacker.begin({ directory, blobBytes, limits });
+  const answer = unpacker.begin({ blobBytes, limits });
   using wait = new Wait({ answer, layer, signal, stallMs });
   let said: Unpacked | Refusal | undefined;
   let isWhole = false;

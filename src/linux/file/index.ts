@@ -10,7 +10,6 @@ export {
   endProject,
   enforcesProjects,
   changeDirectory,
-  enterRoot,
   type FileAttributes,
   type FileTime,
   getXattrs,

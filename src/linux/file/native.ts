@@ -32,7 +32,6 @@ export interface NativeFileStep {
 
 interface Calls {
   lockFile(path: string): number;
-  enterRoot(path: string, fd: number): void;
   changeDirectory(path: string): void;
   preparePipe(fd: number, bytes: number): void;
   setAttributes(
@@ -269,19 +268,11 @@ export function openLocked(path: string): number | undefined {
   return fd < 0 ? undefined : fd;
 }
 
-// What node:fs cannot do to one file: nanoseconds, device nodes, extended attributes, and chroot. These calls run on
+// What node:fs cannot do to one file: nanoseconds, device nodes and extended attributes. These calls run on
 // the calling thread and can wait for the disk: they are for the unpacker's process, never for the daemon.
 //
 // A path is a byte string: one character of U+0000 to U+00FF for each byte, because file names need not
 // be UTF-8. A symbolic link at the end of a path is never followed.
-
-/**
- * Makes the directory at `path` below the open directory `from` the root and working directory of this process
- * (chroot(2)). No path leads out of it afterwards. The process can enter another one with the same descriptor.
- */
-export function enterRoot(path: string, from?: number): void {
-  callNative(() => calls().enterRoot(path, from ?? -1));
-}
 
 /** Changes the working directory of this process (chdir(2)), which follows a symbolic link. */
 export function changeDirectory(path: string): void {

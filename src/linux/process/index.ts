@@ -9,9 +9,28 @@ export {
   findByCommandLine,
   findByEnvironment,
 } from "./command-lines.ts";
+export {
+  enterConfinement,
+  enterNextRoot,
+  RootSender,
+  sealUnpacker,
+} from "./confinement.ts";
 export { releaseFreeMemory, releaseMemory } from "./memory.ts";
-export { type ChildExit, type ChildStdio, exitNow, type SpawnOptions } from "./native.ts";
-export { findOwnProgram, keepText, type OwnProgram, startOwnProgram } from "./own-program.ts";
+export {
+  type ChildExit,
+  type ChildStdio,
+  type Confinement,
+  exitNow,
+  landlockVersion,
+  type SpawnOptions,
+} from "./native.ts";
+export {
+  findOwnProgram,
+  keepText,
+  type OwnProgram,
+  type OwnProgramLimits,
+  startOwnProgram,
+} from "./own-program.ts";
 export { openProcess, type ProcessRef, processStartTime } from "./process-ref.ts";
 export { killProcessTree, killSession } from "./process-tree.ts";
 export { envProgramPath } from "./programs.ts";

@@ -1,5 +1,12 @@
 import { RuntimeError } from "../../base/errors.ts";
-import { addon, callNative, nativeError, type NativeWatch } from "../addon.ts";
+import {
+  addon,
+  callNative,
+  nativeError,
+  type NativeWatch,
+  runJob,
+  runNumbersJob,
+} from "../addon.ts";
 
 /** Where a child's stdin, stdout or stderr goes: to /dev/null, to a pipe, or to a descriptor of this process. */
 export type ChildStdio = "null" | "pipe" | number;
@@ -27,9 +34,14 @@ export interface SpawnOptions {
   readonly newPidNamespace?: boolean;
   /** Paths of net, ipc or uts namespace files that the child enters before it runs the program. */
   readonly joinNamespaces?: readonly string[];
+  /** What the child may do, for a program of davit's own. */
+  readonly confinement?: Confinement;
   /** cgroup.procs files: the child enters these cgroups before it runs the program. */
   readonly cgroupProcsPaths?: readonly string[];
 }
+
+/** What a process may do: native/confine.c has the lists, docs/security.md the table. */
+export type Confinement = keyof typeof confinements;
 
 /** How a process ended: exactly one is set, or neither when another process collected the exit status. */
 export interface ChildExit {
@@ -76,12 +88,20 @@ interface Calls {
   preferThread(nice: number, sliceNs: number): boolean;
   sealedCopy(path: string, limitBytes: number): number;
   exitNow(code: number): never;
+  landlockVersion(): number;
+  rootSockets(): readonly [number, number];
+  enterOpenRoot(fd: number, isSocket: boolean): void;
+  sealProcess(kind: number): void;
 }
 
 const calls = (): Calls => addon() as Calls;
 
+// As in native/confine.h.
+const confinements = { unpacker: 1, packer: 2, "archive-reader": 3, nobody: 4 } as const;
+
 // As in native/spawn.c: the flags, and what stands for a descriptor.
 const flags = { newSession: 1, newPidNamespace: 2 } as const;
+const confinementShift = 8;
 const stdioNumbers = { null: -1, pipe: -2, asStdout: -3 } as const;
 
 /**
@@ -162,6 +182,43 @@ export function exitNow(code: number): never {
   return calls().exitNow(code);
 }
 
+/** main. The version of Landlock's interface (landlock(7)); 0 where the kernel has none, or does not use it. */
+export function landlockVersion(): number {
+  return calls().landlockVersion();
+}
+
+/**
+ * pool. A descriptor of a root for a process: a mount of the directory without a name, or of an empty file system.
+ * Read-only, it has what is mounted below the directory, too.
+ */
+export async function openRoot(
+  directory: string | null,
+  { readOnly }: { readonly readOnly: boolean },
+): Promise<number> {
+  const [fd = -1] = await runNumbersJob("openRoot", [directory], [readOnly ? 1 : 0]);
+  return fd;
+}
+
+/** pool. Sends such a root of a directory, which can be written to, to the process at the other end. EPIPE: it has ended. */
+export async function sendRoot(socket: number, directory: string): Promise<void> {
+  await runJob("sendRoot", [directory], [0, socket]);
+}
+
+/** main. Two connected sockets: for {@link sendRoot}, and for the process that receives. */
+export function rootSockets(): readonly [number, number] {
+  return callNative(() => calls().rootSockets(), "connect a process");
+}
+
+/** main; waits for a message. Makes the root, or the next one of a socket, that of this process (chroot(2)). */
+export function enterOpenRoot(fd: number, kind: "root" | "socket"): void {
+  callNative(() => calls().enterOpenRoot(fd, kind === "socket"), "enter root");
+}
+
+/** main. All threads lose the system calls that a program of this kind needs only at its start. */
+export function sealProcess(kind: Confinement): void {
+  callNative(() => calls().sealProcess(confinements[kind]), "limit system calls");
+}
+
 function spawnArguments(
   path: string,
   options: SpawnOptions,
@@ -169,7 +226,8 @@ function spawnArguments(
 ): SpawnArguments {
   const flagBits =
     (options.newSession === true ? flags.newSession : 0) |
-    (options.newPidNamespace === true ? flags.newPidNamespace : 0);
+    (options.newPidNamespace === true ? flags.newPidNamespace : 0) |
+    (options.confinement === undefined ? 0 : confinements[options.confinement] << confinementShift);
   const { stdin, stdout, stderr, extraFds = [] } = options;
   return [
     path,

@@ -1,10 +1,13 @@
 // Programs of davit that run as processes of their own, because what they read is hostile.
-import { existsSync } from "node:fs";
+import { closeSync, existsSync } from "node:fs";
+import { chown } from "node:fs/promises";
 import type { Socket } from "node:net";
 import process from "node:process";
 import { fileURLToPath } from "node:url";
 import { RuntimeError } from "../../base/errors.ts";
 import { type Child, spawnChildInPool } from "./child.ts";
+import { NOBODY } from "./confinement.ts";
+import { openRoot } from "./native.ts";
 
 /** How to start a program; the arguments of one run follow. */
 export interface OwnProgram {
@@ -42,10 +45,45 @@ export function findOwnProgram(
   return { file: process.execPath, args: [...nodeOptions, program] };
 }
 
-/** pool; starts a program with pipes as its standard streams. The caller ends it. */
-export function startOwnProgram(
+/** What a program may do, and where. docs/security.md has the table. */
+export type OwnProgramLimits =
+  /** Reads the directory, and what is mounted below it. */
+  | { readonly confinement: "packer"; readonly root: string }
+  /** Makes files in the directory, which becomes nobody's. */
+  | { readonly confinement: "archive-reader"; readonly root: string }
+  /** Sees no file, and is nobody. */
+  | { readonly confinement: "nobody" }
+  /** Makes everything that a layer has, in roots that it gets by this socket (`RootSender`). */
+  | { readonly confinement: "unpacker"; readonly roots: number };
+
+/**
+ * pool; starts a program with pipes as its standard streams and the limits. The program itself calls
+ * `enterConfinement` before it reads anything. The caller ends it.
+ */
+export async function startOwnProgram(
+  program: OwnProgram,
+  more: readonly string[],
+  limits: OwnProgramLimits,
+): Promise<Child> {
+  const { confinement } = limits;
+  if (confinement === "unpacker") return await start(program, more, confinement, limits.roots);
+  const directory = confinement === "nobody" ? null : limits.root;
+  if (directory !== null && confinement === "archive-reader") {
+    await chown(directory, NOBODY, NOBODY);
+  }
+  const root = await openRoot(directory, { readOnly: confinement === "packer" });
+  try {
+    return await start(program, more, confinement, root);
+  } finally {
+    closeSync(root);
+  }
+}
+
+function start(
   { file, args }: OwnProgram,
   more: readonly string[],
+  confinement: OwnProgramLimits["confinement"],
+  fd: number,
 ): Promise<Child> {
   return spawnChildInPool({
     file,
@@ -55,9 +93,11 @@ export function startOwnProgram(
     env: {},
     // Not in the daemon's session, which is preferred: see preferEventLoop().
     newSession: true,
+    confinement,
     stdin: "pipe",
     stdout: "pipe",
     stderr: "pipe",
+    extraFds: [fd],
   });
 }
 

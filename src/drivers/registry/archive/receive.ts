@@ -33,7 +33,7 @@ export interface ReceivedRoot {
 }
 
 interface ReceiveOptions {
-  /** Its last arguments are mode, limits and directory. */
+  /** Its last arguments are mode and limits. */
   readonly command: OwnProgram;
   readonly mode: "read" | "root";
   /** An empty directory for the files. */
@@ -68,7 +68,10 @@ export async function receiveArchive(
   signal.throwIfAborted();
   const why = `${maxFiles} files`;
   const limits = { disk, ...(mode === "read" ? { entries: { most: maxFiles, why } } : {}) };
-  const child = await startOwnProgram(command, [mode, JSON.stringify(limits), directory]);
+  const child = await startOwnProgram(command, [mode, JSON.stringify(limits)], {
+    confinement: "archive-reader",
+    root: directory,
+  });
   const report = keepText(child.stdout, maxReportBytes);
   const complaint = keepText(child.stderr, 4096);
   try {
