@@ -112,6 +112,7 @@ export const davitSubjects: Subjects<typeof Images> = {
 
 export const pullSubjects: Subjects<typeof Pulls> = {
   explain: { asked: ({ image }) => ({ image: cut(image) }) },
+  verify: { asked: ({ image }) => ({ image: cut(image) }) },
 };
 
 /**

@@ -20,6 +20,7 @@ import { explain } from "./davit/explain.ts";
 import { load } from "./davit/load.ts";
 import { save } from "./davit/save.ts";
 import { tag } from "./davit/tag.ts";
+import { verify } from "./davit/verify.ts";
 import { imageFsInfo } from "./image/image-fs-info.ts";
 import { imageStatus } from "./image/image-status.ts";
 import { listImages } from "./image/list-images.ts";
@@ -153,7 +154,7 @@ const imageRpcs: Table<typeof ImageService> = {
 
 const davitRpcs: Table<typeof Images> = { load, save, tag, check };
 
-const pullRpcs: Table<typeof Pulls> = { explain };
+const pullRpcs: Table<typeof Pulls> = { explain, verify };
 
 /** The part of the context that exists before the daemon is ready. */
 type Early = Pick<CriContext, "version">;

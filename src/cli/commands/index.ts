@@ -32,6 +32,7 @@ import { stop } from "./stop.ts";
 import { tag } from "./tag.ts";
 import { top } from "./top.ts";
 import { ui } from "./ui.ts";
+import { verify } from "./verify.ts";
 import { version } from "./version.ts";
 import { wait } from "./wait.ts";
 import { why } from "./why.ts";
@@ -48,6 +49,7 @@ export const commands: readonly Command[] = [
   images,
   imagesCheck,
   pull,
+  verify,
   load,
   importRoot,
   save,

@@ -1,8 +1,8 @@
-import { readFileSync } from "node:fs";
 import { messageOf } from "../../base/errors.ts";
 import type { Call, Command } from "../command-line/command.ts";
-import { CommandFailure, exitCode, exitCodeOf } from "../command-line/exit-code.ts";
+import { exitCode, exitCodeOf } from "../command-line/exit-code.ts";
 import { explainPulls } from "../lifecycle/explain-pulls.ts";
+import { readCredentials } from "../lifecycle/read-credentials.ts";
 import { PullProgress } from "../lifecycle/pull-progress.ts";
 import { imageNames } from "../objects/find.ts";
 import { formatBytes, formatDuration, shortId } from "../output/figures.ts";
@@ -58,11 +58,6 @@ export const pull: Command = {
     ),
 };
 
-interface Credentials {
-  readonly username: string;
-  readonly password: string;
-}
-
 async function pullAll(call: Call, server: Server): Promise<number> {
   const { terminal } = call;
   const auth = readCredentials(call);
@@ -105,17 +100,4 @@ async function describe(name: string, imageRef: string, server: Server): Promise
   const full = image?.repoTags.find((tag) => names.includes(tag)) ?? image?.repoTags[0] ?? name;
   const size = image === undefined ? "" : `, ${formatBytes(image.size)}`;
   return printable(`${full}: ${shortId(image?.id ?? imageRef)}${size}`);
-}
-
-function readCredentials(call: Call): Credentials | undefined {
-  const given = call.options.text("creds");
-  if (given === undefined) return undefined;
-  // 0: the descriptor of stdin.
-  const text = (given === "-" ? readFileSync(0, "utf8") : given).trim();
-  const at = text.indexOf(":");
-  if (at > 0) return { username: text.slice(0, at), password: text.slice(at + 1) };
-  throw new CommandFailure(
-    exitCode.usage,
-    "read the credentials: not of the form USER:PASSWORD; use --creds USER:PASSWORD, or --creds - with stdin",
-  );
 }

@@ -58,7 +58,8 @@ const decisions: Readonly<Record<images.ExplainedLayer["decision"], Decision>> =
   "not-granted": Decision.NOT_GRANTED,
 };
 
-function authOf(credentials: Credentials | undefined): RegistryAuth | undefined {
+/** The credentials of a request of davit's own services. */
+export function authOf(credentials: Credentials | undefined): RegistryAuth | undefined {
   if (credentials === undefined) return undefined;
   const { username, password } = credentials;
   const rest = { auth: "", serverAddress: "", identityToken: "", registryToken: "" };

@@ -84,7 +84,7 @@ function format({ target, manifest, signatures }: KeptVerification): string {
   const kept: string[] = [];
   let room = maxFileBytes;
   for (const signature of signatures) {
-    const text = JSON.stringify(signature, withBase64);
+    const text = JSON.stringify(asJson(signature));
     room -= text.length;
     if (room < 0) break;
     kept.push(text);
@@ -95,8 +95,13 @@ function format({ target, manifest, signatures }: KeptVerification): string {
   return `${head.slice(0, -1)},"signatures":[${kept.join(",")}]}\n`;
 }
 
-function withBase64(_name: string, value: unknown): unknown {
-  return value instanceof Uint8Array ? Buffer.from(value).toString("base64") : value;
+function asJson(signature: FoundSignature): object {
+  const base64 = (bytes: Uint8Array): string => Buffer.from(bytes).toString("base64");
+  if (signature.kind === "simple-signing") {
+    return { ...signature, payload: base64(signature.payload) };
+  }
+  const { artifact } = signature;
+  return artifact === undefined ? signature : { ...signature, artifact: base64(artifact) };
 }
 
 type Json = Readonly<Record<string, unknown>>;

@@ -12,7 +12,7 @@ import type { Message, UnknownEnum } from "@bufbuild/protobuf";
  * Describes the file davit/v1/pull.proto.
  */
 export const file_davit_v1_pull: GenFile = /*@__PURE__*/
-  fileDesc("ChNkYXZpdC92MS9wdWxsLnByb3RvEghkYXZpdC52MSJLCg5FeHBsYWluUmVxdWVzdBINCgVpbWFnZRgBIAEoCRIqCgtjcmVkZW50aWFscxgCIAEoCzIVLmRhdml0LnYxLkNyZWRlbnRpYWxzIjEKC0NyZWRlbnRpYWxzEhAKCHVzZXJuYW1lGAEgASgJEhAKCHBhc3N3b3JkGAIgASgJIqkCCg9FeHBsYWluUmVzcG9uc2USDAoEbmFtZRgBIAEoCRIdCgVob3N0cxgCIAMoCzIOLmRhdml0LnYxLkhvc3QSDgoGZGlnZXN0GAMgASgJEiQKCHBsYXRmb3JtGAQgASgLMhIuZGF2aXQudjEuUGxhdGZvcm0SFwoPbWFuaWZlc3RfZGlnZXN0GAUgASgJEhUKDWNvbmZpZ19kaWdlc3QYBiABKAkSDwoHcHJlc2VudBgHIAEoCBIfCgZsYXllcnMYCCADKAsyDy5kYXZpdC52MS5MYXllchITCgtmZXRjaF9ieXRlcxgJIAEoBBIcChRlc3RpbWF0ZWRfZGlza19ieXRlcxgKIAEoBBIeCgVlcnJvchgLIAEoCzIPLmRhdml0LnYxLkVycm9yIiYKBUVycm9yEgwKBGtpbmQYASABKAkSDwoHbWVzc2FnZRgCIAEoCSKkAQoESG9zdBIMCgRuYW1lGAEgASgJEgwKBHJvb3QYAiABKAkSEgoKcmVwb3NpdG9yeRgDIAEoCRIUCgxjYXBhYmlsaXRpZXMYBCADKAkSDgoGbWlycm9yGAUgASgIEhAKCGluc2VjdXJlGAYgASgIEg8KB2F2b2lkZWQYByABKAgSDgoGc291cmNlGAggASgJEhMKC2NyZWRlbnRpYWxzGAkgASgJIisKCFBsYXRmb3JtEg4KBmNob3NlbhgBIAEoCRIPCgdvZmZlcmVkGAIgAygJImIKBUxheWVyEg4KBmRpZ2VzdBgBIAEoCRIPCgdkaWZmX2lkGAIgASgJEhIKCnNpemVfYnl0ZXMYAyABKAQSJAoIZGVjaXNpb24YBCABKA4yEi5kYXZpdC52MS5EZWNpc2lvbiqdAQoIRGVjaXNpb24SGAoUREVDSVNJT05fVU5TUEVDSUZJRUQQABIUChBERUNJU0lPTl9NSVNTSU5HEAESFAoQREVDSVNJT05fVFJVU1RFRBACEhQKEERFQ0lTSU9OX0dSQU5URUQQAxIbChdERUNJU0lPTl9PVEhFUl9SRUdJU1RSWRAEEhgKFERFQ0lTSU9OX05PVF9HUkFOVEVEEAUyRwoFUHVsbHMSPgoHRXhwbGFpbhIYLmRhdml0LnYxLkV4cGxhaW5SZXF1ZXN0GhkuZGF2aXQudjEuRXhwbGFpblJlc3BvbnNlYgZwcm90bzM");
+  fileDesc("ChNkYXZpdC92MS9wdWxsLnByb3RvEghkYXZpdC52MSJLCg5FeHBsYWluUmVxdWVzdBINCgVpbWFnZRgBIAEoCRIqCgtjcmVkZW50aWFscxgCIAEoCzIVLmRhdml0LnYxLkNyZWRlbnRpYWxzIjEKC0NyZWRlbnRpYWxzEhAKCHVzZXJuYW1lGAEgASgJEhAKCHBhc3N3b3JkGAIgASgJIqkCCg9FeHBsYWluUmVzcG9uc2USDAoEbmFtZRgBIAEoCRIdCgVob3N0cxgCIAMoCzIOLmRhdml0LnYxLkhvc3QSDgoGZGlnZXN0GAMgASgJEiQKCHBsYXRmb3JtGAQgASgLMhIuZGF2aXQudjEuUGxhdGZvcm0SFwoPbWFuaWZlc3RfZGlnZXN0GAUgASgJEhUKDWNvbmZpZ19kaWdlc3QYBiABKAkSDwoHcHJlc2VudBgHIAEoCBIfCgZsYXllcnMYCCADKAsyDy5kYXZpdC52MS5MYXllchITCgtmZXRjaF9ieXRlcxgJIAEoBBIcChRlc3RpbWF0ZWRfZGlza19ieXRlcxgKIAEoBBIeCgVlcnJvchgLIAEoCzIPLmRhdml0LnYxLkVycm9yIiYKBUVycm9yEgwKBGtpbmQYASABKAkSDwoHbWVzc2FnZRgCIAEoCSKkAQoESG9zdBIMCgRuYW1lGAEgASgJEgwKBHJvb3QYAiABKAkSEgoKcmVwb3NpdG9yeRgDIAEoCRIUCgxjYXBhYmlsaXRpZXMYBCADKAkSDgoGbWlycm9yGAUgASgIEhAKCGluc2VjdXJlGAYgASgIEg8KB2F2b2lkZWQYByABKAgSDgoGc291cmNlGAggASgJEhMKC2NyZWRlbnRpYWxzGAkgASgJIisKCFBsYXRmb3JtEg4KBmNob3NlbhgBIAEoCRIPCgdvZmZlcmVkGAIgAygJImIKBUxheWVyEg4KBmRpZ2VzdBgBIAEoCRIPCgdkaWZmX2lkGAIgASgJEhIKCnNpemVfYnl0ZXMYAyABKAQSJAoIZGVjaXNpb24YBCABKA4yEi5kYXZpdC52MS5EZWNpc2lvbiJdCg1WZXJpZnlSZXF1ZXN0Eg0KBWltYWdlGAEgASgJEhEKCW5hbWVzcGFjZRgCIAEoCRIqCgtjcmVkZW50aWFscxgDIAEoCzIVLmRhdml0LnYxLkNyZWRlbnRpYWxzIpcBCg5WZXJpZnlSZXNwb25zZRISCgpjb25maWd1cmVkGAEgASgIEhAKCGFjY2VwdGVkGAIgASgIEhAKCGltYWdlX2lkGAMgASgJEi0KDXZlcmlmaWNhdGlvbnMYBCADKAsyFi5kYXZpdC52MS5WZXJpZmljYXRpb24SHgoFZXJyb3IYBSABKAsyDy5kYXZpdC52MS5FcnJvciJzCgxWZXJpZmljYXRpb24SDAoEbmFtZRgBIAEoCRIOCgZkaWdlc3QYAiABKAkSFwoPbWFuaWZlc3RfZGlnZXN0GAMgASgJEiwKCXZlcmlmaWVycxgEIAMoCzIZLmRhdml0LnYxLlZlcmlmaWVyT3BpbmlvbiKFAQoPVmVyaWZpZXJPcGluaW9uEhAKCHZlcmlmaWVyGAEgASgJEhAKCGRlY2lzaW9uGAIgASgJEg4KBnBvbGljeRgDIAEoCRIOCgZyZWFzb24YBCABKAkSLgoKc2lnbmF0dXJlcxgFIAMoCzIaLmRhdml0LnYxLkNoZWNrZWRTaWduYXR1cmUiYQoQQ2hlY2tlZFNpZ25hdHVyZRIOCgZkaWdlc3QYASABKAkSDgoGZm9ybWF0GAIgASgJEg4KBnNpZ25lchgDIAEoCRINCgV2YWxpZBgEIAEoCBIOCgZyZWFzb24YBSABKAkqnQEKCERlY2lzaW9uEhgKFERFQ0lTSU9OX1VOU1BFQ0lGSUVEEAASFAoQREVDSVNJT05fTUlTU0lORxABEhQKEERFQ0lTSU9OX1RSVVNURUQQAhIUChBERUNJU0lPTl9HUkFOVEVEEAMSGwoXREVDSVNJT05fT1RIRVJfUkVHSVNUUlkQBBIYChRERUNJU0lPTl9OT1RfR1JBTlRFRBAFMoQBCgVQdWxscxI+CgdFeHBsYWluEhguZGF2aXQudjEuRXhwbGFpblJlcXVlc3QaGS5kYXZpdC52MS5FeHBsYWluUmVzcG9uc2USOwoGVmVyaWZ5EhcuZGF2aXQudjEuVmVyaWZ5UmVxdWVzdBoYLmRhdml0LnYxLlZlcmlmeVJlc3BvbnNlYgZwcm90bzM");
 
 /**
  * @generated from message davit.v1.ExplainRequest
@@ -303,6 +303,206 @@ export const LayerSchema: GenMessage<Layer> = /*@__PURE__*/
   messageDesc(file_davit_v1_pull, 6);
 
 /**
+ * @generated from message davit.v1.VerifyRequest
+ */
+export type VerifyRequest = Message<"davit.v1.VerifyRequest"> & {
+  /**
+   * A name or an id. An image on this node is verified as for the start of a container, another one as for a pull.
+   *
+   * @generated from field: string image = 1;
+   */
+  image: string;
+
+  /**
+   * The Kubernetes namespace of the pod. Empty for none.
+   *
+   * @generated from field: string namespace = 2;
+   */
+  namespace: string;
+
+  /**
+   * For the registry, as in PullImage. Absent for none.
+   *
+   * @generated from field: davit.v1.Credentials credentials = 3;
+   */
+  credentials?: Credentials | undefined;
+};
+
+/**
+ * Describes the message davit.v1.VerifyRequest.
+ * Use `create(VerifyRequestSchema)` to create a new message.
+ */
+export const VerifyRequestSchema: GenMessage<VerifyRequest> = /*@__PURE__*/
+  messageDesc(file_davit_v1_pull, 7);
+
+/**
+ * @generated from message davit.v1.VerifyResponse
+ */
+export type VerifyResponse = Message<"davit.v1.VerifyResponse"> & {
+  /**
+   * False on a node where nothing is configured, which accepts all images.
+   *
+   * @generated from field: bool configured = 1;
+   */
+  configured: boolean;
+
+  /**
+   * @generated from field: bool accepted = 2;
+   */
+  accepted: boolean;
+
+  /**
+   * The id of the image, if it is on this node.
+   *
+   * @generated from field: string image_id = 3;
+   */
+  imageId: string;
+
+  /**
+   * One for each name of the image that was tried.
+   *
+   * @generated from field: repeated davit.v1.Verification verifications = 4;
+   */
+  verifications: Verification[];
+
+  /**
+   * The error of a start or a pull. Absent if it is accepted.
+   *
+   * @generated from field: davit.v1.Error error = 5;
+   */
+  error?: Error | undefined;
+};
+
+/**
+ * Describes the message davit.v1.VerifyResponse.
+ * Use `create(VerifyResponseSchema)` to create a new message.
+ */
+export const VerifyResponseSchema: GenMessage<VerifyResponse> = /*@__PURE__*/
+  messageDesc(file_davit_v1_pull, 8);
+
+/**
+ * @generated from message davit.v1.Verification
+ */
+export type Verification = Message<"davit.v1.Verification"> & {
+  /**
+   * The full name.
+   *
+   * @generated from field: string name = 1;
+   */
+  name: string;
+
+  /**
+   * The index or manifest that the name resolved to. Empty where that was not needed.
+   *
+   * @generated from field: string digest = 2;
+   */
+  digest: string;
+
+  /**
+   * @generated from field: string manifest_digest = 3;
+   */
+  manifestDigest: string;
+
+  /**
+   * @generated from field: repeated davit.v1.VerifierOpinion verifiers = 4;
+   */
+  verifiers: VerifierOpinion[];
+};
+
+/**
+ * Describes the message davit.v1.Verification.
+ * Use `create(VerificationSchema)` to create a new message.
+ */
+export const VerificationSchema: GenMessage<Verification> = /*@__PURE__*/
+  messageDesc(file_davit_v1_pull, 9);
+
+/**
+ * @generated from message davit.v1.VerifierOpinion
+ */
+export type VerifierOpinion = Message<"davit.v1.VerifierOpinion"> & {
+  /**
+   * "sigstore", "bindir" or "policy.json".
+   *
+   * @generated from field: string verifier = 1;
+   */
+  verifier: string;
+
+  /**
+   * "accepted", "rejected", "none" (no policy is about the image), or "unknown".
+   *
+   * @generated from field: string decision = 2;
+   */
+  decision: string;
+
+  /**
+   * Which rule decided.
+   *
+   * @generated from field: string policy = 3;
+   */
+  policy: string;
+
+  /**
+   * Why, or why the decision is unknown.
+   *
+   * @generated from field: string reason = 4;
+   */
+  reason: string;
+
+  /**
+   * @generated from field: repeated davit.v1.CheckedSignature signatures = 5;
+   */
+  signatures: CheckedSignature[];
+};
+
+/**
+ * Describes the message davit.v1.VerifierOpinion.
+ * Use `create(VerifierOpinionSchema)` to create a new message.
+ */
+export const VerifierOpinionSchema: GenMessage<VerifierOpinion> = /*@__PURE__*/
+  messageDesc(file_davit_v1_pull, 10);
+
+/**
+ * @generated from message davit.v1.CheckedSignature
+ */
+export type CheckedSignature = Message<"davit.v1.CheckedSignature"> & {
+  /**
+   * @generated from field: string digest = 1;
+   */
+  digest: string;
+
+  /**
+   * @generated from field: string format = 2;
+   */
+  format: string;
+
+  /**
+   * By which key or identity it was made, as far as that is known.
+   *
+   * @generated from field: string signer = 3;
+   */
+  signer: string;
+
+  /**
+   * @generated from field: bool valid = 4;
+   */
+  valid: boolean;
+
+  /**
+   * Why it does not count. Empty for a valid one.
+   *
+   * @generated from field: string reason = 5;
+   */
+  reason: string;
+};
+
+/**
+ * Describes the message davit.v1.CheckedSignature.
+ * Use `create(CheckedSignatureSchema)` to create a new message.
+ */
+export const CheckedSignatureSchema: GenMessage<CheckedSignature> = /*@__PURE__*/
+  messageDesc(file_davit_v1_pull, 11);
+
+/**
  * What a pull does with a layer, and why.
  *
  * @generated from enum davit.v1.Decision
@@ -375,6 +575,16 @@ export const Pulls: GenService<{
     methodKind: "unary";
     input: typeof ExplainRequestSchema;
     output: typeof ExplainResponseSchema;
+  },
+  /**
+   * Says what the policies of this node decide about an image now, and why. Changes nothing.
+   *
+   * @generated from rpc davit.v1.Pulls.Verify
+   */
+  verify: {
+    methodKind: "unary";
+    input: typeof VerifyRequestSchema;
+    output: typeof VerifyResponseSchema;
   },
 }> = /*@__PURE__*/
   serviceDesc(file_davit_v1_pull, 0);
