@@ -1,23 +1,18 @@
-import { writeFileSync } from "node:fs";
 import process from "node:process";
 import { messageOf } from "../base/errors.ts";
-import { enterRoot } from "../linux/file/index.ts";
+import { enterConfinement } from "../linux/process/index.ts";
 import { checkSignatures } from "./check.ts";
 import type { CheckAnswer, CheckRequest } from "./protocol.ts";
 
 const maxRequestBytes = 64 * 1024 * 1024;
-// The user nobody of most systems: no file of a node should be its own.
-const nobody = 65_534;
 
 /**
  * Reads a request from stdin and writes the answer to stdout. Before the first byte of the request, the process
- * gives up its files and its privileges: `directory` is an empty one, which becomes its root (chroot).
+ * gives up its files and its privileges.
  */
-export async function runVerifier([directory]: readonly string[]): Promise<number> {
-  giveWayToPods();
+export async function runVerifier(): Promise<number> {
   warmUp();
-  if (directory !== undefined) enterRoot(directory);
-  becomeNobody();
+  enterConfinement("nobody");
   const answer = await answerTo(process.stdin);
   const { promise, resolve } = Promise.withResolvers<undefined>();
   process.stdout.write(JSON.stringify(answer), () => resolve(undefined));
@@ -62,20 +57,4 @@ function warmUp(): void {
     trust: { ...trust, keys: [] },
     signatures: [{ kind: "bundle", json: "{}", artifact: "" }],
   });
-}
-
-/** When memory is short, the kernel ends this process before pods (proc_pid_oom_score_adj(5)). */
-function giveWayToPods(): void {
-  try {
-    writeFileSync("/proc/self/oom_score_adj", "900");
-  } catch {
-    // Without /proc, as in tests of this program.
-  }
-}
-
-function becomeNobody(): void {
-  if (process.getuid?.() !== 0) return;
-  process.setgroups?.([]);
-  process.setgid?.(nobody);
-  process.setuid?.(nobody);
 }

@@ -1,7 +1,5 @@
-/** The verifier's process: `program DIRECTORY < request`. The daemon starts one for each question. */
-import process from "node:process";
-
+/** The verifier's process: `program < request`. The daemon starts one for each question. */
 import { exitNow } from "../linux/process/index.ts";
 import { runVerifier } from "./main.ts";
 
-void runVerifier(process.argv.slice(2)).then(exitNow);
+void runVerifier().then(exitNow);

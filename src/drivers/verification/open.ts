@@ -1,4 +1,3 @@
-import { join } from "node:path";
 import type { Logger } from "../../base/logger.ts";
 import type { ImageVerifier } from "../../core/image/index.ts";
 import { type NodePolicySettings, openNodePolicies } from "./node-policies.ts";
@@ -26,7 +25,7 @@ export async function openVerifiers(
 ): Promise<readonly ImageVerifier[]> {
   const verifiers: ImageVerifier[] = [];
   const { CheckerProcess } = await import("./sigstore/checker-process.ts");
-  const checker = new CheckerProcess({ directory: join(deps.directory, "empty") });
+  const checker = new CheckerProcess();
   if (settings.policies.length > 0) {
     const { SigstoreVerifier } = await import("./sigstore/sigstore-verifier.ts");
     verifiers.push(await SigstoreVerifier.open(settings, checker));

@@ -37,7 +37,7 @@ function simple(made: ReturnType<typeof simpleSignature>, payload: Buffer): Foun
 }
 
 test("the process checks signatures of keys and of identities", async () => {
-  const checker = new CheckerProcess({ directory: join(base, "empty") });
+  const checker = new CheckerProcess();
   const keys = ecKeys();
   const payload = simplePayload(digest, "registry.test/app");
   const trust = { ...noTrust, keys: [{ name: "k", text: pemOf(keys) }] };
@@ -75,7 +75,7 @@ test("the process checks signatures of keys and of identities", async () => {
 });
 
 test("trust that cannot be read is an error that names its file", async () => {
-  const checker = new CheckerProcess({ directory: join(base, "empty") });
+  const checker = new CheckerProcess();
   const trust = { ...noTrust, keys: [{ name: "/etc/k.pub", text: "no key" }] };
   await assert.rejects(checker.check({ digests: [], trust, signatures: [] }, never), (error) => {
     assert.match(String(error), /read "\/etc\/k\.pub"/);
@@ -88,7 +88,7 @@ function instead(code: string, timeoutMs: number): CheckerProcess {
   const file = join(base, "instead.cjs");
   writeFileSync(file, code);
   const command = { file: process.execPath, args: [file] };
-  return new CheckerProcess({ directory: join(base, "empty"), command, timeoutMs });
+  return new CheckerProcess({ command, timeoutMs });
 }
 
 test("a process that hangs, dies or answers nonsense is an error, and ends", async () => {

@@ -1,4 +1,3 @@
-import { mkdir } from "node:fs/promises";
 import { RuntimeError } from "../../../base/errors.ts";
 import { Semaphore } from "../../../base/semaphore.ts";
 import type { FoundSignature } from "../../../core/image/index.ts";
@@ -24,8 +23,6 @@ const processes = 2;
 
 /** How the process is run. */
 interface CheckerOptions {
-  /** An empty directory, which is made: the root of the process. */
-  readonly directory: string;
   readonly timeoutMs?: number;
   readonly command?: OwnProgram;
 }
@@ -41,7 +38,7 @@ export class CheckerProcess implements SignatureChecker {
   readonly #timeoutMs: number;
   readonly #turns = new Semaphore(processes);
 
-  constructor(options: CheckerOptions) {
+  constructor(options: CheckerOptions = {}) {
     this.#options = options;
     this.#timeoutMs = options.timeoutMs ?? 30_000;
   }
@@ -61,10 +58,8 @@ export class CheckerProcess implements SignatureChecker {
   }
 
   async #ask(request: CheckRequest, signal: AbortSignal): Promise<CheckAnswer> {
-    const { directory } = this.#options;
-    await mkdir(directory, { recursive: true, mode: 0o700 });
     const program = this.#options.command ?? defaultCommand();
-    const child = await startOwnProgram(program, [directory]);
+    const child = await startOwnProgram(program, [], { confinement: "nobody" });
     const late = AbortSignal.timeout(this.#timeoutMs);
     const kill = (): void => child.kill(SIGKILL);
     for (const end of [signal, late]) end.addEventListener("abort", kill, { once: true });
