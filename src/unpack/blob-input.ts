@@ -5,8 +5,8 @@ import { openSha256 } from "../linux/blob/index.ts";
 import { preparePipe } from "../linux/file/index.ts";
 import { MAGIC_BYTES } from "./decompress.ts";
 
-/** The largest read. */
-const PIECE = 256 * 1024;
+/** The largest read. With 256 KiB, a pull needs a tenth more processor time: threads wake each other more often. */
+const PIECE = 1024 * 1024;
 /** The capacity of the pipe: large enough that the two sides do not wait for each other at each chunk. */
 const PIPE = 1024 * 1024;
 

@@ -3,8 +3,11 @@ import type { GzipInflater } from "../linux/blob/index.ts";
 import type { Decompressor } from "./decompressor.ts";
 import { brokenArchive } from "./tar-header.ts";
 
-/** The size of a piece of output, and the number of them: one is read while the others are filled. */
-const PIECE = 256 * 1024;
+/**
+ * The size of a piece of output, and the number of them: one is read while the others are filled. Memory that a small
+ * layer does not fill is never there.
+ */
+const PIECE = 1024 * 1024;
 const PIECES = 3;
 
 /** A {@link Decompressor} of gzip by ISA-L, on a thread of the pool and with a fixed number of buffers. */
