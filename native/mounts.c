@@ -8,6 +8,7 @@
 #include <fcntl.h>
 #include <linux/mount.h>
 #include <sched.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mount.h>
@@ -157,17 +158,40 @@ static int fsconfig_string(int fs, const char *key, const char *value) {
 }
 
 /*
+ * Before Linux 6.5 overlayfs parses no parameters of fsconfig(2): the kernel joins any that it gets to options of
+ * mount(2) (legacy_parse_param() in fs/fs_context.c), and only the creation fails.
+ */
+static bool takes_any_parameter(void) {
+  int err = errno;
+  int fs = (int)syscall(SYS_fsopen, "overlay", FSOPEN_CLOEXEC);
+  bool takes = fs >= 0 && fsconfig_string(fs, "no-such-parameter", "1") == 0;
+  if (fs >= 0) close(fs);
+  errno = err;
+  return takes;
+}
+
+static atomic_bool has_old_overlay;
+
+/* 1 where the kernel has no parameters of overlays at all, else the fault of the parameter or of the creation. */
+static int overlay_refused(struct overlay *overlay, int fs, const char *what) {
+  if (errno != EINVAL || !takes_any_parameter()) return overlay_fault(overlay, fs, what);
+  atomic_store(&has_old_overlay, true);
+  return 1;
+}
+
+/*
  * Each lower layer is a separate parameter, so that their number is not limited by the page of
  * options of mount(2). Returns 1 when the kernel does not have "lowerdir+" (before 6.7).
  */
 static int overlay_by_fsopen(struct overlay *overlay) {
+  if (atomic_load(&has_old_overlay)) return 1;
   int fs = (int)syscall(SYS_fsopen, "overlay", FSOPEN_CLOEXEC), result = -1, mnt = -1;
   char buffer[64];
   if (fs < 0) return fault_set(overlay->fault, "fsopen", "overlay");
   for (size_t i = 0; i < overlay->count; i++) {
     const char *layer = layer_name(overlay, i, buffer, sizeof buffer);
     if (fsconfig_string(fs, "lowerdir+", layer) < 0) {
-      result = i == 0 && errno == EINVAL ? 1 : overlay_fault(overlay, fs, "add layer to overlay");
+      result = i == 0 && errno == EINVAL ? 1 : overlay_refused(overlay, fs, "add layer to overlay");
       goto done;
     }
   }
@@ -178,7 +202,7 @@ static int overlay_by_fsopen(struct overlay *overlay) {
       (overlay->label != NULL && fsconfig_string(fs, "context", overlay->label) < 0) ||
       fsconfig_string(fs, "index", "off") < 0 ||
       syscall(SYS_fsconfig, fs, FSCONFIG_CMD_CREATE, NULL, NULL, 0) < 0) {
-    overlay_fault(overlay, fs, "create overlay");
+    result = overlay_refused(overlay, fs, "create overlay");
     goto done;
   }
   mnt = (int)syscall(SYS_fsmount, fs, FSMOUNT_CLOEXEC,
