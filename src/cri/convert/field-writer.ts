@@ -11,6 +11,11 @@ export class FieldWriter {
     this.#buffer = Buffer.allocUnsafe(bytes);
   }
 
+  /** The number of bytes so far. */
+  get written(): number {
+    return this.#at;
+  }
+
   byte(value: number): this {
     this.#buffer[this.#at++] = value;
     return this;

@@ -51,6 +51,7 @@ export class FigurePlan {
   readonly #options: FigureOptions;
   readonly #names = new FileNames();
   readonly #slowNames = new FileNames();
+  readonly #fewSlowNames = new FileNames();
 
   constructor(layout: CgroupLayout, options: FigureOptions) {
     this.#layout = layout;
@@ -69,9 +70,10 @@ export class FigurePlan {
       ...this.#paths(path, isV1 ? legacyFiles : unifiedFiles),
     ];
     const parts = isV1 ? legacyParts : unifiedParts;
+    const places = usage.paths.map((file) => paths.indexOf(file));
     const parse = (texts: Texts): ParsedCgroup => {
       const textOf = this.#names.textsOf(paths, texts);
-      const used = usage.parse(usage.paths.map((file) => textOf(basename(file)) ?? null));
+      const used = usage.parse(places.map((at) => texts[at] ?? null));
       if (used === undefined) return undefined;
       const { ioPressure, tasks } = used;
       return { ...parts(textOf, used, this.#options.nameDevice), ioPressure, tasks };
@@ -79,9 +81,12 @@ export class FigurePlan {
     return { paths, parse };
   }
 
-  /** The files with what changes rarely, of a container whose first process is `pid`. */
-  slow(path: string, pid: number): FigureFiles<ParsedSlow> {
-    const { pageSizes } = this.#options;
+  /**
+   * The files with what changes rarely, of a container whose first process is `pid`. Those of huge pages are most of
+   * them: without them `parse` finds none.
+   */
+  slow(path: string, pid: number, withHugePages = true): FigureFiles<ParsedSlow> {
+    const pageSizes = withHugePages ? this.#options.pageSizes : [];
     const names =
       this.#layout.version === "v1"
         ? ["usage_in_bytes", "max_usage_in_bytes"]
@@ -94,7 +99,8 @@ export class FigurePlan {
       `/proc/${String(pid)}/limits`,
     ];
     const parse = (texts: Texts): ParsedSlow => {
-      const textOf = this.#slowNames.textsOf(paths, texts);
+      const fileNames = withHugePages ? this.#slowNames : this.#fewSlowNames;
+      const textOf = fileNames.textsOf(paths, texts);
       const hugePages = pageSizes.flatMap((pageSize) => {
         const [usage, maxUsage] = names.map((name) =>
           number(textOf(`hugetlb.${pageSize}.rsvd.${name}`)),

@@ -13,12 +13,24 @@ interface Host {
   readonly hung: Set<string>;
   /** Cgroups whose files are held. */
   readonly held: Set<string>;
+  hasHugePages: boolean;
+  /** What the files of huge pages say. */
+  hugePages: string;
 }
 
 const netDevText = "  eth0: 10 1 2 5 0 0 0 0 30 3 4 6 0 0 0 0\n";
 
-function hostStats(more: Partial<HostStatsDeps> = {}): { host: Host; stats: HostStats } {
-  const host: Host = { now: 0, reads: [], hung: new Set(), held: new Set() };
+function hostStats(
+  more: Partial<HostStatsDeps> & { readonly pageSizes?: readonly string[] } = {},
+): { host: Host; stats: HostStats } {
+  const host: Host = {
+    now: 0,
+    reads: [],
+    hung: new Set(),
+    held: new Set(),
+    hasHugePages: false,
+    hugePages: "0\n",
+  };
   const answer = <T>(key: string, value: T): Promise<T> => {
     host.reads.push(key);
     return host.hung.has(key) ? Promise.withResolvers<T>().promise : Promise.resolve(value);
@@ -37,8 +49,11 @@ function hostStats(more: Partial<HostStatsDeps> = {}): { host: Host; stats: Host
     },
     read: (paths) =>
       answer(
-        "slow",
-        paths.map((path) => (path.endsWith("/pids.max") ? "42\n" : null)),
+        paths.some((path) => path.includes("hugetlb")) ? "huge pages" : "slow",
+        paths.map((path) => {
+          if (path.endsWith("/pids.max")) return "42\n";
+          return path.includes("hugetlb") ? host.hugePages : null;
+        }),
       ),
     openFiles: (directories) =>
       Promise.all(
@@ -51,7 +66,8 @@ function hostStats(more: Partial<HostStatsDeps> = {}): { host: Host; stats: Host
       ),
     fileSystem: () =>
       answer("file system", { device: "/dev/sda", bytes: 9n, inodes: 8n, freeInodes: 7n }),
-    pageSizes: () => [],
+    pageSizes: () => more.pageSizes ?? [],
+    hasHugePages: () => host.hasHugePages,
   };
   const stats = new HostStats({
     cgroups: { version: "v2", root: "", controllers: [] },
@@ -106,6 +122,27 @@ void test("figures() has all parts, each with the time of its reading, and share
   host.now = 11_000;
   await stats.figures([sandbox("p")], [container("a")]);
   assert.equal(host.reads.filter((read) => read === "slow").length, 2);
+});
+
+void test("figures() reads the huge pages of a container once, and again when the host has some", async () => {
+  const { host, stats } = hostStats({ pageSizes: ["2MB"] });
+  const usage = async (): Promise<readonly (bigint | undefined)[]> => {
+    host.now += 11_000;
+    const of = (await stats.figures([], [container("a")])).containers.get("a");
+    assert.equal(of?.slow?.maxTasks, 42n);
+    assert.equal(of.slow.takenAtNs, BigInt(host.now) * 1_000_000n);
+    return of.slow.hugePages.map((pages) => pages.usage);
+  };
+  const reads = (): readonly string[] =>
+    host.reads.splice(0).filter((read) => read === "slow" || read === "huge pages");
+  assert.deepEqual([await usage(), reads()], [[0n], ["huge pages"]]);
+  assert.deepEqual([await usage(), reads()], [[0n], ["slow"]]);
+  host.hasHugePages = true;
+  host.hugePages = "2097152\n";
+  assert.deepEqual([await usage(), reads()], [[2_097_152n], ["huge pages"]]);
+  // They were taken from the pool while the container still has some.
+  host.hasHugePages = false;
+  assert.deepEqual([await usage(), reads()], [[2_097_152n], ["huge pages"]]);
 });
 
 void test("figures() reads once for all who ask at the same time, also at the first time", async () => {

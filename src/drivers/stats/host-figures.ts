@@ -21,7 +21,7 @@ import { listMounts } from "../../linux/mount/index.ts";
 import { Batches } from "./batches.ts";
 import { DeviceNames } from "./block-devices.ts";
 import { FigurePlan, openFilesLimit } from "./cgroup-figures.ts";
-import type { Texts } from "./kernel-text.ts";
+import { number, type Texts } from "./kernel-text.ts";
 import { Samples, settled } from "./samples.ts";
 import { wallNs } from "./wall-time.ts";
 
@@ -38,6 +38,8 @@ export interface FigureKernel {
   readonly fileSystem: (directory: string) => Promise<Omit<FileSystemFigures, "takenAtNs">>;
   /** The sizes of huge pages: "2MB". */
   readonly pageSizes: () => readonly string[];
+  /** Whether this host has huge pages, or makes some when they are used. */
+  readonly hasHugePages: () => boolean;
 }
 
 /** What the figures need. */
@@ -66,6 +68,8 @@ interface Measured {
 
 /** Counting what is open costs ten times as much as reading a file. */
 const slowMs = 10_000;
+/** For how long it is known whether the host has huge pages. */
+const hugePagesMs = 1000;
 /** Counting takes 1 us a descriptor, and a container can have millions of them: a job takes 0.25 s at most. */
 const maxOpenFiles = 30_000;
 const batch = { size: 8, lateMs: 500 };
@@ -82,6 +86,7 @@ export class HostFigures {
   readonly #fileSystems: Samples<FileSystemFigures>;
   readonly #watched = new Map<string, Watched>();
   readonly #openFiles: Batches<OpenFiles | undefined>;
+  #hugePages = { has: true, atMs: Number.NEGATIVE_INFINITY };
 
   constructor(deps: HostFiguresDeps) {
     this.#deps = deps;
@@ -164,19 +169,37 @@ export class HostFigures {
     this.#watched.delete(id);
   }
 
-  async #measureSlow({ cgroupPath, state }: Container): Promise<SlowFigures> {
+  /** No container can use huge pages where there are none: of a host with 200 pods that saves 800 files. */
+  #hasHugePages(): boolean {
+    const now = this.#deps.nowMs();
+    if (now - this.#hugePages.atMs >= hugePagesMs) {
+      this.#hugePages = { has: this.#deps.kernel.hasHugePages(), atMs: now };
+    }
+    return this.#hugePages.has;
+  }
+
+  async #measureSlow({ id, cgroupPath, state }: Container): Promise<SlowFigures> {
     const { cgroups, clock, kernel } = this.#deps;
     const pid = state.name === "running" ? state.process.pid : 0;
-    const { paths, parse } = this.#plan.slow(cgroupPath, pid);
+    const unused = this.#hasHugePages() ? undefined : unusedHugePages(this.#slow.last(id));
+    const { paths, parse } = this.#plan.slow(cgroupPath, pid, unused === undefined);
     const [open, texts] = await Promise.all([
       this.#openFiles.get(processDir(cgroups, cgroupPath)),
       kernel.read(paths),
     ]);
     const takenAtNs = wallNs(clock);
-    if (open !== undefined) return { takenAtNs, open, ...parse(texts) };
+    if (open !== undefined) {
+      return { takenAtNs, open, ...parse(texts), ...(unused && { hugePages: unused }) };
+    }
     // The process of a container without a cgroup here is that of a virtual machine, and so are its limits.
     return { takenAtNs, open, openFilesLimit: undefined, maxTasks: undefined, hugePages: [] };
   }
+}
+
+/** The last huge pages of a container that has never used any; undefined for others. */
+function unusedHugePages(last: SlowFigures | undefined): SlowFigures["hugePages"] | undefined {
+  const isUnused = last?.hugePages.every(({ usage, maxUsage = 0n }) => usage + maxUsage === 0n);
+  return isUnused === true ? last?.hugePages : undefined;
 }
 
 /** The kernel of this host. Without `cachesFiles` files are opened for each sample. */
@@ -189,6 +212,7 @@ export function thisKernel(cachesFiles: boolean): FigureKernel {
     read: (paths) => uncached.add(paths).read(),
     openFiles: (directories) => countOpenFiles(directories, maxOpenFiles),
     pageSizes,
+    hasHugePages,
     fileSystem: async (directory) => {
       const { bsize, blocks, files, ffree } = await statfs(directory, { bigint: true });
       const device = devices.get(directory) ?? (await deviceOf(directory));
@@ -217,11 +241,26 @@ async function deviceOf(directory: string): Promise<string> {
   return found.source;
 }
 
+const hugePagesDirectory = "/sys/kernel/mm/hugepages";
+
+/** linux/Documentation/admin-guide/mm/hugetlbpage.rst: pages of the pool, and those that it may get when they are used. */
+function hasHugePages(): boolean {
+  try {
+    return readdirSync(hugePagesDirectory).some((size) =>
+      ["nr_hugepages", "nr_overcommit_hugepages"].some(
+        (file) => number(readFileSync(`${hugePagesDirectory}/${size}/${file}`, "latin1")) !== 0n,
+      ),
+    );
+  } catch {
+    return true; // The files of containers say it.
+  }
+}
+
 /** From hugepages-2048kB to 2MB, as the kernel names the files of the controller (mm/hugetlb_cgroup.c). */
 function pageSizes(): readonly string[] {
   let names: readonly string[] = [];
   try {
-    names = readdirSync("/sys/kernel/mm/hugepages");
+    names = readdirSync(hugePagesDirectory);
   } catch {
     // A kernel without huge pages.
   }

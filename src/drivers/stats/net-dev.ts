@@ -1,4 +1,5 @@
 import type { InterfaceUsage } from "../../core/stats/index.ts";
+import { decimal } from "./kernel-text.ts";
 
 /** A container with CAP_NET_ADMIN can make any number of interfaces. */
 const maxInterfaces = 64;
@@ -12,22 +13,40 @@ export function parseNetDev(text: string): readonly InterfaceUsage[] {
   for (const line of text.split("\n")) {
     if (found.length === maxInterfaces) break;
     // A name may itself have a colon, as aliases had; counters never do.
-    const [, name, counters] = /^\s*(\S+):\s*([\d\s]+)$/.exec(line) ?? [];
-    if (name === undefined || counters === undefined || name === "lo") continue;
-    const values = counters.trim().split(/\s+/).map(BigInt);
-    if (values.length < 16) continue;
-    const at = (index: number): bigint => values[index] ?? 0n;
-    found.push({
-      name,
-      rxBytes: at(0),
-      rxPackets: at(1),
-      rxErrors: at(2),
-      rxDropped: at(3),
-      txBytes: at(8),
-      txPackets: at(9),
-      txErrors: at(10),
-      txDropped: at(11),
-    });
+    const colon = line.lastIndexOf(":");
+    const name = line.slice(0, Math.max(0, colon)).trim();
+    if (name === "" || name === "lo" || /\s/.test(name)) continue;
+    const usage = countersOf(name, line, colon + 1);
+    if (usage !== undefined) found.push(usage);
   }
   return found;
 }
+
+/** Undefined for a line without 16 numbers. */
+function countersOf(name: string, line: string, from: number): InterfaceUsage | undefined {
+  const values: bigint[] = [];
+  for (let at = from; at < line.length && values.length < 16; ) {
+    while (line.charCodeAt(at) === space) at++;
+    const next = line.indexOf(" ", at);
+    const end = next < 0 ? line.length : next;
+    const value = decimal(line, at, end);
+    if (value === undefined) return undefined;
+    values.push(value);
+    at = end;
+  }
+  if (values.length < 16) return undefined;
+  const at = (index: number): bigint => values[index] ?? 0n;
+  return {
+    name,
+    rxBytes: at(0),
+    rxPackets: at(1),
+    rxErrors: at(2),
+    rxDropped: at(3),
+    txBytes: at(8),
+    txPackets: at(9),
+    txErrors: at(10),
+    txDropped: at(11),
+  };
+}
+
+const space = 32;

@@ -7,7 +7,14 @@ import type {
   Pressure,
 } from "../../../core/stats/index.ts";
 import { specMetrics } from "./spec-metrics.ts";
-import { labelled, metricGroup, type Sample, seconds, single } from "./metric.ts";
+import {
+  type AddSample,
+  labelled,
+  type LabelledValue,
+  metricGroup,
+  seconds,
+  single,
+} from "./metric.ts";
 
 /** A running container with its figures. */
 export interface ContainerView {
@@ -16,7 +23,15 @@ export interface ContainerView {
   readonly fileSystem: FileSystemFigures | undefined;
 }
 
-type Labelled = readonly [value: bigint, ...labels: string[]];
+/** The labels of values that all containers have. */
+const fixed = {
+  total: ["total"],
+  openFiles: ["max_open_files"],
+  faults: ["pgfault", "container"],
+  allFaults: ["pgfault", "hierarchy"],
+  majorFaults: ["pgmajfault", "container"],
+  allMajorFaults: ["pgmajfault", "hierarchy"],
+} as const;
 
 // Names, labels and meanings are those of cAdvisor (google/cadvisor, docs/storage/prometheus.md).
 
@@ -29,7 +44,7 @@ const cpu = metricGroup(
       "cpu_usage_seconds_total",
       "Processor time used, in seconds.",
       ["cpu"],
-      (of) => (of.cpu === undefined ? [] : [[of.cpu.usageNs / 1_000_000_000n, "total"]]),
+      (of) => (of.cpu === undefined ? [] : [[of.cpu.usageNs / 1_000_000_000n, fixed.total]]),
     ),
     single(
       "counter",
@@ -144,7 +159,8 @@ const inCgroup = metricGroup(
       (of) =>
         of.devices.flatMap(({ name, major, minor, bytes }) =>
           [...bytes].map(
-            ([operation, count]) => [count, name, String(major), String(minor), operation] as const,
+            ([operation, count]) =>
+              [count, [name, String(major), String(minor), operation]] as const,
           ),
         ),
     ),
@@ -221,17 +237,17 @@ const slow = metricGroup(
       "ulimits_soft",
       "Soft limits of the first process of the container.",
       ["ulimit"],
-      (of) => (of.openFilesLimit === undefined ? [] : [[of.openFilesLimit, "max_open_files"]]),
+      (of) => (of.openFilesLimit === undefined ? [] : [[of.openFilesLimit, fixed.openFiles]]),
     ),
     labelled("gauge", "hugetlb_usage_bytes", "Huge pages in use, in bytes.", ["pagesize"], (of) =>
-      of.hugePages.map(({ pageSize, usage }) => [usage, pageSize]),
+      of.hugePages.map(({ pageSize, usage }) => [usage, [pageSize]]),
     ),
     labelled(
       "gauge",
       "hugetlb_max_usage_bytes",
       "The largest usage of huge pages until now, in bytes. Always 0 with cgroup v2, which does not count it.",
       ["pagesize"],
-      (of) => of.hugePages.map(({ pageSize, maxUsage = 0n }) => [maxUsage, pageSize]),
+      (of) => of.hugePages.map(({ pageSize, maxUsage = 0n }) => [maxUsage, [pageSize]]),
     ),
   ],
 );
@@ -246,7 +262,7 @@ const layer = metricGroup(
       "fs_usage_bytes",
       "Disk usage of the writable layer of the container.",
       ["device"],
-      ({ bytes, device }) => [[bytes, device]],
+      ({ bytes, device }) => [[bytes, [device]]],
     ),
   ],
 );
@@ -260,21 +276,21 @@ const fileSystem = metricGroup(
       "fs_limit_bytes",
       "Size of the file system of the writable layer.",
       ["device"],
-      ({ bytes, device }) => [[bytes, device]],
+      ({ bytes, device }) => [[bytes, [device]]],
     ),
     labelled(
       "gauge",
       "fs_inodes_total",
       "Inodes of the file system of the writable layer.",
       ["device"],
-      ({ inodes, device }) => [[inodes, device]],
+      ({ inodes, device }) => [[inodes, [device]]],
     ),
     labelled(
       "gauge",
       "fs_inodes_free",
       "Free inodes of the file system of the writable layer.",
       ["device"],
-      ({ freeInodes, device }) => [[freeInodes, device]],
+      ({ freeInodes, device }) => [[freeInodes, [device]]],
     ),
   ],
 );
@@ -308,27 +324,23 @@ const measuredGroups = [
 /** All metrics of containers. */
 export const containerMetricGroups = [presence, ...measuredGroups];
 
-/** The samples of a running container, without the current ones. What cannot be read has none. */
-export function containerSamples(view: ContainerView): readonly Sample[] {
-  const samples: Sample[] = [];
-  for (const { read } of measuredGroups) read(view, samples);
-  return samples;
+/** Adds the samples of a running container, without the current ones. What cannot be read has none. */
+export function addContainerSamples(view: ContainerView, add: AddSample): void {
+  for (const { read } of measuredGroups) read(view, add);
 }
 
-/** The samples that differ in each answer. */
-export function currentSamples(view: ContainerView): readonly Sample[] {
-  const samples: Sample[] = [];
-  presence.read(view, samples);
-  return samples;
+/** Adds the samples that differ in each answer. */
+export function addCurrentSamples(view: ContainerView, add: AddSample): void {
+  presence.read(view, add);
 }
 
-function pageFaults(of: MemoryFigures): readonly Labelled[] {
+function pageFaults(of: MemoryFigures): readonly LabelledValue[] {
   const { pageFaults: all = 0n, majorPageFaults: major = 0n } = of;
   return [
-    [of.ownPageFaults ?? all, "pgfault", "container"],
-    [all, "pgfault", "hierarchy"],
-    [of.ownMajorPageFaults ?? major, "pgmajfault", "container"],
-    [major, "pgmajfault", "hierarchy"],
+    [of.ownPageFaults ?? all, fixed.faults],
+    [all, fixed.allFaults],
+    [of.ownMajorPageFaults ?? major, fixed.majorFaults],
+    [major, fixed.allMajorFaults],
   ];
 }
 
@@ -336,8 +348,8 @@ function ofDevices(
   { devices }: CgroupFigures,
   what: "bytes" | "requests",
   operation: "Read" | "Write",
-): readonly Labelled[] {
-  return devices.map((device) => [device[what].get(operation) ?? 0n, device.name] as const);
+): readonly LabelledValue[] {
+  return devices.map((device) => [device[what].get(operation) ?? 0n, [device.name]] as const);
 }
 
 function count(value: number | undefined): bigint | undefined {

@@ -6,4 +6,4 @@ export {
   metricDescriptors,
   type PodMetrics,
 } from "./list.ts";
-export { type MetricDescriptor, objectLabelKeys, type Sample } from "./metric.ts";
+export { type AddSample, type MetricDescriptor, objectLabelKeys, type Sample } from "./metric.ts";

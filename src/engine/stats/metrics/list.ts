@@ -2,14 +2,18 @@ import type { Container } from "../../../core/container/index.ts";
 import type { Sandbox } from "../../../core/sandbox/index.ts";
 import { listPodSandboxes } from "../../sandbox/index.ts";
 import type { StatsContext } from "../context.ts";
-import { containerMetricGroups, containerSamples, currentSamples } from "./container-metrics.ts";
-import type { MetricDescriptor, Sample } from "./metric.ts";
-import { podMetricGroups, podSamples } from "./pod-metrics.ts";
+import {
+  addContainerSamples,
+  addCurrentSamples,
+  containerMetricGroups,
+} from "./container-metrics.ts";
+import type { AddSample, MetricDescriptor } from "./metric.ts";
+import { addPodSamples, podMetricGroups } from "./pod-metrics.ts";
 
 /** Samples, and the values that they are made from: while these are the same, so are the samples. */
 interface Measured {
   readonly sources: readonly unknown[];
-  readonly samples: () => readonly Sample[];
+  readonly addSamples: (add: AddSample) => void;
 }
 
 /** A ready sandbox with its own samples. */
@@ -22,8 +26,8 @@ export interface PodMetrics extends Measured {
 /** A running container with its samples. */
 export interface ContainerMetrics extends Measured {
   readonly container: Container;
-  /** Samples that differ in each answer. */
-  readonly current: () => readonly Sample[];
+  /** Adds samples that differ in each answer. */
+  readonly addCurrent: (add: AddSample) => void;
 }
 
 /** The descriptors of all metrics, in the order of their names. */
@@ -43,7 +47,7 @@ export async function listPodSandboxMetrics(context: StatsContext): Promise<read
   const { fileSystem } = figures;
   return sandboxes.map((sandbox) => {
     const ofPod = figures.pods.get(sandbox.id) ?? { network: undefined, reported: undefined };
-    const containers = (running.get(sandbox.id) ?? []).flatMap((container) => {
+    const containers = (running.get(sandbox.id) ?? []).flatMap((container): ContainerMetrics[] => {
       const its = figures.containers.get(container.id);
       if (its === undefined) return [];
       const view = { container, figures: its, fileSystem };
@@ -51,12 +55,19 @@ export async function listPodSandboxMetrics(context: StatsContext): Promise<read
         {
           container,
           sources: [container, its.cgroup, its.slow, its.writableLayer, fileSystem],
-          samples: () => containerSamples(view),
-          current: () => currentSamples(view),
+          addSamples: (add) => {
+            addContainerSamples(view, add);
+          },
+          addCurrent: (add) => {
+            addCurrentSamples(view, add);
+          },
         },
       ];
     });
     const sources = [ofPod.network, ofPod.reported];
-    return { sandbox, sources, samples: () => podSamples(ofPod), containers };
+    const addSamples = (add: AddSample): void => {
+      addPodSamples(ofPod, add);
+    };
+    return { sandbox, sources, addSamples, containers };
   });
 }

@@ -10,15 +10,16 @@ import type {
   ContainerFigures,
   Figures,
   FileSystemFigures,
+  PodFigures,
   Pressure,
 } from "../../../core/stats/index.ts";
 import { LinuxContainerResourcesSchema } from "../../../gen/runtime/v1/api_pb.ts";
 import { expectedNames } from "../../../../test/support/suites/metrics.ts";
 import type { StatsContext } from "../context.ts";
-import { type ContainerView, containerSamples, currentSamples } from "./container-metrics.ts";
+import { addContainerSamples, addCurrentSamples, type ContainerView } from "./container-metrics.ts";
 import { listPodSandboxMetrics, metricDescriptors } from "./list.ts";
-import { objectLabelKeys, type Sample } from "./metric.ts";
-import { podSamples } from "./pod-metrics.ts";
+import { type AddSample, objectLabelKeys, type Sample } from "./metric.ts";
+import { addPodSamples } from "./pod-metrics.ts";
 
 const second = 1_000_000_000n;
 const times = (seconds: bigint): Pressure["some"] => ({
@@ -111,6 +112,21 @@ const container = {
   state: { name: "running", startedAtNs: 1_600_000_000n * second + 5n },
 } as Container;
 
+/** The samples that are added. */
+function collect(...adding: readonly ((add: AddSample) => void)[]): readonly Sample[] {
+  const samples: Sample[] = [];
+  for (const each of adding) {
+    each((metric, labels, value, atNs) => {
+      samples.push({ metric, labels, value, atNs });
+    });
+  }
+  return samples;
+}
+const podSamples = (of: PodFigures): readonly Sample[] =>
+  collect((add) => {
+    addPodSamples(of, add);
+  });
+
 /** `name{own label values} value @time`, the name without its prefix. */
 function lines(samples: readonly Sample[]): readonly string[] {
   return samples.map(({ metric, labels, value, atNs }) => {
@@ -142,12 +158,17 @@ test("docs/operations.md names all metrics, and no other one", () => {
   assert.deepEqual(named.sort(), expectedNames);
 });
 
-const allSamples = (view: ContainerView): readonly Sample[] => [
-  ...currentSamples(view),
-  ...containerSamples(view),
-];
+const allSamples = (view: ContainerView): readonly Sample[] =>
+  collect(
+    (add) => {
+      addCurrentSamples(view, add);
+    },
+    (add) => {
+      addContainerSamples(view, add);
+    },
+  );
 
-describe("containerSamples() and currentSamples()", () => {
+describe("addContainerSamples() and addCurrentSamples()", () => {
   test("has each value with its own labels and the time of its reading", () => {
     assert.deepEqual(lines(allSamples({ container, figures, fileSystem })).toSorted(), [
       "blkio_device_usage_total{/dev/sdb 8 16 Read} 4096 @11",
@@ -294,7 +315,7 @@ const eth0 = {
   txDropped: 8n,
 };
 
-describe("podSamples()", () => {
+describe("addPodSamples()", () => {
   test("has the counters of each interface, except those of nested containers", () => {
     const names = ["eth0", "veth12ab", "docker0", "nerdctl1", "net1"];
     const interfaces = names.map((name) => ({ name, ...eth0 }));
@@ -392,6 +413,8 @@ test("listPodSandboxMetrics() has ready pods with their running containers that 
     [["p1", "a"], ["p2"]],
   );
   const [measured] = found[0]?.containers ?? [];
-  assert.deepEqual([measured?.samples().length, measured?.current().length], [53, 1]);
-  assert.deepEqual(found[1]?.samples(), []);
+  assert.ok(measured !== undefined && found[1] !== undefined);
+  assert.equal(collect(measured.addSamples).length, 53);
+  assert.equal(collect(measured.addCurrent).length, 1);
+  assert.deepEqual(collect(found[1].addSamples), []);
 });

@@ -1,6 +1,6 @@
 import type { InterfaceUsage, PodFigures, ResourceUsage } from "../../../core/stats/index.ts";
 import { containerMetricGroups } from "./container-metrics.ts";
-import { labelled, type Metric, metricGroup, type Sample } from "./metric.ts";
+import { type AddSample, labelled, type Metric, metricGroup } from "./metric.ts";
 
 /** cAdvisor leaves these out, too: they connect nested containers, and each has a new name. */
 const inner = /^(veth|docker|nerdctl)/i;
@@ -20,12 +20,14 @@ const network = metricGroup(
   (figures: PodFigures) =>
     figures.network && {
       takenAtNs: figures.network.takenAtNs,
-      interfaces: figures.network.interfaces.filter(({ name }) => !inner.test(name)),
+      interfaces: figures.network.interfaces.flatMap((usage) =>
+        inner.test(usage.name) ? [] : [{ usage, labels: [usage.name] }],
+      ),
     },
   ({ takenAtNs }) => takenAtNs,
   counters.map(([name, help, counter]) =>
     labelled("counter", `network_${name}_total`, help, ["interface"], ({ interfaces }) =>
-      interfaces.map((each) => [each[counter], each.name] as const),
+      interfaces.map(({ usage, labels }) => [usage[counter], labels] as const),
     ),
   ),
 );
@@ -39,7 +41,7 @@ const reported = metricGroup(
   ({ takenAtNs }: ResourceUsage) => takenAtNs,
   [
     ofContainers("container_cpu_usage_seconds_total", ({ cpu }) =>
-      cpu === undefined ? [] : [[cpu.usageNs / 1_000_000_000n, "total"]],
+      cpu === undefined ? [] : [[cpu.usageNs / 1_000_000_000n, ["total"]]],
     ),
     ofContainers("container_memory_usage_bytes", ({ memory }) => memory?.usage),
     ofContainers("container_memory_working_set_bytes", ({ memory }) => memory?.workingSet),
@@ -51,11 +53,10 @@ const reported = metricGroup(
 /** The metrics that only pods have. */
 export const podMetricGroups = [network];
 
-/** The samples of a pod itself. */
-export function podSamples(figures: PodFigures): readonly Sample[] {
-  const samples: Sample[] = [];
-  for (const { read } of [network, reported]) read(figures, samples);
-  return samples;
+/** Adds the samples of a pod itself. */
+export function addPodSamples(figures: PodFigures, add: AddSample): void {
+  network.read(figures, add);
+  reported.read(figures, add);
 }
 
 function ofContainers(
