@@ -43,7 +43,45 @@ test("layoutOf() places operations that overlap", () => {
     [0, 20, 120],
   );
   assert.deepEqual([gaps, lengthMs], [[], 125]);
-  assert.deepEqual(layoutOf({ operations: [] }), { operations: [], gaps: [], lengthMs: 0 });
+  const nothing = { operations: [], gaps: [], squeezed: [], lengthMs: 0 };
+  assert.deepEqual(layoutOf({ operations: [] }), nothing);
+});
+
+test("layoutOf() draws the time of a pull alone to a smaller scale, with its layers", () => {
+  const pull = { operation: "pull-image" };
+  const operations = [
+    operation(1_000, 100),
+    // 20 ms beside the sandbox, 9,980 ms alone, and a layer in the second half of them.
+    operation(1_080, 10_000, pull),
+    operation(6_090, 4_990, { operation: "pull-layer" }),
+    operation(11_090, 10, { operation: "create-container" }),
+  ];
+  const { operations: placed, gaps, squeezed, lengthMs } = layoutOf({ operations });
+  assert.deepEqual(squeezed, [{ atMs: 100, lengthMs: 150, tookMs: 9_980 }]);
+  assert.deepEqual(gaps, []);
+  assert.equal(lengthMs, 270);
+  assert.deepEqual(
+    placed.map(({ fromMs, toMs }) => [fromMs, toMs]),
+    [
+      [0, 100],
+      [80, 250],
+      [175, 250],
+      [260, 270],
+    ],
+  );
+  assert.equal(placed[1]?.at(20), 100);
+  assert.equal(placed[1]?.at(20 + 9_980 / 2), 175);
+  const own = layoutOf({ kind: "pull", operations: [operation(0, 9_000, pull)] });
+  assert.deepEqual([own.lengthMs, own.squeezed], [9_000, []]);
+});
+
+test("layoutOf() leaves a short pull, and what happens during a pull, at its scale", () => {
+  const short = [operation(0, 100), operation(100, 140, { operation: "pull-image" })];
+  assert.deepEqual(layoutOf({ operations: short }).squeezed, []);
+  assert.equal(layoutOf({ operations: short }).lengthMs, 240);
+  const beside = [operation(0, 5_000), operation(10, 4_000, { operation: "pull-image" })];
+  assert.deepEqual(layoutOf({ operations: beside }).squeezed, []);
+  assert.equal(layoutOf({ operations: beside }).lengthMs, 5_000);
 });
 
 test("barsOf() marks the phase in which an operation failed", () => {
@@ -51,7 +89,7 @@ test("barsOf() marks the phase in which an operation failed", () => {
     { name: "a", kind: "record", fromMs: 0, toMs: 25 },
     { name: "b", kind: "network", fromMs: 25, toMs: 50 },
   ] as const;
-  const bars = barsOf(operation(0, 50, { phases, error: "no" }), 50, 200);
+  const bars = barsOf(operation(0, 50, { phases, error: "no" }), (ms) => 50 + ms, 200);
   assert.deepEqual(
     bars.map(({ left, width, failed }) => [left, width, failed]),
     [
@@ -59,7 +97,7 @@ test("barsOf() marks the phase in which an operation failed", () => {
       [37.5, 12.5, true],
     ],
   );
-  assert.ok(barsOf(operation(0, 50, { phases }), 0, 50).every(({ failed }) => !failed));
+  assert.ok(barsOf(operation(0, 50, { phases }), (ms) => ms, 50).every(({ failed }) => !failed));
 });
 
 test("barOf() stays on the axis and is never invisible", () => {

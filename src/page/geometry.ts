@@ -27,52 +27,125 @@ export interface Gap {
 export interface PlacedOperation {
   readonly operation: OperationView;
   readonly fromMs: number;
+  readonly toMs: number;
+  /** The place on the axis of a time since the begin of the operation. */
+  readonly at: (ms: number) => number;
 }
 
 /** A start on an axis that cuts long gaps. */
 export interface Layout {
   readonly operations: readonly PlacedOperation[];
+  /** Times of the client alone, of a fixed length. */
   readonly gaps: readonly Gap[];
+  /** Times of a pull alone that are drawn shorter than they were. */
+  readonly squeezed: readonly Gap[];
   readonly lengthMs: number;
 }
 
+/** What a pull alone takes is drawn with this length at most, for the same reason. */
+const shownPullMs = 150;
 /** A longer gap is drawn as one of this length: the time of an image pull would hide all others. */
 const shownGapMs = 30;
 /** The narrowest bar, in percent: a phase of less than a millisecond is still seen. */
 const minWidth = 0.35;
 
-/** Lays out the operations of a start on an axis in the order of their times, with long gaps cut. */
-export function layoutOf({ operations }: Pick<StartView, "operations">): Layout {
-  const sorted = operations.toSorted((a, b) => a.startedMs - b.startedMs);
-  const placed: PlacedOperation[] = [];
-  const gaps: Gap[] = [];
-  let cutMs = sorted[0]?.startedMs ?? 0;
-  let endMs = 0;
-  for (const operation of sorted) {
-    const fromMs = operation.startedMs - cutMs;
-    const tookMs = fromMs - endMs;
-    if (tookMs > shownGapMs) {
-      gaps.push({ atMs: endMs, lengthMs: shownGapMs, tookMs });
-      cutMs += tookMs - shownGapMs;
-    }
-    const at = operation.startedMs - cutMs;
-    placed.push({ operation, fromMs: at });
-    endMs = Math.max(endMs, at + operation.tookMs);
-  }
-  return { operations: placed, gaps, lengthMs: endMs };
+/** A part of the real time, and the part of the axis that shows it. */
+interface Segment {
+  readonly fromMs: number;
+  readonly toMs: number;
+  readonly atMs: number;
+  readonly lengthMs: number;
+  readonly kind: "work" | "pull" | "client";
 }
 
-/** The bars of an operation that begins at `fromMs` of an axis of `axisMs`. */
+/**
+ * Lays out the operations of a start on an axis in the order of their times. The time of the client is cut where it was
+ * long, and the time in which there is only a pull is drawn to a smaller scale. A pull of its own has its own scale.
+ */
+export function layoutOf({ operations, kind = "start" }: Part): Layout {
+  const sorted = operations.toSorted((a, b) => a.startedMs - b.startedMs);
+  const segments = segmentsOf(sorted, kind === "start");
+  const place = (ms: number): number => {
+    const segment = segments.find(({ toMs }) => ms <= toMs) ?? segments.at(-1);
+    if (segment === undefined) return 0;
+    const { fromMs, toMs, atMs, lengthMs } = segment;
+    return atMs + (toMs === fromMs ? 0 : ((ms - fromMs) / (toMs - fromMs)) * lengthMs);
+  };
+  const cut = (which: Segment["kind"]): readonly Gap[] =>
+    segments.flatMap(({ kind: its, fromMs, toMs, atMs, lengthMs }) =>
+      its === which && lengthMs < toMs - fromMs ? [{ atMs, lengthMs, tookMs: toMs - fromMs }] : [],
+    );
+  const last = segments.at(-1);
+  return {
+    operations: sorted.map((operation) => {
+      const { startedMs, tookMs } = operation;
+      const at = (ms: number): number => place(startedMs + ms);
+      return { operation, fromMs: startOf(operation, segments), toMs: at(tookMs), at };
+    }),
+    gaps: cut("client"),
+    squeezed: cut("pull"),
+    lengthMs: last === undefined ? 0 : last.atMs + last.lengthMs,
+  };
+}
+
+type Part = Pick<StartView, "operations"> & Partial<Pick<StartView, "kind">>;
+
+/** An operation begins after a gap that ends when it does, and not before it. */
+function startOf({ startedMs }: OperationView, segments: readonly Segment[]): number {
+  const segment = segments.findLast(({ fromMs }) => fromMs <= startedMs);
+  if (segment === undefined) return 0;
+  const { fromMs, toMs, atMs, lengthMs } = segment;
+  return atMs + (toMs === fromMs ? 0 : ((startedMs - fromMs) / (toMs - fromMs)) * lengthMs);
+}
+
+/** The time from the first operation to the end of the last one, by what happened in it. */
+function segmentsOf(
+  operations: readonly OperationView[],
+  squeezesPulls: boolean,
+): readonly Segment[] {
+  const ends = operations.flatMap(({ startedMs, tookMs }) => [startedMs, startedMs + tookMs]);
+  const times = [...new Set(ends)].toSorted((a, b) => a - b);
+  const segments: Segment[] = [];
+  for (const [index, fromMs] of times.entries()) {
+    const toMs = times[index + 1] ?? fromMs;
+    const within = operations.filter(
+      ({ startedMs, tookMs }) => startedMs <= fromMs && startedMs + tookMs >= toMs && tookMs > 0,
+    );
+    const kind =
+      within.length === 0
+        ? "client"
+        : squeezesPulls && within.every(({ operation }) => operation.startsWith("pull-"))
+          ? "pull"
+          : "work";
+    const last = segments.at(-1);
+    if (last?.kind === kind) segments[segments.length - 1] = { ...last, toMs };
+    else segments.push({ fromMs, toMs, kind, atMs: 0, lengthMs: 0 });
+  }
+  return placed(segments);
+}
+
+function placed(segments: readonly Segment[]): readonly Segment[] {
+  let atMs = 0;
+  return segments.map((segment) => {
+    const tookMs = segment.toMs - segment.fromMs;
+    const most = { client: shownGapMs, pull: shownPullMs, work: tookMs }[segment.kind];
+    const lengthMs = Math.min(tookMs, most);
+    atMs += lengthMs;
+    return { ...segment, atMs: atMs - lengthMs, lengthMs };
+  });
+}
+
+/** The bars of an operation whose times are at these places of an axis of `axisMs`. */
 export function barsOf(
   operation: OperationView,
-  fromMs: number,
+  at: (ms: number) => number,
   axisMs: number,
 ): readonly PhaseBar[] {
   const { phases, error } = operation;
-  return phases.map((phase, at) => ({
+  return phases.map((phase, index) => ({
     phase,
-    failed: error !== undefined && at === phases.length - 1,
-    ...barOf(fromMs + phase.fromMs, fromMs + phase.toMs, axisMs),
+    failed: error !== undefined && index === phases.length - 1,
+    ...barOf(at(phase.fromMs), at(phase.toMs), axisMs),
   }));
 }
 

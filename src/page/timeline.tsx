@@ -3,8 +3,8 @@ import { useMemo, useState } from "preact/hooks";
 import { formatClock, formatDuration } from "./format.ts";
 import { commonAxis, type Layout, layoutOf, ticksOf } from "./geometry.ts";
 import { History } from "./start-chart.tsx";
-import type { StartView, TimelineView } from "./view.ts";
-import { Axis, Gaps, kindNames, OperationBars, rowTitle } from "./waterfall.tsx";
+import type { OperationView, StartView, TimelineView } from "./view.ts";
+import { Axis, Gaps, kindNames, OperationBars, rowTitle, Squeezed } from "./waterfall.tsx";
 
 type Scale = "same" | "each";
 
@@ -114,7 +114,7 @@ function rowId(key: string): string {
 
 function Start({
   start,
-  layout: { operations, gaps, lengthMs },
+  layout: { operations, gaps, squeezed, lengthMs },
   axisMs,
   selected,
   open,
@@ -156,16 +156,25 @@ function Start({
         )}
         <span class="took">{formatDuration(tookMs)}</span>
       </span>
-      {operations.map(({ operation, fromMs }, at) => (
-        <span class="row" key={at} title={rowTitle(operation)}>
+      {operations.map((placed, at) => (
+        <span
+          class={`row ${placed.operation.operation}`}
+          key={at}
+          title={rowTitle(placed.operation)}
+        >
           <span class="label">
-            {label(operation.operation)} <span class="of">{operation.container}</span>
+            {label(placed.operation.operation)} <span class="of">{objectOf(placed.operation)}</span>
           </span>
           <span class="lane">
-            {at === 0 ? <Gaps gaps={gaps} axisMs={axisMs} rows={operations.length} /> : null}
-            <OperationBars operation={operation} fromMs={fromMs} axisMs={axisMs} />
+            {at === 0 ? (
+              <>
+                <Squeezed parts={squeezed} axisMs={axisMs} rows={operations.length} />
+                <Gaps gaps={gaps} axisMs={axisMs} rows={operations.length} />
+              </>
+            ) : null}
+            <OperationBars placed={placed} axisMs={axisMs} />
           </span>
-          <span class="took">{formatDuration(operation.tookMs)}</span>
+          <span class="took">{formatDuration(placed.operation.tookMs)}</span>
         </span>
       ))}
       {errors.slice(0, open ? 10 : 1).map((error, at) => (
@@ -184,6 +193,12 @@ const labels: Readonly<Record<string, string>> = {
   "pull-image": "pull",
   "pull-layer": "layer",
 };
+
+/** Of an image the last part of its name, which is narrow. */
+function objectOf({ operation, container }: OperationView): string {
+  if (operation !== "pull-image") return container;
+  return (/[^/]+$/.exec(container)?.[0] ?? "").replace(/@sha256:([0-9a-f]{12})[0-9a-f]*$/, "@$1");
+}
 
 function label(operation: string): string {
   return labels[operation] ?? operation.replaceAll("-", " ");

@@ -110,7 +110,7 @@ export interface PhaseView {
 export interface OperationView {
   /** As in the history of davit: "run-pod-sandbox". */
   readonly operation: string;
-  /** The name of its container; "" for an operation on a pod. The digest and the size of a layer. */
+  /** The name of its container; "" for an operation on a pod. The image of a pull; the digest and the size of a layer. */
   readonly container: string;
   readonly startedMs: number;
   readonly tookMs: number;
@@ -119,11 +119,14 @@ export interface OperationView {
   readonly phases: readonly PhaseView[];
 }
 
-/** The operations that started a pod, or that started its containers again; or a pull with its layers. */
+/**
+ * The operations that started a pod, or that started its containers again, with the pulls that were made for it; or a
+ * pull with its layers that was for no pod of the timeline.
+ */
 export interface StartView {
   readonly key: string;
   readonly kind: "start" | "pull";
-  /** "" for a pod that failed to be created. For a pull, the pod whose container was created next with the image. */
+  /** "" for a pod that failed to be created. For a pull, the pod that it was for, if that is known. */
   readonly podId: string;
   readonly namespace: string;
   readonly name: string;

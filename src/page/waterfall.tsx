@@ -1,6 +1,6 @@
 import type { JSX } from "preact";
 import { formatDuration, formatOperation } from "./format.ts";
-import { barOf, barsOf, type Gap, ticksOf } from "./geometry.ts";
+import { barOf, barsOf, type Gap, type PlacedOperation, ticksOf } from "./geometry.ts";
 import type { OperationView, PhaseKind } from "./view.ts";
 
 /** The kinds of phases with the names that the legend shows. */
@@ -66,24 +66,50 @@ export function Gaps({
   );
 }
 
+/** The times of a pull alone, which are drawn to a smaller scale than the others. */
+export function Squeezed({
+  parts,
+  axisMs,
+  rows,
+}: {
+  readonly parts: readonly Gap[];
+  readonly axisMs: number;
+  readonly rows: number;
+}): JSX.Element {
+  return (
+    <>
+      {parts.map(({ atMs, lengthMs, tookMs }) => {
+        const { left, width } = barOf(atMs, atMs + lengthMs, axisMs);
+        const height = `calc(${rows} * var(--row))`;
+        return (
+          <span
+            class="squeezed"
+            key={atMs}
+            style={{ left: `${left}%`, width: `${width}%`, height }}
+            title={`${formatDuration(tookMs)} of a pull, drawn to a smaller scale`}
+          />
+        );
+      })}
+    </>
+  );
+}
+
 /** The phases of an operation on the axis of its start. */
 export function OperationBars({
-  operation,
-  fromMs,
+  placed: { operation, fromMs, toMs, at },
   axisMs,
 }: {
-  readonly operation: OperationView;
-  readonly fromMs: number;
+  readonly placed: PlacedOperation;
   readonly axisMs: number;
 }): JSX.Element {
-  const whole = barOf(fromMs, fromMs + operation.tookMs, axisMs);
+  const whole = barOf(fromMs, toMs, axisMs);
   const state = operation.error === undefined ? (operation.running ? "running" : "") : "failed";
   return (
     <>
       <span class={`whole ${state}`} style={{ left: `${whole.left}%`, width: `${whole.width}%` }} />
-      {barsOf(operation, fromMs, axisMs).map(({ phase, left, width, failed }, at) => (
+      {barsOf(operation, at, axisMs).map(({ phase, left, width, failed }, index) => (
         <span
-          key={at}
+          key={index}
           class={`bar k-${phase.kind}${failed ? " failed" : ""}${width > 1.5 ? " apart" : ""}`}
           style={{ left: `${left}%`, width: `${width}%` }}
         >
@@ -129,7 +155,7 @@ export function Waterfall({
         </span>
         <span class="dim">{ago}</span>
       </h3>
-      {barsOf(operation, 0, tookMs).map(({ phase, left, width, failed }, at) => (
+      {barsOf(operation, (ms) => ms, tookMs).map(({ phase, left, width, failed }, at) => (
         <div class="row" key={at}>
           <span class="label">{phase.name}</span>
           <span class="lane">

@@ -153,12 +153,11 @@ export class Poller {
     this.#live.set("activity", buildActivity({ running, failures, pulls, calls, supported }, find));
     this.#history.addFailures(failures, find);
     const past = readHistory(member(info["pullHistory"], "operations")) ?? [];
-    const starts = [
-      ...this.#history.starts(running, find, nowMs),
-      ...pullsOf(past, containers, find, nowMs - timelineMs),
-    ];
-    starts.sort((a, b) => b.startedMs - a.startedMs);
-    this.#live.set("timeline", { supported, starts });
+    this.#history.addPulls(past, find);
+    const starts = this.#history.starts(running, find, nowMs);
+    const others = pullsOf(past, containers, find, { sinceMs: nowMs - timelineMs, starts });
+    const all = [...starts, ...others].toSorted((a, b) => b.startedMs - a.startedMs);
+    this.#live.set("timeline", { supported, starts: all });
   }
 
   async #updateImages(lists: Lists): Promise<void> {

@@ -11,6 +11,14 @@ export interface PastOperation {
   readonly error: string | undefined;
   /** What the pull of a layer has received, and in which time from its begin. */
   readonly transfer?: Transfer;
+  /** The pods that the pull of an image is for. */
+  readonly pods?: readonly PodName[];
+}
+
+interface PodName {
+  readonly namespace: string;
+  readonly name: string;
+  readonly uid: string;
 }
 
 interface Transfer {
@@ -43,7 +51,7 @@ export function readHistory(value: JsonValue | undefined): readonly PastOperatio
   if (!Array.isArray(value)) return undefined;
   return value.flatMap((each) => {
     const fields = objectOf(each);
-    const { operation, subject, startedMs, tookMs, stages, error, transfer } = fields;
+    const { operation, subject, startedMs, tookMs, stages, error, transfer, pods } = fields;
     if (typeof operation !== "string" || typeof startedMs !== "number") return [];
     return [
       {
@@ -54,9 +62,20 @@ export function readHistory(value: JsonValue | undefined): readonly PastOperatio
         stages: Array.isArray(stages) ? stages.flatMap(readMark) : [],
         error: typeof error === "string" ? error : undefined,
         ...readTransfer(transfer),
+        ...readPods(pods),
       },
     ];
   });
+}
+
+function readPods(value: JsonValue | undefined): Pick<PastOperation, "pods"> {
+  if (!Array.isArray(value)) return {};
+  const pods = value.flatMap((each) => {
+    const { namespace, name, uid } = objectOf(each);
+    if (typeof namespace !== "string" || typeof name !== "string") return [];
+    return typeof uid === "string" ? [{ namespace, name, uid }] : [];
+  });
+  return pods.length === 0 ? {} : { pods };
 }
 
 function readTransfer(value: JsonValue | undefined): Pick<PastOperation, "transfer"> {
@@ -72,7 +91,7 @@ export function readInflight(
 ): readonly InflightOperation[] {
   if (!Array.isArray(value)) return [];
   return value.flatMap((each) => {
-    const { operation, subject, ageMs, stages, detail } = objectOf(each);
+    const { operation, subject, ageMs, stages, detail, pods } = objectOf(each);
     if (typeof operation !== "string" || typeof ageMs !== "number") return [];
     return [
       {
@@ -83,6 +102,7 @@ export function readInflight(
         stages: Array.isArray(stages) ? stages.flatMap(readMark) : [],
         detail: typeof detail === "string" ? detail : undefined,
         error: undefined,
+        ...readPods(pods),
       },
     ];
   });

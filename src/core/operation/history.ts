@@ -17,6 +17,13 @@ export interface Transfer {
   readonly tookMs: number;
 }
 
+/** A pod by the names that its client gave it. */
+export interface PodName {
+  readonly namespace: string;
+  readonly name: string;
+  readonly uid: string;
+}
+
 /** A finished operation. */
 export interface PastOperation {
   readonly operation: string;
@@ -30,6 +37,8 @@ export interface PastOperation {
   readonly error?: string;
   /** Of pulls of layers. */
   readonly transfer?: Transfer;
+  /** Of pulls of images: the pods that they were for. */
+  readonly pods?: readonly PodName[];
 }
 
 /** An operation, and the id of its object. */

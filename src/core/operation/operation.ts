@@ -1,7 +1,13 @@
 import { type ErrorKind, kindOf, RuntimeError, wrap } from "../../base/errors.ts";
 import type { Logger } from "../../base/logger.ts";
 import { type Clock, maxTimerMs } from "../../base/time.ts";
-import { OperationHistory, type PastOperation, type StageMark, type Transfer } from "./history.ts";
+import {
+  OperationHistory,
+  type PastOperation,
+  type PodName,
+  type StageMark,
+  type Transfer,
+} from "./history.ts";
 import type { CrashPoint, OperationName, Stage } from "./stages.ts";
 import type { StepObserver } from "./steps.ts";
 
@@ -50,6 +56,8 @@ export interface OperationView {
   readonly stageAgeMs: number;
   /** The stages entered so far. */
   readonly stages: readonly StageMark[];
+  /** Of pulls of images: the pods that they are for. */
+  readonly pods?: readonly PodName[];
 }
 
 /** Observes operations as they begin and end. Its functions must not throw. */
@@ -69,6 +77,8 @@ interface Options {
   readonly object?: string;
   readonly timeoutMs: number;
   readonly log: Logger;
+  /** The pods that a pull is for. The list may grow until the pull ends. */
+  readonly pods?: readonly PodName[];
 }
 
 /** An operation in progress: the {@link Operation} that lower layers see, and the handle of its verb. */
@@ -85,6 +95,7 @@ export class RunningOperation implements Operation {
   readonly #faults: Faults;
   readonly #clock: Clock;
   readonly #startedMs: number;
+  readonly #pods: readonly PodName[];
   /** The last workOn(), until the next stage begins. */
   #workingOn: StageMark | undefined;
   #error: RuntimeError | undefined;
@@ -105,6 +116,7 @@ export class RunningOperation implements Operation {
     this.subject = options.subject;
     this.object = options.object ?? options.subject;
     this.log = options.log;
+    this.#pods = options.pods ?? [];
     this.#faults = deps.faults;
     this.#clock = deps.clock;
     this.#onEnd = deps.onEnd;
@@ -200,6 +212,7 @@ export class RunningOperation implements Operation {
       ageMs,
       stageAgeMs: ageMs - ((this.#workingOn ?? this.marks.at(-1))?.atMs ?? 0),
       stages: [...this.marks],
+      ...this.#podNames(),
     };
   }
 
@@ -241,7 +254,12 @@ export class RunningOperation implements Operation {
       stages: this.marks,
       ...(this.#error === undefined ? {} : { error: this.#error.message }),
       ...(this.#transfer === undefined ? {} : { transfer: this.#transfer }),
+      ...this.#podNames(),
     };
+  }
+
+  #podNames(): { readonly pods?: readonly PodName[] } {
+    return this.#pods.length === 0 ? {} : { pods: [...this.#pods] };
   }
 
   /** Ends the operation. */

@@ -5,7 +5,12 @@ import {
   signatureValidationFailed,
 } from "../../core/image/index.ts";
 import * as images from "../../engine/image/index.ts";
-import type { AuthConfig, PullImageRequest } from "../../gen/runtime/v1/api_pb.ts";
+import type { PodName } from "../../core/operation/index.ts";
+import type {
+  AuthConfig,
+  PodSandboxMetadata,
+  PullImageRequest,
+} from "../../gen/runtime/v1/api_pb.ts";
 import type { CriContext, RpcCall } from "../context.ts";
 
 /** PullImage: pulls an image and returns its id, which all other calls accept. */
@@ -19,7 +24,8 @@ export async function pullImage(
   const auth = authOf(request.auth);
   const namespace = request.sandboxConfig?.metadata?.namespace ?? "";
   try {
-    const asked = { name, auth, namespace };
+    const pod = podOf(request.sandboxConfig?.metadata);
+    const asked = { name, auth, namespace, pod };
     return { imageRef: await images.pullImage(context.images, asked, call.signal) };
   } catch (error) {
     throw asKubeletReads(error);
@@ -37,6 +43,18 @@ function asKubeletReads(error: unknown): unknown {
   const word = words.find((each) => message.includes(each));
   if (word === undefined) return error;
   return new RuntimeError("unknown", `${word}${message.replace(word, "")}`, { cause: error });
+}
+
+/** Longer names are not those of a pod: Kubernetes allows 253 characters. */
+const maxNameLength = 253;
+
+/** The pod that kubelet pulls for. crictl names one only with an option. */
+function podOf(metadata: PodSandboxMetadata | undefined): PodName | undefined {
+  const { namespace = "", name = "", uid = "" } = metadata ?? {};
+  const isPod = [namespace, name, uid].every(
+    (text) => text !== "" && text.length <= maxNameLength && !/\p{Cc}/u.test(text),
+  );
+  return isPod ? { namespace, name, uid } : undefined;
 }
 
 function authOf(auth: AuthConfig | undefined): RegistryAuth | undefined {

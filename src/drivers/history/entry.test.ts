@@ -11,6 +11,16 @@ const past = {
   transfer: { image: "docker.io/library/web:1", bytes: 7, tookMs: 5 },
 };
 
+test("parseEntry() reads the pods of a pull, and ignores damaged ones", () => {
+  const pods = [{ namespace: "prod", name: "web", uid: "u1" }];
+  const entry = { object: "app", past: { ...past, operation: "pull-image", pods } };
+  assert.deepEqual(parseEntry(formatEntry(entry)), entry);
+  for (const damaged of ["x", [], [null, 1, { name: "web" }]]) {
+    const line = JSON.stringify({ object: "app", ...past, stages: [], pods: damaged });
+    assert.equal(parseEntry(line)?.past.pods, undefined);
+  }
+});
+
 test("parseEntry() reads what formatEntry() wrote, and ignores a damaged transfer", () => {
   const entry = { object: "sha256:1", past };
   assert.deepEqual(parseEntry(formatEntry(entry)), entry);

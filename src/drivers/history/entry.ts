@@ -1,4 +1,9 @@
-import type { HistoryEntry, PastOperation, StageMark } from "../../core/operation/index.ts";
+import type {
+  HistoryEntry,
+  PastOperation,
+  PodName,
+  StageMark,
+} from "../../core/operation/index.ts";
 
 /** A line of the file. Stages are lists, which take a third of the space of objects. */
 export function formatEntry({ object, past }: HistoryEntry): string {
@@ -12,14 +17,24 @@ export function formatEntry({ object, past }: HistoryEntry): string {
 /** The entry of a line; undefined if the line is not one. */
 export function parseEntry(line: string): HistoryEntry | undefined {
   const fields = fieldsOf(line);
-  const { object, operation, subject, startedMs, tookMs, stages, error, transfer } = fields;
+  const { object, operation, subject, startedMs, tookMs, stages, error, transfer, pods } = fields;
   if (typeof object !== "string" || typeof operation !== "string") return undefined;
   if (typeof subject !== "string" || !Array.isArray(stages)) return undefined;
   if (typeof startedMs !== "number" || typeof tookMs !== "number") return undefined;
   const marks = stages.flatMap(parseMark);
   const failure = typeof error === "string" ? { error } : {};
   const past = { operation, subject, startedMs, tookMs, stages: marks };
-  return { object, past: { ...past, ...failure, ...parseTransfer(transfer) } };
+  return { object, past: { ...past, ...failure, ...parseTransfer(transfer), ...parsePods(pods) } };
+}
+
+function parsePods(value: unknown): Pick<PastOperation, "pods"> {
+  if (!Array.isArray(value)) return {};
+  const pods = value.flatMap((each: unknown) => {
+    const { namespace, name, uid } = (each ?? {}) as Readonly<Record<string, unknown>>;
+    const isPod = [namespace, name, uid].every((text) => typeof text === "string");
+    return isPod ? [{ namespace, name, uid } as PodName] : [];
+  });
+  return pods.length === 0 ? {} : { pods };
 }
 
 function parseTransfer(value: unknown): Pick<PastOperation, "transfer"> {

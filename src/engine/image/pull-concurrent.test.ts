@@ -35,6 +35,27 @@ describe("pullImage(), concurrently with other pulls,", () => {
     assert.deepEqual([...source.opened.values()], [1]);
   });
 
+  test("knows the pods that it is for, of each caller", async (t) => {
+    const engine = new FakeEngine(t);
+    const { source } = engine.world;
+    source.publish("app", { layers: ["base"] });
+    const hang = source.trouble.hang("blob");
+    const podOf = (uid: string) => ({ namespace: "prod", name: `web-${uid}`, uid });
+    const pullFor = (pod?: ReturnType<typeof podOf>) =>
+      pullImage(engine.images, { name: "app", auth: undefined, pod }, never);
+    const all = [pullFor(podOf("1")), pullFor(), pullFor(podOf("2")), pullFor(podOf("1"))];
+    await hang.arrived;
+    const running = engine.images.operations.views().find((v) => v.operation === "pull-image");
+    assert.deepEqual(running?.pods, [podOf("1"), podOf("2")]);
+    for (let uid = 3; uid < 30; uid++) all.push(pullFor(podOf(String(uid))));
+    hang.release();
+    await Promise.all(all);
+    const [past] = engine.images.operations.history
+      .pulls()
+      .filter((one) => one.operation === "pull-image");
+    assert.equal(past?.pods?.length, 16);
+  });
+
   test("continues when one caller disconnects, and ends with the last one", async (t) => {
     const engine = new FakeEngine(t);
     const { source } = engine.world;

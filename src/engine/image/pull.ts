@@ -8,7 +8,7 @@ import {
   repositoryName,
   type ResolvedImage,
 } from "../../core/image/index.ts";
-import type { RunningOperation } from "../../core/operation/index.ts";
+import type { PodName, RunningOperation } from "../../core/operation/index.ts";
 import { isTooLarge, unpackInAnyFormat } from "../../core/snapshot/index.ts";
 import { type PulledContent, readContent } from "./content.ts";
 import type { ImageContext } from "./context.ts";
@@ -23,6 +23,16 @@ const pullMs = 3_600_000;
 // Layers of one image that are checked with the registry at once. Each may need a connection.
 export const parallelQuestions = 10;
 
+/** What a client asks for. */
+interface PullRequest {
+  readonly name: string;
+  readonly auth: RegistryAuth | undefined;
+  /** Of the pod that needs the image; absent where it is unknown. */
+  readonly namespace?: string;
+  /** The pod that the image is for, for the history. */
+  readonly pod?: PodName | undefined;
+}
+
 /**
  * Pulls an image and returns its id.
  *
@@ -33,12 +43,7 @@ export const parallelQuestions = 10;
  */
 export async function pullImage(
   context: ImageContext,
-  request: {
-    readonly name: string;
-    readonly auth: RegistryAuth | undefined;
-    /** Of the pod that needs the image; absent where it is unknown. */
-    readonly namespace?: string;
-  },
+  request: PullRequest,
   caller: AbortSignal,
 ): Promise<Digest> {
   const reference = context.store.referenceOf(request.name);
@@ -46,14 +51,19 @@ export async function pullImage(
   // What one namespace may pull is not what another may pull.
   const namespace = context.verification === undefined ? "" : (request.namespace ?? "");
   const key = JSON.stringify([formatReference(reference), auth ?? null, namespace]);
-  const wanted = { reference, auth, namespace };
-  return context.pulls.join(key, caller, (signal) => pull(context, wanted, signal));
+  return context.pulls.join(
+    key,
+    caller,
+    (signal, pods) => pull(context, { reference, auth, namespace, pods }, signal),
+    request.pod,
+  );
 }
 
 interface WantedImage {
   readonly reference: ImageReference;
   readonly auth: RegistryAuth | undefined;
   readonly namespace: string;
+  readonly pods: readonly PodName[];
 }
 
 async function pull(
@@ -64,7 +74,7 @@ async function pull(
   const subject = formatReference(wanted.reference);
   const log = context.log.with({ image: subject });
   return context.operations.run(
-    { name: "pull-image", subject, timeoutMs: pullMs, log },
+    { name: "pull-image", subject, timeoutMs: pullMs, log, pods: wanted.pods },
     async (operation) => {
       using _caller = operation.follow(signal);
       return await fetchImage(context, wanted, operation);

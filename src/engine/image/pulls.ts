@@ -1,12 +1,21 @@
 import type { Digest } from "../../base/digest.ts";
 import { beforeAbort } from "../../base/wait.ts";
 import type { TaskGroup } from "../../base/task-group.ts";
+import type { PodName } from "../../core/operation/index.ts";
+
+/** More pods of one pull are not recorded: the names of an image that all pods of a node start with are worth no more. */
+const maxPods = 16;
 
 interface Pull<T> {
   readonly done: Promise<T>;
   readonly abort: AbortController;
+  /** The pods that its callers need it for. */
+  readonly pods: PodName[];
   waiters: number;
 }
+
+/** Work that several callers wait for. `pods` grows while callers join. */
+type Work<T> = (signal: AbortSignal, pods: readonly PodName[]) => Promise<T>;
 
 /**
  * Deduplicates work: equal pulls and equal layers run once at a time. Work is aborted when its last
@@ -23,16 +32,14 @@ export class Pulls {
 
   /**
    * Joins the running work for `key`, or starts `work`, and returns its result. Rejects with the reason
-   * of `caller` when that is aborted first; the work continues for the other callers.
+   * of `caller` when that is aborted first; the work continues for the other callers. `pod` is the one that the caller
+   * needs it for, if it named one.
    */
-  async join<T>(
-    key: string,
-    caller: AbortSignal,
-    work: (signal: AbortSignal) => Promise<T>,
-  ): Promise<T> {
+  async join<T>(key: string, caller: AbortSignal, work: Work<T>, pod?: PodName): Promise<T> {
     caller.throwIfAborted();
     const pull = (this.#running.get(key) as Pull<T> | undefined) ?? this.#begin(key, work);
     pull.waiters++;
+    if (pod !== undefined) addPod(pull.pods, pod);
     try {
       return await beforeAbort(pull.done, caller);
     } finally {
@@ -53,16 +60,16 @@ export class Pulls {
     return this.#claims;
   }
 
-  #begin<T>(key: string, work: (signal: AbortSignal) => Promise<T>): Pull<T> {
+  #begin<T>(key: string, work: Work<T>): Pull<T> {
     const abort = new AbortController();
     const { promise: done, resolve, reject } = Promise.withResolvers<T>();
     done.catch(() => undefined); // the callers that wait get the failure
-    const pull: Pull<T> = { done, abort, waiters: 0 };
+    const pull: Pull<T> = { done, abort, pods: [], waiters: 0 };
     this.#running.set(key, pull);
     // The name appears in the log. It does not have the key, which may contain credentials.
     this.#tasks.spawn("pull", async (closing) => {
       try {
-        resolve(await work(AbortSignal.any([abort.signal, closing])));
+        resolve(await work(AbortSignal.any([abort.signal, closing]), pull.pods));
       } catch (error) {
         reject(error);
       } finally {
@@ -75,4 +82,8 @@ export class Pulls {
     });
     return pull;
   }
+}
+
+function addPod(pods: PodName[], pod: PodName): void {
+  if (pods.length < maxPods && pods.every(({ uid }) => uid !== pod.uid)) pods.push(pod);
 }

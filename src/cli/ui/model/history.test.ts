@@ -6,6 +6,7 @@ import { joinPods } from "../../objects/find.ts";
 import { readHistory, readInflight } from "../../why/operations.ts";
 import { StartHistory, timelineMs } from "./history.ts";
 import { parseSubject, reasonIn, toOperationView } from "./operations.ts";
+import { pullsOf } from "./pulls.ts";
 import { subjectFinder } from "./subjects.ts";
 
 const pods = [
@@ -146,4 +147,63 @@ test("StartHistory is bounded", () => {
   const starts = history.starts([], find, 3_000);
   assert.equal(starts.length, 300);
   assert.equal(starts[0]?.podId, "p1999");
+});
+
+const shop = { namespace: "shop", name: "web", uid: "u1" };
+const pullOf = (startedMs: number, tookMs: number, pods = [shop]) =>
+  readHistory([
+    { operation: "pull-image", subject: "x.test/web:1", startedMs, tookMs, stages: [], pods },
+    ...Array.from({ length: 20 }, (_, at) => ({
+      operation: "pull-layer",
+      subject: `sha256:${String(at)}`,
+      startedMs: startedMs + 1,
+      tookMs: at,
+      stages: [],
+      transfer: { image: "x.test/web:1", bytes: 10, tookMs: 1 },
+    })),
+  ]) ?? [];
+
+test("StartHistory has a pull, with its longest layers, in the start of the pod that it was for", () => {
+  const history = new StartHistory();
+  const pulls = pullOf(1_010, 90_000);
+  history.addPulls(pulls, find);
+  assert.deepEqual(history.starts([], find, 2_000), [], "a pull alone is no start");
+  history.add(web, past("run-pod-sandbox", "web_shop_u1_0", 1_000));
+  const created = past("create-container", "c1", 91_020);
+  history.add({ ...web, container: "nginx" }, created);
+  history.addPulls(pulls, find);
+  history.addPulls(pulls, find);
+  const [start, ...more] = history.starts([], subjectFinder([], []), 92_000);
+  assert.deepEqual(more, [], "a start that waits for its pull is one start");
+  const operations = start?.operations.map(({ operation }) => operation) ?? [];
+  assert.equal(operations.filter((operation) => operation === "pull-layer").length, 8);
+  assert.deepEqual(
+    operations.filter((operation) => operation !== "pull-layer"),
+    ["run-pod-sandbox", "pull-image", "create-container"],
+  );
+  assert.equal(start?.tookMs, 90_025);
+  const shown = pullsOf(pulls, [], find, {
+    sinceMs: 0,
+    starts: start === undefined ? [] : [start],
+  });
+  assert.deepEqual(shown, [], "and not a row of its own");
+});
+
+test("StartHistory has a pull in progress, and pods that have gone keep theirs", () => {
+  const history = new StartHistory();
+  history.add(web, past("run-pod-sandbox", "web_shop_u1_0", 1_000));
+  const inflight = { operation: "pull-image", subject: "x.test/web:1", ageMs: 500, stages: [] };
+  const running = readInflight([{ ...inflight, pods: [shop] }], 2_000);
+  const [start] = history.starts(running, find, 2_000);
+  assert.equal(start?.state, "running");
+  assert.deepEqual(
+    start.operations.map(({ operation, container, running: is }) => [operation, container, is]),
+    [
+      ["run-pod-sandbox", "", false],
+      ["pull-image", "x.test/web:1", true],
+    ],
+  );
+  const other = readInflight([{ ...inflight, pods: [{ ...shop, uid: "u9" }] }], 2_000);
+  assert.equal(history.starts(other, find, 2_000)[0]?.operations.length, 1);
+  assert.equal(history.starts([...readInflight([inflight], 2_000)], find, 2_000).length, 1);
 });

@@ -2,6 +2,7 @@ import type { OperationView, StartView } from "../../../page/view.ts";
 import type { InflightOperation, PastOperation } from "../../why/operations.ts";
 import type { FindSubject, Named } from "./activity.ts";
 import { toOperationView } from "./operations.ts";
+import { pullsForPods } from "./pulls.ts";
 import { isStart, type PodOperations, startsOf } from "./starts.ts";
 
 /** The timeline shows this time. */
@@ -41,6 +42,16 @@ export class StartHistory {
     }
   }
 
+  /** Adds finished pulls, with their layers, to the pods that they were for. */
+  addPulls(past: readonly PastOperation[], find: FindSubject): void {
+    for (const { operations, ...pod } of pullsForPods(past, [], find)) {
+      const known = this.#pods.get(pod.podId);
+      // The oldest pods are forgotten, and a pull must not bring one back.
+      if (known === undefined) continue;
+      for (const view of operations) known.operations.set(keyOfOperation(view), view);
+    }
+  }
+
   /** The starts of the last hour with those in progress, newest first. */
   starts(
     running: readonly InflightOperation[],
@@ -53,12 +64,17 @@ export class StartHistory {
     for (const [key, { named, operations }] of this.#pods) {
       pods.set(key, podOperations(named, [...operations.values()]));
     }
+    const add = (named: Named, views: readonly OperationView[]): void => {
+      const known = pods.get(keyOf(named))?.operations ?? [];
+      pods.set(keyOf(named), podOperations(named, [...known, ...views]));
+    };
     for (const each of running) {
       const named = find(each.subject);
       if (named === undefined || !isStart(each)) continue;
-      const known = pods.get(keyOf(named))?.operations ?? [];
-      const view = toOperationView(each, named.container);
-      pods.set(keyOf(named), podOperations(named, [...known, view]));
+      add(named, [toOperationView(each, named.container)]);
+    }
+    for (const { operations, ...pod } of pullsForPods([], running, find)) {
+      add({ ...pod, container: "" }, operations);
     }
     return startsOf([...pods.values()], { sinceMs, limit: maxStarts });
   }
@@ -66,7 +82,7 @@ export class StartHistory {
   #put(named: Named, view: OperationView): void {
     const key = keyOf(named);
     const known = this.#pods.get(key) ?? { named, operations: new Map<string, OperationView>() };
-    known.operations.set(`${view.operation} ${view.container} ${view.startedMs}`, view);
+    known.operations.set(keyOfOperation(view), view);
     this.#pods.delete(key);
     this.#pods.set(key, known);
     const [oldest] = this.#pods.keys();
@@ -81,6 +97,10 @@ export class StartHistory {
       if (operations.size === 0) this.#pods.delete(id);
     }
   }
+}
+
+function keyOfOperation({ operation, container, startedMs }: OperationView): string {
+  return `${operation} ${container} ${startedMs}`;
 }
 
 function keyOf({ podId, namespace, pod }: Named): string {

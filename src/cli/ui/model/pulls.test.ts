@@ -66,7 +66,7 @@ const find = (id: string) => ({
 });
 
 test("pullsOf() has the layers of a pull, with their download, rest and size", () => {
-  const [pull, ...more] = pullsOf(past ?? [], [], find, 100);
+  const [pull, ...more] = pullsOf(past ?? [], [], find, { sinceMs: 100, starts: [] });
   assert.deepEqual(more, []);
   assert.deepEqual(
     [pull?.kind, pull?.image, pull?.startedMs, pull?.tookMs],
@@ -89,11 +89,28 @@ test("pullsOf() has the layers of a pull, with their download, rest and size", (
 
 test("pullsOf() names the pod that waited for a pull, if that can be known", () => {
   const waiterOf = (...containers: Container[]): string | undefined =>
-    pullsOf(past ?? [], containers, find, 100)[0]?.name;
+    pullsOf(past ?? [], containers, find, { sinceMs: 100, starts: [] })[0]?.name;
   assert.equal(waiterOf(), "");
   assert.equal(waiterOf(container("later", 4_000), container("first", 3_100)), "first");
   assert.equal(waiterOf(container("full", 3_100, image)), "full");
   assert.equal(waiterOf(container("before", 2_900)), "");
   assert.equal(waiterOf(container("long", 14_000)), "");
   assert.equal(waiterOf(container("other", 3_100, "other:1")), "");
+});
+
+test("pullsOf() names the pod that a pull was for, also one that has gone", () => {
+  const pods = [{ namespace: "shop", name: "web", uid: "u1" }];
+  const [pull] = (past ?? []).filter(({ operation, startedMs }) => {
+    return operation === "pull-image" && startedMs === 1_000;
+  });
+  assert.ok(pull !== undefined);
+  const named = [{ ...pull, pods }];
+  const options = { sinceMs: 0, starts: [] };
+  const [own] = pullsOf(named, [container("other", 3_100)], () => undefined, options);
+  assert.deepEqual([own?.podId, own?.namespace, own?.name], ["", "shop", "web"]);
+  const findPod = (subject: string) =>
+    subject === "web_shop_u1_0"
+      ? { podId: "p1", namespace: "shop", pod: "web", container: "" }
+      : undefined;
+  assert.equal(pullsOf(named, [], findPod, options)[0]?.podId, "p1");
 });

@@ -2,7 +2,7 @@ import type { Container } from "../../../gen/runtime/v1/api_pb.ts";
 import type { OperationView, PhaseView, StartView } from "../../../page/view.ts";
 import { imageNames } from "../../objects/find.ts";
 import { formatBytes } from "../../output/figures.ts";
-import type { PastOperation } from "../../why/operations.ts";
+import type { InflightOperation, PastOperation } from "../../why/operations.ts";
 import type { FindSubject } from "./activity.ts";
 import { toOperationView } from "./operations.ts";
 import { toMs } from "./pods.ts";
@@ -11,22 +11,80 @@ import { toMs } from "./pods.ts";
 const maxWaitMs = 10_000;
 /** More layers of one pull are left out. */
 const maxLayers = 40;
+/** Among the operations of a pod a pull has only its longest layers. */
+const maxLayersOfPod = 8;
+
+/** What the waterfall of a pod has of a pull: the pull, and the layers that it has fetched itself. */
+export interface PullOfPod {
+  readonly podId: string;
+  readonly namespace: string;
+  readonly pod: string;
+  readonly operations: readonly OperationView[];
+}
 
 /**
- * The pulls of images that began after `sinceMs`, each with the layers that it has fetched itself, newest first. A pull
- * has the name of the pod whose container was created next with its image, if that was soon.
+ * The pulls that were made for pods that exist, once for each pod. `past` has finished pulls and their layers, `running`
+ * what is in progress, of which the layers are not shown.
+ */
+export function pullsForPods(
+  past: readonly PastOperation[],
+  running: readonly InflightOperation[],
+  find: FindSubject,
+): readonly PullOfPod[] {
+  const layers = past.filter(({ operation }) => operation === "pull-layer");
+  return [...past, ...running].flatMap((pull) => {
+    const own = "detail" in pull ? [] : longest(layersOf(pull, layers));
+    const operations = [toOperationView(pull, pull.subject), ...own.map(toLayer)];
+    return podsOf(pull, find).flatMap((pod) => (pod.podId === "" ? [] : [{ ...pod, operations }]));
+  });
+}
+
+/**
+ * The pulls of images that began after `sinceMs`, each with the layers that it has fetched itself, newest first, without
+ * those that are in the waterfall of a pod. A pull has the name of the pod that it was for. If the client did not name
+ * one, that is the pod whose container was created next with its image, if that was soon.
  */
 export function pullsOf(
   past: readonly PastOperation[],
   containers: readonly Container[],
   find: FindSubject,
-  sinceMs: number,
+  { sinceMs, starts }: { readonly sinceMs: number; readonly starts: readonly StartView[] },
 ): readonly StartView[] {
   const layers = past.filter(({ operation }) => operation === "pull-layer");
+  const shown = new Set(
+    starts.flatMap(({ operations }) =>
+      operations.filter(({ operation }) => operation === "pull-image").map(keyOfView),
+    ),
+  );
   return past
     .filter(({ operation, startedMs }) => operation === "pull-image" && startedMs >= sinceMs)
-    .map((pull) => toPull(pull, layersOf(pull, layers), waiterOf(pull, containers, find)))
+    .map((pull) => {
+      const [pod] = podsOf(pull, find);
+      const named = pod && { podId: pod.podId, namespace: pod.namespace, name: pod.pod };
+      return toPull(pull, layersOf(pull, layers), named ?? waiterOf(pull, containers, find));
+    })
+    .filter(({ image, startedMs }) => !shown.has(`${image}@${startedMs}`))
     .toSorted((a, b) => b.startedMs - a.startedMs);
+}
+
+function keyOfView({ container, startedMs }: OperationView): string {
+  return `${container}@${startedMs}`;
+}
+
+function podsOf(
+  { operation, pods = [] }: PastOperation,
+  find: FindSubject,
+): readonly Omit<PullOfPod, "operations">[] {
+  if (operation !== "pull-image") return [];
+  return pods.map(({ namespace, name, uid }) => ({
+    podId: find(`${name}_${namespace}_${uid}_0`)?.podId ?? "",
+    namespace,
+    pod: name,
+  }));
+}
+
+function longest(layers: readonly PastOperation[]): readonly PastOperation[] {
+  return layers.toSorted((a, b) => b.tookMs - a.tookMs).slice(0, maxLayersOfPod);
 }
 
 function layersOf(

@@ -11,6 +11,8 @@ export interface PodOperations {
 
 /** The operations that start something, and so are part of a start. */
 const starting: readonly string[] = ["run-pod-sandbox", "create-container", "start-container"];
+/** Those that a start waits for. They are not a start of their own. */
+const awaited: readonly string[] = ["pull-image", "pull-layer"];
 
 /** An operation that begins later than this after the one before belongs to another start. */
 const maxGapMs = 60_000;
@@ -41,7 +43,8 @@ export function isStart({ operation }: { readonly operation: string }): boolean 
 function groups(operations: readonly OperationView[]): readonly (readonly OperationView[])[] {
   const all: OperationView[][] = [];
   let endMs = 0;
-  for (const each of operations.filter(isStart).toSorted((a, b) => a.startedMs - b.startedMs)) {
+  const parts = operations.filter((each) => isStart(each) || awaited.includes(each.operation));
+  for (const each of parts.toSorted((a, b) => a.startedMs - b.startedMs)) {
     const last = all.at(-1);
     if (last === undefined || each.startedMs - endMs > maxGapMs) {
       all.push([each]);
@@ -51,7 +54,7 @@ function groups(operations: readonly OperationView[]): readonly (readonly Operat
     }
     endMs = Math.max(endMs, each.startedMs + each.tookMs);
   }
-  return all;
+  return all.filter((group) => group.some(isStart));
 }
 
 function toStart(
@@ -73,6 +76,14 @@ function toStart(
     tookMs: endMs - startedMs,
     state: isFailed ? "failed" : isRunning ? "running" : "done",
     isWhole: operations.some(({ operation }) => operation === "run-pod-sandbox"),
-    operations: operations.slice(0, maxOperations),
+    operations: bounded(operations),
   };
+}
+
+/** Layers do not count: a pull has few of them here. */
+function bounded(operations: readonly OperationView[]): readonly OperationView[] {
+  let count = 0;
+  return operations.filter(
+    ({ operation }) => operation === "pull-layer" || ++count <= maxOperations,
+  );
 }
