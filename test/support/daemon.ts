@@ -16,7 +16,13 @@ const repo = path.resolve(import.meta.dirname, "../..");
 
 /** A table of the configuration file: its keys, and the tables in it. */
 export interface ConfigTable {
-  readonly [key: string]: string | number | boolean | readonly string[] | ConfigTable;
+  readonly [key: string]:
+    | string
+    | number
+    | boolean
+    | readonly string[]
+    | readonly ConfigTable[]
+    | ConfigTable;
 }
 
 export interface DaemonOptions {

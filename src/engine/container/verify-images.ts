@@ -10,7 +10,6 @@ type VerifyContext = Pick<ContainerContext, "images" | "verification">;
 export async function verifyImages(
   context: VerifyContext,
   plan: {
-    readonly name: string;
     readonly config: CheckedConfig;
     readonly sandbox: Sandbox;
     readonly image: Pick<Image, "id">;
@@ -19,22 +18,21 @@ export async function verifyImages(
   signal: AbortSignal,
 ): Promise<void> {
   if (context.verification === undefined) return;
-  const doing = `create container "${plan.name}"`;
   const { image, config, volumes, sandbox } = plan;
   const used = { config, id: image.id, volumes: volumes.images, sandbox };
-  await verifyAll(context, doing, used, signal);
+  await verifyAll(context, used, signal);
 }
 
 /** Rejects the start of a container whose images the policies of now do not allow. */
 export async function verifyImagesAgain(
   context: VerifyContext & Pick<ContainerContext, "sandboxes">,
-  { id, config, image, imageVolumes, sandboxId }: Container,
+  { config, image, imageVolumes, sandboxId }: Container,
   signal: AbortSignal,
 ): Promise<void> {
   if (context.verification === undefined) return;
   const sandbox = context.sandboxes.get(sandboxId);
   const used = { config, id: image.id, ref: image.ref, volumes: imageVolumes, sandbox };
-  await verifyAll(context, `start container "${id}"`, used, signal);
+  await verifyAll(context, used, signal);
 }
 
 interface Used {
@@ -48,7 +46,6 @@ interface Used {
 
 async function verifyAll(
   { images, verification }: VerifyContext,
-  doing: string,
   { config, id, ref, volumes, sandbox }: Used,
   signal: AbortSignal,
 ): Promise<void> {
@@ -65,6 +62,7 @@ async function verifyAll(
       repoTags: [],
       repoDigests: knownAs?.includes("@") === true ? [knownAs] : [],
     };
+    const doing = `verify image "${name === "" ? image : name}"`;
     await verification?.atUse(doing, known, { name, namespace }, signal);
   }
 }

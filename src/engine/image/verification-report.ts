@@ -66,7 +66,7 @@ export function refuseUnlessAccepted(doing: string, about: VerificationReport): 
 export function undecided(doing: string, cause: unknown): RuntimeError {
   const kind = kindOf(cause);
   if (kind === "canceled" || kind === "unavailable") {
-    return new RuntimeError(kind, `${doing}: verify it: ${messageOf(cause)}`, { cause });
+    return new RuntimeError(kind, `${doing}: ${messageOf(cause)}`, { cause });
   }
   const text = `${signatureValidationFailed}${doing}: it could not be verified: ${messageOf(cause)}`;
   return new RuntimeError("permission-denied", text, { cause });

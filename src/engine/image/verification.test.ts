@@ -100,7 +100,10 @@ test("a registry that does not answer does not hide why the kept signatures are 
   fake.verifier.wanted.set(app, "better");
   fake.registry.isDown = true;
   const sandbox = await engine.run();
-  await assert.rejects(engine.create(sandbox), refused(/create container .*"better"/));
+  await assert.rejects(
+    engine.create(sandbox),
+    refused(/create container .*verify image "docker.io\/library\/app:latest".*"better"/),
+  );
 });
 
 test("a registry that does not answer fails the pull as such", async (t) => {

@@ -98,7 +98,7 @@ export class ImageVerification {
     const image = { reference, namespace, ...descriptorsOf(pull.resolved) };
     const source = new OnceSource(this.#deps.registry.signaturesOf(image, auth));
     const report = await this.#ask(image, source, signal);
-    refuseUnlessAccepted(`pull image "${report.name}"`, report);
+    refuseUnlessAccepted("verify it", report);
     const { target, manifest } = image;
     return {
       keep: async (id) => {
