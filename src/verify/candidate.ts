@@ -11,6 +11,6 @@ export interface Candidate {
   readonly intermediates: readonly X509Certificate[];
   readonly logEntries: SignedEntity["tlogEntries"];
   readonly timestamps: SignedEntity["timestamps"];
-  /** What is signed. Throws when that is no signature of an image. */
+  /** What is signed. Throws when that is not a signature of an image. */
   claims(): Claims;
 }

@@ -39,7 +39,7 @@ export function statementClaims(
     throw new Error("its payload is not an in-toto statement");
   }
   if (typeof predicateType !== "string" || !predicateTypes.has(predicateType)) {
-    throw new Error(`it is a statement of type ${shown(predicateType)}, which is no signature`);
+    throw new Error(`it is a statement of type ${shown(predicateType)}, which is not a signature`);
   }
   const all = (Array.isArray(subject) ? subject : []).slice(0, 1000).map((each: unknown) => {
     const { digest, name } = record(each);

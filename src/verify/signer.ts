@@ -27,7 +27,7 @@ export function signerOf(candidate: Candidate, trust: ParsedTrust): string {
   const isTrusted = trust.identities.some((identity) => isOf(found, identity));
   if (isTrusted) return `identity ${shown(found.subject)} of ${shown(found.issuer)}`;
   throw new Error(
-    `it is by ${shown(found.subject)} of ${shown(found.issuer)}, which is none of the identities`,
+    `it is by ${shown(found.subject)} of ${shown(found.issuer)}, which is not one of the identities`,
   );
 }
 
@@ -132,7 +132,7 @@ function materialFor(
   { logEntries, intermediates }: Candidate,
   { material }: ParsedTrust,
 ): Omit<TrustMaterial, "publicKey"> {
-  // The library wants the name of a checkpoint in the address of the log. Of a log that is given by its key alone,
+  // The library expects the name of a checkpoint in the address of the log. Of a log that is given by its key alone,
   // the name is unknown, and the key decides.
   const names = logEntries.map(({ inclusionProof }) => inclusionProof?.checkpoint?.envelope ?? "");
   return {

@@ -163,7 +163,7 @@ test("signatures that are too large are left out, and of many the newest are rea
   assert.ok(few.length > 0 && few.length < 5, String(few.length));
 });
 
-test("what is not what its digest says, and what is no JSON, is an error", async () => {
+test("what is not what its digest says, and what is not JSON, is an error", async () => {
   const layers = [{ bytes: Buffer.from("payload") }];
   const content = signatures(`${dash}.sig`, layers);
   const blob = `/v2/app/blobs/${digestOf(Buffer.from("payload"))}`;

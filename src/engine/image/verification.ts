@@ -198,7 +198,7 @@ export class ImageVerification {
     if (byName !== undefined) return byName;
     const kept = await this.#deps.kept.load(image.id, repository);
     const now = AbortSignal.any([signal, AbortSignal.timeout(askForStartMs)]);
-    if (kept === undefined) return await this.#askAnew(image, reference, namespace, now);
+    if (kept === undefined) return await this.#askRegistry(image, reference, namespace, now);
     const toVerify = { reference, namespace, target: kept.target, manifest: kept.manifest };
     const source = { signatures: () => Promise.resolve(kept.signatures) };
     const report = await this.#ask(toVerify, source, signal);
@@ -212,7 +212,7 @@ export class ImageVerification {
   }
 
   /** Asks about an image whose digests in its registry are not known on this node. */
-  async #askAnew(
+  async #askRegistry(
     image: UsedImage,
     reference: ImageReference,
     namespace: string,

@@ -1,0 +1,77 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { formatConfig } from "./format.ts";
+import { ConfigError, parseConfig } from "./load.ts";
+
+const policy = (lines: string): string => `[[images.verification.policies]]\n${lines}\n`;
+
+function errorOf(toml: string): string {
+  try {
+    parseConfig(toml, "davit.toml");
+  } catch (error) {
+    assert.ok(error instanceof ConfigError);
+    return error.message;
+  }
+  return "";
+}
+
+test("parseConfig() reads policies, and formatConfig() writes them again", () => {
+  const toml = `
+[images.verification]
+loaded = "accept"
+${policy('images = ["r.test/*"]\nkeys = ["/k.pub"]')}
+${policy(`images = ["r.test/**"]
+namespaces = ["team-*"]
+identities = [{ issuer = "https://i", subject_regexp = "a.*" }, { issuer = "https://i", subject = "b" }]
+trusted_root = "/trusted_root.json"`)}
+${policy('images = ["**"]\naction = "reject"')}`;
+  const config = parseConfig(toml, "davit.toml");
+  const { loaded, policies } = config.images.verification;
+  assert.equal(loaded, "accept");
+  assert.deepEqual(
+    policies.map(({ images, action, keys, identities }) => [images, action, keys, identities]),
+    [
+      [["r.test/*"], "verify", ["/k.pub"], []],
+      [
+        ["r.test/**"],
+        "verify",
+        [],
+        [
+          { issuer: "https://i", subject: "", subjectRegexp: "a.*" },
+          { issuer: "https://i", subject: "b", subjectRegexp: "" },
+        ],
+      ],
+      [["**"], "reject", [], []],
+    ],
+  );
+  assert.deepEqual(parseConfig(formatConfig(config), "again"), config);
+});
+
+test("parseConfig() rejects policies that cannot work, with the reason", () => {
+  const identities = 'identities = [{ issuer = "i", subject = "s" }]';
+  for (const [lines, reason] of [
+    ['keys = ["/k"]', /policy 1 has no images/],
+    ['images = ["a"]', /policy 1 \(images = \["a"\]\) has no keys or identities/],
+    ['images = ["a"]\naction = "accept"\nkeys = ["/k"]', /needs no keys or identities/],
+    [`images = ["a"]\n${identities}`, /without certificate authorities/],
+    [`images = ["a"]\n${identities}\nfulcio_roots = ["/f"]`, /without a trusted time/],
+    [
+      `images = ["a"]\n${identities}\nfulcio_roots = ["/f"]\nrekor_keys = ["/r"]\ntransparency_log = "ignore"`,
+      /without a trusted time/,
+    ],
+    ['images = ["a"]\nkeys = ["/k"]\ntransparency_log = "require"', /without a key of one/],
+    ['images = ["a"]\nkeys = ["/k"]\npredicate_types = []', /no predicate_types/],
+    ['images = ["a"]\nkeys = ["k"]', /policies\.keys" is \["k"\]: must be a list of paths/],
+    ['images = ["a"]\nkey = ["/k"]', /unknown key "images\.verification\.policies\.key"/],
+    ['images = ["a"]\nidentities = [{ issuer = "i" }]', /identities".*must be a list of tables/],
+    [
+      'images = ["a"]\nidentities = [{ issuer = "i", subject_regexp = "(" }]',
+      /must be a list of tables/,
+    ],
+  ] as const) {
+    assert.match(errorOf(policy(lines)), reason, lines);
+  }
+  assert.match(errorOf("[images]\nverification = 1"), /must be a table/);
+  assert.match(errorOf("[images.verification]\npolicies = 1"), /must be tables/);
+  assert.match(errorOf("[images.verification]\nloadd = 1"), /did you mean .*loaded/);
+});
