@@ -51,32 +51,41 @@ export function paxSparseMap(records: PaxRecords): readonly Fragment[] {
   return pairs(numbers);
 }
 
-/** The map of format 1.0, before the data: lines with a number each, padded to a block. */
+/**
+ * The map of format 1.0, before the data: lines with a number each, padded to a block. The first one is the number of
+ * fragments. Only the end of the map is read as a whole, because a map of one long line must not be read again
+ * for each of its blocks.
+ */
 export class SparseMapInData {
-  #lines: string[] = [];
-  #part = "";
-  #wanted = 1;
-  #bytes = 0;
+  readonly #blocks: string[] = [];
+  /** Lines so far, and those of the whole map as soon as the first one is there. */
+  #lines = 0;
+  #wanted: number | undefined;
 
   /** Reads the next block of the map. True for the last one. */
   write(block: Buffer): boolean {
-    this.#bytes += BLOCK;
-    if (this.#bytes > MAP_BYTES)
+    if ((this.#blocks.length + 1) * BLOCK > MAP_BYTES)
       throw brokenArchive("the map of a sparse file is larger than 1 MiB");
-    const lines = `${this.#part}${block.toString("latin1")}`.split("\n");
-    this.#part = lines.pop() ?? "";
-    this.#lines.push(...lines);
-    const [first] = this.#lines;
-    if (first === undefined) return false;
-    const count = parseDecimal(first, "number of fragments");
-    if (count < 0) throw brokenMap();
-    this.#wanted = 1 + 2 * count;
-    return this.#lines.length >= this.#wanted;
+    this.#blocks.push(block.toString("latin1"));
+    this.#lines += countNewlines(block);
+    if (this.#wanted === undefined && this.#lines > 0) {
+      const [first = ""] = this.#blocks.join("").split("\n", 1);
+      const count = parseDecimal(first, "number of fragments");
+      if (count < 0) throw brokenMap();
+      this.#wanted = 1 + 2 * count;
+    }
+    return this.#wanted !== undefined && this.#lines >= this.#wanted;
   }
 
   get fragments(): readonly Fragment[] {
-    return pairs(this.#lines.slice(1, this.#wanted));
+    return pairs(this.#blocks.join("").split("\n").slice(1, this.#wanted));
   }
+}
+
+function countNewlines(block: Buffer): number {
+  let count = 0;
+  for (let at = block.indexOf(10); at >= 0; at = block.indexOf(10, at + 1)) count++;
+  return count;
 }
 
 /**

@@ -305,6 +305,14 @@ describe("limits", () => {
     assert.equal(long.kind, "resource-exhausted");
   });
 
+  test("a map of a sparse file, also in one line", () => {
+    const pax = { "GNU.sparse.major": "1", "GNU.sparse.minor": "0", "GNU.sparse.size": "3" };
+    const long = (blocks: number): Buffer =>
+      buildTar([{ name: "f", data: `${"0".repeat(512 * blocks - 1)}\n`, pax }]);
+    assert.equal(readArchive([long(2048)])[0]?.size, 3);
+    assert.match(refusal(long(2049)).message, /larger than 1 MiB/);
+  });
+
   test("names beyond PATH_MAX", () => {
     const bytes = buildTar([{ name: "a", pax: { path: "a/".repeat(2050) } }]);
     assert.equal(refusal(bytes).kind, "invalid-argument");
