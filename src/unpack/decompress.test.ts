@@ -117,6 +117,19 @@ describe("Decompressor", () => {
     );
   });
 
+  test("reads a zstd frame whose header ends like a skippable frame, in any chunks", async () => {
+    // 32 KiB of window, 0x184d + 256 bytes; the first block is 0 raw bytes, the other repeats a byte.
+    const head = Buffer.from("28b52ffd502a4d18000000", "hex");
+    const size = 0x184d + 256;
+    const block = Buffer.from([0, 0, 0, 0x61]);
+    block.writeUIntLE((size << 3) | (1 << 1) | 1, 0, 3);
+    const blob = Buffer.concat([head, block]);
+    for (let at = 1; at < blob.length; at++) {
+      const found = await decompress([blob.subarray(0, at), blob.subarray(at)]);
+      assert.ok(found.equals(Buffer.alloc(size, "a")), `cut at ${at}`);
+    }
+  });
+
   for (const [name, open] of [
     ["zlib", () => new ZlibStream("gzip")] as const,
     ["ISA-L", isal] as const,

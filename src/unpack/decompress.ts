@@ -38,6 +38,7 @@ export class ZlibStream implements Decompressor {
   readonly #stream: Transform;
   readonly #frames: ZstdFrames | undefined;
   #settleWrite: (() => void) | undefined;
+  #isEnded = false;
 
   constructor(compression: Compression) {
     this.#frames = compression === "zstd" ? new ZstdFrames() : undefined;
@@ -45,7 +46,7 @@ export class ZlibStream implements Decompressor {
     // The reader of `output` gets failures.
     this.#stream.on("error", () => undefined);
     this.#stream.on("close", () => this.#settleWrite?.());
-    this.output = readAll(this.#stream);
+    this.output = readAll(this.#stream, () => compression !== "zstd" || this.#isEnded);
   }
 
   async write(bytes: Buffer): Promise<void> {
@@ -63,6 +64,7 @@ export class ZlibStream implements Decompressor {
   end(): void {
     try {
       this.#frames?.end();
+      this.#isEnded = true;
       this.#stream.end();
     } catch (error) {
       this.#fail(error);
@@ -97,9 +99,11 @@ function transformFor(compression: Compression): Transform {
   }
 }
 
-async function* readAll(stream: Transform): AsyncGenerator<Buffer> {
+/** Node.js ends the output when the decoder leaves input: padding after gzip, but never between frames of zstd. */
+async function* readAll(stream: Transform, mayEnd: () => boolean): AsyncGenerator<Buffer> {
   try {
     for await (const piece of stream) yield piece as Buffer;
+    if (!mayEnd()) throw new Error("its zstd data ends before the blob does");
   } catch (cause) {
     if (cause instanceof RuntimeError) throw cause;
     const text = cause instanceof Error ? cause.message : String(cause);

@@ -13,23 +13,33 @@ type State =
   | "skip-size"
   | "skip";
 
-/** Parts of a fixed size, which are buffered until they are complete. */
+/** What is buffered when a part is complete. The parts of the header of a frame are buffered together. */
 const gathered: Readonly<Partial<Record<State, number>>> = {
   magic: 4,
-  descriptor: 1,
+  descriptor: 5,
   block: 3,
   "skip-size": 4,
 };
+/** The longest header of a frame. */
+const MAX_HEADER = 18;
+/** The parts that are passed on as they arrive. */
+const passedOn: ReadonlySet<State> = new Set<State>(["block", "body", "checksum"]);
 
 /**
  * Splits a zstd stream (RFC 8878) at the ends of frames, and
  * removes skippable frames. node:zlib drops data after the end of a frame in the same write, and
  * tools that compress in parallel or with an index write thousands of frames.
+ *
+ * The header of a frame is always in one part, with nothing else. NOTE(zstd): ZSTD_decompressStream() looks for a whole
+ * frame at the beginning of the input that completes a header, also when the header began in an earlier input. The end
+ * of a header that looks like a skippable frame would end the stream there.
  */
 export class ZstdFrames {
   #state: State = "magic";
-  readonly #gathered = Buffer.alloc(4);
+  readonly #gathered = Buffer.alloc(MAX_HEADER);
   #filled = 0;
+  /** Bytes of the whole header, once its descriptor is known. */
+  #headerBytes = 0;
   /** Remaining bytes of a state that is not buffered. */
   #left = 0;
   #isLastBlock = false;
@@ -40,20 +50,21 @@ export class ZstdFrames {
     let start = 0;
     let at = 0;
     while (at < bytes.length) {
-      const wasMagic = this.#state === "magic" || this.#isSkipping();
+      const state = this.#state;
+      const isSkipped = this.#isSkipped();
       const missing = this.#missing();
       const count = Math.min(missing, bytes.length - at);
       this.#take(bytes, at, count);
       at += count;
       if (count < missing) continue;
+      if (state === "header") yield Buffer.from(this.#gathered.subarray(0, this.#headerBytes));
       const done = this.#advance();
-      if (wasMagic) start = at;
-      if (wasMagic && this.#state === "descriptor") yield magicBytes();
+      if (isSkipped) start = at;
       if (!done) continue;
       if (at > start) yield bytes.subarray(start, at);
       start = at;
     }
-    if (at > start && this.#state !== "magic" && !this.#isSkipping()) {
+    if (at > start && !this.#isSkipped()) {
       yield bytes.subarray(start, at);
     }
   }
@@ -64,17 +75,22 @@ export class ZstdFrames {
       throw brokenArchive("its zstd data is truncated");
   }
 
-  #isSkipping(): boolean {
-    return this.#state === "skip" || this.#state === "skip-size";
+  /** Whether the bytes of this state are left out of the parts: the header of a frame is one by itself. */
+  #isSkipped(): boolean {
+    return !passedOn.has(this.#state);
+  }
+
+  #gatheredSize(): number | undefined {
+    return this.#state === "header" ? this.#headerBytes : gathered[this.#state];
   }
 
   #missing(): number {
-    const size = gathered[this.#state];
+    const size = this.#gatheredSize();
     return size === undefined ? this.#left : size - this.#filled;
   }
 
   #take(bytes: Buffer, at: number, count: number): void {
-    if (gathered[this.#state] === undefined) {
+    if (this.#gatheredSize() === undefined) {
       this.#left -= count;
       return;
     }
@@ -84,11 +100,15 @@ export class ZstdFrames {
 
   /** Continues with the next part of the frame; true at its end. */
   #advance(): boolean {
-    const value = this.#gathered.readUIntLE(0, Math.max(1, this.#filled));
+    const filled = this.#filled;
     this.#filled = 0;
+    const value = this.#gathered.readUIntLE(0, Math.max(1, Math.min(4, filled)));
     switch (this.#state) {
       case "magic":
-        this.#startFrame(value);
+        this.#startFrame(value, filled);
+        return false;
+      case "descriptor":
+        this.#startHeader(this.#gathered.readUInt8(4), filled);
         return false;
       case "skip-size":
         this.#state = value === 0 ? "magic" : "skip";
@@ -97,11 +117,6 @@ export class ZstdFrames {
       case "skip":
         this.#state = "magic";
         return false;
-      case "descriptor":
-        this.#state = "header";
-        this.#hasChecksum = (value & 4) !== 0;
-        this.#left = headerRest(value);
-        return this.#left === 0 && this.#nextBlock();
       case "header":
         return this.#nextBlock();
       case "block":
@@ -114,10 +129,19 @@ export class ZstdFrames {
     }
   }
 
-  #startFrame(magic: number): void {
-    if (magic === FRAME) this.#state = "descriptor";
-    else if ((magic & 0xffff_fff0) >>> 0 === SKIPPABLE) this.#state = "skip-size";
+  #startFrame(magic: number, filled: number): void {
+    if (magic === FRAME) {
+      this.#state = "descriptor";
+      this.#filled = filled;
+    } else if ((magic & 0xffff_fff0) >>> 0 === SKIPPABLE) this.#state = "skip-size";
     else throw brokenArchive("its zstd data has something that is not a frame");
+  }
+
+  #startHeader(descriptor: number, filled: number): void {
+    this.#state = "header";
+    this.#filled = filled;
+    this.#hasChecksum = (descriptor & 4) !== 0;
+    this.#headerBytes = 5 + headerRest(descriptor);
   }
 
   #nextBlock(): false {
@@ -151,11 +175,4 @@ function headerRest(descriptor: number): number {
   const sizeFlag = descriptor >> 6;
   const contentSize = sizeFlag === 0 ? (isSingleSegment ? 1 : 0) : 2 ** sizeFlag;
   return (isSingleSegment ? 0 : 1) + dictionary + contentSize;
-}
-
-/** The magic number is buffered until it is complete, so it is not a part of the input any more. */
-function magicBytes(): Buffer {
-  const bytes = Buffer.alloc(4);
-  bytes.writeUInt32LE(FRAME);
-  return bytes;
 }
