@@ -1,4 +1,5 @@
 import { RuntimeError } from "../base/errors.ts";
+import { quote } from "../base/quote.ts";
 
 /** Refuses a container config with `invalid-argument`; `why` names field and value. */
 export function refuse(why: string): never {
@@ -20,7 +21,7 @@ export function enumName(values: Readonly<Record<string, unknown>>, value: numbe
   return Object.entries(values).find(([, known]) => known === value)?.[0] ?? String(value);
 }
 
-/** A text in quotes, for a message. */
+/** A text in quotes, for a message. A long one is cut. */
 export function quoted(text: string): string {
-  return JSON.stringify(text);
+  return quote(text);
 }

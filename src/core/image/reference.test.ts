@@ -50,6 +50,17 @@ test("parseReference() refuses an invalid image name", () => {
   }
 });
 
+test("parseReference() accepts only names whose full form it accepts, and shows a part of a long one", () => {
+  const full = "docker.io/library/";
+  const longest = "a".repeat(255 - full.length + 1);
+  assert.equal(formatReference(parseReference(`${longest}:1`)), `${full}${longest}:1`);
+  assert.throws(() => parseReference(`${longest}a:1`), /longer than 255 characters/);
+  assert.throws(
+    () => parseReference("/".repeat(1e6)),
+    ({ message }: Error) => message.length < 1000,
+  );
+});
+
 test("shortNameOf() is the path of a name without a host", () => {
   for (const [text, short] of [
     ["app", "app"],

@@ -1,5 +1,6 @@
 import { type Digest, isDigest } from "../../base/digest.ts";
 import { RuntimeError } from "../../base/errors.ts";
+import { quote } from "../../base/quote.ts";
 
 /** A parsed image name. */
 export interface ImageReference {
@@ -28,20 +29,23 @@ const grammar = new RegExp(
  */
 export function parseReference(text: string): ImageReference {
   const refuse = (why: string): never => {
-    throw new RuntimeError("invalid-argument", `parse image name ${JSON.stringify(text)}: ${why}`);
+    throw new RuntimeError("invalid-argument", `parse image name ${quote(text)}: ${why}`);
   };
   const match = grammar.exec(text);
   if (match === null) return refuse("it must be [HOST/]PATH[:TAG][@DIGEST] with a lower-case path");
   const [, givenHost, givenPath = "", tag, digest] = match;
   if (digest !== undefined && !isDigest(digest))
-    return refuse(`"${digest}" is not a sha256 digest`);
+    return refuse(`${quote(digest)} is not a sha256 digest`);
   const isHost = givenHost !== undefined && isHostName(givenHost);
   const registry = isHost ? givenHost.replace(/^index\.docker\.io$/, "docker.io") : "docker.io";
   const path = givenHost === undefined || isHost ? givenPath : `${givenHost}/${givenPath}`;
-  if (path.length + registry.length > 255) return refuse("it is longer than 255 characters");
+  const isOfLibrary = registry === "docker.io" && !path.includes("/");
+  const repository = isOfLibrary ? `library/${path}` : path;
+  // Of the full name, so that it can be parsed again.
+  if (repository.length + registry.length > 255) return refuse("it is longer than 255 characters");
   return {
     registry,
-    repository: registry === "docker.io" && !path.includes("/") ? `library/${path}` : path,
+    repository,
     tag: tag ?? (digest === undefined ? "latest" : undefined),
     digest: digest,
   };

@@ -1,6 +1,7 @@
 import { isIP } from "node:net";
 
 import { RuntimeError } from "../../base/errors.ts";
+import { quote } from "../../base/quote.ts";
 import type { NetworkRequest } from "../../core/network/index.ts";
 import { podBandwidth } from "./bandwidth.ts";
 import { isObject, type JsonObject, parseObject } from "./conflist.ts";
@@ -89,7 +90,7 @@ export function parsePodCidrs(text: string): readonly string[] {
       if (parseCidr(cidr) !== undefined) return cidr;
       throw new RuntimeError(
         "invalid-argument",
-        `parse pod CIDR: it must be address/length; it is "${cidr}"`,
+        `parse pod CIDR: it must be address/length; it is ${quote(cidr)}`,
       );
     });
 }

@@ -1,4 +1,5 @@
 import { RuntimeError } from "../../base/errors.ts";
+import { quote } from "../../base/quote.ts";
 
 /** Value of the capability "bandwidth" (CNI conventions). Rates in bits per second, bursts in bits. */
 interface Bandwidth {
@@ -67,13 +68,13 @@ function parseRate(
   if (rate === undefined) {
     throw new RuntimeError(
       "invalid-argument",
-      `parse annotation "${name}": it must be bits per second as a quantity such as "10M"; it is "${text}"`,
+      `parse annotation "${name}": it must be bits per second as a quantity such as "10M"; it is ${quote(text)}`,
     );
   }
   if (rate < leastRate || rate > mostRate) {
     throw new RuntimeError(
       "invalid-argument",
-      `parse annotation "${name}": it must be 1k to 1P bits per second; it is "${text}"`,
+      `parse annotation "${name}": it must be 1k to 1P bits per second; it is ${quote(text)}`,
     );
   }
   return Number(rate);

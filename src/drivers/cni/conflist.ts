@@ -1,4 +1,5 @@
 import { messageOf, RuntimeError, wrap } from "../../base/errors.ts";
+import { quote, quoteValue } from "../../base/quote.ts";
 import { type CniVersion, chooseVersion, supportedVersions } from "./version.ts";
 
 /** A JSON object of which nothing more is known. */
@@ -61,7 +62,7 @@ function parsePlugin(value: unknown): PluginConf {
   const type = config["type"];
   if (typeof type !== "string" || type === "") throw invalid('"type" is missing');
   // The type is looked up in the plugin directories and must not lead out of them.
-  if (type.includes("/")) throw invalid(`"type" must be a file name, got "${type}"`);
+  if (type.includes("/")) throw invalid(`"type" must be a file name, got ${quote(type)}`);
   const wanted = isObject(capabilities) ? capabilities : {};
   return {
     type,
@@ -88,7 +89,7 @@ function parseVersion(list: JsonObject): CniVersion {
   ];
   const version = chooseVersion(offered);
   if (version === undefined) {
-    const got = offered.length === 0 ? "none" : offered.map((entry) => `"${entry}"`).join(", ");
+    const got = offered.length === 0 ? "none" : offered.slice(0, 10).map(quote).join(", ");
     throw invalid(`"cniVersion" must be one of ${supportedVersions.join(", ")}, got ${got}`);
   }
   return version;
@@ -100,7 +101,7 @@ function parseFlag(list: JsonObject, key: string): boolean {
   if (typeof value === "boolean") return value;
   const word = typeof value === "string" ? value.toLowerCase() : "";
   if (word === "true" || word === "false") return word === "true";
-  throw invalid(`"${key}" must be true or false, got ${JSON.stringify(value)}`);
+  throw invalid(`"${key}" must be true or false, got ${quoteValue(value)}`);
 }
 
 function checkedList(
@@ -111,7 +112,7 @@ function checkedList(
   const name = list["name"];
   if (typeof name !== "string" || name === "") throw invalid('"name" is missing');
   if (!namePattern.test(name)) {
-    throw invalid(`"name" must be letters, digits, "_", "." and "-", got "${name}"`);
+    throw invalid(`"name" must be letters, digits, "_", "." and "-", got ${quote(name)}`);
   }
   const network = {
     name,

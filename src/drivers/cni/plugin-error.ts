@@ -1,4 +1,5 @@
 import { type ErrorKind, RuntimeError } from "../../base/errors.ts";
+import { quoteValue } from "../../base/quote.ts";
 import { isObject, type JsonObject, parseObject } from "./conflist.ts";
 import type { PluginExit } from "./plugin-exec.ts";
 
@@ -50,6 +51,11 @@ function tailOf(output: Buffer): string {
   return text === "" ? "" : cut + text.replace(/\s+/g, " ");
 }
 
+/** What a plugin answered, cut: it goes into the events of the pod. */
+function headOf(text: string): string {
+  return text.length > 2 * shownBytes ? `${text.slice(0, 2 * shownBytes)}...` : text;
+}
+
 function describeExit({ code, signal }: PluginExit): string {
   return signal === null
     ? `exited with code ${code ?? "unknown"}`
@@ -63,8 +69,7 @@ export function pluginError(type: string, exit: PluginExit): PluginError | undef
   if (isObject(answer)) {
     const { code, msg, details } = answer;
     const words = [msg, details].filter((part) => typeof part === "string" && part !== "");
-    const text =
-      words.length > 0 ? words.join("; ") : `error code ${String(code)} without a message`;
+    const text = headOf(words.join("; ")) || `error code ${quoteValue(code)} without a message`;
     return new PluginError(typeof code === "number" ? code : undefined, `plugin ${type}: ${text}`);
   }
   const said = tailOf(exit.stderr) || tailOf(exit.stdout);

@@ -1,6 +1,7 @@
 import { isIPv4 } from "node:net";
 
 import { RuntimeError } from "../../base/errors.ts";
+import { quoteValue } from "../../base/quote.ts";
 import { parseCidr } from "./attachment-args.ts";
 import { isObject, type JsonObject, parseObject, without } from "./conflist.ts";
 import { type CniVersion, isAtLeast, supportedVersions } from "./version.ts";
@@ -22,7 +23,7 @@ function addressOf(ip: JsonObject): string {
   const { address } = ip;
   const host = typeof address === "string" ? parseCidr(address) : undefined;
   if (host === undefined) {
-    throw invalid(`"ips" must hold addresses like "10.0.0.2/24", got ${JSON.stringify(address)}`);
+    throw invalid(`"ips" must hold addresses like "10.0.0.2/24", got ${quoteValue(address)}`);
   }
   return host;
 }
@@ -39,8 +40,7 @@ function isKnown(version: unknown): boolean {
 export function parseResult(text: string, version: CniVersion): JsonObject {
   const result = parseObject(text);
   const answered = result["cniVersion"] ?? version;
-  if (!isKnown(answered))
-    throw invalid(`"cniVersion" ${JSON.stringify(answered)} is not supported`);
+  if (!isKnown(answered)) throw invalid(`"cniVersion" ${quoteValue(answered)} is not supported`);
   list(result, "interfaces");
   const ips = list(result, "ips").map((ip) => {
     const host = addressOf(ip);
@@ -69,7 +69,7 @@ export function podAddresses(result: JsonObject, ifName: string): readonly strin
       if (at === undefined || at === null) return true;
       const owner = typeof at === "number" ? interfaces[at] : undefined;
       if (owner === undefined)
-        throw invalid(`"ips" names interface ${JSON.stringify(at)}, which is not there`);
+        throw invalid(`"ips" names interface ${quoteValue(at)}, which is not there`);
       return wanted.includes(owner);
     })
     .map(addressOf);

@@ -1,5 +1,6 @@
 import { type Digest, isDigest } from "../../base/digest.ts";
 import { RuntimeError } from "../../base/errors.ts";
+import { quote } from "../../base/quote.ts";
 import type { ImageConfig } from "../../core/image/index.ts";
 
 /** The contents of an image config: the defaults of containers, and the layers. */
@@ -40,7 +41,7 @@ export function parseImageConfig(json: string): ParsedImageConfig {
     },
     diffIds: texts(rootfs["diff_ids"], "rootfs.diff_ids").map((id) => {
       if (isDigest(id)) return id;
-      return refuse(`rootfs.diff_ids has "${id}", which is not a sha256 digest`);
+      return refuse(`rootfs.diff_ids has ${quote(id)}, which is not a sha256 digest`);
     }),
   };
 }
@@ -86,7 +87,7 @@ function texts(value: unknown, field: string): readonly string[] {
 
 function usable(value: string, field: string): string {
   if (value.includes("\0")) {
-    refuse(`${field} has a NUL in ${JSON.stringify(value)}; build the image without it`);
+    refuse(`${field} has a NUL in ${quote(value)}; build the image without it`);
   }
   return value.toWellFormed();
 }
@@ -94,6 +95,6 @@ function usable(value: string, field: string): string {
 function labels(value: unknown): Readonly<Record<string, string>> {
   const entries = Object.entries(object(value ?? {}, "config.Labels"));
   return Object.fromEntries(
-    entries.map(([key, label]) => [key, text(label, `config.Labels.${key}`)]),
+    entries.map(([key, label]) => [key, text(label, `config.Labels.${key.slice(0, 100)}`)]),
   );
 }
