@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import { create, type DescMessage, fromBinary, toBinary } from "@bufbuild/protobuf";
+import { isKind } from "../base/errors.ts";
 import {
   ContainerConfigSchema,
   CreateContainerRequestSchema,
@@ -182,4 +183,15 @@ test("embeddedMessage() returns the bytes of a message, with unknown fields", ()
   assert.equal(embeddedMessage(request, 77).length, 0);
   const twice = Buffer.concat([request, field(number.number, Buffer.alloc(0))]);
   assert.deepEqual(Buffer.from(embeddedMessage(twice, number.number)), pod);
+});
+
+test("embeddedMessage() rejects a malformed message", () => {
+  // The decoder accepts it: a message of 2 bytes whose text has 12.
+  const overrun = Buffer.from("0a02690c30303030303030303030303012", "hex");
+  for (const bytes of [overrun, Buffer.from([0x0a, 5, 1]), Buffer.from([0x0f])]) {
+    assert.throws(
+      () => embeddedMessage(bytes, 1),
+      (error) => isKind(error, "data-loss"),
+    );
+  }
 });

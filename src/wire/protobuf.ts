@@ -76,8 +76,19 @@ export function decodeRequest<D extends DescMessage>(
 /**
  * The bytes of the message in field `number` of an encoded message; empty for an absent field.
  * If the field is repeated, the last values of its fields count, as in protobuf.
+ *
+ * @throws RuntimeError `data-loss` for a malformed message, also for one that decodeMessage() accepts: the decoder
+ *   does not notice when the last field of an embedded message is longer than that message.
  */
 export function embeddedMessage(bytes: Uint8Array, number: number): Uint8Array {
+  try {
+    return readEmbedded(bytes, number);
+  } catch (cause) {
+    throw new RuntimeError("data-loss", `malformed message: ${messageOf(cause)}`, { cause });
+  }
+}
+
+function readEmbedded(bytes: Uint8Array, number: number): Uint8Array {
   const reader = new BinaryReader(bytes);
   const parts: Uint8Array[] = [];
   while (reader.pos < bytes.length) {
