@@ -156,7 +156,8 @@ function parseYaml(text: string, file: string): Raw {
   const refuse = (why: string): RuntimeError =>
     new RuntimeError("failed-precondition", `read "${file}": ${why}`);
   // Without pretty errors, which quote the text.
-  const document = parseDocument(text, { lineCounter: lines, prettyErrors: false });
+  const options = { lineCounter: lines, prettyErrors: false, logLevel: "error" } as const;
+  const document = parseDocument(text, options);
   const [error] = document.errors;
   if (error !== undefined) {
     throw refuse(`line ${lines.linePos(error.pos[0]).line} is not valid YAML (${error.code})`);
