@@ -14,4 +14,6 @@ test("nearest() gives the closest word, and none when all are too different", ()
   assert.equal(nearest("srve", ["serve", "version", "config"]), "serve");
   assert.equal(nearest("pods", ["serve", "version", "config"]), undefined);
   assert.equal(nearest("xy", ["a", "ab"]), undefined);
+  // In no time: it used to take a minute.
+  assert.equal(nearest("x".repeat(262_144), ["override_path"]), undefined);
 });

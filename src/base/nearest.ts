@@ -6,6 +6,8 @@ export function nearest(word: string, candidates: Iterable<string>): string | un
   let best: string | undefined;
   let fewest = Math.max(2, Math.floor(word.length / 3)) + 1;
   for (const candidate of candidates) {
+    // Each letter more or less is an edit, and comparing a very long word would take minutes.
+    if (Math.abs(word.length - candidate.length) >= fewest) continue;
     const edits = editDistance(word, candidate);
     if (edits < fewest && edits < candidate.length) {
       best = candidate;
