@@ -71,6 +71,16 @@ describe("pathInRoot()", () => {
       isKind(error, "failed-precondition"),
     );
   });
+
+  test("rejects what is too long, without the path of the root", async () => {
+    for (const path of [`/${"a".repeat(256)}`, "a/".repeat(2048)]) {
+      const doing = pathInRoot(root, path);
+      await assert.rejects(
+        doing,
+        (error: Error) => isKind(error, "invalid-argument") && !error.message.includes(root),
+      );
+    }
+  });
 });
 
 describe("readFilesInRoot()", () => {

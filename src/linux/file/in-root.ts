@@ -1,6 +1,7 @@
 import { readlink } from "node:fs/promises";
 import { posix } from "node:path";
 import { RuntimeError } from "../../base/errors.ts";
+import { quote } from "../../base/quote.ts";
 import { errnoCode } from "../../base/system-error.ts";
 import { readInRoot } from "./native.ts";
 
@@ -24,28 +25,30 @@ export async function readFilesInRoot<const Paths extends readonly string[]>(
     const path = paths[index] ?? "";
     throw new RuntimeError(
       "invalid-argument",
-      `read "${path}" in the container's root: ${refusal}`,
+      `read ${quote(path)} in the container's root: ${refusal}`,
     );
   }) as { readonly [index in keyof Paths]: string | undefined };
 }
 
-// MAXSYMLINKS, include/linux/namei.h.
+// MAXSYMLINKS, include/linux/namei.h; PATH_MAX.
 const maxLinks = 40;
+const maxPath = 4096;
 
 /**
  * Where `path` leads in `root` for a process inside: the same path without symbolic links, relative
  * to the root. Names that do not exist stay as they are. `failed-precondition` after as many
- * links as the kernel follows.
+ * links as the kernel follows, `invalid-argument` for a path or name that is too long for it.
  *
  * It looks up one name of the path after the other, so it is only for a root in which no process runs.
  */
 export async function pathInRoot(root: string, path: string): Promise<string> {
+  if (path.length >= maxPath) throw tooLong(path);
   let resolved = "/";
   let links = 0;
   const parts = path.split("/");
   for (let part = parts.shift(); part !== undefined; part = parts.shift()) {
     const next = posix.join(resolved, part);
-    const target = part === ".." ? undefined : await linkTarget(posix.join(root, next));
+    const target = part === ".." ? undefined : await linkTarget(posix.join(root, next), path);
     if (target === undefined) {
       resolved = next;
       continue;
@@ -54,7 +57,7 @@ export async function pathInRoot(root: string, path: string): Promise<string> {
     if (links > maxLinks) {
       throw new RuntimeError(
         "failed-precondition",
-        `find "${path}" in the container's root: more than ${maxLinks} symbolic links`,
+        `find ${quote(path)} in the container's root: more than ${maxLinks} symbolic links`,
       );
     }
     if (target.startsWith("/")) resolved = "/";
@@ -63,12 +66,22 @@ export async function pathInRoot(root: string, path: string): Promise<string> {
   return resolved;
 }
 
-async function linkTarget(path: string): Promise<string | undefined> {
+async function linkTarget(at: string, path: string): Promise<string | undefined> {
   try {
-    return await readlink(path);
+    return await readlink(at);
   } catch (error) {
+    const code = errnoCode(error) ?? "";
     // EINVAL: it exists and is not a link, readlink(2).
-    if (["EINVAL", "ENOENT", "ENOTDIR"].includes(errnoCode(error) ?? "")) return undefined;
+    if (["EINVAL", "ENOENT", "ENOTDIR"].includes(code)) return undefined;
+    if (code === "ENAMETOOLONG") throw tooLong(path);
     throw error;
   }
+}
+
+function tooLong(path: string): RuntimeError {
+  const why = "it is too long, or one of its names is";
+  return new RuntimeError(
+    "invalid-argument",
+    `find ${quote(path)} in the container's root: ${why}`,
+  );
 }
