@@ -37,7 +37,7 @@ function parse<T extends PodNames>(
   namesOnly = false,
 ): T[] {
   const lines = new LineCounter();
-  const documents = parseAllDocuments(yaml, { lineCounter: lines, uniqueKeys: true });
+  const documents = parseDocuments(yaml, lines, file);
   const findings: ManifestFinding[] = [];
   const pods: T[] = [];
   for (const document of documents) {
@@ -63,6 +63,20 @@ function parse<T extends PodNames>(
     ]);
   }
   return pods;
+}
+
+function parseDocuments(
+  yaml: string,
+  lineCounter: LineCounter,
+  file: string,
+): ReturnType<typeof parseAllDocuments> {
+  try {
+    return parseAllDocuments(yaml, { lineCounter, uniqueKeys: true, logLevel: "error" });
+  } catch (error) {
+    // The parser is recursive.
+    if (!(error instanceof RangeError)) throw error;
+    throw new ManifestError(file, [{ line: 1, message: "not YAML: it is nested too deeply" }]);
+  }
 }
 
 /** Whether a document is empty, such as after a "---" at the end of a file. */

@@ -155,9 +155,11 @@ function parseYaml(text: string, file: string): Raw {
   const lines = new LineCounter();
   const refuse = (why: string): RuntimeError =>
     new RuntimeError("failed-precondition", `read "${file}": ${why}`);
-  // Without pretty errors, which quote the text.
-  const options = { lineCounter: lines, prettyErrors: false, logLevel: "error" } as const;
-  const document = parseDocument(text, options);
+  const document = unlessTooDeep(() =>
+    // Without pretty errors, which quote the text.
+    parseDocument(text, { lineCounter: lines, prettyErrors: false, logLevel: "error" }),
+  );
+  if (document === undefined) throw refuse("it is nested too deeply");
   const [error] = document.errors;
   if (error !== undefined) {
     throw refuse(`line ${lines.linePos(error.pos[0]).line} is not valid YAML (${error.code})`);
@@ -168,5 +170,15 @@ function parseYaml(text: string, file: string): Raw {
     return document.toJS({ maxAliasCount: 100 }) as Raw;
   } catch {
     throw refuse("it has too many aliases");
+  }
+}
+
+/** The parser of YAML is recursive: `undefined` for a text that is nested too deeply for it. */
+function unlessTooDeep<T>(parse: () => T): T | undefined {
+  try {
+    return parse();
+  } catch (error) {
+    if (error instanceof RangeError) return undefined;
+    throw error;
   }
 }
