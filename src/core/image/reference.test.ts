@@ -41,6 +41,7 @@ test("parseReference() refuses an invalid image name", () => {
     "a:",
     "http://a/b",
     "../a",
+    "[0]/a",
   ]) {
     assert.throws(
       () => parseReference(text),

@@ -1,6 +1,7 @@
 import { createHash } from "node:crypto";
 
 import { type Digest, isDigest } from "../../base/digest.ts";
+import { quote } from "../../base/quote.ts";
 import type { Descriptor, ImageContent } from "../../core/image/index.ts";
 import { artifactOf } from "./artifact.ts";
 import { asRecord, HostFailure } from "./failure.ts";
@@ -60,7 +61,7 @@ export function parseManifest(bytes: Uint8Array, contentType: string): ImageMani
   if (!manifestTypes.includes(mediaType)) {
     throw new HostFailure(
       "unimplemented",
-      `has a manifest of type ${JSON.stringify(mediaType)}, which is not a container image`,
+      `has a manifest of type ${quote(mediaType)}, which is not a container image`,
     );
   }
   if (raw["manifests"] !== undefined) throw ambiguous();
