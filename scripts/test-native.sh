@@ -1,10 +1,11 @@
 #!/bin/sh
-# The kernel tests with a native/ that is built with AddressSanitizer and UndefinedBehaviorSanitizer. Runs as root and
-# takes some minutes, so it is not part of npm test. Every report fails the run, also that of a process whose exit
+# The kernel tests, and the fuzz targets with C in them, with a native/ that is built with AddressSanitizer and
+# UndefinedBehaviorSanitizer. Runs as root and takes some minutes, so it is not part of npm test. Every report fails the run, also that of a process whose exit
 # code no test checks. Needs gcc, which has both runtimes.
 #
 #   npm run test:native                         all kernel tests of src/
 #   npm run test:native -- kernel child waiter  only the files with "child" or "waiter" in their path
+#   npm run test:native -- fuzz gzip            only the fuzz target gzip
 set -eu
 cd "$(dirname "$0")/.."
 
@@ -36,9 +37,9 @@ for built in native/build/davit*; do
 done
 PATH=$PWD/node_modules/.bin:$PATH
 export PATH
-[ $# -gt 0 ] || set -- kernel src/
 # node itself has no sanitizer in it, so the runtime must be loaded first; leaks at its end are node's own. The
-# script is for processes that a test starts without an environment. Little freed memory is kept: a test
+# script is for processes that are started without an environment: by a test, or as a program of davit, for which it
+# is the program that runs this process. Little freed memory is kept: a test
 # measures how much there is.
 DAVIT_TEST_NODE=$DAVIT_SANITIZED_REPORTS/node
 cat >"$DAVIT_TEST_NODE" <<END
@@ -46,8 +47,20 @@ cat >"$DAVIT_TEST_NODE" <<END
 export LD_PRELOAD='$(${CC:-cc} -print-file-name=libasan.so)'
 export ASAN_OPTIONS='detect_leaks=0:abort_on_error=1:quarantine_size_mb=4:allocator_release_to_os_interval_ms=100:log_path=$DAVIT_SANITIZED_REPORTS/address'
 export UBSAN_OPTIONS='print_stacktrace=1:abort_on_error=1:log_path=$DAVIT_SANITIZED_REPORTS/undefined'
-exec '$(node -p process.execPath)' "\$@"
+exec '$(node -p process.execPath)' --import 'data:text/javascript,process.execPath="$DAVIT_TEST_NODE"' "\$@"
 END
 chmod 0755 "$DAVIT_SANITIZED_REPORTS" "$DAVIT_TEST_NODE"
 export DAVIT_TEST_NODE
-"$DAVIT_TEST_NODE" test/run.ts "$@"
+case "${1:-}" in
+  "")
+    code=0
+    "$DAVIT_TEST_NODE" test/run.ts kernel src/ || code=1
+    "$DAVIT_TEST_NODE" test/fuzz/run.ts --native --cases 2000 || code=1
+    exit "$code"
+    ;;
+  fuzz)
+    shift
+    "$DAVIT_TEST_NODE" test/fuzz/run.ts --native --cases 2000 "$@"
+    ;;
+  *) "$DAVIT_TEST_NODE" test/run.ts "$@" ;;
+esac
