@@ -22,7 +22,12 @@ for (const transport of transports) {
 
     test("carry both outputs and the exit code", async () => {
       await using opened = await openServer();
-      const command = { containerId: "c", command: ["echo", "a", "b"], terminal: false };
+      const command = {
+        containerId: "c",
+        sandboxId: "s",
+        command: ["echo", "a", "b"],
+        terminal: false,
+      };
       const remote = await run(opened.server.exec(command, all));
       const [out, err] = await Promise.all([readAll(remote.stdout), readAll(remote.stderr)]);
       assert.deepEqual([out, err], ["a b\n", "err a b\n"]);
@@ -38,7 +43,7 @@ for (const transport of transports) {
 
     test("report why a command did not run", async () => {
       await using opened = await openServer();
-      const command = { containerId: "c", command: ["nope"], terminal: false };
+      const command = { containerId: "c", sandboxId: "s", command: ["nope"], terminal: false };
       const remote = await run(opened.server.exec(command, all));
       remote.stdout?.resume();
       remote.stderr?.resume();
@@ -49,8 +54,11 @@ for (const transport of transports) {
     test("carry stdin to its end, and output after it", async () => {
       await using opened = await openServer();
       for (const url of [
-        opened.server.exec({ containerId: "c", command: ["cat"], terminal: false }, all),
-        opened.server.attach({ containerId: "c", terminal: false }, all),
+        opened.server.exec(
+          { containerId: "c", sandboxId: "s", command: ["cat"], terminal: false },
+          all,
+        ),
+        opened.server.attach({ containerId: "c", sandboxId: "s", terminal: false }, all),
       ]) {
         const remote = await run(url);
         remote.stderr?.resume();
@@ -76,7 +84,7 @@ for (const transport of transports) {
         },
       });
       const choice = { ...all, stderr: false, terminal: true };
-      const command = { containerId: "c", command: ["shell"], terminal: true };
+      const command = { containerId: "c", sandboxId: "s", command: ["shell"], terminal: true };
       const remote = await run(opened.server.exec(command, choice), choice);
       remote.stdout?.resume();
       remote.resize({ width: 80, height: 24 });
@@ -93,7 +101,12 @@ for (const transport of transports) {
     test("lose nothing of a large output, and buffer little of it for a slow reader", async () => {
       await using opened = await openServer();
       const blocks = 640;
-      const command = { containerId: "c", command: ["flood", String(blocks)], terminal: false };
+      const command = {
+        containerId: "c",
+        sandboxId: "s",
+        command: ["flood", String(blocks)],
+        terminal: false,
+      };
       const remote = await run(opened.server.exec(command, all));
       remote.stderr?.resume();
       let total = 0;
@@ -110,7 +123,7 @@ for (const transport of transports) {
 
     test("abort the command when its client disconnects", async () => {
       await using opened = await openServer();
-      const command = { containerId: "c", command: ["sleep"], terminal: false };
+      const command = { containerId: "c", sandboxId: "s", command: ["sleep"], terminal: false };
       const remote = await run(opened.server.exec(command, all));
       const end = assert.rejects(remote.end, { kind: "unavailable" });
       remote.close();
@@ -128,7 +141,10 @@ for (const transport of transports) {
           },
         },
       });
-      const url = opened.server.exec({ containerId: "c", command: ["look"], terminal: false }, all);
+      const url = opened.server.exec(
+        { containerId: "c", sandboxId: "s", command: ["look"], terminal: false },
+        all,
+      );
       const remote = await run(url);
       assert.equal(await started, true);
       remote.stdout?.resume();
@@ -148,7 +164,10 @@ test("exec: a client that closes only one output does not end the command", asyn
       },
     },
   });
-  const url = opened.server.exec({ containerId: "c", command: ["half"], terminal: false }, all);
+  const url = opened.server.exec(
+    { containerId: "c", sandboxId: "s", command: ["half"], terminal: false },
+    all,
+  );
   const remote = await openRemoteCommand(url, all);
   remote.stdout?.destroy();
   assert.equal(await readAll(remote.stderr), "still here");
@@ -157,7 +176,10 @@ test("exec: a client that closes only one output does not end the command", asyn
 
 test("exec by spdy: a client that does not open all streams in time is disconnected", async () => {
   await using opened = await openServer({ config: { creationTimeoutSeconds: 0.01 } });
-  const url = opened.server.exec({ containerId: "c", command: ["sleep"], terminal: false }, all);
+  const url = opened.server.exec(
+    { containerId: "c", sandboxId: "s", command: ["sleep"], terminal: false },
+    all,
+  );
   const { transport } = await dial(url, { method: "POST", headers: { upgrade: "SPDY/3.1" } });
   const session = new SpdySession({ transport, role: "client" });
   await session.openStream(new Map([["streamtype", "error"]])).catch(() => undefined);
@@ -167,7 +189,7 @@ test("exec by spdy: a client that does not open all streams in time is disconnec
 
 test("exec by spdy: each protocol has its own format of the end", async () => {
   await using opened = await openServer();
-  const command = { containerId: "c", command: ["exit", "4"], terminal: false };
+  const command = { containerId: "c", sandboxId: "s", command: ["exit", "4"], terminal: false };
   const sentence = "command terminated with non-zero exit code: 4";
   const words: readonly (readonly [protocol: string | undefined, end: string])[] = [
     [undefined, sentence],

@@ -102,7 +102,7 @@ test("StreamingServer: arbitrary bytes close their connection, and have no other
   const next = random(seed);
   await using opened = await openServer();
   const { server } = opened;
-  const cat = { containerId: "c", command: ["cat"], terminal: false };
+  const cat = { containerId: "c", sandboxId: "s", command: ["cat"], terminal: false };
   const bystander = await openRemoteCommand(server.exec(cat, all), all);
   bystander.stderr?.resume();
   for (let round = 0; round < rounds; round++) {

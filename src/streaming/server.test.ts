@@ -12,17 +12,21 @@ import { checkServerIdentity, connect as connectTls } from "node:tls";
 import { openRemoteCommand } from "../client/streaming/index.ts";
 import { makeCertificate } from "./certificate.ts";
 import { openServer } from "./testing/open-server.ts";
+import { maxSessionsOfPod } from "./sessions.ts";
 import { maxTokens, tokenLifeMs } from "./tokens.ts";
 import { refuseUpgrade } from "./upgrade.ts";
 
 const all = { stdin: true, stdout: true, stderr: true, terminal: false };
-const echo = { containerId: "c", command: ["echo", "hi"], terminal: false };
+const echo = { containerId: "c", sandboxId: "s", command: ["echo", "hi"], terminal: false };
 
 test("StreamingServer returns addresses on loopback with tokens of 128 bits", async () => {
   await using opened = await openServer();
   const url = opened.server.exec(echo, all);
   assert.match(url, /^http:\/\/127\.0\.0\.1:\d+\/exec\/[\w-]{22}$/);
-  assert.match(opened.server.attach({ containerId: "c", terminal: false }, all), /\/attach\//);
+  assert.match(
+    opened.server.attach({ containerId: "c", sandboxId: "s", terminal: false }, all),
+    /\/attach\//,
+  );
   assert.match(opened.server.portForward("s", [80]), /\/portforward\//);
 });
 
@@ -70,6 +74,31 @@ test("StreamingServer responds to plain HTTP in HTTP", async () => {
     assert.equal(answer.status, 404, path);
     await answer.text();
   }
+});
+
+test("StreamingServer limits the headers of a request", async () => {
+  await using opened = await openServer();
+  const url = opened.server.exec(echo, all);
+  const large = await fetch(url, { headers: { "x-large": "x".repeat(16 * 1024) } });
+  assert.equal(large.status, 431);
+  await large.text();
+  const known = await fetch(url, { headers: { "x-large": "x".repeat(8 * 1024) } });
+  assert.equal(known.status, 400);
+  await known.text();
+});
+
+test("StreamingServer refuses a pod with 256 connections, and serves others", async () => {
+  await using opened = await openServer();
+  const { server } = opened;
+  const open = async (sandboxId: string) => {
+    const request = { containerId: "c", sandboxId, command: ["sleep"], terminal: false };
+    return await openRemoteCommand(server.exec(request, all), all);
+  };
+  const held = await Promise.all(Array.from({ length: maxSessionsOfPod }, () => open("s")));
+  await assert.rejects(open("s"), /there are 256 connections to this pod already/);
+  held.push(await open("other"));
+  assert.equal(server.sessions.exec, maxSessionsOfPod + 1);
+  for (const { end } of held) end.catch(() => undefined);
 });
 
 test("StreamingServer rejects unknown protocols, and names those that it has", async () => {

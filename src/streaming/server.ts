@@ -13,6 +13,7 @@ import { within } from "../base/wait.ts";
 import type {
   AttachRequest,
   ExecRequest,
+  OfSandbox,
   StreamChoice,
   StreamTargets,
   StreamUrls,
@@ -21,6 +22,7 @@ import { makeCertificate } from "./certificate.ts";
 import type { RunCommand } from "./command.ts";
 import type { ForwardOptions } from "./port-forward.ts";
 import { PendingConnections } from "../wire/pending-connections.ts";
+import { Sessions, type Verb } from "./sessions.ts";
 import { Tokens } from "./tokens.ts";
 import { refuseUpgrade, type Upgrade, upgradeTo } from "./upgrade.ts";
 
@@ -45,19 +47,26 @@ export interface StreamingServerOptions {
   readonly tokenTimeoutMs?: number;
 }
 
-type Verb = "exec" | "attach" | "portforward";
-
 /** The request that a token belongs to. */
 type StreamRequest =
-  | { readonly verb: "exec"; readonly request: ExecRequest; readonly choice: StreamChoice }
-  | { readonly verb: "attach"; readonly request: AttachRequest; readonly choice: StreamChoice }
+  | {
+      readonly verb: "exec";
+      readonly request: ExecRequest & OfSandbox;
+      readonly choice: StreamChoice;
+    }
+  | {
+      readonly verb: "attach";
+      readonly request: AttachRequest & OfSandbox;
+      readonly choice: StreamChoice;
+    }
   | { readonly verb: "portforward"; readonly sandboxId: string; readonly ports: readonly number[] };
 
-/** Concurrent connections; more are refused. A kubelet has a few. */
-const maxServed = 4096;
 /** Connections without a token yet, which any client can make. More than the kernel queues for accept(2). */
 const maxPending = 1024;
 const defaultTokenTimeoutMs = 10_000;
+/** Of a request: an API server passes on those of its client, with its credentials. */
+const maxHeaderBytes = 16 * 1024;
+const maxHeaders = 100;
 /** How long commands may take to end after their connections are closed. */
 const closeTimeoutMs = 5_000;
 
@@ -69,15 +78,19 @@ export class StreamingServer implements StreamUrls, AsyncDisposable {
   readonly #sockets = new Map<string, Socket>();
   readonly #pending: PendingConnections<Socket>;
   readonly #serving = new Set<Promise<void>>();
-  readonly #sessions: Record<Verb, number> = { exec: 0, attach: 0, portforward: 0 };
+  readonly #sessions = new Sessions();
   #base = "";
 
   /** Starts to listen. Throws when it cannot listen on the address or cannot read a certificate. */
   static async open(options: StreamingServerOptions): Promise<StreamingServer> {
     const { config, clock } = options;
+    const limits = { maxHeaderSize: maxHeaderBytes };
+    // NOTE(node): by default, a TLS handshake may take 2 minutes.
+    const handshakeTimeout = options.tokenTimeoutMs ?? defaultTokenTimeoutMs;
     const server = config.tls
-      ? createHttpsServer(await certificateOf(config, clock))
-      : createHttpServer();
+      ? createHttpsServer({ ...limits, handshakeTimeout, ...(await certificateOf(config, clock)) })
+      : createHttpServer(limits);
+    server.maxHeadersCount = maxHeaders;
     const streaming = new StreamingServer(options, server);
     await streaming.#listen();
     return streaming;
@@ -118,14 +131,14 @@ export class StreamingServer implements StreamUrls, AsyncDisposable {
 
   /** The number of connections with a token, by the verb of its request. */
   get sessions(): Readonly<Record<Verb, number>> {
-    return this.#sessions;
+    return this.#sessions.counts;
   }
 
-  exec(request: ExecRequest, choice: StreamChoice): string {
+  exec(request: ExecRequest & OfSandbox, choice: StreamChoice): string {
     return this.#url({ verb: "exec", request, choice });
   }
 
-  attach(request: AttachRequest, choice: StreamChoice): string {
+  attach(request: AttachRequest & OfSandbox, choice: StreamChoice): string {
     return this.#url({ verb: "attach", request, choice });
   }
 
@@ -194,13 +207,15 @@ export class StreamingServer implements StreamUrls, AsyncDisposable {
       refuseUpgrade(upgrade, 404, "not found");
       return;
     }
-    if (this.#serving.size >= maxServed) {
-      refuseUpgrade(upgrade, 503, `there are ${maxServed} connections already; try again later`);
+    const sandboxId = sandboxOf(streamRequest);
+    const refusal = this.#sessions.refusal(sandboxId);
+    if (refusal !== undefined) {
+      refuseUpgrade(upgrade, 503, refusal);
       return;
     }
     const socket = this.#sockets.get(keyOf(upgrade.request.socket));
     if (socket !== undefined) this.#pending.remove(socket);
-    this.#sessions[streamRequest.verb]++;
+    const end = this.#sessions.begin(streamRequest.verb, sandboxId);
     const serving = this.#serve(upgrade, streamRequest).catch((error: unknown) => {
       const { log } = this.#options;
       log.debug("stream ended", {
@@ -213,7 +228,7 @@ export class StreamingServer implements StreamUrls, AsyncDisposable {
     this.#serving.add(serving);
     void serving.then(() => {
       this.#serving.delete(serving);
-      this.#sessions[streamRequest.verb]--;
+      end();
     });
   }
 
@@ -253,6 +268,12 @@ export class StreamingServer implements StreamUrls, AsyncDisposable {
       return { exitCode: 0 };
     };
   }
+}
+
+function sandboxOf(streamRequest: StreamRequest): string {
+  return streamRequest.verb === "portforward"
+    ? streamRequest.sandboxId
+    : streamRequest.request.sandboxId;
 }
 
 /** NOTE(node): a TLS socket does not expose the socket below it, but it has the same addresses. */

@@ -5,6 +5,7 @@ export type {
   ClientStreams,
   ExecEnd,
   ExecRequest,
+  OfSandbox,
   StreamChoice,
   StreamTargets,
   StreamUrls,

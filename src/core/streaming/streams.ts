@@ -70,11 +70,16 @@ export interface StreamChoice {
   readonly terminal: boolean;
 }
 
+/** The pod of a request, whose connections are limited. */
+export interface OfSandbox {
+  readonly sandboxId: string;
+}
+
 /** Creates URLs that are valid for one minute and can be used once. */
 export interface StreamUrls {
   /** `resource-exhausted` when too many URLs are unused. */
-  exec(request: ExecRequest, choice: StreamChoice): string;
-  attach(request: AttachRequest, choice: StreamChoice): string;
+  exec(request: ExecRequest & OfSandbox, choice: StreamChoice): string;
+  attach(request: AttachRequest & OfSandbox, choice: StreamChoice): string;
   /** `ports` are those of the request; empty when the client chooses them on the connection. */
   portForward(sandboxId: string, ports: readonly number[]): string;
 }

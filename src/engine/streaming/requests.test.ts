@@ -25,10 +25,10 @@ async function setUp(t: TestContext, config: Parameters<FakeEngine["create"]>[1]
 
 describe("requestExec()", () => {
   test("returns a URL for the full id, the command and the streams", async (t) => {
-    const { context, id } = await setUp(t);
+    const { context, id, pod } = await setUp(t);
     const request = { containerId: id.slice(0, 12), command: ["sh"] };
     const address = requestExec(context, request, terminal);
-    const meant = { containerId: id, command: ["sh"], terminal: true };
+    const meant = { containerId: id, sandboxId: pod, command: ["sh"], terminal: true };
     assert.deepEqual(JSON.parse(address), [meant, terminal]);
   });
 
@@ -65,9 +65,10 @@ describe("requestExec()", () => {
 describe("requestAttach()", () => {
   for (const tty of [true, false]) {
     test(`uses the terminal setting of the container, not of the client: ${tty}`, async (t) => {
-      const { context, id } = await setUp(t, { tty });
+      const { context, id, pod } = await setUp(t, { tty });
       const address = requestAttach(context, { containerId: id.slice(0, 12) }, output);
-      assert.deepEqual(JSON.parse(address), [{ containerId: id, terminal: tty }, output]);
+      const meant = { containerId: id, sandboxId: pod, terminal: tty };
+      assert.deepEqual(JSON.parse(address), [meant, output]);
     });
   }
 

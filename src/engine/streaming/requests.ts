@@ -21,10 +21,11 @@ export function requestExec(
   choice: StreamChoice,
 ): string {
   checkChoice("exec", choice);
-  const { id: containerId } = runningContainer(context.containers, request.containerId, "exec in");
+  const container = runningContainer(context.containers, request.containerId, "exec in");
+  const { id: containerId, sandboxId } = container;
   checkCommand(containerId, request.command);
   const { terminal } = choice;
-  return context.urls.exec({ containerId, command: request.command, terminal }, choice);
+  return context.urls.exec({ containerId, sandboxId, command: request.command, terminal }, choice);
 }
 
 /** The URL at which a client may attach to a container; errors as for requestExec. */
@@ -37,7 +38,8 @@ export function requestAttach(
   const container = runningContainer(context.containers, request.containerId, "attach to");
   // Whether there is a terminal depends on the container; the client chooses only the streams.
   const terminal = container.config.tty;
-  return context.urls.attach({ containerId: container.id, terminal }, choice);
+  const { id: containerId, sandboxId } = container;
+  return context.urls.attach({ containerId, sandboxId, terminal }, choice);
 }
 
 /** The URL at which a client may reach ports of a sandbox. `failed-precondition` if it is not ready. */
