@@ -33,8 +33,12 @@ test("the unit that is shipped keeps pods and state over a restart", () => {
   for (const line of ["Type=notify", "KillMode=process", "Delegate=yes", "Restart=always"]) {
     assert.ok(lines.includes(line), line);
   }
-  // A private mount namespace or a runtime directory that systemd empties would take the pods' state.
-  const forbidden = /^(RuntimeDirectory|PrivateMounts|PrivateTmp|ProtectSystem|MountFlags)\b/;
+  // A mount namespace or a runtime directory that systemd empties would take the pods' state, and containers
+  // inherit capabilities, filters of system calls and no_new_privs.
+  const mounts = "MountFlags|Private|Protect|ProcSubset|ReadOnly|Inaccessible|Root|Temporary";
+  const inherited =
+    "CapabilityBounding|LockPersonality|MemoryDeny|NoNewPriv|Restrict|SystemCall|UMask";
+  const forbidden = new RegExp(`^(RuntimeDirectory|DevicePolicy|${mounts}|${inherited})`);
   assert.deepEqual(
     lines.filter((line) => forbidden.test(line)),
     [],

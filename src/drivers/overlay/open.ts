@@ -1,4 +1,4 @@
-import type { OwnProgram } from "../../linux/process/index.ts";
+import { landlockVersion, type OwnProgram } from "../../linux/process/index.ts";
 import type { Logger } from "../../base/logger.ts";
 import type { TaskGroup } from "../../base/task-group.ts";
 import { OverlayChecker } from "./checker.ts";
@@ -53,6 +53,9 @@ export interface Overlay {
 /** Makes the directories and reads the layers in them. Nothing is removed before the sweeps. */
 export async function openOverlay(deps: OverlayDeps): Promise<Overlay> {
   const { log, asOldKernel = false, writableRoot = "", firstProject } = deps;
+  if (landlockVersion() === 0) {
+    log.info("this kernel has no Landlock: the programs that read images are limited without it");
+  }
   const paths = new StateLayout(deps.root);
   const trash = new Trash(deps.tasks, log);
   const layers = await OverlayLayers.open({
