@@ -30,7 +30,7 @@ const suites = [
   ...["linux/cgroup", "drivers/stats", "drivers/oci"],
   ...["sandbox-cgroup", "container-stats", "container.test", "container-process", "container-exec"],
   ...["container-stop", "container-status", "container-restart", "container-pod", "stop-container"],
-  ...["attacks/r01", "attacks/r02"],
+  ...["attacks/r01", "attacks/r02", "attacks/v01"],
 ];
 
 const repo = path.resolve(import.meta.dirname, "../..");

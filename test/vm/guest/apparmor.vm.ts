@@ -9,7 +9,9 @@ import {
   SecurityProfile_ProfileType,
 } from "../../../src/gen/runtime/v1/api_pb.ts";
 import { podConfig } from "../../support/pod.ts";
+import { busyboxLayer, imageOf } from "../../support/images.ts";
 import {
+  addImage,
   answers,
   client,
   endClient,
@@ -110,6 +112,17 @@ test("a profile of the node blocks what it names", async () => {
   const { output, exitCode } = await execIn(id, "echo x >/data/a");
   assert.equal(exitCode, 1);
   assert.match(output, /Permission denied/);
+});
+
+test("an image's volume over procfs takes no profile from a container or its commands (CVE-2019-16884)", async () => {
+  const name = "registry.k8s.io/e2e/over-proc:1";
+  const planted = { path: "proc/self/attr/exec", mode: 0o666, body: "planted" };
+  const Volumes = { "/proc": {}, "/proc/self/attr": {} };
+  const layers = [busyboxLayer("gzip", [planted])];
+  await addImage(name, imageOf(layers, { Env: ["PATH=/bin"], Volumes }));
+  const id = await start(pod, config, { image: { image: name } });
+  assert.equal(await profileOf(id), "davit-default (enforce)");
+  assert.equal((await execIn(id, "cat /proc/self/attr/current")).output, "davit-default (enforce)");
 });
 
 test("a profile that is not loaded is refused", async () => {

@@ -13,7 +13,7 @@ import {
   type PodSandboxConfig,
 } from "../../../src/gen/runtime/v1/api_pb.ts";
 import { bridgeConflist, writeConflist } from "../../support/cni.ts";
-import { busyboxLayer, imageOf } from "../../support/images.ts";
+import { busyboxLayer, imageOf, type TestImage } from "../../support/images.ts";
 import { TestRegistry } from "../../support/registry.ts";
 
 export const image = "registry.k8s.io/e2e/busybox:1";
@@ -30,6 +30,13 @@ export async function startService(runtime: Readonly<Record<string, string>>): P
   run("systemctl", "restart", "davit.service");
   await answers();
   await client.image.pullImage({ image: { image } });
+}
+
+/** Gives the service another image. */
+export async function addImage(name: string, added: TestImage): Promise<void> {
+  const [, repository = "", tag = ""] = /^registry\.k8s\.io\/(.*):(.*)$/.exec(name) ?? [];
+  await registry.push(repository, added, [tag]);
+  await client.image.pullImage({ image: { image: name } });
 }
 
 export function configure(runtime: Readonly<Record<string, string>>): void {
