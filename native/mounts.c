@@ -390,6 +390,39 @@ static void mount_erofs(struct job *job) {
   close(fs);
 }
 
+/*
+ * strings: file or directory, user namespace. Whether a mount of the file can have its ids mapped to those of the
+ * namespace (result 1 or 0), by a mount that is attached nowhere and ends with the call. EINVAL: the file system has no
+ * ID-mapped mounts. EPERM: the mount that the file is on has mapped ids already, or belongs to another user namespace.
+ */
+static void can_map_ids(struct job *job) {
+  const char *file = job->strings[0], *namespace = job->strings[1];
+  if (file == NULL || namespace == NULL) {
+    fault_set_errno(&job->fault, EINVAL, "map the ids of", file);
+    return;
+  }
+  int users = open(namespace, O_RDONLY | O_CLOEXEC);
+  if (users < 0) {
+    fault_set(&job->fault, "open", namespace);
+    return;
+  }
+  struct mount_attr attr = {.attr_set = MOUNT_ATTR_IDMAP, .userns_fd = (uint64_t)users};
+  int tree = (int)syscall(SYS_open_tree, AT_FDCWD, file, OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC);
+  if (tree < 0) {
+    fault_set(&job->fault, "open_tree", file);
+  } else {
+    int mapped = (int)syscall(SYS_mount_setattr, tree, "", AT_EMPTY_PATH, &attr, sizeof attr);
+    if (mapped < 0 && errno != EINVAL && errno != EPERM) {
+      fault_set(&job->fault, "map the ids of", file);
+    } else {
+      job->results[0] = mapped == 0;
+      job->result_count = 1;
+    }
+    close(tree);
+  }
+  close(users);
+}
+
 const struct job_kind mount_jobs[] = {
     {"bindMount", 2, 1, bind_mount, false},
     {"mountTmpfs", 3, 0, mount_tmpfs, false},
@@ -397,5 +430,6 @@ const struct job_kind mount_jobs[] = {
     {"makePrivateBind", 1, 1, make_private_bind, false},
     {"mountOverlay", 8, 1, mount_overlay, true},
     {"mountErofs", 2, 0, mount_erofs, false},
+    {"canMapIds", 2, 0, can_map_ids, false},
     {NULL, 0, 0, NULL, false},
 };

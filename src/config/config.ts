@@ -169,6 +169,10 @@ export interface RuntimeConfig {
   readonly writableLayerLimit: number;
   readonly writableLayerFirstProject: number;
   readonly ptraceInSharedPid: "allow" | "refuse";
+  readonly userNamespaces: "requested" | "auto";
+  /** 0 for the entry of davit or containers in subuid(5), or a default. */
+  readonly userNamespaceFirstId: number;
+  readonly userNamespaceIds: number;
   /** The enabled handlers by name. `defaultHandler` is always among them. */
   readonly handlers: Readonly<Record<string, HandlerConfig>>;
 }
@@ -216,6 +220,8 @@ export interface HandlerConfig {
   readonly hooksDir: string;
   /** Bytes; 0 for no limit, -1 for `runtime.writable_layer_limit`. */
   readonly writableLayerLimit: number;
+  /** Empty for `runtime.user_namespaces`. */
+  readonly userNamespaces: "" | "requested" | "auto";
   readonly cniConfDir: string;
 }
 

@@ -71,6 +71,9 @@ test("defaultConfig() returns the documented defaults", () => {
     writableLayerLimit: 0,
     writableLayerFirstProject: 1_073_741_824,
     ptraceInSharedPid: "allow",
+    userNamespaces: "requested",
+    userNamespaceFirstId: 0,
+    userNamespaceIds: 65_536,
   });
   assert.deepEqual(Object.keys(handlers), ["crun", "runc"]);
   assert.deepEqual(handlers["runc"], {
@@ -86,6 +89,7 @@ test("defaultConfig() returns the documented defaults", () => {
     cgroupWritable: false,
     hooksDir: "",
     writableLayerLimit: -1,
+    userNamespaces: "",
     baseRuntimeSpec: "",
     cniConfDir: "",
   });

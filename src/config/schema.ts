@@ -180,6 +180,23 @@ const runtime: Section<Omit<RuntimeConfig, "handlers">> = {
     default: "allow",
     doc: '"refuse" rejects containers that share a PID namespace and have SYS_PTRACE, since these can escape to the node. See docs/fields.md.',
   }),
+  userNamespaces: choice({
+    of: ["requested", "auto"],
+    default: "requested",
+    doc: '"auto" gives pods that do not ask for a user namespace one with ids of their own, unless something in them needs the ids of the node. See docs/hardening.md.',
+  }),
+  userNamespaceFirstId: integer({
+    default: 0,
+    min: 0,
+    max: 2 ** 32 - 2 ** 16 - 1,
+    doc: "The first id of the node for such pods. 0: that of user davit or containers in /etc/subuid and /etc/subgid, else 1879048192. Ranges of other users there are skipped.",
+  }),
+  userNamespaceIds: integer({
+    default: 65_536,
+    min: 1024,
+    max: 2 ** 24,
+    doc: "How many ids each such pod has. Pods that run with a higher id get those of the node.",
+  }),
 };
 
 const streaming: Section<StreamingConfig> = {
@@ -280,6 +297,11 @@ export const handlerSection: Section<HandlerTable> = {
     max: Number.MAX_SAFE_INTEGER,
     limits: "of bytes, 0 for no limit, or -1 for runtime.writable_layer_limit",
     doc: "Maximum size of the writable layer of this handler's containers, in bytes. -1: runtime.writable_layer_limit.",
+  }),
+  userNamespaces: choice({
+    of: ["", "requested", "auto"],
+    default: "",
+    doc: 'As runtime.user_namespaces, for the pods of this handler; "" for its value.',
   }),
   cniConfDir: optionalPath({
     default: "",

@@ -32,6 +32,7 @@ export {
   relabelPaths,
   selinuxPolicy,
 } from "./security/selinux.ts";
+export { nodeIdsOfContainer } from "./security/own-ids.ts";
 export { checkSharedPid } from "./security/shared-pid.ts";
 export { parseSignal, stopSignal } from "./stop-signal.ts";
 export type { DeclaredVolumes } from "./volumes.ts";

@@ -18,7 +18,7 @@ export interface ContainerLabels {
 /** Everything that a container's spec is made of. All I/O was done by the caller. */
 export interface SpecInput {
   readonly containerId: string;
-  readonly sandbox: Pick<Sandbox, "id" | "config">;
+  readonly sandbox: Pick<Sandbox, "id" | "config" | "ownIds">;
   /** Paths of the pod's pinned namespaces; one is missing where the pod uses the host's. */
   readonly sandboxPins: NamespacePins;
   /** Process that holds the pod's PID namespace, if any. */

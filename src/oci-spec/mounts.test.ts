@@ -1,8 +1,14 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
-import type { MessageInitShape } from "@bufbuild/protobuf";
+import { create, type MessageInitShape } from "@bufbuild/protobuf";
 import { isKind } from "../base/errors.ts";
-import { MountPropagation, type MountSchema, NamespaceMode } from "../gen/runtime/v1/api_pb.ts";
+import { type OwnIds, withOwnIds } from "../core/sandbox/index.ts";
+import {
+  MountPropagation,
+  type MountSchema,
+  NamespaceMode,
+  PodSandboxConfigSchema,
+} from "../gen/runtime/v1/api_pb.ts";
 import { checkMounts } from "./check-mounts.ts";
 import type { SpecInput } from "./input.ts";
 import { checkPropagation, containerMounts, mountDestination } from "./mounts.ts";
@@ -231,4 +237,21 @@ test("checkMounts() refuses mounts that cannot be meant", () => {
     );
   }
   checkMounts(containerConfig({ mounts: [ok, image, { ...image, imageSubPath: "a/b" }] }));
+});
+
+test("each mount of a pod that has ids of its own without asking has the pod's ids", () => {
+  const range = { hostId: 700_000, length: 65_536 };
+  const own = { id: "s1", config: withOwnIds(create(PodSandboxConfigSchema), range) };
+  const mounts = [{ containerPath: "/data", hostPath: "/data" }];
+  const mappings = (sandbox: typeof own & { ownIds?: OwnIds }): unknown => {
+    const input = specInput({ mounts }, { sandbox, mountSources: ["/data"] });
+    const runtime = { ...input.runtime, idMappedMounts: true };
+    const { mounts: made } = containerMounts({ ...input, runtime });
+    const found = made.find(({ destination }) => destination === "/data");
+    return [found?.uidMappings, found?.gidMappings];
+  };
+  const mapped = [{ containerID: 0, hostID: 700_000, size: 65_536 }];
+  assert.deepEqual(mappings({ ...own, ownIds: { range } }), [mapped, mapped]);
+  // A client that asked for the ids decides about its mounts.
+  assert.deepEqual(mappings(own), [undefined, undefined]);
 });

@@ -26,9 +26,9 @@ export function containerMounts(
     "config" | "sandbox" | "sandboxFiles" | "mountSources" | "volumes" | "host" | "runtime"
   >,
 ): ContainerMounts {
-  const { config, mountSources, runtime } = input;
+  const { config, sandbox, mountSources, runtime } = input;
   const requested = config.mounts.map((mount, index) =>
-    requestedMount(mount, mountSources[index], runtime),
+    requestedMount(withIdsOfPod(mount, sandbox), mountSources[index], runtime),
   );
   const taken = new Set(requested.map((mount) => mount.destination));
   const files = sandboxMounts(input);
@@ -157,6 +157,17 @@ function requestedMount(
     options: ["rbind", propagationOption(mount.propagation), ...accessOptions(mount)],
     ...mappedIds(mount),
   };
+}
+
+/**
+ * Where davit gave the pod ids of its own, its client does not know of mappings: each mount gets the pod's, as kubelet
+ * asks for them in a pod with a user namespace. So files have the same owners in the container as on the node.
+ */
+function withIdsOfPod(mount: Mount, { config, ownIds }: SpecInput["sandbox"]): Mount {
+  const { uidMappings, gidMappings } = mount;
+  if (ownIds?.range === undefined || uidMappings.length + gidMappings.length > 0) return mount;
+  const { uids, gids } = config.linux?.securityContext?.namespaceOptions?.usernsOptions ?? {};
+  return { ...mount, uidMappings: uids ?? [], gidMappings: gids ?? [] };
 }
 
 /** The mappings suffice to make an ID-mapped mount. The option "idmap" is for mounts without mappings. */

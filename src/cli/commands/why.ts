@@ -120,12 +120,24 @@ async function aboutPod(
     ready ? style.green("ready") : `${style.yellow("not ready")}${reason}`,
     `created ${formatAge(answer.status?.createdAt ?? 0n, Date.now())}`,
     ...(answer.status?.network?.ip ? [`address ${printable(answer.status.network.ip)}`] : []),
+    ...ownIdsOf(info),
   ];
   const present = news.inflight.filter(({ subject }) => subject === id || isAbout(subject, path));
   return (
     section(`${style.bold("pod")} ${printable(path)}`, facts, info["history"], style) +
     inflightSection(present, style)
   );
+}
+
+/** What davit decided about the ids of a pod that did not ask for a user namespace. */
+function ownIdsOf({ ownIds }: Readonly<Record<string, JsonValue>>): readonly string[] {
+  if (typeof ownIds !== "object" || ownIds === null || Array.isArray(ownIds)) return [];
+  const { range, reason } = ownIds;
+  if (typeof reason === "string") return [`ids of the node: ${indentedLines(reason)}`];
+  if (typeof range !== "object" || range === null || Array.isArray(range)) return [];
+  const { hostId, length } = range;
+  if (typeof hostId !== "number" || typeof length !== "number") return [];
+  return [`ids of its own: ${hostId} to ${hostId + length - 1}`];
 }
 
 async function aboutContainer(

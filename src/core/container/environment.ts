@@ -59,6 +59,11 @@ export interface ContainerSpecs {
     sandbox: Sandbox,
     find: (id: string) => Container["config"],
   ): CheckedConfig;
+  /**
+   * What in a container needs the ids of the node, as the end of a sentence about it; undefined if nothing does.
+   * For pods that got ids of their own without asking. Mounts nothing.
+   */
+  nodeIds(subject: SpecSubject): Promise<string | undefined>;
   /** SELinux label of the files that a container uses; undefined where they keep their labels. */
   mountLabel(config: Container["config"], sandbox: Sandbox): string | undefined;
   /**

@@ -29,8 +29,24 @@ export {
   cgroupResourcesOf,
   newSandboxId,
 } from "./from-request.ts";
-export type { PodCgroup, PodLabels, ProcessIdentity, Sandbox, SandboxNetwork } from "./sandbox.ts";
+export type {
+  OwnIds,
+  OwnRange,
+  PodCgroup,
+  PodLabels,
+  ProcessIdentity,
+  Sandbox,
+  SandboxNetwork,
+} from "./sandbox.ts";
 export { namespaceModes, sandboxName, usesHostNetwork } from "./sandbox.ts";
+export type { IdPool } from "./own-ids.ts";
+export {
+  freeRange,
+  neededNodeIds,
+  nodeIdsOfPod,
+  requestedConfig,
+  withOwnIds,
+} from "./own-ids.ts";
 export type { SandboxState, SandboxStateName } from "./state.ts";
 export { SandboxStore } from "./store.ts";
 export { podSysctls } from "./sysctls.ts";

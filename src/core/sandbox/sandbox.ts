@@ -31,6 +31,23 @@ export interface SandboxNetwork {
   readonly result: string;
 }
 
+/** The ids of the node that a pod has for itself: of users and of groups, from `hostId` on. */
+export interface OwnRange {
+  readonly hostId: number;
+  readonly length: number;
+}
+
+/**
+ * What davit decided about the ids of a pod that asked for no user namespace, where
+ * `runtime.user_namespaces` is "auto".
+ */
+export interface OwnIds {
+  /** The pod's range; undefined where it has the node's ids. */
+  readonly range?: OwnRange | undefined;
+  /** Why it has the node's ids; with a range: why a container of it needs them. */
+  readonly reason?: string | undefined;
+}
+
 /** The SELinux labels of a pod: for the processes of its containers, and for their files. */
 export interface PodLabels {
   readonly process: string;
@@ -47,7 +64,7 @@ export interface Sandbox {
   readonly name: string;
   /** The client's RunPodSandboxRequest, byte for byte. */
   readonly requestBytes: Uint8Array;
-  /** The config in those bytes. */
+  /** The config in those bytes; if davit gave it ids of its own, as if the client had asked for them. */
   readonly config: PodSandboxConfig;
   /** The last UpdatePodSandboxResourcesRequest, byte for byte, if there was one. */
   readonly resourcesBytes?: Uint8Array;
@@ -65,6 +82,8 @@ export interface Sandbox {
   readonly network?: SandboxNetwork;
   /** Set if SELinux is enabled. The level is unique unless the config has one. */
   readonly selinux?: PodLabels;
+  /** What davit decided about its ids; absent where the request decides (`runtime.user_namespaces`). */
+  readonly ownIds?: OwnIds;
 }
 
 /**

@@ -25,9 +25,12 @@ test("a pod with its own network gets the defaults, and its own sysctls over the
   ]);
 });
 
-test("a pod on the host's network gets none, and one in a user namespace no group range", () => {
+test("a pod on the host's network gets none, and one in a user namespace the range of its groups", () => {
   assert.deepEqual(sysctls({ network: NamespaceMode.NODE }), []);
   const range = [{ containerId: 0, hostId: 65_536, length: 65_536 }];
   const usernsOptions = { mode: NamespaceMode.POD, uids: range, gids: range };
-  assert.deepEqual(sysctls({ usernsOptions }), defaults.slice(0, 1));
+  assert.deepEqual(sysctls({ usernsOptions }), [
+    defaults[0],
+    ["net.ipv4.ping_group_range", "0 65535"],
+  ]);
 });

@@ -51,9 +51,10 @@ export function podSysctls(
   const wanted = new Map<string, string>();
   if (namespaceModes(config).network !== NamespaceMode.NODE) {
     wanted.set("net.ipv4.ip_unprivileged_port_start", "0");
-    // Every group may open ICMP echo sockets: icmp(7), ping_group_range. In a user namespace the
-    // kernel accepts only mapped groups.
-    if (podUsers(config) === undefined) wanted.set("net.ipv4.ping_group_range", "0 2147483647");
+    // Every group may open ICMP echo sockets: icmp(7), ping_group_range. In a user namespace the kernel takes
+    // the groups for those of the namespace, and accepts only mapped ones.
+    const groups = podUsers(config)?.gids.length ?? 2 ** 31;
+    wanted.set("net.ipv4.ping_group_range", `0 ${groups - 1}`);
   }
   for (const [key, value] of Object.entries(config.linux?.sysctls ?? {}))
     wanted.set(dotted(key), value);

@@ -55,6 +55,7 @@ function encodedInfo(sandbox: Sandbox, info: sandboxes.SandboxInfo): Uint8Array 
     ...shared,
     sandboxMetadata: sandboxMetadata(sandbox, shared),
     ...updatedResources(sandbox),
+    ...(sandbox.ownIds === undefined ? {} : { ownIds: sandbox.ownIds }),
     ...info.extra,
     history: info.history,
     ...(sandbox.state.name === "dead" ? { reason: sandbox.state.reason } : {}),

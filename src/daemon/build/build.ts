@@ -136,6 +136,7 @@ export async function build(config: Config, options: BuildOptions): Promise<Buil
     networkOf: (handler) => networks.of(handler),
     cgroups: new PodCgroupsByDriver(layout, config.runtime.cgroupDriver),
     labels: selinux,
+    ownIds: await ownIdsOf(config, log),
     namespaces,
   };
   engine.parts.tasks.spawn("ask the OCI runtimes for their features", () => handlers.probe(log));
@@ -165,6 +166,16 @@ export async function build(config: Config, options: BuildOptions): Promise<Buil
     recover: () => recoverAll(contexts, { records, networks, config }).then(beginAll(cadvisor, gc)),
     [Symbol.asyncDispose]: () => kept.disposeAsync(),
   };
+}
+
+/** Undefined where pods get user namespaces only if they ask. */
+async function ownIdsOf(config: Config, log: Logger): Promise<SandboxContext["ownIds"]> {
+  const { handlers, userNamespaces: ofAll } = config.runtime;
+  const modeOf = (handler: string): "requested" | "auto" =>
+    handlers[handler]?.userNamespaces || ofAll;
+  if (!Object.keys(handlers).some((name) => modeOf(name) === "auto")) return undefined;
+  const { ownIdsPolicy } = await import("./own-ids.ts");
+  return ownIdsPolicy(config, modeOf, log);
 }
 
 /** Begins, one after the other, what needs restored objects. */

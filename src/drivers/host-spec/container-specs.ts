@@ -8,7 +8,7 @@ import type {
   SpecSubject,
 } from "../../core/container/index.ts";
 import type { OciProcess, OciSeccomp, OciSpec } from "../../core/oci/index.ts";
-import { containerCgroup, type Sandbox } from "../../core/sandbox/index.ts";
+import { containerCgroup, requestedConfig, type Sandbox } from "../../core/sandbox/index.ts";
 import {
   allowedAnnotations,
   checkContainerConfig,
@@ -18,6 +18,7 @@ import {
   containerSpec,
   type ExecRequest,
   hasByteValues,
+  nodeIdsOfContainer,
   parseSeccompProfile,
   processSpec,
   refuseCdi,
@@ -39,7 +40,7 @@ import { CdiFiles } from "./cdi-files.ts";
 import { ClientPaths } from "./client-paths.ts";
 import { readBase, readHooks } from "./handler-files.ts";
 import { allHostDevices, requestedDevices } from "./host-devices.ts";
-import { mountHolding, mountSources } from "./mount-sources.ts";
+import { mountHolding, mountSources, unmappableMount } from "./mount-sources.ts";
 import type { Selinux } from "./selinux.ts";
 
 /** Makes specs: collects the input of the pure generator, and calls it. */
@@ -87,7 +88,7 @@ export class HostContainerSpecs implements ContainerSpecs {
     sandbox: Sandbox,
     find: (id: string) => Container["config"],
   ): CheckedConfig {
-    const checked = checkContainerConfig(config, sandbox.config, this.#host);
+    const checked = checkContainerConfig(config, requestedConfig(sandbox), this.#host);
     if (this.#refusesPtrace) {
       const target = checked.linux?.securityContext?.namespaceOptions?.targetId ?? "";
       const found = target === "" ? undefined : find(target);
@@ -96,6 +97,16 @@ export class HostContainerSpecs implements ContainerSpecs {
     if (this.#cdi === undefined) refuseCdi(requestedCdiDevices(checked));
     this.#selinux?.check(checked, sandbox);
     return checked;
+  }
+
+  async nodeIds({ container, sandbox, environment }: SpecSubject): Promise<string | undefined> {
+    const { range } = sandbox.ownIds ?? {};
+    const namespace = environment.pins.user;
+    if (range === undefined || namespace === undefined) return undefined;
+    const { config, user } = container;
+    const cdi = requestedCdiDevices(config).length > 0;
+    const reason = nodeIdsOfContainer(config, user, { cdi, length: range.length });
+    return reason ?? (await unmappableMount(config, namespace, this.#paths));
   }
 
   mountLabel(config: Container["config"], sandbox: Sandbox): string | undefined {

@@ -2,7 +2,7 @@ import { mkdir, realpath } from "node:fs/promises";
 import type { ContainerConfig, Mount } from "../../gen/runtime/v1/api_pb.ts";
 import { MountPropagation } from "../../gen/runtime/v1/api_pb.ts";
 import { errnoCode } from "../../base/system-error.ts";
-import { listMounts } from "../../linux/mount/index.ts";
+import { canMapIds, listMounts } from "../../linux/mount/index.ts";
 import { checkPropagation } from "../../oci-spec/index.ts";
 import type { ClientPaths } from "./client-paths.ts";
 import { checkKernelMount } from "./kernel-mounts.ts";
@@ -39,6 +39,26 @@ async function sourceOf(mount: Mount, terminal: boolean): Promise<string> {
     checkPropagation(mount, holding.mountPoint, holding.propagation);
   }
   return source;
+}
+
+/**
+ * The first mount of a config whose ids cannot be mapped to those of a user namespace, as the end of a sentence about
+ * its container; undefined if there is none. Missing directories are made, as for the mount itself.
+ */
+export async function unmappableMount(
+  config: Pick<ContainerConfig, "mounts">,
+  namespace: string,
+  paths: ClientPaths,
+): Promise<string | undefined> {
+  for (const { hostPath, image, uidMappings } of config.mounts) {
+    if (image !== undefined || uidMappings.length > 0) continue;
+    const doing = `map the ids of "${hostPath}"`;
+    const can = await paths.withStallGuard(hostPath, doing, async () =>
+      canMapIds(await existing(hostPath), namespace),
+    );
+    if (!can) return `mounts "${hostPath}", whose file system has no ID-mapped mounts`;
+  }
+  return undefined;
 }
 
 async function existing(path: string): Promise<string> {

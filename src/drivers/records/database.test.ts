@@ -169,7 +169,8 @@ describe("Records.open()", () => {
   test("migrates a database of schema 1 with all its rows, and adds the new tables", async () => {
     using directory = temporaryDirectory();
     const path = join(directory.path, "davit.db");
-    const { requestBytes, resourcesBytes, selinux: _later, ...sandbox } = fullSandbox("a");
+    const { requestBytes, resourcesBytes, ...full } = fullSandbox("a");
+    const { selinux: _later, ownIds: _latest, ...sandbox } = full;
     const { sandboxId, ...attachment } = fullAttachment("a");
     {
       // Written out here and not taken from the row files, because disks have these texts.

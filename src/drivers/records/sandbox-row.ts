@@ -1,11 +1,13 @@
 import type { BoundHandler } from "../../core/handler/index.ts";
 import { RuntimeError } from "../../base/errors.ts";
 import type {
+  OwnIds,
   ProcessIdentity,
   Sandbox,
   SandboxNetwork,
   SandboxState,
 } from "../../core/sandbox/index.ts";
+import { withOwnIds } from "../../core/sandbox/index.ts";
 import {
   type PodSandboxConfig,
   RunPodSandboxRequestSchema,
@@ -53,6 +55,7 @@ function formatState(sandbox: Sandbox): string {
     netnsPath: sandbox.netnsPath,
     network: sandbox.network,
     selinux: sandbox.selinux,
+    ownIds: sandbox.ownIds,
   });
 }
 
@@ -66,11 +69,13 @@ function parse(row: Row): Sandbox {
   const process = fields.optionalObject("process");
   const network = fields.optionalObject("network");
   const selinux = fields.optionalObject("selinux");
+  const ownIds = parseOwnIds(fields.optionalObject("ownIds"));
+  const config = parseConfig(requestBytes);
   return {
     id: textOf(row, "id"),
     name: textOf(row, "name"),
     requestBytes,
-    config: parseConfig(requestBytes),
+    config: ownIds?.range === undefined ? config : withOwnIds(config, ownIds.range),
     ...(resourcesBytes && { resourcesBytes }),
     handler: parseHandler(fields.object("handler")),
     createdAtNs: fields.has("createdAtNs")
@@ -91,12 +96,24 @@ function parse(row: Row): Sandbox {
     ...(selinux && {
       selinux: { process: selinux.string("process"), mount: selinux.string("mount") },
     }),
+    ...(ownIds && { ownIds }),
   };
 }
 
 /** A process in a record. */
 export function parseProcess(fields: Fields): ProcessIdentity {
   return { pid: fields.integer("pid"), startTime: fields.string("startTime") };
+}
+
+function parseOwnIds(fields: Fields | undefined): OwnIds | undefined {
+  if (fields === undefined) return undefined;
+  const range = fields.optionalObject("range");
+  return {
+    ...(range && {
+      range: { hostId: range.integer("hostId"), length: range.integer("length") },
+    }),
+    ...(fields.has("reason") && { reason: fields.string("reason") }),
+  };
 }
 
 function parseConfig(bytes: Uint8Array): PodSandboxConfig {

@@ -16,6 +16,7 @@ import { type ContainerContext, findTarget, specSubject } from "./context.ts";
 import { containerSubject, sandboxSubject } from "../lifecycle/subjects.ts";
 import { userOf } from "./user.ts";
 import { imageNames } from "./image-names.ts";
+import { requireOwnIds } from "./own-ids.ts";
 import { rootUsers } from "./root-users.ts";
 import { findImageVolumes, type FoundVolumes, makeVolumes } from "./volumes.ts";
 import { verifyImages } from "./verify-images.ts";
@@ -200,6 +201,8 @@ async function assemble(
   await operation.enter("resolve-user");
   const user = await context.rootFiles.resolveUser(path, userOf(config, image.config.user));
   const resolved = store.update(id, (now) => ({ ...now, user }));
+
+  await requireOwnIds(context, resolved, sandbox.id);
 
   await operation.enter("prepare-spec");
   // The start builds it again, since resources may change until then. This build reports errors early.

@@ -7,6 +7,7 @@ import type { Container } from "../../core/container/index.ts";
 import type { PodNetwork } from "../../core/network/index.ts";
 import type { Operations } from "../../core/operation/index.ts";
 import type {
+  IdPool,
   NamespaceStates,
   PodCgroup,
   PodCgroups,
@@ -51,6 +52,15 @@ export interface SandboxContainers {
   removeAll(sandboxId: string): Promise<void>;
 }
 
+/** How pods get ids of their own that did not ask for a user namespace (`runtime.user_namespaces`). */
+export interface OwnIdsPolicy {
+  readonly pool: IdPool;
+  /** Whether pods of a handler get ids of their own. */
+  readonly isFor: (handler: BoundHandler) => boolean;
+  /** Why no pod of this node can have them now; undefined when pods can. */
+  readonly obstacle: () => string | undefined;
+}
+
 /** The dependencies of the sandbox verbs. The composition root creates it once. */
 export interface SandboxContext {
   readonly store: SandboxStore;
@@ -65,6 +75,8 @@ export interface SandboxContext {
   readonly cgroups: PodCgroups;
   /** Undefined when containers do not get SELinux labels. */
   readonly labels?: PodLabeller | undefined;
+  /** Undefined when only pods that ask for a user namespace get one. */
+  readonly ownIds?: OwnIdsPolicy | undefined;
   readonly namespaces: NamespaceStates;
   readonly operations: Operations;
   readonly inflightCreates: InflightCreates;

@@ -1,6 +1,6 @@
 // The sandbox verbs: run, stop, remove, status, update, and recovery after a restart. They use only
 // the interfaces of core. Start reading with run.ts.
-export type { SandboxContainers, SandboxContext, SandboxTimes } from "./context.ts";
+export type { OwnIdsPolicy, SandboxContainers, SandboxContext, SandboxTimes } from "./context.ts";
 export { controllerOf, defaultTimes } from "./context.ts";
 export { listPodSandboxes, type SandboxFilter } from "./list.ts";
 export { recoverSandboxes } from "./recover.ts";

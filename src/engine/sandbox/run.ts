@@ -13,10 +13,12 @@ import {
   type Sandbox,
   type SandboxController,
   sandboxName,
+  withOwnIds,
 } from "../../core/sandbox/index.ts";
 import { buildOrUndo, checkNameIsFree, type DiscardReason } from "../lifecycle/inflight-creates.ts";
 import { sandboxSubject } from "../lifecycle/subjects.ts";
 import { otherCgroups, type SandboxContext } from "./context.ts";
+import { chooseOwnIds, type OwnIdsPlan, planOwnIds } from "./own-ids.ts";
 import { removeSandbox } from "./remove.ts";
 import { watchSandbox } from "./watch.ts";
 
@@ -29,6 +31,7 @@ interface Plan {
   readonly requestBytes: Uint8Array;
   readonly handler: BoundHandler;
   readonly controller: SandboxController;
+  readonly ownIds: OwnIdsPlan;
 }
 
 /**
@@ -54,6 +57,7 @@ export async function runPodSandbox(
     );
   }
   if (podUsers(config) !== undefined) await context.handlers.checkUserNamespaces(handler);
+  const ownIds = await planOwnIds(context, config, handler);
   const name = sandboxName(config.metadata);
   if (!context.inflightCreates.has(name)) {
     const words = { doing: "run pod sandbox", noun: "sandbox", attempt: "this attempt of the pod" };
@@ -61,7 +65,8 @@ export async function runPodSandbox(
   }
   return context.inflightCreates.run(name, input.requestBytes, caller, () => {
     const { requestBytes } = input;
-    const plan: Plan = { id: newSandboxId(), name, config, requestBytes, handler, controller };
+    const id = newSandboxId();
+    const plan: Plan = { id, name, config, requestBytes, handler, controller, ownIds };
     const operation = context.operations.begin({
       name: "run-pod-sandbox",
       subject: name,
@@ -112,6 +117,7 @@ async function assemble(
   const parent = config.linux?.cgroupParent ?? "";
   const cgroup = context.cgroups.plan(parent, id, otherCgroups(context, id));
   const selinux = context.labels?.choose(config, store.all());
+  const ownIds = chooseOwnIds(context, plan.ownIds, config);
   undo.defer("delete its record", () => {
     store.remove(id);
   });
@@ -119,14 +125,19 @@ async function assemble(
     id,
     name: plan.name,
     requestBytes: plan.requestBytes,
-    config,
+    config: ownIds?.range === undefined ? config : withOwnIds(config, ownIds.range),
     handler: plan.handler,
     createdAtNs: context.clock.nowNs(),
     bootId: context.bootId,
     state: { name: "creating" },
     cgroup,
     ...(selinux && { selinux }),
+    ...(ownIds && { ownIds }),
   });
+  if (ownIds?.reason !== undefined) {
+    const subject = sandboxSubject(store.get(id));
+    context.log.info("a pod has the ids of the node", { ...subject, reason: ownIds.reason });
+  }
 
   await operation.enter("prepare-cgroup");
   undo.defer("remove its cgroup", (signal) =>

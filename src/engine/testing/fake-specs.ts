@@ -16,6 +16,8 @@ export class FakeSpecs implements ContainerSpecs {
   readonly trouble = new Trouble<"build" | "process">();
   /** What mountLabel() answers. */
   label: string | undefined;
+  /** What nodeIds() answers. */
+  needsNodeIds: string | undefined;
 
   check(
     config: Container["config"] | undefined,
@@ -31,6 +33,10 @@ export class FakeSpecs implements ContainerSpecs {
     const target = config.linux?.securityContext?.namespaceOptions?.targetId ?? "";
     if (target !== "") find(target);
     return Object.assign(config, { metadata: config.metadata, image: config.image });
+  }
+
+  async nodeIds(): Promise<string | undefined> {
+    return this.needsNodeIds;
   }
 
   mountLabel(): string | undefined {

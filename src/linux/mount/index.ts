@@ -3,6 +3,7 @@ export { listMounts, type MountEntry, mountTmpfs, type TmpfsOptions } from "./mo
 export {
   type BindOptions,
   bindMount,
+  canMapIds,
   makePrivateBind,
   mountErofs,
   mountOverlay,

@@ -1,4 +1,11 @@
-import { addon, callNative, closeWatch, type NativeWatch, runJob } from "../addon.ts";
+import {
+  addon,
+  callNative,
+  closeWatch,
+  type NativeWatch,
+  runJob,
+  runNumbersJob,
+} from "../addon.ts";
 
 /** How a bind mount differs from its source. */
 export interface BindOptions {
@@ -117,6 +124,15 @@ export async function mountOverlay(options: OverlayOptions): Promise<void> {
  */
 export async function mountErofs(image: string, target: string): Promise<void> {
   await runJob("mountErofs", [image, target]);
+}
+
+/**
+ * pool. Whether a mount of this file or directory can have its ids mapped to those of a user namespace
+ * (mount_setattr(2), MOUNT_ATTR_IDMAP). It mounts nothing. ENOENT: one of the paths does not exist.
+ */
+export async function canMapIds(file: string, namespace: string): Promise<boolean> {
+  const [can] = await runNumbersJob("canMapIds", [file, namespace]);
+  return can === 1;
 }
 
 /** main. Calls back after changes of the mount table. Disposing ends it. */

@@ -16,7 +16,14 @@ import { after, before, describe, test } from "node:test";
 import { isKind } from "../../base/errors.ts";
 import { within } from "../../base/wait.ts";
 import { spawnChild } from "../process/child.ts";
-import { bindMount, listMounts, makePrivateBind, mountTmpfs, unmount } from "../mount/index.ts";
+import {
+  bindMount,
+  canMapIds,
+  listMounts,
+  makePrivateBind,
+  mountTmpfs,
+  unmount,
+} from "../mount/index.ts";
 import { watchMounts } from "../mount/mounts.ts";
 import { isNamespaceMounted, pinNamespaces, unpinNamespace } from "./namespaces.ts";
 import { run } from "../process/run.ts";
@@ -156,6 +163,21 @@ describe("pinNamespaces() with a user namespace", () => {
   };
   const asRoot = (script: string): Promise<string> =>
     inside(`nsenter --user=${user} --setuid 0 --setgid 0 sh -c '${script}'`);
+
+  test("has ids that mounts of files can be mapped to, where their file system allows that", async () => {
+    await pinNamespaces({ user, users });
+    const [file, mounts] = [join(dir, "file"), await mountsBelow(dir)];
+    writeFileSync(file, "");
+    assert.equal(await canMapIds(file, user), true);
+    assert.equal(await canMapIds(dir, user), true);
+    assert.equal(await canMapIds("/proc/self/comm", user), false);
+    assert.equal(await canMapIds("/sys", user), false);
+    await assert.rejects(canMapIds(join(dir, "none"), user), (e) => isKind(e, "not-found"));
+    await assert.rejects(canMapIds(file, join(dir, "none")), (e) => isKind(e, "not-found"));
+    assert.deepEqual(await mountsBelow(dir), mounts);
+    rmSync(file);
+    await unpinUsers();
+  });
 
   test("maps the ids, and the other namespaces belong to it", async () => {
     const [namespaces, name, dumpable] = [ours(), hostname(), statSync("/proc/self/environ").uid];

@@ -8,7 +8,7 @@ import type { LogFields, Logger, LogLevel } from "../../../base/logger.ts";
 import type { Container, ContainerUser } from "../../../core/container/index.ts";
 import type { Image, ImageConfig, ImageLayer } from "../../../core/image/index.ts";
 import type { Attachment } from "../../../core/network/index.ts";
-import type { Sandbox } from "../../../core/sandbox/index.ts";
+import { type Sandbox, withOwnIds } from "../../../core/sandbox/index.ts";
 import {
   ContainerConfigSchema,
   CreateContainerRequestSchema,
@@ -29,20 +29,26 @@ const sampleImageConfig: Required<ImageConfig> = {
   labels: JSON.parse('{"a.b/c":"d","__proto__":"e"}') as Record<string, string>,
 };
 
-/** A sandbox with every field: a new one does not compile until it is here. */
-export function fullSandbox(id: string): Required<Sandbox> {
-  const config = create(PodSandboxConfigSchema, {
+function requestedConfig(id: string): Sandbox["config"] {
+  return create(PodSandboxConfigSchema, {
     metadata: { name: `pod-${id}`, namespace: "default", uid: `uid-${id}`, attempt: 2 },
     hostname: "h",
     annotations: { key: "value" },
     linux: { cgroupParent: "/kubepods/pod1" },
   });
+}
+
+/** A sandbox with every field: a new one does not compile until it is here. */
+export function fullSandbox(id: string): Required<Sandbox> {
+  const config = requestedConfig(id);
+  const range = { hostId: 1_879_048_192, length: 65_536 };
   const request = create(RunPodSandboxRequestSchema, { config, runtimeHandler: "crun" });
   return {
     id,
     name: `pod-${id}_default_uid-${id}_2`,
     requestBytes: toBinary(RunPodSandboxRequestSchema, request),
-    config,
+    config: withOwnIds(config, range),
+    ownIds: { range, reason: "a container needs them" },
     resourcesBytes: toBinary(
       UpdatePodSandboxResourcesRequestSchema,
       create(UpdatePodSandboxResourcesRequestSchema, {
@@ -73,12 +79,12 @@ export function fullSandbox(id: string): Required<Sandbox> {
 
 /** A sandbox with nothing that may be absent. */
 export function bareSandbox(id: string): Sandbox {
-  const { name, requestBytes, config, bootId } = fullSandbox(id);
+  const { name, requestBytes, bootId } = fullSandbox(id);
   return {
     id,
     name,
     requestBytes,
-    config,
+    config: requestedConfig(id),
     handler: { requested: "", name: "crun", controller: "podsandbox" },
     createdAtNs: 1n,
     bootId,
