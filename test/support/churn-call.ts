@@ -76,6 +76,28 @@ export function chooseTrouble(random: Random): Trouble {
 export class Ledger {
   readonly violations: string[] = [];
   readonly #outcomes = new Map<string, number>();
+  #outages = 0;
+  #isOutage = false;
+
+  /** How many outages there were, the present one included. */
+  get outages(): number {
+    return this.#outages;
+  }
+
+  isOutage(): boolean {
+    return this.#isOutage;
+  }
+
+  /** Begins an outage of the daemon, which ends with the returned value. Calls may fail meanwhile. */
+  outage(): Disposable {
+    this.#outages += 1;
+    this.#isOutage = true;
+    return {
+      [Symbol.dispose]: () => {
+        this.#isOutage = false;
+      },
+    };
+  }
 
   count(method: Method, outcome: ErrorKind | "ok"): void {
     const name = `${method} ${outcome}`;
@@ -100,6 +122,15 @@ export class Ledger {
       .join("\n");
   }
 }
+
+/** The errors of a call while the daemon ends, is away or starts. */
+const awayErrors: readonly ErrorKind[] = [
+  "unavailable",
+  "canceled",
+  "aborted",
+  "not-found",
+  "failed-precondition",
+];
 
 /** Longer than any call takes, also on a busy machine: the timeout of the kubelet. */
 const calmMs = 120_000;
@@ -148,6 +179,7 @@ export class Caller {
     const caller = new AbortController();
     const timer =
       cancelAfterMs === undefined ? undefined : setTimeout(() => caller.abort(), cancelAfterMs);
+    const { outages } = this.#ledger;
     try {
       const answer = await send({ timeoutMs: deadlineMs ?? calmMs, signal: caller.signal });
       this.#ledger.count(method, "ok");
@@ -155,10 +187,12 @@ export class Caller {
     } catch (error) {
       const kind = kindOf(error);
       this.#ledger.count(method, kind);
+      const wasAway = this.#ledger.isOutage() || this.#ledger.outages !== outages;
       const expected =
-        (kind !== "canceled" || caller.signal.aborted) &&
-        (kind !== "deadline-exceeded" || deadlineMs !== undefined) &&
-        (allowed[method] as readonly ErrorKind[]).includes(kind);
+        (wasAway && awayErrors.includes(kind)) ||
+        ((kind !== "canceled" || caller.signal.aborted) &&
+          (kind !== "deadline-exceeded" || deadlineMs !== undefined) &&
+          (allowed[method] as readonly ErrorKind[]).includes(kind));
       if (!expected) this.violate(`${method} failed: ${kind}: ${messageOf(error)}`);
       return undefined;
     } finally {

@@ -84,7 +84,7 @@ export async function churn(t: TestContext, size: ChurnSize): Promise<readonly S
 }
 
 /** All kinds of pods. Most have a network of their own, some a host port. */
-function podOf(random: Random, at: number, logs: string): PodSandboxConfig {
+export function podOf(random: Random, at: number, logs: string): PodSandboxConfig {
   const logDirectory = path.join(logs, `pod-${at}`);
   const hostPort = firstHostPort + (at % 10_000);
   const portMappings = [{ protocol: Protocol.TCP, containerPort: 80, hostPort }];
@@ -96,8 +96,11 @@ function podOf(random: Random, at: number, logs: string): PodSandboxConfig {
   return pod({ pid: CONTAINER }, { logDirectory });
 }
 
-/** Resolves when no operation runs, no create is held for a retry, and no removal is pending. */
-async function untilQuiet({ daemon }: Node): Promise<void> {
+/**
+ * Resolves when no operation runs, no create is held for a retry, and no removal is pending. Only the sandboxes
+ * `kept` are there then, each with one container.
+ */
+export async function untilQuiet({ daemon }: Node, kept: readonly string[] = []): Promise<void> {
   const facts = ["inflight", "heldCreates", "unfinishedRemovals", "pendingNetworkRemovals"];
   for (const fact of facts) {
     await until(`Status has no ${fact}`, async () => {
@@ -105,6 +108,10 @@ async function untilQuiet({ daemon }: Node): Promise<void> {
       return Array.isArray(left) && left.length === 0;
     });
   }
-  assert.deepEqual(await listIds(daemon), []);
-  assert.deepEqual((await daemon.client.runtime.listContainers({})).containers, []);
+  assert.deepEqual(await listIds(daemon), kept);
+  const { containers } = await daemon.client.runtime.listContainers({});
+  assert.deepEqual(
+    containers.map(({ podSandboxId }) => podSandboxId),
+    kept,
+  );
 }
