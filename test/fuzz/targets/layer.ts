@@ -10,7 +10,7 @@ import path from "node:path";
 import fc from "fast-check";
 
 import { ErofsFiles } from "../../../src/unpack/erofs/erofs-files.ts";
-import type { LayerEntry, LayerFiles } from "../../../src/unpack/layer-files.ts";
+import type { LayerEntry, LayerFiles, LayerWalk } from "../../../src/unpack/layer-files.ts";
 import { LayerWriter } from "../../../src/unpack/layer-writer.ts";
 import { LimitedSink } from "../../../src/unpack/limits.ts";
 import { TarReader } from "../../../src/unpack/tar-reader.ts";
@@ -33,6 +33,9 @@ class RecordingFiles implements LayerFiles {
     this.inner = inner;
   }
 
+  walk(): LayerWalk {
+    return this.inner.walk();
+  }
   find(at: string): LayerEntry | undefined {
     return this.inner.find(at);
   }
