@@ -1,10 +1,20 @@
 import assert from "node:assert/strict";
 import { createHash } from "node:crypto";
-import { closeSync, mkdtempSync, openSync, rmSync, writeFileSync } from "node:fs";
+import {
+  closeSync,
+  constants,
+  mkdtempSync,
+  openSync,
+  rmSync,
+  writeFileSync,
+  writeSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, test } from "node:test";
 
+import { makeFifo } from "../linux/stream/index.ts";
+import { until } from "../linux/testing/leaks.ts";
 import { BlobInput, JobInput } from "./blob-input.ts";
 import { Random } from "./testing/random.ts";
 
@@ -31,7 +41,7 @@ async function readThrough(blob: Buffer, fd: number): Promise<void> {
   assert.equal(input.hash.digest(), createHash("sha256").update(blob).digest("hex"));
 }
 
-for (const length of [0, 1, 3, 4, 262_144, 262_145, 3_000_000]) {
+for (const length of [0, 1, 3, 4, 1_048_576, 1_048_577, 5_000_000]) {
   test(`reads a file of ${length} bytes to its end`, async () => {
     const blob = new Random(length + 1).bytes(length);
     const file = join(directory, `blob-${length}`);
@@ -59,5 +69,35 @@ test("a failing reader ends the read", async () => {
     assert.ok(!input.ended);
   } finally {
     closeSync(fd);
+  }
+});
+
+test("reads all bytes in order when they come in small pieces", async () => {
+  const path = join(directory, "pipe");
+  makeFifo(path);
+  // It does not block, as without a reader there is none yet.
+  const write = openSync(path, constants.O_RDWR);
+  const read = openSync(path, constants.O_RDONLY);
+  try {
+    const blob = new Random(1).bytes(100_000);
+    const jobs = new JobInput(read);
+    writeSync(write, "a job\n");
+    assert.equal(await jobs.line(), "a job");
+    const pieces: Buffer[] = [];
+    const input = new BlobInput(jobs, blob.length);
+    const reading = input.forEach((bytes) => {
+      pieces.push(Buffer.from(bytes));
+      return Promise.resolve();
+    });
+    for (let at = 0; at < blob.length; ) {
+      at += writeSync(write, blob.subarray(at, at + 10_000));
+      await until("they are passed on", () => Buffer.concat(pieces).length === at);
+    }
+    await reading;
+    assert.ok(Buffer.concat(pieces).equals(blob));
+    assert.equal(input.hash.digest(), createHash("sha256").update(blob).digest("hex"));
+  } finally {
+    closeSync(write);
+    closeSync(read);
   }
 });

@@ -1,4 +1,5 @@
 import { read } from "node:fs";
+import { setTimeout as sleep } from "node:timers/promises";
 import { promisify } from "node:util";
 
 import { openSha256 } from "../linux/blob/index.ts";
@@ -7,6 +8,12 @@ import { MAGIC_BYTES } from "./decompress.ts";
 
 /** The largest read. With 256 KiB, a pull needs a tenth more processor time: threads wake each other more often. */
 const PIECE = 1024 * 1024;
+/**
+ * After a smaller read, more bytes are waited for: with TLS, they come in pieces of 16 KiB, and each read costs the same
+ * four threads their wake-ups.
+ */
+const SMALL = 256 * 1024;
+const GATHER_MS = 2;
 /** The capacity of the pipe: large enough that the two sides do not wait for each other at each chunk. */
 const PIPE = 1024 * 1024;
 
@@ -89,7 +96,7 @@ export class BlobInput {
     while (count > 0 || this.#hasMore) {
       const piece = input.current.subarray(0, count);
       const taken = take(piece);
-      const next = this.#hasMore ? this.#read(input.other, 0) : undefined;
+      const next = this.#hasMore ? this.#readNext(input.other, count) : undefined;
       // Its failure is handled below, after that of `taken`.
       next?.catch(() => undefined);
       const hashed = this.hash.update(piece);
@@ -102,6 +109,12 @@ export class BlobInput {
       count = (await next) ?? 0;
     }
     this.#isPassedOn = true;
+  }
+
+  /** Reads while the `last` bytes are decompressed. */
+  async #readNext(into: Buffer, last: number): Promise<number> {
+    if (last < SMALL) await sleep(GATHER_MS);
+    return await this.#read(into, 0);
   }
 
   get #hasMore(): boolean {

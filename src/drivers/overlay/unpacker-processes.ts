@@ -27,8 +27,8 @@ export class UnpackerProcess {
   /** Resolves when the process has ended. */
   readonly exited: Promise<ChildExit>;
   readonly #child: ChildWithInput;
-  /** The same end of the same pipe as `stdin`. */
-  readonly #pipe: PipeEnd;
+  /** The same end of the same pipe as `stdin`, once it is used. */
+  #pipe: PipeEnd | undefined;
   readonly #complaint: Promise<string>;
   readonly #roots: RootSender;
   #parts: Buffer[] = [];
@@ -39,13 +39,12 @@ export class UnpackerProcess {
     this.#child = child;
     this.#roots = roots;
     this.stdin = child.stdin;
-    this.#pipe = new PipeEnd(child.stdinFd);
     this.exited = child.exited;
     this.#complaint = keepText(child.stderr, REPORT_MAX);
     child.stdout?.on("data", (part: Buffer) => this.#take(part));
     child.stdout?.on("close", () => this.#answered.resolve(undefined));
     void child.exited.then(() => {
-      this.#pipe[Symbol.dispose]();
+      this.#pipe?.[Symbol.dispose]();
       roots.close();
     });
   }
@@ -94,6 +93,7 @@ export class UnpackerProcess {
     this.#child.kill(SIGKILL); // without effect if it has ended
     await this.exited;
     await this.#roots.close();
+    this.#pipe?.[Symbol.dispose]();
     this.stdin.destroy();
   }
 
@@ -102,12 +102,18 @@ export class UnpackerProcess {
       // After all that was written before.
       await new Promise((resolve) => this.stdin.write("", resolve));
     }
+    // The number of a closed descriptor may be that of another file by now.
+    if (!this.stdin.destroyed) this.#pipe ??= new PipeEnd(this.#child.stdinFd);
+    const pipe = this.#pipe;
     try {
-      await bytes.moveTo(this.#pipe);
+      if (pipe !== undefined) {
+        await bytes.moveTo(pipe);
+        return;
+      }
     } catch (error) {
-      if (errnoCode(error) !== "EPIPE" && !this.#pipe.isClosed) throw error;
-      await new Promise(() => undefined);
+      if (errnoCode(error) !== "EPIPE" && pipe?.isClosed !== true) throw error;
     }
+    await new Promise(() => undefined);
   }
 
   #take(part: Buffer): void {

@@ -16,9 +16,9 @@ export interface BodyPace {
 }
 
 /** How much is buffered before it is read; the socket is resumed up to this. */
-const waitingChunks = 4;
-/** Chunks that are taken in one turn of the event loop: libuv alone would read 32, 2 MiB, before others have theirs. */
-const chunksATurn = 4;
+const waitingBytes = 256 * 1024;
+/** What is taken in one turn of the event loop: libuv alone would read 2 MiB before others have theirs. */
+const bytesATurn = 256 * 1024;
 
 /**
  * The bytes of an answer as they arrive. Chunks are transferable: their last reader may free them. Reads
@@ -93,7 +93,8 @@ async function* readChunks<Chunk extends BlobChunk>(
  */
 class ChunkQueue implements ChunkSource<Uint8Array> {
   readonly #message: IncomingMessage;
-  readonly #waiting: Uint8Array[] = [];
+  #waiting: Uint8Array[] = [];
+  #waitingBytes = 0;
   #inTurn = 0;
   #end: { readonly error: Error | undefined } | undefined;
   #wake: (() => void) | undefined;
@@ -106,10 +107,11 @@ class ChunkQueue implements ChunkSource<Uint8Array> {
     message.on("close", () => this.#over(closedEarly()));
     // Bytes, since no encoding was set.
     message.on("data", (chunk: Uint8Array) => {
+      if (this.#inTurn === 0) setImmediate(() => this.#nextTurn());
       this.#waiting.push(chunk);
-      this.#inTurn++;
-      if (this.#waiting.length >= waitingChunks || this.#inTurn >= chunksATurn) message.pause();
-      if (this.#inTurn === 1) setImmediate(() => this.#nextTurn());
+      this.#waitingBytes += chunk.length;
+      this.#inTurn += chunk.length;
+      if (this.#isFull) message.pause();
       this.#wake?.();
     });
   }
@@ -117,12 +119,9 @@ class ChunkQueue implements ChunkSource<Uint8Array> {
   /** `undefined` at the end. Rejects with the failure of the message at once, before buffered bytes. */
   async next(): Promise<Uint8Array | undefined> {
     while (this.#end?.error === undefined) {
-      const chunk = this.#waiting.shift();
+      const chunk = this.#takeAll();
       this.#resume();
-      if (chunk !== undefined) {
-        markTransferable(chunk);
-        return chunk;
-      }
+      if (chunk !== undefined) return chunk;
       if (this.#end !== undefined) return undefined;
       const { promise, resolve } = Promise.withResolvers<undefined>();
       this.#wake = () => resolve(undefined);
@@ -141,8 +140,30 @@ class ChunkQueue implements ChunkSource<Uint8Array> {
   }
 
   #resume(): void {
-    if (this.#inTurn >= chunksATurn || this.#waiting.length >= waitingChunks) return;
-    if (this.#message.isPaused()) this.#message.resume();
+    if (!this.#isFull && this.#message.isPaused()) this.#message.resume();
+  }
+
+  get #isFull(): boolean {
+    return this.#inTurn >= bytesATurn || this.#waitingBytes >= waitingBytes;
+  }
+
+  /** In one array: with TLS, chunks have 16 KiB, and passing each of them on takes longer than a copy. */
+  #takeAll(): Uint8Array | undefined {
+    const [first, ...others] = this.#waiting;
+    if (first === undefined) return undefined;
+    let chunk = first;
+    if (others.length > 0) {
+      chunk = Buffer.allocUnsafeSlow(this.#waitingBytes);
+      let at = 0;
+      for (const part of this.#waiting) {
+        chunk.set(part, at);
+        at += part.length;
+      }
+    }
+    this.#waiting = [];
+    this.#waitingBytes = 0;
+    markTransferable(chunk);
+    return chunk;
   }
 
   /** The first outcome counts: later ones result from it. */

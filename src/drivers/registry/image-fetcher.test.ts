@@ -65,6 +65,21 @@ function testBlob(size: number): void {
     assert.equal(host.seen.length, 1);
   });
 
+  test("streams the whole blob over TLS", async () => {
+    const host = await server(ranged, fixture.certificates);
+    const text = `server = "https://${host.host}"\nskip_verify = true`;
+    const registry = client({ configDir: fixture.hostsToml("x.test", text) });
+    for (let reads = 0; reads < 2; reads++) {
+      const stream = await openBlob(registry, "x.test", bytes);
+      const chunks: Uint8Array[] = [];
+      for await (const chunk of stream.chunks) {
+        assert.ok(chunk instanceof Uint8Array);
+        chunks.push(Buffer.from(chunk));
+      }
+      assert.ok(Buffer.concat(chunks).equals(bytes));
+    }
+  });
+
   /** Sends the first bytes and closes the connection; later requests go to `then`. */
   const broken =
     (size: number, then: Script): Script =>
