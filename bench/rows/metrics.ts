@@ -9,7 +9,10 @@ import type { Bench, Row, RowGroup } from "../row.ts";
 import { percentile } from "../statistics.ts";
 
 const podCount = 200;
-/** Longer than a sample is used again, so that every call reads the cgroups. kubelet's interval is 10 s. */
+/**
+ * Longer than a sample of the stats is used again. Those of the metrics are 5 s and 10 s old at most, so about two of
+ * three calls read something. kubelet's interval is 10 s.
+ */
 const intervalMs = 1_100;
 
 /** davit alone: containerd 1.7 has no ListPodSandboxMetrics. */

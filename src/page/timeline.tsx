@@ -194,8 +194,9 @@ const labels: Readonly<Record<string, string>> = {
   "pull-layer": "layer",
 };
 
-/** Of an image the last part of its name, which is narrow. */
+/** Of an image the last part of its name, of a layer its size: the column is narrow, and the tooltip has all. */
 function objectOf({ operation, container }: OperationView): string {
+  if (operation === "pull-layer") return container.split(" ").at(-1) ?? "";
   if (operation !== "pull-image") return container;
   return (/[^/]+$/.exec(container)?.[0] ?? "").replace(/@sha256:([0-9a-f]{12})[0-9a-f]*$/, "@$1");
 }

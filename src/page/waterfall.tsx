@@ -131,9 +131,9 @@ export function rowTitle(operation: OperationView): string {
   const phases = operation.phases.map(
     ({ name, fromMs, toMs }) => `${name} ${formatDuration(toMs - fromMs)}`,
   );
-  return [`${formatOperation(operation)} ${formatDuration(operation.tookMs)}`, ...phases].join(
-    "\n",
-  );
+  const { container, tookMs } = operation;
+  const object = container === "" ? "" : ` ${container}`;
+  return [`${formatOperation(operation)}${object} ${formatDuration(tookMs)}`, ...phases].join("\n");
 }
 
 /** One operation with a line for each phase. */

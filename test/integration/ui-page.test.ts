@@ -5,6 +5,7 @@ import path from "node:path";
 import { after, before, describe, test } from "node:test";
 import { Browser, chromium, type Page } from "../support/chromium.ts";
 import {
+  busybox,
   closePod,
   container,
   createIn,
@@ -38,6 +39,9 @@ describe("the page of davit ui", { skip }, () => {
     pod = await openPod(node.daemon, podConfig({}, { logDirectory }));
     const text = `echo '${hostile}'; while :; do sleep 1000; done`;
     const metadata = { name: "main", attempt: 0 };
+    // As kubelet does it: the image is there, so only the registry is asked.
+    const image = { image: busybox };
+    await node.daemon.client.image.pullImage({ image, sandboxConfig: pod.config });
     await runIn(pod, script(text, { metadata, logPath: "main.log" }));
     ui = await Ui.start(node.daemon, "--write");
     browser = Browser.start();
@@ -76,6 +80,12 @@ describe("the page of davit ui", { skip }, () => {
     test(`shows the timeline of a pod at ${size.width} pixels`, async () => {
       const page = await open(size, scheme);
       await page.until("document.querySelectorAll('.start .bar').length > 10");
+      // The pull for the pod is a row of its start. The other pull was for no pod.
+      const rows = "[...document.querySelectorAll('.start')].map((start) => start.innerText)";
+      const isOfPod = `text.includes(${JSON.stringify(name())}) && text.includes("pull busybox")`;
+      await page.until(`${rows}.some((text) => ${isOfPod})`);
+      const ofPulls = `${rows}.filter((text) => /pull .*busybox/.test(text)).length`;
+      assert.equal(await page.value(ofPulls), 2);
       assert.equal(await page.value("location.hash.includes('token')"), false);
       await page.click(".start", name());
       await page.until("document.querySelectorAll('.waterfall').length === 3");

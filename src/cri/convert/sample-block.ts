@@ -45,8 +45,8 @@ export class SampleBlock {
   readonly #objectLabels: Uint8Array;
   #slots: readonly Slot[] = [];
   #bytes: Uint8Array = new Uint8Array();
+  /** The next slot; -1 when a sample does not fit into its slot. */
   #next = 0;
-  #fits = true;
 
   /** `objectLabels` are the fields of {@link objectLabels}. */
   constructor(objectLabels: Uint8Array) {
@@ -55,16 +55,19 @@ export class SampleBlock {
 
   /** The bytes. They keep their size; a later reading may write newer times and values into them. */
   encode(addSamples: (add: AddSample) => void): Uint8Array {
-    this.#next = 0;
-    this.#fits = true;
-    addSamples(this.#replace);
-    if (!this.#fits || this.#next !== this.#slots.length) this.#rebuild(addSamples);
+    if (!this.#replaceAll(addSamples)) this.#rebuild(addSamples);
     return this.#bytes;
   }
 
+  #replaceAll(addSamples: (add: AddSample) => void): boolean {
+    this.#next = 0;
+    addSamples(this.#replace);
+    return this.#next === this.#slots.length;
+  }
+
   readonly #replace: AddSample = (metric, labels, value, atNs) => {
+    if (this.#next < 0) return;
     const slot = this.#slots[this.#next++];
-    if (!this.#fits) return;
     const time = timeOf(atNs);
     if (
       slot === undefined ||
@@ -73,7 +76,7 @@ export class SampleBlock {
       slot.valueBytes !== sizeOfValue(value) ||
       !isSame(slot.labels, labels)
     ) {
-      this.#fits = false;
+      this.#next = -1;
       return;
     }
     const bytes = this.#bytes;

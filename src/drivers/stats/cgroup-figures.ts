@@ -70,10 +70,10 @@ export class FigurePlan {
       ...this.#paths(path, isV1 ? legacyFiles : unifiedFiles),
     ];
     const parts = isV1 ? legacyParts : unifiedParts;
-    const places = usage.paths.map((file) => paths.indexOf(file));
+    const indexes = usage.paths.map((file) => paths.indexOf(file));
     const parse = (texts: Texts): ParsedCgroup => {
       const textOf = this.#names.textsOf(paths, texts);
-      const used = usage.parse(places.map((at) => texts[at] ?? null));
+      const used = usage.parse(indexes.map((at) => texts[at] ?? null));
       if (used === undefined) return undefined;
       const { ioPressure, tasks } = used;
       return { ...parts(textOf, used, this.#options.nameDevice), ioPressure, tasks };

@@ -167,7 +167,7 @@ test("StartHistory has a pull, with its longest layers, in the start of the pod 
   const history = new StartHistory();
   const pulls = pullOf(1_010, 90_000);
   history.addPulls(pulls, find);
-  assert.deepEqual(history.starts([], find, 2_000), [], "a pull alone is no start");
+  assert.deepEqual(history.starts([], find, 2_000), [], "a pull alone is not a start");
   history.add(web, past("run-pod-sandbox", "web_shop_u1_0", 1_000));
   const created = past("create-container", "c1", 91_020);
   history.add({ ...web, container: "nginx" }, created);
@@ -182,10 +182,7 @@ test("StartHistory has a pull, with its longest layers, in the start of the pod 
     ["run-pod-sandbox", "pull-image", "create-container"],
   );
   assert.equal(start?.tookMs, 90_025);
-  const shown = pullsOf(pulls, [], find, {
-    sinceMs: 0,
-    starts: start === undefined ? [] : [start],
-  });
+  const shown = pullsOf(pulls, [], find, { sinceMs: 0, starts: [start] });
   assert.deepEqual(shown, [], "and not a row of its own");
 });
 
