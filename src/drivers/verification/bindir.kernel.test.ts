@@ -112,7 +112,7 @@ describe("a verifier program", () => {
   test("that hangs is killed with its children, and rejects", async () => {
     program("hang", `sleep 600 & echo $! > ${dir}/child; wait`);
     await assert.rejects(verify(open({ timeoutMs: 1_000 })), (error: Error & { kind?: string }) => {
-      assert.equal(error.kind, "unavailable");
+      assert.equal(error.kind, "deadline-exceeded");
       assert.match(
         error.message,
         /verify "x.test\/team\/app:1" with ".*\/hang": it did not end within 1 s and was killed/,

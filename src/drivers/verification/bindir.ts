@@ -69,8 +69,8 @@ export class BindirVerifier implements ImageVerifier {
   }
 
   /**
-   * Calls the programs by their names' order until one rejects the image. `unavailable` for a program that
-   * hangs, `failed-precondition` for one that cannot be started or dies by a signal.
+   * Calls the programs by their names' order until one rejects the image. `deadline-exceeded` for a program
+   * that hangs, `failed-precondition` for one that cannot be started or dies by a signal.
    */
   async verify(
     image: ImageToVerify,
@@ -205,7 +205,7 @@ function cannotRun(doing: string, error: unknown, timeoutMs: number): unknown {
   }
   const why = `it did not end within ${timeoutMs / 1000} s and was killed`;
   const next = "see why it hangs, or raise images.verification.bindir_timeout_seconds";
-  return new RuntimeError("unavailable", `${doing}: ${why}; ${next}`, { cause: error });
+  return new RuntimeError("deadline-exceeded", `${doing}: ${why}; ${next}`, { cause: error });
 }
 
 function reasonOf(stdout: Buffer): string {

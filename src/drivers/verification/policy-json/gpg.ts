@@ -43,7 +43,7 @@ export class Gpg implements AsyncDisposable {
 
   /**
    * Imports keyrings, binary or armored. `failed-precondition` where gpg is not installed or finds no key
-   * in them; `unavailable` when it does not end in time.
+   * in them; `deadline-exceeded` when it does not end in time.
    */
   static async open(
     keyrings: readonly Uint8Array[],

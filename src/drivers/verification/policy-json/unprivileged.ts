@@ -1,4 +1,4 @@
-import { messageOf, RuntimeError, wrap } from "../../../base/errors.ts";
+import { RuntimeError, wrap } from "../../../base/errors.ts";
 import { run, type RunResult } from "../../../linux/process/index.ts";
 
 /**
@@ -37,7 +37,7 @@ export interface VerifyingProgram {
 
 /**
  * Runs a program without rights (setpriv of util-linux), for 10 s at most. Resolves with any exit code;
- * `failed-precondition` where it is not installed, `unavailable` when it does not end in time.
+ * `failed-precondition` where it is not installed, `deadline-exceeded` when it does not end in time.
  */
 export async function runUnprivileged(program: VerifyingProgram): Promise<RunResult> {
   const { name, args, cwd, input, signal } = program;
@@ -57,9 +57,7 @@ export async function runUnprivileged(program: VerifyingProgram): Promise<RunRes
     });
   } catch (error) {
     const failure = wrap(doing, error);
-    if (failure.kind === "not-found") throw notInstalled(doing, "setpriv", "util-linux");
-    if (failure.kind !== "deadline-exceeded") throw failure;
-    throw new RuntimeError("unavailable", messageOf(failure), { cause: error });
+    throw failure.kind === "not-found" ? notInstalled(doing, "setpriv", "util-linux") : failure;
   }
   // What setpriv answers for a program that is not there.
   if (result.code === 127) throw notInstalled(doing, name, program.package);
