@@ -1,5 +1,8 @@
-const HEADER = /^\s*\[\[?([^\]]+)\]/;
-const ASSIGNMENT = /^\s*((?:"[^"]*"|'[^']*'|[\w.\s-])+?)\s*=/;
+// Of a line without spaces at its beginning. There is one way to match each letter, so that the time is linear.
+const HEADER = /^\[\[?([^\]]+)\]/;
+const ASSIGNMENT = /^((?:"[^"]*"|'[^']*'|[\w.\s-])+?)=/;
+/** No setting is in as many tables. */
+const MAX_DEPTH = 16;
 const KEY_PART = /"([^"]*)"|'([^']*)'|([\w-]+)/g;
 
 /**
@@ -16,8 +19,9 @@ export function keyLines(toml: string): ReadonlyMap<string, number> {
       if (line.includes(openQuote)) openQuote = undefined;
       continue;
     }
-    const header = HEADER.exec(line)?.[1];
-    const assigned = ASSIGNMENT.exec(line)?.[1];
+    const trimmed = line.trimStart();
+    const header = HEADER.exec(trimmed)?.[1];
+    const assigned = ASSIGNMENT.exec(trimmed)?.[1];
     if (header !== undefined) table = keyParts(header);
     if (header !== undefined) addLine(lines, table, index + 1);
     else if (assigned !== undefined) addLine(lines, [...table, ...keyParts(assigned)], index + 1);
@@ -40,7 +44,7 @@ function keyParts(dotted: string): string[] {
 }
 
 function addLine(lines: Map<string, number>, path: readonly string[], line: number): void {
-  for (let length = 1; length <= path.length; length += 1) {
+  for (let length = 1; length <= Math.min(path.length, MAX_DEPTH); length += 1) {
     const key = path.slice(0, length).join(".");
     if (!lines.has(key)) lines.set(key, line);
   }

@@ -332,3 +332,11 @@ test("metrics.listen must be a TCP address or the path of a socket", () => {
     '2: "metrics.listen" is "unix:///run/x.sock": must be a different socket from server.listen',
   ]);
 });
+
+test("parseConfig() finds the lines of long keys and long lines in time", () => {
+  const long = [`x${".x".repeat(100_000)} = 1`, `${" ".repeat(100_000)}y = 2`, "z = 3"].join("\n");
+  assert.throws(
+    () => parseConfig(`text = """\n"""\n${long}`, "c.toml"),
+    (error: Error) => /"z" \(line 5\)|"z".*line 5/s.test(error.message),
+  );
+});
