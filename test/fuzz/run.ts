@@ -40,8 +40,8 @@ const noReport: Report = {
   failures: [],
 };
 
-/** A run that reports nothing for this long hangs; the sanitizers are slow. */
-const silenceMs = process.argv.includes("--native") ? 600_000 : 60_000;
+/** A process hangs that reports nothing for so much CPU time, or for so long on a machine that may be busy. */
+const [silenceCpuSeconds, silenceMs] = [process.argv.includes("--native") ? 300 : 60, 900_000];
 const heapMb = 768;
 
 const { values, positionals } = parseArgs({
@@ -144,23 +144,34 @@ async function watch(
 ): Promise<{ readonly report: Report; readonly end: string }> {
   const { promise, resolve } = Promise.withResolvers<string>();
   let report = { ...noReport };
-  let timer = setTimeout(() => undefined, 0);
-  const restart = (): void => {
-    clearTimeout(timer);
-    timer = setTimeout(() => {
-      child.kill("SIGKILL");
-      resolve(`no end for ${silenceMs / 1000} s`);
-    }, silenceMs);
-  };
-  restart();
+  let [reportedCpu, reportedMs] = [0, Date.now()];
+  const timer = setInterval(() => {
+    const isSilent = cpuSeconds(child) - reportedCpu > silenceCpuSeconds;
+    if (!isSilent && Date.now() - reportedMs < silenceMs) return;
+    child.kill("SIGKILL");
+    resolve(`no end for ${isSilent ? `${silenceCpuSeconds} s of CPU` : `${silenceMs / 1000} s`}`);
+  }, 2000);
   child.on("message", (message) => {
     report = message as Report;
-    restart();
+    [reportedCpu, reportedMs] = [cpuSeconds(child), Date.now()];
   });
   child.on("exit", (code, signal) => resolve(`the process ended by ${signal ?? `code ${code}`}`));
   const end = await promise;
-  clearTimeout(timer);
+  clearInterval(timer);
   return { report, end };
+}
+
+/** The CPU time of a process; 0 when it has ended (proc_pid_stat(5), in ticks of 10 ms). */
+function cpuSeconds({ pid }: ChildProcess): number {
+  try {
+    const fields =
+      readFileSync(`/proc/${pid ?? 0}/stat`, "latin1")
+        .split(") ")[1]
+        ?.split(" ") ?? [];
+    return (Number(fields[11]) + Number(fields[12])) / 100;
+  } catch {
+    return 0;
+  }
 }
 
 async function runChild(job: Job): Promise<void> {

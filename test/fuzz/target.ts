@@ -28,6 +28,9 @@ export interface FuzzTarget {
   readonly close?: () => void;
 }
 
+/** Whether test/fuzz/run.ts runs the target, and not npm test: it names a file for the current input. */
+export const isLongRun: boolean = process.env["DAVIT_FUZZ_INPUT"] !== undefined;
+
 /** The longest message of an error about hostile input: it goes into logs and events of pods. Characters. */
 const maxMessage = 4096;
 
