@@ -238,3 +238,7 @@ test("parsePodNames() reads only the names of Pods", () => {
   assert.equal(names[0]?.uid, parseOne(pod()).uid, "the same uid as davit run gives it");
   assert.throws(() => parsePodNames("kind: Pod", "pod.yaml"), /apiVersion: is missing/);
 });
+
+test("parsePodManifests() rejects what is nested too deeply for the parser", () => {
+  assert.throws(() => parseOne("[".repeat(20_000)), /pod\.yaml:1: not YAML/);
+});

@@ -37,7 +37,9 @@ function parse<T extends PodNames>(
   namesOnly = false,
 ): T[] {
   const lines = new LineCounter();
-  const documents = parseDocuments(yaml, lines, file);
+  const documents = unlessTooDeep(file, () =>
+    parseAllDocuments(yaml, { lineCounter: lines, uniqueKeys: true, logLevel: "error" }),
+  );
   const findings: ManifestFinding[] = [];
   const pods: T[] = [];
   for (const document of documents) {
@@ -65,15 +67,11 @@ function parse<T extends PodNames>(
   return pods;
 }
 
-function parseDocuments(
-  yaml: string,
-  lineCounter: LineCounter,
-  file: string,
-): ReturnType<typeof parseAllDocuments> {
+/** The parser of YAML is recursive: a text can be nested too deeply for it. */
+function unlessTooDeep<T>(file: string, parseText: () => T): T {
   try {
-    return parseAllDocuments(yaml, { lineCounter, uniqueKeys: true, logLevel: "error" });
+    return parseText();
   } catch (error) {
-    // The parser is recursive.
     if (!(error instanceof RangeError)) throw error;
     throw new ManifestError(file, [{ line: 1, message: "not YAML: it is nested too deeply" }]);
   }

@@ -135,7 +135,7 @@ function checkAttributes(root: string, bytes: Buffer): void {
   attempt(kinds, () =>
     setAttributes(file, { uid: 0, gid: 0, mode: odd & 0o7777, time: undefined }),
   );
-  attempt(kinds, () => makeNode(path.join(root, name.slice(0, 300)), 0o010600));
+  attempt(kinds, () => makeNode(`${root}/fifo-${name.slice(0, 300).replaceAll("/", "_")}`, 0o010600));
 }
 
 const name = fc.constantFrom("a", "b", "c", "loop", "f");
@@ -165,10 +165,12 @@ async function check(input: Buffer): Promise<void> {
   try {
     for (const wanted of paths) {
       await checkPath(root, wanted);
-      if (!wanted.includes("\0")) {
-        const texts = await readFiles([path.join(root, "f"), `${root}/${wanted}`]);
-        assert.equal(texts.length, 2);
-      }
+      // Not the path itself: it is for files of the kernel, and links lead out of the root.
+      const texts = await readFiles([
+        path.join(root, "none"),
+        `${root}/${wanted.replace(/[/\0]/g, "_")}`,
+      ]);
+      assert.equal(texts.length, 2);
     }
     checkAttributes(root, input);
     assert.deepEqual(await projectsOf([path.join(root, "none")]), [0]);
