@@ -40,6 +40,14 @@
 #define __NR_landlock_restrict_self 446
 #endif
 
+/* New calls have the same number on all architectures. */
+#define NEWEST_CALL __NR_landlock_restrict_self
+
+/* The kernel accepts CLONE_NEWNS and others also for a thread, if it does not share its working directory. */
+#define CLONE_NAMESPACES                                                                        \
+  (CLONE_NEWNS | CLONE_NEWCGROUP | CLONE_NEWUTS | CLONE_NEWIPC | CLONE_NEWUSER | CLONE_NEWPID | \
+   CLONE_NEWNET)
+
 #define CAP(name) (UINT64_C(1) << CAP_##name)
 /* Linux has 41 capabilities; PR_CAPBSET_DROP fails with EINVAL after the last one. */
 enum { CAPABILITIES = 64 };
@@ -132,7 +140,7 @@ static const int base_calls[] = {
     __NR_epoll_create1, __NR_epoll_ctl, __NR_epoll_pwait, __NR_epoll_pwait2, __NR_ppoll,
     __NR_pselect6, __NR_mmap, __NR_mprotect, __NR_munmap, __NR_mremap, __NR_madvise,
     __NR_mincore, __NR_mlock, __NR_munlock, __NR_brk, __NR_membarrier, __NR_pkey_alloc,
-    __NR_pkey_free, __NR_pkey_mprotect, __NR_futex, __NR_futex_waitv, __NR_set_robust_list,
+    __NR_pkey_free, __NR_pkey_mprotect, __NR_futex, __NR_set_robust_list,
     __NR_get_robust_list, __NR_rseq, __NR_set_tid_address, __NR_rt_sigaction,
     __NR_rt_sigprocmask, __NR_rt_sigreturn, __NR_rt_sigtimedwait, __NR_sigaltstack,
     __NR_restart_syscall, __NR_sched_yield, __NR_sched_getaffinity, __NR_sched_getparam,
@@ -152,7 +160,7 @@ static const int base_calls[] = {
 };
 
 static const int write_calls[] = {
-    __NR_mkdirat, __NR_mknodat, __NR_symlinkat, __NR_linkat, __NR_unlinkat, __NR_renameat2,
+    __NR_mkdirat, __NR_mknodat, __NR_symlinkat, __NR_linkat, __NR_unlinkat, __NR_renameat, __NR_renameat2,
     __NR_fchownat, __NR_fchown, __NR_fchmodat, __NR_fchmod, __NR_utimensat, __NR_truncate,
     __NR_ftruncate, __NR_fallocate, __NR_setxattr, __NR_lsetxattr, __NR_fsetxattr,
     __NR_removexattr, __NR_lremovexattr, __NR_fremovexattr, __NR_fsync, __NR_fdatasync,
@@ -216,8 +224,8 @@ static void add_call_with(struct confinement *filter, int call, int argument, ui
 }
 
 /*
- * An allow-list. New calls of a later C library are refused with EPERM. glibc uses clone(2), whose flags can be
- * seen, when there is no clone3(2): it may make threads, but no processes.
+ * An allow-list. For calls that are newer than it, a later C library does without them when there are none. glibc uses
+ * clone(2), whose flags can be seen, when there is no clone3(2): it may make threads, but no processes.
  */
 void confine_prepare(struct confinement *filter, int kind) {
   const struct profile *profile = profile_of(kind);
@@ -226,8 +234,9 @@ void confine_prepare(struct confinement *filter, int kind) {
   if (profile == NULL) return;
   add_start(filter);
   add_calls(filter, (const int[]){__NR_clone3}, 1, SECCOMP_RET_ERRNO | ENOSYS);
-  add(filter, (struct sock_filter)EQUAL(__NR_clone, 0, 4));
+  add(filter, (struct sock_filter)EQUAL(__NR_clone, 0, 5));
   add(filter, (struct sock_filter)LOAD(args[0]));
+  add(filter, (struct sock_filter)HAS(CLONE_NAMESPACES, 2, 0));
   add(filter, (struct sock_filter)HAS(CLONE_THREAD, 0, 1));
   add(filter, (struct sock_filter)END(SECCOMP_RET_ALLOW));
   add(filter, (struct sock_filter)REFUSE(EPERM));
@@ -246,6 +255,8 @@ void confine_prepare(struct confinement *filter, int kind) {
   if (profile->writes) add_calls(filter, write_calls, COUNT(write_calls), SECCOMP_RET_ALLOW);
   if (profile->becomes_nobody) add_calls(filter, nobody_calls, COUNT(nobody_calls), SECCOMP_RET_ALLOW);
   if (profile->changes_roots) add_calls(filter, root_calls, COUNT(root_calls), SECCOMP_RET_ALLOW);
+  add(filter, (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JGT | BPF_K, NEWEST_CALL, 0, 1));
+  add(filter, (struct sock_filter)REFUSE(ENOSYS));
   add(filter, (struct sock_filter)REFUSE(EPERM));
 }
 

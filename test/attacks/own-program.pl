@@ -55,6 +55,7 @@ try_call("setns", 308, 3, 0);
 try_call("fork", 57);
 try_call("vfork", 58);
 try_call("clone", 56, 17, 0, 0, 0, 0);
+try_call("a thread in another mount namespace", 56, 0x30900, 0, 0, 0, 0);
 try_call("bpf", 321, 0, 0, 0);
 try_call("keyctl", 250, 0, -3, 0, 0, 0);
 try_call("io_uring_setup", 425, 1, 0);
