@@ -53,7 +53,7 @@ function parse<T extends PodNames>(
       ({ name, namespace }) => name === pod.name && namespace === pod.namespace,
     );
     if (isDuplicate && !namesOnly) {
-      const line = lines.linePos(document.range?.[0] ?? 0).line;
+      const line = lines.linePos(document.range[0]).line;
       findings.push({ line, message: `duplicate pod "${pod.namespace}/${pod.name}"` });
     }
     pods.push(pod);

@@ -45,7 +45,7 @@ export class UnpackerProcess {
     child.stdout?.on("close", () => this.#answered.resolve(undefined));
     void child.exited.then(() => {
       this.#pipe?.[Symbol.dispose]();
-      roots.close();
+      void roots.close();
     });
   }
 

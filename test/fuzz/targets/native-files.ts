@@ -135,7 +135,9 @@ function checkAttributes(root: string, bytes: Buffer): void {
   attempt(kinds, () =>
     setAttributes(file, { uid: 0, gid: 0, mode: odd & 0o7777, time: undefined }),
   );
-  attempt(kinds, () => makeNode(`${root}/fifo-${name.slice(0, 300).replaceAll("/", "_")}`, 0o010600));
+  attempt(kinds, () =>
+    makeNode(`${root}/fifo-${name.slice(0, 300).replaceAll("/", "_")}`, 0o010600),
+  );
 }
 
 const name = fc.constantFrom("a", "b", "c", "loop", "f");
