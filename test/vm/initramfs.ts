@@ -7,6 +7,8 @@ import { type Kernel, loadOrder } from "./kernel.ts";
 const wanted = [
   ...[
     "crc32c_generic",
+    "virtio_pci",
+    "virtio_console",
     "9p",
     "9pnet_virtio",
     "virtio_blk",

@@ -3,7 +3,15 @@
  * unpacked in a directory and never installed.
  */
 import { execFileSync } from "node:child_process";
-import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync } from "node:fs";
+import {
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs";
 import path from "node:path";
 
 /** A kernel image and the directory of its modules. */
@@ -29,6 +37,37 @@ const metaPackage = "linux-image-amd64";
 export function findKernel(cache: string): Kernel | undefined {
   const directory = path.join(cache, "kernel");
   if (!existsSync(directory) && !downloadKernel(directory)) return undefined;
+  return kernelIn(directory, "usr/lib/modules");
+}
+
+/**
+ * The kernel of Debian 12, Linux 6.1: that of Debian 13 is built without the controllers memory and cpuset of cgroup v1
+ * (CONFIG_MEMCG_V1).
+ */
+export function findLegacyKernel(cache: string): Kernel | undefined {
+  const directory = path.join(cache, "kernel-v1");
+  if (!existsSync(directory) && !downloadKernel(directory, debian12(cache))) return undefined;
+  return kernelIn(directory, "lib/modules");
+}
+
+/** Options of apt-get and apt-cache for the packages of Debian 12, whose lists are in `cache`. */
+function debian12(cache: string): readonly string[] {
+  const lists = path.join(cache, "lists-v1");
+  mkdirSync(path.join(lists, "partial"), { recursive: true });
+  const sources = path.join(cache, "sources-v1.list");
+  const key = "/usr/share/keyrings/debian-archive-keyring.gpg";
+  const site = "http://deb.debian.org/debian";
+  writeFileSync(sources, `deb [signed-by=${key}] ${site} bookworm main\n`);
+  const settings = [
+    `Dir::Etc::sourcelist=${sources}`,
+    "Dir::Etc::sourceparts=-",
+    `Dir::State::lists=${lists}`,
+    `Dir::Cache=${lists}`,
+  ];
+  return settings.flatMap((setting) => ["-o", setting]);
+}
+
+function kernelIn(directory: string, modules: string): Kernel | undefined {
   const boot = path.join(directory, "boot");
   const name = readdirSync(boot).find((file) => file.startsWith("vmlinuz-"));
   if (name === undefined) return undefined;
@@ -36,7 +75,7 @@ export function findKernel(cache: string): Kernel | undefined {
   return {
     release,
     image: path.join(boot, name),
-    modules: path.join(directory, "usr/lib/modules", release),
+    modules: path.join(directory, modules, release),
   };
 }
 
@@ -46,23 +85,24 @@ export function hasApparmor(cache: string): boolean {
   return existsSync(directory) || unpack("apparmor", directory);
 }
 
-function downloadKernel(directory: string): boolean {
+function downloadKernel(directory: string, options: readonly string[] = []): boolean {
   try {
-    const depends = run("apt-cache", ["depends", metaPackage]);
+    if (options.length > 0) run("apt-get", [...options, "update", "-qq"]);
+    const depends = run("apt-cache", [...options, "depends", metaPackage]);
     const [, name] = /Depends: (linux-image-\S+)/.exec(depends) ?? [];
-    return name !== undefined && unpack(name, directory);
+    return name !== undefined && unpack(name, directory, options);
   } catch {
     return false;
   }
 }
 
 /** Downloads Debian's package and unpacks it as `directory`; false if it is not available. */
-export function unpack(name: string, directory: string): boolean {
+export function unpack(name: string, directory: string, options: readonly string[] = []): boolean {
   const fresh = `${directory}.new`;
   rmSync(fresh, { recursive: true, force: true });
   mkdirSync(fresh, { recursive: true });
   try {
-    run("apt-get", ["download", "-qq", name], fresh);
+    run("apt-get", [...options, "download", "-qq", name], fresh);
     const file = readdirSync(fresh).find((entry) => entry.endsWith(".deb"));
     if (file === undefined) return false;
     run("dpkg-deb", ["-x", path.join(fresh, file), fresh]);

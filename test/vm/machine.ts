@@ -73,7 +73,6 @@ function qemuArgs(options: MachineOptions): readonly string[] {
     // On a busy host the emulated timer looks broken to the kernel, which then panics at the boot.
     "no_timer_check",
     "loglevel=4",
-    "cgroup_no_v1=all",
     ...options.words,
   ];
   return [

@@ -9,7 +9,7 @@ import { mkdirSync, rmSync, truncateSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { parseArgs } from "node:util";
 import { writeInitramfs } from "./initramfs.ts";
-import { findKernel, hasApparmor, type Kernel } from "./kernel.ts";
+import { findKernel, findLegacyKernel, hasApparmor, type Kernel } from "./kernel.ts";
 import { killMachines, type MachineEnd, runMachine } from "./machine.ts";
 import { findPolicy } from "./selinux.ts";
 
@@ -22,6 +22,8 @@ interface Machine {
   /** Boots with an empty disk that the boots share; 1 and none if not given. */
   readonly bootsWithDisk?: number;
   readonly words?: readonly string[];
+  /** Boots the kernel of Debian 12 with cgroup v1, as systemd mounts it. */
+  readonly isLegacy?: boolean;
 }
 
 /** The tests of the machine "suites": arguments of test/run.ts. */
@@ -36,6 +38,16 @@ const suites = [
 const repo = path.resolve(import.meta.dirname, "../..");
 /** Debian's packages, unpacked. */
 const cache = path.join(repo, "node_modules/.cache/davit-vm");
+
+/** systemd as init starts what the tests need. */
+const systemdWords = [
+  "davit.init=/lib/systemd/systemd",
+  "systemd.unit=davit-vm.target",
+  "fstab=no",
+  "systemd.show_status=error",
+  // It scans all libraries if /usr is newer than a file that nothing here writes.
+  "systemd.mask=ldconfig.service",
+];
 
 const machines: readonly Machine[] = [
   {
@@ -53,15 +65,16 @@ const machines: readonly Machine[] = [
     job: "systemd",
     what: "systemd as init: davit as the unit that is shipped, cgroups by systemd, AppArmor",
     minutes: 40,
+    words: [...systemdWords, "apparmor=1", "security=apparmor"],
+  },
+  {
+    job: "systemd-v1",
+    what: "systemd as init with cgroup v1: metrics and stats of slices and scopes",
+    minutes: 20,
+    isLegacy: true,
     words: [
-      ...[
-        "davit.init=/lib/systemd/systemd",
-        "systemd.unit=davit-vm.target",
-        "fstab=no",
-        "systemd.show_status=error",
-      ],
-      // It scans all libraries if /usr is newer than a file that nothing here writes.
-      ...["systemd.mask=ldconfig.service", "apparmor=1", "security=apparmor"],
+      ...systemdWords,
+      ...["systemd.unified_cgroup_hierarchy=0", "SYSTEMD_CGROUP_ENABLE_LEGACY_FORCE=1"],
     ],
   },
   {
@@ -122,9 +135,15 @@ function prepare(withSelinux: boolean): Kernel | string {
   return kernel ?? "Debian's package linux-image-amd64 cannot be had: no apt-get, or no network";
 }
 
-async function runBoots(machine: Machine, kernel: Kernel): Promise<void> {
-  const { job, what, bootsWithDisk, words = [] } = machine;
+async function runBoots(machine: Machine, newest: Kernel): Promise<void> {
+  const { job, what, bootsWithDisk, isLegacy = false, words = [] } = machine;
   print(`\n${job}: ${what}`);
+  const kernel = isLegacy ? findLegacyKernel(cache) : newest;
+  if (kernel === undefined) {
+    print("skipped: the kernel of Debian 12 cannot be had");
+    total.skipped += 1;
+    return;
+  }
   rmSync(path.join(out, job), { recursive: true, force: true });
   mkdirSync(path.join(out, job), { recursive: true });
   const at = (name: string): string => path.join(out, job, name);
@@ -138,7 +157,10 @@ async function runBoots(machine: Machine, kernel: Kernel): Promise<void> {
         initramfs,
         consoleLog: at(`console-${boot}.log`),
         outputLog: at(`output-${boot}.log`),
-        words: [`davit.repo=${repo}`, `davit.job=${job}`, `davit.tests=${values.tests}`, ...words],
+        words: [
+          ...[`davit.repo=${repo}`, `davit.job=${job}`, `davit.tests=${values.tests}`],
+          ...[...(isLegacy ? [] : ["cgroup_no_v1=all"]), ...words],
+        ],
         ...(disk === undefined ? {} : { disk }),
         timeoutMs: machine.minutes * 60_000,
         onOutput: (part) => process.stdout.write(part),

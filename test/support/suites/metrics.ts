@@ -83,10 +83,10 @@ export class MetricsOf {
 }
 
 /** The label keys of all metrics. */
-export async function labelKeys(
-  daemon: TestDaemon,
-): Promise<ReadonlyMap<string, readonly string[]>> {
-  const { descriptors } = await daemon.client.runtime.listMetricDescriptors({});
+export async function labelKeys({
+  client,
+}: Pick<TestDaemon, "client">): Promise<ReadonlyMap<string, readonly string[]>> {
+  const { descriptors } = await client.runtime.listMetricDescriptors({});
   return new Map(descriptors.map(({ name, labelKeys: keys }) => [name, keys]));
 }
 

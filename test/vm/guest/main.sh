@@ -25,7 +25,7 @@ echo 1 >/proc/sys/net/ipv4/ip_forward
 
 cd /opt/davit || exec busybox poweroff -f
 PATH=$PWD/node_modules/.bin:$PATH
-echo "davit-vm: $(uname -r), $(nproc) processors, controllers: $(cat /sys/fs/cgroup/cgroup.controllers)"
+echo "davit-vm: $(uname -r), $(nproc) processors, controllers: $(sed 1d /proc/cgroups | cut -f 1 | tr '\n' ' ')"
 echo "davit-vm: up for $(cut -d ' ' -f 1 /proc/uptime) s"
 sh "test/vm/guest/$job.sh"
 echo "davit-vm: exit $?"

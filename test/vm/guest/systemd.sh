@@ -7,7 +7,7 @@ package=node_modules/.cache/davit-vm/apparmor
 # What waits in the tests waits for a machine that is emulated.
 export DAVIT_TEST_PATIENCE=4
 code=0
-for name in systemd systemd-driver apparmor; do
+for name in ${DAVIT_VM_FILES:-systemd systemd-driver systemd-metrics apparmor}; do
   if [ "$name" = apparmor ]; then
     for file in usr/sbin/apparmor_parser etc/apparmor usr/share/apparmor-features; do
       mkdir -p "/${file%/*}"
