@@ -81,6 +81,7 @@ extern const struct job_kind tree_jobs[];
 extern const struct job_kind open_file_jobs[];
 extern const struct job_kind project_jobs[];
 extern const struct job_kind root_jobs[];
+extern const struct job_kind verity_jobs[];
 
 /* The namespaces of a pod that are pinned, besides its user namespace: clone flag and file. */
 enum { PIN_NET, PIN_IPC, PIN_UTS, PIN_COUNT };

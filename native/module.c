@@ -7,6 +7,7 @@
 static const struct job_kind *const jobs[] = {
   attribute_jobs, cgroup_jobs, directory_jobs, file_step_jobs, in_root_jobs, mount_jobs,
   namespace_jobs, open_file_jobs, project_jobs, read_jobs, root_jobs, tree_jobs, user_jobs,
+  verity_jobs,
 };
 
 static napi_status (*const inits[])(napi_env env, napi_value exports) = {

@@ -69,6 +69,11 @@ export const images: Section<Omit<ImagesConfig, "verification">> = {
     default: "directory",
     doc: 'How new layers are stored: "directory" as files, "erofs" as an image that the kernel mounts (Linux 6.12). Where it cannot, the log has the reason and layers are directories.',
   }),
+  layerVerity: choice({
+    of: ["auto", "require", "off"],
+    default: "auto",
+    doc: 'Whether the kernel checks the files of EROFS layers when they are read (fs-verity: ext4 with the feature "verity", btrfs). "auto" where it can, "require" refuses layers without it and layers that are directories, "off" neither enables nor compares it.',
+  }),
   maxLayers: integer({
     default: 500,
     min: 1,

@@ -111,22 +111,23 @@ export async function build(config: Config, options: BuildOptions): Promise<Buil
   const ends = undo.use(new AsyncDisposableStack());
   undo.use(engine);
   const shared = { ...engine.parts, operations, locks: new KeyedLock(), clock, log, bootId };
-  const { images, containers, waitingUnpackers, gc, layerFormat } = await buildContainers(
-    {
-      config,
-      tuning: options.tuning,
-      records,
-      layout,
-      handlers,
-      selinux,
-      pullObserver: options.metrics?.pulls ?? noPullObserver,
-      sandboxes: store,
-      controllers,
-      shims,
-      undo: ends,
-    },
-    shared,
-  );
+  const { images, containers, waitingUnpackers, gc, layerFormat, layerVerity } =
+    await buildContainers(
+      {
+        config,
+        tuning: options.tuning,
+        records,
+        layout,
+        handlers,
+        selinux,
+        pullObserver: options.metrics?.pulls ?? noPullObserver,
+        sandboxes: store,
+        controllers,
+        shims,
+        undo: ends,
+      },
+      shared,
+    );
   const sandboxes: SandboxContext = {
     ...shared,
     store,
@@ -145,7 +146,7 @@ export async function build(config: Config, options: BuildOptions): Promise<Buil
   const stores = { sandboxes: store, containers: containers.store };
   const cadvisor = undo.use(cadvisorOf(config, { ...options, ...stores, layout }));
   const contexts = { sandboxes, containers, images };
-  const about = { ...options, layerFormat };
+  const about = { ...options, layerFormat, layerVerity };
   const kept = undo.move();
   return {
     cri: {
@@ -291,7 +292,10 @@ function usableCgroups(driver: Config["runtime"]["cgroupDriver"], log: Logger): 
 
 /** What the verbose Status reports of the daemon itself and of its records. */
 function factsOf(
-  about: Pick<BuildOptions, "config" | "calls"> & { readonly layerFormat: string },
+  about: Pick<BuildOptions, "config" | "calls"> & {
+    readonly layerFormat: string;
+    readonly layerVerity: string;
+  },
   cgroups: CgroupLayout,
   database: Records,
   late: WriteBehindRecords,
@@ -303,6 +307,7 @@ function factsOf(
     cgroups,
     calls: about.calls(),
     layerFormat: about.layerFormat,
+    layerVerity: about.layerVerity,
     node: process.version,
     records: database.counts(),
     recordsCanBeWritten: database.canBeWritten(),

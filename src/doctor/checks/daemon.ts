@@ -33,6 +33,10 @@ const kinds = catalogue("daemon", {
     "note",
     "without the feature gate PodAndContainerStatsFromCRI, kubelet's metrics have neither the names nor the network of pods",
   ],
+  "layer-verity-off": [
+    "note",
+    "damage to the file of an EROFS layer is found by a deep check only, and not when it is read",
+  ],
   "configuration-changed": [
     "note",
     "the daemon still uses the configuration that it read at its start",
@@ -73,6 +77,7 @@ export const daemonCheck: Check = {
       ...pendingWork(answer),
       ...failures(answer, host.nowMs()),
       ...cadvisor(answer),
+      ...layerVerity(answer),
       ...differences(context, answer),
     ];
     if (found.some(({ severity }) => severity !== "note")) return found;
@@ -89,6 +94,13 @@ function conditions({ status }: CriStatus): readonly Finding[] {
       ? kinds.report("network-not-ready", text, "see the findings about the pod network")
       : kinds.report("not-ready", text, "see davit's log");
   });
+}
+
+function layerVerity(answer: CriStatus): readonly Finding[] {
+  const [format, why] = [readInfo(answer, "layerFormat"), readInfo(answer, "layerVerity")];
+  if (format !== "erofs" || typeof why !== "string" || why === "on") return [];
+  const fix = 'see "Store layers as EROFS images" in docs/operations.md';
+  return [kinds.report("layer-verity-off", why, fix)];
 }
 
 function pendingWork(answer: CriStatus): readonly Finding[] {

@@ -250,6 +250,10 @@ export const provocations: Readonly<Record<string, Provocation>> = {
   "daemon.cadvisor-not-served": answer({
     cadvisor: { socket: "/run/containerd/containerd.sock", served: false, reason: "in use" },
   }),
+  "daemon.layer-verity-off": answer({
+    layerFormat: "erofs",
+    layerVerity: "the disk has no verity",
+  }),
   "daemon.records-set-aside": answer({
     recordsSetAside: [{ kind: "sandbox", id: "a", reason: "cut off" }],
   }),

@@ -3,7 +3,7 @@ import { dirname, join } from "node:path";
 import { type Digest, isDigest } from "../../base/digest.ts";
 import { messageOf } from "../../base/errors.ts";
 import type { LayerChecker, LayerPacker, LayerProblem } from "../../core/snapshot/index.ts";
-import { diskUsage } from "../../linux/file/index.ts";
+import { diskUsage, measureVerity } from "../../linux/file/index.ts";
 import { readFacts } from "./layer-facts.ts";
 import type { OverlayLayers } from "./overlay-layers.ts";
 import type { StateLayout } from "./state-layout.ts";
@@ -49,15 +49,25 @@ export class OverlayChecker implements LayerChecker {
       return `"${directory}" is missing, or its layer.json could not be read at the start of davit`;
     }
     try {
-      const { inodes, format } = await readFacts(directory);
+      const { inodes, format, verity } = await readFacts(directory);
       const files = join(directory, format === "erofs" ? "image" : "fs");
       if (!(await isDirectory(files))) return `"${files}" is missing`;
       const found = Number((await diskUsage(files)).inodes);
-      if (found === inodes) return undefined;
+      if (found === inodes)
+        return format === "erofs" ? await this.#replaced(layer, verity) : undefined;
       return `"${files}" has ${found} files and directories; it had ${inodes} when it was unpacked`;
     } catch (cause) {
       return `cannot be read: ${messageOf(cause)}`;
     }
+  }
+
+  /** The kernel compares each block of an image with its fs-verity digest, so that the digest is enough. */
+  async #replaced(layer: Digest, verity: string | undefined): Promise<string | undefined> {
+    if (verity === undefined) return undefined;
+    const image = this.#deps.paths.image(layer);
+    const found = await measureVerity(image);
+    if (found === verity) return undefined;
+    return `"${image}" is another file: its fs-verity digest is ${found ?? "missing"}, and was ${verity} when it was unpacked`;
   }
 
   /** Reads all files. */

@@ -16,6 +16,8 @@ export interface LayerFacts {
   readonly rootOpaque: boolean;
   /** Whether it shares hard links, or only directories, with the layers below it; `undefined` for neither. */
   readonly hasOfBelow: "links" | "directories" | undefined;
+  /** Of an image: the fs-verity digest of its file, if it has one. */
+  readonly verity?: string | undefined;
   /** Where its bytes came from, the newest last. Undefined where the file is too old to have it. */
   readonly origins: readonly LayerOrigin[] | undefined;
 }
@@ -46,8 +48,8 @@ const maxOrigins = 32;
 /** The text of `layer.json`. */
 export function formatFacts(facts: StoredFacts): string {
   const origins = facts.origins?.map((one) => ({ ...one, sizeBytes: one.sizeBytes.toString() }));
-  const { format, bytes, inodes, ...others } = facts;
-  const sizes = format === "erofs" ? { image: { bytes, inodes } } : { bytes, inodes };
+  const { format, bytes, inodes, verity, ...others } = facts;
+  const sizes = format === "erofs" ? { image: { bytes, inodes, verity } } : { bytes, inodes };
   return `${JSON.stringify({ version: versions[format], ...sizes, ...others, origins })}\n`;
 }
 
@@ -58,13 +60,14 @@ export async function readFacts(directory: string): Promise<StoredFacts> {
   if (typeof value === "object" && value !== null) {
     const fields = value as Readonly<Record<string, unknown>>;
     const format: LayerFormat = fields["version"] === versions.erofs ? "erofs" : "directory";
-    const sizes = parseSizes(format === "erofs" ? fields["image"] : value);
+    const image = format === "erofs" ? fields["image"] : undefined;
+    const sizes = parseSizes(format === "erofs" ? image : value);
     if (sizes !== undefined) {
       const rootOpaque = fields["rootOpaque"] === true;
       const fromBelow = parseFromBelow(fields["fromBelow"]);
       const isOld = fields["version"] === undefined || fields["version"] === 1;
       const origins = isOld ? undefined : parseOrigins(fields["origins"]);
-      return { format, ...sizes, rootOpaque, fromBelow, origins };
+      return { format, ...sizes, rootOpaque, fromBelow, verity: parseVerity(image), origins };
     }
   }
   throw new Error(`"${path}" has no sizes`);
@@ -75,6 +78,12 @@ function parseSizes(value: unknown): Pick<LayerFacts, "bytes" | "inodes"> | unde
   const { bytes, inodes } = { inodes: undefined, ...value };
   if (typeof bytes !== "number" || typeof inodes !== "number") return undefined;
   return bytes >= 0 && inodes >= 0 ? { bytes, inodes } : undefined;
+}
+
+/** A digest that is none counts as another one than that of the file. */
+function parseVerity(image: unknown): string | undefined {
+  if (typeof image !== "object" || image === null || !("verity" in image)) return undefined;
+  return String(image.verity);
 }
 
 /** Invalid origins are ignored: the layer is then fetched again from there. */

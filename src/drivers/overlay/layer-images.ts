@@ -4,7 +4,9 @@ import { OtherFormat } from "../../core/snapshot/index.ts";
 import type { LayerFormat } from "./layer-facts.ts";
 import type { LayerIndex } from "./layer-index.ts";
 import type { LayerMounts } from "./layer-mounts.ts";
+import type { LayerVerity } from "./layer-verity.ts";
 import type { StateLayout } from "./state-layout.ts";
+import { unsealed, type VerityMode } from "./verity-mode.ts";
 
 /** What the layers need to know of images. */
 export interface LayerImages {
@@ -12,18 +14,33 @@ export interface LayerImages {
   readonly format: LayerFormat;
   /** Undefined where no layer is an image, and none will be. */
   readonly mounts: LayerMounts | undefined;
-  /** How this layer is stored when it is unpacked. */
+  /** How this layer is stored when it is unpacked. `failed-precondition` if it must be an image and cannot. */
   formatOf(diffId: Digest): LayerFormat;
+  /** Ends the file of a new image. Returns its fs-verity digest, if it has one. */
+  seal(image: string): Promise<string | undefined>;
+  /** Whether new images have fs-verity, "on" or why not. */
+  readonly verity: string;
   /** Notes why a layer was not unpacked: a layer that no image holds is a directory the next time. */
   failed(diffId: Digest, cause: unknown): void;
 }
 
-const directories: LayerImages = {
-  format: "directory",
-  mounts: undefined,
-  formatOf: () => "directory",
-  failed: () => undefined,
-};
+/** No images: `why` not. */
+function directoriesOnly(verity: VerityMode, why: string): LayerImages {
+  return {
+    format: "directory",
+    mounts: undefined,
+    formatOf: () => {
+      if (verity === "require") throw unsealed(why);
+      return "directory";
+    },
+    seal: () => Promise.resolve(undefined),
+    verity: why,
+    failed: () => undefined,
+  };
+}
+
+const notImages = 'images.layer_format is "directory"';
+const tooManyFiles = "the layer has too many files for an EROFS image";
 
 class Images implements LayerImages {
   readonly mounts: LayerMounts;
@@ -32,14 +49,32 @@ class Images implements LayerImages {
   /** Layers with too many files for an image. */
   readonly #plain = new Set<Digest>();
 
-  constructor(mounts: LayerMounts, { format, log }: Pick<LayerImagesDeps, "format" | "log">) {
+  readonly #verity: LayerVerity;
+  readonly #isRequired: boolean;
+
+  constructor(mounts: LayerMounts, sealer: LayerVerity, deps: LayerImagesDeps) {
     this.mounts = mounts;
-    this.format = format;
-    this.#log = log;
+    this.format = deps.format;
+    this.#verity = sealer;
+    this.#isRequired = deps.verity === "require";
+    this.#log = deps.log;
+  }
+
+  get verity(): string {
+    if (this.format !== "erofs") return notImages;
+    return this.#verity.obstacle ?? "on";
   }
 
   formatOf(diffId: Digest): LayerFormat {
-    return this.#plain.has(diffId) ? "directory" : this.format;
+    const format = this.#plain.has(diffId) ? "directory" : this.format;
+    if (format === "directory" && this.#isRequired) {
+      throw unsealed(this.format === "erofs" ? tooManyFiles : notImages);
+    }
+    return format;
+  }
+
+  seal(image: string): Promise<string | undefined> {
+    return this.#verity.seal(image);
   }
 
   failed(diffId: Digest, cause: unknown): void {
@@ -56,6 +91,7 @@ interface LayerImagesDeps {
   readonly log: Logger;
   readonly index: LayerIndex;
   readonly format: LayerFormat;
+  readonly verity: VerityMode;
 }
 
 /**
@@ -63,13 +99,21 @@ interface LayerImagesDeps {
  * directories, and layers that are images leave the index: they count as missing until they are pulled again.
  */
 export async function openLayerImages(deps: LayerImagesDeps): Promise<LayerImages> {
-  const { paths, log, index, format } = deps;
+  const { paths, log, index, format, verity } = deps;
   const images = [...index.layers].filter(([, facts]) => facts.format === "erofs");
-  if (format === "directory" && images.length === 0) return directories;
+  if (format === "directory" && images.length === 0) return directoriesOnly(verity, notImages);
   // Nothing of this is loaded where it is not used.
   const { imageObstacle, LayerMounts } = await import("./layer-mounts.ts");
   const obstacle = await imageObstacle(paths);
-  if (obstacle === undefined) return new Images(await LayerMounts.open(paths), deps);
+  if (obstacle === undefined) {
+    const { LayerVerity: Verity } = await import("./layer-verity.ts");
+    const sealer = await Verity.open(paths, verity, log);
+    const check = async (layer: Digest): Promise<void> => {
+      const facts = index.layers.get(layer);
+      if (facts !== undefined) await sealer.check(layer, facts);
+    };
+    return new Images(await LayerMounts.open(paths, check), sealer, deps);
+  }
   if (format === "erofs") {
     log.warn(
       `layers are unpacked into directories, although images.layer_format is "erofs": ${obstacle}`,
@@ -83,5 +127,5 @@ export async function openLayerImages(deps: LayerImagesDeps): Promise<LayerImage
     index.unclaimed.delete(diffId);
     index.unattributed.delete(diffId);
   }
-  return directories;
+  return directoriesOnly(verity, obstacle);
 }

@@ -32,19 +32,24 @@ interface Uses {
  */
 export class LayerMounts {
   readonly #paths: StateLayout;
+  readonly #check: (layer: Digest) => Promise<void>;
   readonly #layers = new Map<Digest, Uses>();
   readonly #locks = new KeyedLock();
 
-  private constructor(paths: StateLayout) {
+  private constructor(paths: StateLayout, check: (layer: Digest) => Promise<void>) {
     this.#paths = paths;
+    this.#check = check;
   }
 
   /**
    * Makes the directory of the layers a private mount, finds the layers that an earlier daemon has mounted, and
-   * unmounts those without a root.
+   * unmounts those without a root. `check` rejects for a layer that must not be mounted.
    */
-  static async open(paths: StateLayout): Promise<LayerMounts> {
-    const mounts = new LayerMounts(paths);
+  static async open(
+    paths: StateLayout,
+    check: (layer: Digest) => Promise<void>,
+  ): Promise<LayerMounts> {
+    const mounts = new LayerMounts(paths, check);
     await makePrivateBind(paths.layers);
     await mounts.#readUsers();
     for (const { mountPoint } of await listMounts()) {
@@ -94,10 +99,19 @@ export class LayerMounts {
     const directory = this.#paths.layer(layer);
     try {
       if (uses.isMounted && (await isMountPoint(join(directory, "fs")))) return;
-      await mountErofs(this.#paths.image(layer), join(directory, "fs"));
+      await this.#check(layer);
+      await this.#mount(layer);
       uses.isMounted = true;
     } catch (cause) {
       uses.users.delete(user);
+      throw cause;
+    }
+  }
+
+  async #mount(layer: Digest): Promise<void> {
+    try {
+      await mountErofs(this.#paths.image(layer), join(this.#paths.layer(layer), "fs"));
+    } catch (cause) {
       throw wrap(
         `mount layer "${layer}"; if its file is damaged, run "davit images check --deep" and pull the image again`,
         cause,

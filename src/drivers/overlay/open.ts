@@ -3,6 +3,7 @@ import type { Logger } from "../../base/logger.ts";
 import type { TaskGroup } from "../../base/task-group.ts";
 import { OverlayChecker } from "./checker.ts";
 import type { LayerFormat } from "./layer-facts.ts";
+import type { VerityMode } from "./verity-mode.ts";
 import { OverlayLayers } from "./overlay-layers.ts";
 import { OverlayPacker } from "./packer.ts";
 import { OverlayRoots } from "./overlay-roots.ts";
@@ -38,6 +39,8 @@ export interface OverlayDeps {
   readonly stallMs?: number;
   /** How new layers are stored, if the machine supports it; in directories if not given. */
   readonly format?: LayerFormat;
+  /** Whether images of layers have fs-verity; where the machine can if not given. */
+  readonly verity?: VerityMode;
   /** Mounts as on a kernel before 6.7, for tests. */
   readonly asOldKernel?: boolean;
 }
@@ -69,6 +72,7 @@ export async function openOverlay(deps: OverlayDeps): Promise<Overlay> {
     turns: deps.turns ?? {},
     stallMs: deps.stallMs ?? 300_000,
     format: deps.format ?? "directory",
+    verity: deps.verity ?? "auto",
   });
   const roots = await OverlayRoots.open({
     paths,

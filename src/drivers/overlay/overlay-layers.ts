@@ -33,6 +33,7 @@ import {
 } from "./layer-facts.ts";
 import { type LayerImages, openLayerImages } from "./layer-images.ts";
 import { type LayerIndex, readLayerIndex } from "./layer-index.ts";
+import type { VerityMode } from "./verity-mode.ts";
 import { Spool } from "./spool.ts";
 import { asideOf, GONE_PREFIX, NEW_PREFIX, type StateLayout, UNCLAIMED } from "./state-layout.ts";
 import type { Trash } from "./trash.ts";
@@ -51,6 +52,7 @@ interface OverlayLayersDeps {
   readonly stallMs: number;
   /** How new layers are stored, if the machine supports it. */
   readonly format: LayerFormat;
+  readonly verity: VerityMode;
 }
 
 /**
@@ -91,7 +93,7 @@ export class OverlayLayers implements Layers {
       if (errnoCode(cause) !== "EROFS") throw cause; // a read-only disk can still be read
     });
     const index = await readLayerIndex(paths, log);
-    const images = await openLayerImages({ paths, log, index, format: deps.format });
+    const images = await openLayerImages({ ...deps, index });
     const findLayer = (diffId: Digest): LayerFacts | undefined => index.layers.get(diffId);
     const copyUps = await CopyUps.open({ paths, trash, log, findLayer });
     return new OverlayLayers(deps, { index, copyUps, images });
@@ -100,6 +102,11 @@ export class OverlayLayers implements Layers {
   /** How new layers are stored. */
   get format(): LayerFormat {
     return this.#images.format;
+  }
+
+  /** Whether new layers that are images have fs-verity: "on", or why not. */
+  get verity(): string {
+    return this.#images.verity;
   }
 
   /** The number of unpackers that wait for a turn. */
@@ -368,7 +375,9 @@ export class OverlayLayers implements Layers {
       signal,
       stallMs,
     });
-    return { format, bytes, inodes, rootOpaque, fromBelow, origins: [originOf(layer)] };
+    const image = join(files, "layer.erofs");
+    const verity = format === "erofs" ? await this.#images.seal(image) : undefined;
+    return { format, bytes, inodes, rootOpaque, fromBelow, verity, origins: [originOf(layer)] };
   }
 
   /** Renames the layer to its final name and syncs the rename: a record of its image may follow. */

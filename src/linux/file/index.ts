@@ -32,3 +32,4 @@ export { type FileIdentity, LogDirectory, type LogDirectoryOptions } from "./log
 export { openRegular, readRegular } from "./regular-file.ts";
 export { diskUsage, removeTree, removeTrees, type TreeUsage } from "./trees.ts";
 export { pathInRoot, readFilesInRoot } from "./in-root.ts";
+export { enableVerity, measureVerity } from "./verity.ts";
