@@ -59,6 +59,8 @@ export interface ImagesConfig {
   readonly maxConcurrentUnpacks: number;
   /** How new layers are stored. */
   readonly layerFormat: "directory" | "erofs";
+  /** Whether layers that are images have fs-verity. */
+  readonly layerVerity: "auto" | "require" | "off";
   readonly maxLayers: number;
   /** 0 means no limit, here and below. */
   readonly maxUnpackedBytes: number;
@@ -167,6 +169,7 @@ export interface RuntimeConfig {
   readonly selinux: boolean;
   /** Bytes; 0 for no limit. */
   readonly writableLayerLimit: number;
+  readonly writableLayerLimitMax: number;
   readonly writableLayerFirstProject: number;
   readonly ptraceInSharedPid: "allow" | "refuse";
   readonly userNamespaces: "requested" | "auto";

@@ -169,6 +169,13 @@ const runtime: Section<Omit<RuntimeConfig, "handlers">> = {
     limits: "of bytes, or 0 for no limit",
     doc: "Maximum size of a container's writable layer, with the volumes that its image declares, in bytes. 0 means no limit. Requires ext4, xfs or f2fs mounted with project quotas (prjquota), and Linux 5.14; without them nothing is limited, with a warning at the start. For new containers.",
   }),
+  writableLayerLimitMax: integer({
+    default: 0,
+    min: 0,
+    max: Number.MAX_SAFE_INTEGER,
+    limits: "of bytes, or 0",
+    doc: "The most that a pod's annotation davit.writable-layer-limit may ask for, in bytes. 0: it may only lower the limit of the node.",
+  }),
   writableLayerFirstProject: integer({
     default: 2 ** 30,
     min: 1,

@@ -9,6 +9,7 @@ import { containerNamespaces, containerUsers } from "./namespaces.ts";
 import { containerProcess } from "./process.ts";
 import { linuxResources } from "./resources.ts";
 import type { OciLinux, OciProcess, OciResources, OciSpec } from "../core/oci/index.ts";
+import { denyProjectChange } from "./security/project-ids.ts";
 import { containerSecurity } from "./security/security.ts";
 
 /**
@@ -39,7 +40,15 @@ export function containerSpec(input: SpecInput): OciSpec {
     },
   };
   const handled = withHandler(spec, input);
-  return input.cdi === undefined ? handled : withCdiEdits(handled, input.cdi);
+  return limitedSpec(input.cdi === undefined ? handled : withCdiEdits(handled, input.cdi), input);
+}
+
+/** A container in a virtual machine has no filter here, and does not reach the files of the node. */
+function limitedSpec(spec: OciSpec, input: SpecInput): OciSpec {
+  const privileged = input.config.linux?.securityContext?.privileged ?? false;
+  if (input.isLayerLimited !== true || privileged || !input.runtime.seccomp) return spec;
+  const seccomp = denyProjectChange(spec.linux.seccomp, input.host.arch);
+  return { ...spec, linux: { ...spec.linux, seccomp } };
 }
 
 function linuxPart(input: SpecInput, process: OciProcess): OciLinux {

@@ -63,6 +63,8 @@ export interface SpecInput {
   readonly allowSocketcall?: boolean | undefined;
   /** The profile that `localhost_ref` names, from parseSeccompProfile(). */
   readonly localhostSeccomp?: OciSeccomp | undefined;
+  /** Whether the writable layer has a limit, which is of its project: the container may not change projects. */
+  readonly isLayerLimited?: boolean | undefined;
   /** Name of the loaded AppArmor profile to run under. Dropped for a privileged container. */
   readonly apparmorProfile?: string | undefined;
   /** From containerLabels(), where SELinux is on. */

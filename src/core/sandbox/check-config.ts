@@ -2,6 +2,7 @@ import { RuntimeError } from "../../base/errors.ts";
 import { ipVersion } from "../../base/ip-address.ts";
 import type { PodSandboxConfig, PodSandboxMetadata } from "../../gen/runtime/v1/api_pb.ts";
 import { NamespaceMode, Protocol } from "../../gen/runtime/v1/api_pb.ts";
+import { askedLayerLimit } from "./layer-limit.ts";
 import { namespaceModes, usesHostNetwork } from "./sandbox.ts";
 import { checkSysctls } from "./sysctls.ts";
 import { checkUserNamespace } from "./user-namespace.ts";
@@ -35,6 +36,7 @@ export function checkSandboxConfig(config: PodSandboxConfig | undefined): Checke
   checkPorts(config);
   checkPaths(config);
   checkSysctls(config);
+  askedLayerLimit(config);
   return Object.assign(config, { metadata });
 }
 

@@ -2,7 +2,13 @@ import { RuntimeError } from "../../base/errors.ts";
 import type { Config } from "../../config/config.ts";
 import { chainsOf, ContainerStore, layersOf, type OomEvents } from "../../core/container/index.ts";
 import { ImageStore, type PullObserver } from "../../core/image/index.ts";
-import type { Sandbox, SandboxController, SandboxStore } from "../../core/sandbox/index.ts";
+import {
+  hasLayerLimit,
+  layerLimitOf,
+  type Sandbox,
+  type SandboxController,
+  type SandboxStore,
+} from "../../core/sandbox/index.ts";
 import { OciRuntime } from "../../drivers/oci/index.ts";
 import { openOverlay } from "../../drivers/overlay/index.ts";
 import type { WriteBehindRecords } from "../../drivers/records/index.ts";
@@ -72,6 +78,8 @@ interface BuiltContainers {
   readonly waitingUnpackers: () => number;
   /** How new layers are stored, which is not as configured where the kernel does not support it. */
   readonly layerFormat: string;
+  /** "on", or why images of layers have no fs-verity. */
+  readonly layerVerity: string;
 }
 
 function limitsOf(images: Config["images"]): ImageContext["limits"] {
@@ -104,6 +112,7 @@ export async function buildContainers(parts: Parts, shared: Shared): Promise<Bui
     tasks,
     turns,
     format: config.images.layerFormat,
+    verity: config.images.layerVerity,
   });
   const { layers } = onDisk;
   parts.undo.defer(() => roots.close());
@@ -130,6 +139,7 @@ export async function buildContainers(parts: Parts, shared: Shared): Promise<Bui
   const gc = imageGcOf(config, () => ({ images, containers }), records);
   parts.undo.use(gc);
   const images = await imagesOf({ ...parts, ...onDisk, gc, archives }, shared, store);
+  const limits = layerLimits(config.runtime, handlers);
   const containers: ContainerContext = {
     ...shared,
     store,
@@ -139,17 +149,8 @@ export async function buildContainers(parts: Parts, shared: Shared): Promise<Bui
     onImageUsed: images.onUsed,
     roots,
     rootFiles: rootUsers,
-    specs: new HostContainerSpecs({
-      host: readSpecHost(layout),
-      cdiDirectories: config.cdi.enable ? config.cdi.specDirs : undefined,
-      selinux: parts.selinux,
-      devicesOfUser: config.runtime.deviceOwnershipFromSecurityContext,
-      refusesPtrace: config.runtime.ptraceInSharedPid === "refuse",
-      allowSocketcall: config.runtime.seccompAllowSocketcall,
-      featuresOf: (sandbox) => handlers.runtimeFeatures(sandbox.handler),
-      settingsOf: (sandbox) => handlers.settings(sandbox.handler),
-    }),
-    layerLimitOf: layerLimits(config.runtime, handlers),
+    specs: specsOf(parts, limits.isSet),
+    layerLimitOf: limits.of,
     ignoreVolumes: config.images.volumes === "ignore",
     runtimes: shims === undefined ? [runtime] : [runtime, shims],
     runtimeOf: ({ runtimeType }) => (runtimeType === undefined ? runtime : (shims ?? runtime)),
@@ -166,7 +167,31 @@ export async function buildContainers(parts: Parts, shared: Shared): Promise<Bui
     times: { ...defaultContainerTimes, createMs, startMs: createMs },
   };
   const waitingUnpackers = (): number => layers.waitingUnpackers;
-  return { images, containers, gc, waitingUnpackers, layerFormat: layers.format };
+  return {
+    images,
+    containers,
+    gc,
+    waitingUnpackers,
+    layerFormat: layers.format,
+    layerVerity: layers.verity,
+  };
+}
+
+function specsOf(
+  { config, layout, handlers, selinux }: Parts,
+  isLayerLimited: (sandbox: Sandbox) => boolean,
+): HostContainerSpecs {
+  return new HostContainerSpecs({
+    isLayerLimited,
+    host: readSpecHost(layout),
+    cdiDirectories: config.cdi.enable ? config.cdi.specDirs : undefined,
+    selinux,
+    devicesOfUser: config.runtime.deviceOwnershipFromSecurityContext,
+    refusesPtrace: config.runtime.ptraceInSharedPid === "refuse",
+    allowSocketcall: config.runtime.seccompAllowSocketcall,
+    featuresOf: (sandbox) => handlers.runtimeFeatures(sandbox.handler),
+    settingsOf: (sandbox) => handlers.settings(sandbox.handler),
+  });
 }
 
 async function imagesOf(
@@ -231,17 +256,28 @@ function oomKillsOf(
 /** Undefined where no container has a limit. */
 function firstProject(runtime: Config["runtime"]): number | undefined {
   const own = Object.values(runtime.handlers).map((handler) => handler.writableLayerLimit);
-  const isOn = [runtime.writableLayerLimit, ...own].some((limit) => limit > 0);
+  const { writableLayerLimit, writableLayerLimitMax } = runtime;
+  const isOn = [writableLayerLimit, writableLayerLimitMax, ...own].some((limit) => limit > 0);
   return isOn ? runtime.writableLayerFirstProject : undefined;
 }
 
+/** The limits of writable layers; none where the node has no project quotas for them. */
 function layerLimits(
-  { writableLayerLimit: ofAll }: Config["runtime"],
+  runtime: Config["runtime"],
   handlers: ConfiguredHandlers,
-): ContainerContext["layerLimitOf"] {
-  return ({ handler }) => {
+): {
+  readonly of: ContainerContext["layerLimitOf"];
+  readonly isSet: (sandbox: Sandbox) => boolean;
+} {
+  if (firstProject(runtime) === undefined) return { of: () => 0, isSet: () => false };
+  const { writableLayerLimit: ofAll, writableLayerLimitMax: most } = runtime;
+  const nodeLimit = ({ handler }: Sandbox): number => {
     const own = handlers.settings(handler).writableLayerLimit;
     return own < 0 ? ofAll : own;
+  };
+  return {
+    of: (sandbox) => layerLimitOf(sandbox.config, { limit: nodeLimit(sandbox), most }),
+    isSet: (sandbox) => hasLayerLimit(sandbox.config, { limit: nodeLimit(sandbox) }),
   };
 }
 

@@ -51,6 +51,7 @@ export class HostContainerSpecs implements ContainerSpecs {
   readonly #devicesOfUser: boolean;
   readonly #refusesPtrace: boolean;
   readonly #allowSocketcall: boolean;
+  readonly #isLayerLimited: (sandbox: Sandbox) => boolean;
   readonly #selinux: Selinux | undefined;
   readonly #apparmor = new Apparmor();
   readonly #settingsOf: (sandbox: Sandbox) => HandlerSettings;
@@ -68,6 +69,8 @@ export class HostContainerSpecs implements ContainerSpecs {
     readonly refusesPtrace?: boolean;
     /** The default seccomp profile allows socketcall. */
     readonly allowSocketcall?: boolean;
+    /** Whether the writable layers of a sandbox's containers have a limit. */
+    readonly isLayerLimited?: (sandbox: Sandbox) => boolean;
     /** Where containers get SELinux labels. */
     readonly selinux?: Selinux | undefined;
     /** The configuration for containers of a sandbox's handler. */
@@ -78,6 +81,7 @@ export class HostContainerSpecs implements ContainerSpecs {
     this.#devicesOfUser = deps.devicesOfUser === true;
     this.#refusesPtrace = deps.refusesPtrace === true;
     this.#allowSocketcall = deps.allowSocketcall === true;
+    this.#isLayerLimited = deps.isLayerLimited ?? (() => false);
     this.#selinux = deps.selinux;
     this.#featuresOf = deps.featuresOf;
     this.#settingsOf = deps.settingsOf;
@@ -218,6 +222,7 @@ export class HostContainerSpecs implements ContainerSpecs {
       ...named,
       devicesOfUser: this.#devicesOfUser,
       allowSocketcall: this.#allowSocketcall,
+      isLayerLimited: this.#isLayerLimited(subject.sandbox),
       ...(cdi.length === 0 ? {} : { cdi: edits }),
       hostDevices,
       allDevicesAllowed: !withHostDevices && settings.privilegedWithoutHostDevicesAllDevicesAllowed,

@@ -50,8 +50,8 @@ export function defaultSeccomp(context: SeccompContext): OciSeccomp {
 
 const errno = { EPERM: 1, ENOSYS: 38 } as const;
 
-// A process can enter the kernel by each of these: all of them must be filtered.
-const architectures: Readonly<Record<SpecHost["arch"], readonly string[]>> = {
+/** A process can enter the kernel by each of these: all of them must be filtered. */
+export const architectures: Readonly<Record<SpecHost["arch"], readonly string[]>> = {
   x64: ["SCMP_ARCH_X86_64", "SCMP_ARCH_X86", "SCMP_ARCH_X32"],
   arm64: ["SCMP_ARCH_AARCH64", "SCMP_ARCH_ARM"],
 };
