@@ -80,7 +80,7 @@ function parseSizes(value: unknown): Pick<LayerFacts, "bytes" | "inodes"> | unde
   return bytes >= 0 && inodes >= 0 ? { bytes, inodes } : undefined;
 }
 
-/** A digest that is none counts as another one than that of the file. */
+/** Any other value is compared like a digest, and differs from that of the file. */
 function parseVerity(image: unknown): string | undefined {
   if (typeof image !== "object" || image === null || !("verity" in image)) return undefined;
   return String(image.verity);
