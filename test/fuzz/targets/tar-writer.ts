@@ -78,7 +78,10 @@ function parse(input: Buffer): readonly Recipe[] {
 }
 
 const isNumber = (number: unknown, most: number): boolean =>
-  Number.isInteger(number) && (number as number) >= 0 && (number as number) <= most;
+  Number.isInteger(number) &&
+  !Object.is(number, -0) &&
+  (number as number) >= 0 &&
+  (number as number) <= most;
 
 /** A path as the packer writes it. */
 const isPath = (text: unknown): boolean =>
