@@ -60,6 +60,7 @@ const planted: readonly (readonly [rule: string, file: string, text: string])[] 
   ["layer-oci-spec", "src/oci-spec/planted.ts", 'import "../linux/process/index.ts";'],
   ["layer-manifest", "src/manifest/planted.ts", 'import "../core/sandbox/index.ts";'],
   ["layer-unpack", "src/unpack/planted.ts", 'import "../core/sandbox/index.ts";'],
+  ["layer-verify", "src/verify/planted.ts", 'import "../core/sandbox/index.ts";'],
   ["layer-engine", "src/engine/planted.ts", 'import "../gen/api_pb.ts";'],
   ["layer-drivers", "src/drivers/oci/planted-layer.ts", 'import "../../cri/image/pull.ts";'],
   ["layer-cri", "src/cri/planted.ts", 'import "../drivers/oci/index.ts";'],
