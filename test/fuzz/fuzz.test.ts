@@ -1,8 +1,10 @@
 /**
  * Every fuzz target on a few inputs: those that failed once, and as many random ones with a fixed seed as with one
- * from the clock. `npm run test:fuzz` runs them for minutes.
+ * from the clock. CI has the fixed seed only: a change must not fail by an input that an older one fails by as well.
+ * `npm run test:fuzz` runs them for minutes.
  */
 import assert from "node:assert/strict";
+import process from "node:process";
 import { after, describe, test } from "node:test";
 
 import { chooseSeed } from "../support/random.ts";
@@ -14,7 +16,8 @@ import { loadTarget, targetNames } from "./targets.ts";
 const cases = 150;
 const smallBytes = 16 * 1024;
 const fixedSeed = 18;
-const randomSeed = chooseSeed();
+const runs: (readonly [string, number])[] = [["a fixed seed", fixedSeed]];
+if (process.env["CI"] === undefined) runs.push(["a random seed", chooseSeed()]);
 
 for (const name of targetNames) {
   const whole = await loadTarget(name);
@@ -31,10 +34,7 @@ for (const name of targetNames) {
       });
     }
 
-    for (const [what, seed] of [
-      ["a fixed seed", fixedSeed],
-      ["a random seed", randomSeed],
-    ] as const) {
+    for (const [what, seed] of runs) {
       test(`inputs of ${what}`, async (context) => {
         context.diagnostic(`DAVIT_TEST_SEED=${seed} repeats this`);
         const isOver = (count: number): boolean => count >= cases + seeds.length;

@@ -71,6 +71,6 @@ describe("Tree", () => {
     const many = (): void => {
       for (let n = 0; ; n++) tree.take(1024 * 1024);
     };
-    assert.throws(many, (error) => isKind(error, "resource-exhausted"));
+    assert.throws(many, (error) => isKind(error, "out-of-range"));
   });
 });
