@@ -135,7 +135,7 @@ static const int base_calls[] = {
     __NR_openat, __NR_openat2, __NR_fstat, __NR_newfstatat, __NR_statx, __NR_statfs, __NR_fstatfs,
     __NR_faccessat, __NR_faccessat2, __NR_readlinkat, __NR_getdents64, __NR_getcwd, __NR_chdir,
     __NR_getxattr, __NR_lgetxattr, __NR_fgetxattr, __NR_listxattr, __NR_llistxattr,
-    __NR_flistxattr, __NR_fcntl, __NR_dup, __NR_dup3, __NR_pipe2, __NR_eventfd2, __NR_splice,
+    __NR_flistxattr, __NR_dup, __NR_dup3, __NR_pipe2, __NR_eventfd2, __NR_splice,
     __NR_tee, __NR_vmsplice, __NR_sendfile, __NR_copy_file_range, __NR_fadvise64,
     __NR_epoll_create1, __NR_epoll_ctl, __NR_epoll_pwait, __NR_epoll_pwait2, __NR_ppoll,
     __NR_pselect6, __NR_mmap, __NR_mprotect, __NR_munmap, __NR_mremap, __NR_madvise,
@@ -181,7 +181,10 @@ static const int sealed_calls[] = {__NR_execve, __NR_setgroups, __NR_setgid, __N
 static const int sealed_root_calls[] = {__NR_fchdir, __NR_chroot, __NR_recvmsg};
 
 /* Of terminals, which a program may ask whether there is one, and of pipes. */
-static const unsigned ioctls[] = {FIONBIO, FIOCLEX, FIONCLEX, FIONREAD, TCGETS, TIOCGWINSZ};
+static const uint32_t ioctls[] = {FIONBIO, FIOCLEX, FIONCLEX, FIONREAD, TCGETS, TIOCGWINSZ};
+/* Not those that choose who gets a signal (F_SETOWN, F_SETSIG): it could be any process of the user (fcntl(2)). */
+static const uint32_t fcntls[] = {F_DUPFD, F_DUPFD_CLOEXEC, F_GETFD,      F_SETFD,
+                                  F_GETFL, F_SETFL,         F_GETPIPE_SZ, F_SETPIPE_SZ};
 
 #define COUNT(array) (sizeof(array) / sizeof *(array))
 #define LOAD(field) BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, field))
@@ -223,6 +226,17 @@ static void add_call_with(struct confinement *filter, int call, int argument, ui
   add(filter, (struct sock_filter)REFUSE(EPERM));
 }
 
+/* `call` only where the lower half of its second argument is one of the values: the kernel ignores the rest. */
+static void add_requests(struct confinement *filter, int call, const uint32_t *values, size_t count, int err) {
+  add(filter, (struct sock_filter)EQUAL((uint32_t)call, 0, (uint8_t)(2 + 2 * count)));
+  add(filter, (struct sock_filter)LOAD(args[1]));
+  for (size_t i = 0; i < count; i++) {
+    add(filter, (struct sock_filter)EQUAL(values[i], 0, 1));
+    add(filter, (struct sock_filter)END(SECCOMP_RET_ALLOW));
+  }
+  add(filter, (struct sock_filter)REFUSE((uint32_t)err));
+}
+
 /*
  * An allow-list. For calls that are newer than it, a later C library does without them when there are none. glibc uses
  * clone(2), whose flags can be seen, when there is no clone3(2): it may make threads, but no processes.
@@ -240,13 +254,8 @@ void confine_prepare(struct confinement *filter, int kind) {
   add(filter, (struct sock_filter)HAS(CLONE_THREAD, 0, 1));
   add(filter, (struct sock_filter)END(SECCOMP_RET_ALLOW));
   add(filter, (struct sock_filter)REFUSE(EPERM));
-  add(filter, (struct sock_filter)EQUAL(__NR_ioctl, 0, 2 + 2 * COUNT(ioctls)));
-  add(filter, (struct sock_filter)LOAD(args[1]));
-  for (size_t i = 0; i < COUNT(ioctls); i++) {
-    add(filter, (struct sock_filter)EQUAL(ioctls[i], 0, 1));
-    add(filter, (struct sock_filter)END(SECCOMP_RET_ALLOW));
-  }
-  add(filter, (struct sock_filter)REFUSE(ENOTTY));
+  add_requests(filter, __NR_ioctl, ioctls, COUNT(ioctls), ENOTTY);
+  add_requests(filter, __NR_fcntl, fcntls, COUNT(fcntls), EPERM);
   /* Of this process only: other processes of the same user would do as well. */
   add_call_with(filter, __NR_prlimit64, 0, 0);
   filter->own_pid = filter->length + 2;

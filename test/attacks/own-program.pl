@@ -44,6 +44,8 @@ try_call("process_vm_readv", 310, $pid, 0, 0, 0, 0, 0);
 try_call("pidfd_open", 434, $pid, 0);
 try_call("kill", 62, $pid, 0);
 try_call("tgkill", 234, $pid, $pid, 0);
+try_call("be sent a signal", 72, 0, 8, $pid);
+try_call("choose the signal", 72, 0, 10, 9);
 try_call("prlimit of another", 302, $pid, 7, 0, 0);
 try_call("mount", 165, 0, 0, 0, 0, 0);
 try_call("open_tree", 428, -100, ".", 1);

@@ -207,22 +207,30 @@ describe("an unpack that ends early", () => {
     await assert.rejects(call);
   });
 
-  test("an unpacker is used for the next layer, in that layer's directory", async () => {
+  test("an unpacker is used for the next layer of its pull, in that layer's directory", async () => {
     await using lasting = await TestOverlay.open(join(directory, "lasting"), {
       unpackerIdleMs: 60_000,
     });
+    const pull = { bytesLeft: 1 };
     const pids = new Set<number>();
     for (let count = 0; count < 3; count++) {
       const outside = { name: `outside-${count}`, type: "2", linkName: "/file-0" };
-      await lasting.layer(outside, { name: `file-${count}`, data: "x" });
+      const tar = buildTar([outside, { name: `file-${count}`, data: "x" }]);
+      await lasting.layers.unpack({ ...sourceOf(tar), pull }, never);
       for (const pid of childPids()) pids.add(pid);
     }
     assert.equal(pids.size, 1);
+    const other = [{ name: "of another pull" }, { name: "the same" }];
+    await lasting.layers.unpack({ ...sourceOf(buildTar(other)), pull: { ...pull } }, never);
+    assert.equal(childPids().length, 2, "another pull has another one");
     for (const diffId of lasting.layers.list()) {
       assert.equal(readdirSync(join(lasting.root, "layers", hexOf(diffId), "fs")).length, 2);
     }
-    await assert.rejects(lasting.layers.unpack(sourceOf(Buffer.alloc(3000, "no tar")), never));
-    assert.deepEqual(childPids(), [], "one that has failed is not used again");
+    const broken = { ...sourceOf(Buffer.alloc(3000, "no tar")), pull };
+    await assert.rejects(lasting.layers.unpack(broken, never));
+    assert.equal(childPids().length, 1, "one that has failed is not used again");
+    for (const pid of childPids()) process.kill(pid, "SIGKILL");
+    await until("the one of the other pull has ended", () => childPids().length === 0);
   });
 
   test("one layer from several sources at the same time is stored once", async () => {

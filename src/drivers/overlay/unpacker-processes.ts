@@ -127,20 +127,31 @@ export class UnpackerProcess {
   }
 }
 
-/** Unpackers: one that has finished a layer waits for the next one for a moment, since its start takes 35 ms. */
+/** A process that waits for the next layer of a pull. */
+interface Waiting {
+  readonly pull: object;
+  readonly timer: NodeJS.Timeout;
+}
+
+/**
+ * Unpackers: one that has finished a layer waits for the next one of the same pull for a moment, since its start takes
+ * 35 ms. Never for that of another pull: a layer that had taken over the process could write to it.
+ */
 export class UnpackerProcesses {
   readonly #command: OwnProgram;
   readonly #idleMs: number;
-  readonly #idle = new Map<UnpackerProcess, NodeJS.Timeout>();
+  readonly #idle = new Map<UnpackerProcess, Waiting>();
 
   constructor(command: OwnProgram, idleMs = defaultIdleMs) {
     this.#command = command;
     this.#idleMs = idleMs;
   }
 
-  /** One that waits, or a new one, with a directory for its next job. The caller kills it or gives it back. */
-  async take(directory: string): Promise<UnpackerProcess> {
-    const unpacker = (await this.#waiting()) ?? (await this.#start());
+  /**
+   * One of this pull that waits, or a new one, with a directory for its next job. The caller kills it or gives it back.
+   */
+  async take(directory: string, pull: object | undefined): Promise<UnpackerProcess> {
+    const unpacker = (await this.#waiting(pull)) ?? (await this.#start());
     try {
       await unpacker.enter(directory);
       return unpacker;
@@ -150,8 +161,9 @@ export class UnpackerProcesses {
     }
   }
 
-  async #waiting(): Promise<UnpackerProcess | undefined> {
-    for (const [waiting, timer] of [...this.#idle].reverse()) {
+  async #waiting(pull: object | undefined): Promise<UnpackerProcess | undefined> {
+    for (const [waiting, { pull: last, timer }] of [...this.#idle].reverse()) {
+      if (last !== pull) continue;
       clearTimeout(timer);
       this.#idle.delete(waiting);
       if (waiting.isFree) return waiting;
@@ -167,10 +179,10 @@ export class UnpackerProcesses {
     return new UnpackerProcess(started as ChildWithInput, sender);
   }
 
-  /** Takes back one whose layer is complete. It is ended if no layer follows soon. */
-  async give(unpacker: UnpackerProcess): Promise<void> {
+  /** Takes back one whose layer is complete. It is ended if no layer of the pull follows soon. */
+  async give(unpacker: UnpackerProcess, pull: object | undefined): Promise<void> {
     unpacker.reset();
-    if (this.#idleMs === 0) {
+    if (this.#idleMs === 0 || pull === undefined) {
       await unpacker.kill();
       return;
     }
@@ -179,7 +191,7 @@ export class UnpackerProcesses {
       void unpacker.kill();
     }, this.#idleMs);
     timer.unref();
-    this.#idle.set(unpacker, timer);
+    this.#idle.set(unpacker, { pull, timer });
     void unpacker.exited.then(() => {
       clearTimeout(timer);
       this.#idle.delete(unpacker);

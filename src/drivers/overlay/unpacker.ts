@@ -52,7 +52,7 @@ export function defaultUnpackerCommand(): OwnProgram {
 export async function unpackBlob(options: UnpackOptions): Promise<Unpacked> {
   const { unpackers, directory, format, layer, disk, turn, signal, stallMs } = options;
   signal.throwIfAborted();
-  const unpacker = await unpackers.take(directory);
+  const unpacker = await unpackers.take(directory, layer.pull);
   const blobBytes = Number(layer.blob.sizeBytes);
   const limits = { ...layer.limits, disk, file: layer.file, format };
   const answer = unpacker.begin({ blobBytes, limits });
@@ -64,7 +64,8 @@ export async function unpackBlob(options: UnpackOptions): Promise<Unpacked> {
     await wait.until(answer, "limited");
     said = parseReport((await answer) ?? "");
   } finally {
-    if (isWhole && said !== undefined && !("error" in said)) await unpackers.give(unpacker);
+    if (isWhole && said !== undefined && !("error" in said))
+      await unpackers.give(unpacker, layer.pull);
     else await unpacker.kill();
   }
   if (said === undefined) {
