@@ -299,4 +299,33 @@ describe("a container that needs the ids of the node", () => {
       }),
     );
   }
+
+  test(
+    "in a pod with other containers is refused, and the pod goes on",
+    leakless(served, () =>
+      inPod(daemon, pod(), async (at) => {
+        const from = await hostIdOf(at);
+        // As an init container that has ended, and a container that runs.
+        const ended = await runIn(at);
+        await daemon.client.runtime.stopContainer({ containerId: ended, timeout: 0n });
+        const running = await runIn(at);
+        const wanted = secured({
+          securityContext: { capabilities: { addCapabilities: ["SYS_ADMIN"] } },
+        });
+        for (let retry = 0; retry < 2; retry++) {
+          const refused = failsWith(code.failedPrecondition, /user_namespaces = "requested"/);
+          await assert.rejects(createIn(at, wanted), refused);
+        }
+        assert.equal((await statusOf(daemon, at.id)).state, READY);
+        assert.equal(await sh(daemon, running, "id -u"), "0");
+        const { status } = await daemon.client.runtime.containerStatus({ containerId: ended });
+        assert.equal(status?.exitCode, 137);
+        const said = await new Davit(daemon).done("why", at.id);
+        assert.match(said, /ids of its own: \d+ to \d+/);
+        assert.match(said, /its next sandbox has the ids of the node: .*SYS_ADMIN/);
+        assert.equal(await hostIdOf(at), from);
+        assert.ok(await isMapped(await runIn(at)));
+      }),
+    ),
+  );
 });

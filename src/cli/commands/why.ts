@@ -133,11 +133,16 @@ async function aboutPod(
 function ownIdsOf({ ownIds }: Readonly<Record<string, JsonValue>>): readonly string[] {
   if (typeof ownIds !== "object" || ownIds === null || Array.isArray(ownIds)) return [];
   const { range, reason } = ownIds;
-  if (typeof reason === "string") return [`ids of the node: ${indentedLines(reason)}`];
-  if (typeof range !== "object" || range === null || Array.isArray(range)) return [];
+  const why = typeof reason === "string" ? indentedLines(reason) : undefined;
+  if (typeof range !== "object" || range === null || Array.isArray(range)) {
+    return why === undefined ? [] : [`ids of the node: ${why}`];
+  }
   const { hostId, length } = range;
   if (typeof hostId !== "number" || typeof length !== "number") return [];
-  return [`ids of its own: ${hostId} to ${hostId + length - 1}`];
+  return [
+    `ids of its own: ${hostId} to ${hostId + length - 1}`,
+    ...(why === undefined ? [] : [`its next sandbox has the ids of the node: ${why}`]),
+  ];
 }
 
 async function aboutContainer(

@@ -3,10 +3,10 @@ import { describe, test, type TestContext } from "node:test";
 import { isKind } from "../../base/errors.ts";
 import { podUsers } from "../../core/sandbox/index.ts";
 import { NamespaceMode } from "../../gen/runtime/v1/api_pb.ts";
-import { createContainer } from "../container/create.ts";
-import { pullImage } from "../image/index.ts";
+import { startContainer } from "../container/start.ts";
+import { stopContainer } from "../container/stop.ts";
 import { FakeEngine, never } from "../testing/engine.ts";
-import { containerRequest, podRequest } from "../testing/objects.ts";
+import { podRequest } from "../testing/objects.ts";
 import type { OwnIdsPolicy } from "./context.ts";
 import { removePodSandbox } from "./remove.ts";
 import { runPodSandbox } from "./run.ts";
@@ -85,25 +85,64 @@ describe("runPodSandbox() where pods get ids of their own", () => {
   });
 });
 
-test("createContainer() refuses what needs the ids of the node, and the next sandbox has them", async (t) => {
-  const { engine, run } = setUp(t);
-  engine.world.source.publish("app", { layers: ["base"] });
-  await pullImage(engine.images, { name: "app", auth: undefined }, never);
-  const pod = await run();
-  const { specs } = engine.world;
-  specs.needsNodeIds = "uses devices of the node";
-  const made = createContainer(engine.containers, containerRequest(pod.id, {}), never);
-  await assert.rejects(made, (error) => {
-    assert.match(String(error), /it uses devices of the node.*run a new sandbox/);
-    return isKind(error, "failed-precondition");
+describe("createContainer() in a pod with ids of its own", () => {
+  async function setUpPod(t: TestContext) {
+    const { engine, run } = setUp(t);
+    const pod = await run();
+    const create = (sandbox: string, name: string): Promise<string> =>
+      engine.create(sandbox, { metadata: { name } });
+    return { engine, run, pod, create, store: engine.sandboxes.store };
+  }
+  const needed = "uses devices of the node";
+
+  test("refuses what needs the ids of the node, and the next sandboxes have them", async (t) => {
+    const { engine, run, pod, create, store } = await setUpPod(t);
+    engine.world.specs.needsNodeIds = needed;
+    await assert.rejects(create(pod.id, "app"), (error) => {
+      assert.match(String(error), /it uses devices of the node.*run a new sandbox/);
+      return isKind(error, "failed-precondition");
+    });
+    assert.deepEqual([...engine.containers.store.all()], []);
+    const { state, ownIds } = store.get(pod.id);
+    assert.equal(state.name, "dead");
+    assert.match(ownIds?.reason ?? "", /^container ".*" uses devices of the node$/);
+    const next = await run();
+    assert.equal(next.ownIds?.range, undefined);
+    assert.equal(next.ownIds?.reason, ownIds?.reason);
+    await create(next.id, "app");
+    const stranger = await run({ metadata: { name: "x", namespace: "default", uid: "v" } });
+    assert.notEqual(stranger.ownIds?.range, undefined);
   });
-  assert.deepEqual([...engine.containers.store.all()], []);
-  const { state, ownIds } = engine.sandboxes.store.get(pod.id);
-  assert.equal(state.name, "dead");
-  assert.match(ownIds?.reason ?? "", /^container ".*" uses devices of the node$/);
-  const next = await run();
-  assert.deepEqual(next.ownIds, { reason: ownIds?.reason });
-  await createContainer(engine.containers, containerRequest(next.id, {}), never);
-  const stranger = await run({ metadata: { name: "x", namespace: "default", uid: "v" } });
-  assert.notEqual(stranger.ownIds?.range, undefined);
+
+  for (const left of ["a running container", "an exited init container"]) {
+    test(`leaves a sandbox with ${left} as it is`, async (t) => {
+      const { engine, run, pod, create, store } = await setUpPod(t);
+      const { range } = pod.ownIds ?? {};
+      const first = await create(pod.id, "first");
+      await startContainer(engine.containers, first, never);
+      if (left.includes("exited")) {
+        await stopContainer(engine.containers, first, 0n, never);
+      }
+      const before = engine.containers.store.get(first);
+      engine.world.specs.needsNodeIds = needed;
+      for (let retry = 0; retry < 2; retry++) {
+        await assert.rejects(create(pod.id, "second"), (error) => {
+          assert.match(String(error), /user_namespaces = "requested".*hostUsers: false/);
+          return isKind(error, "failed-precondition");
+        });
+      }
+      assert.equal(store.get(pod.id).state.name, "ready");
+      assert.deepEqual([...engine.containers.store.all()], [before]);
+      const said = engine.log.filter(({ message }) => message.startsWith("a container needs"));
+      assert.deepEqual(
+        said.map(({ fields }) => fields["reason"]),
+        ['container "second" uses devices of the node'],
+      );
+      // It goes on with what can have these ids, and the next sandbox can have them all.
+      engine.world.specs.needsNodeIds = undefined;
+      await create(pod.id, "third");
+      assert.deepEqual(store.get(pod.id).ownIds?.range, range);
+      assert.equal((await run()).ownIds?.range, undefined);
+    });
+  }
 });
