@@ -93,6 +93,8 @@ test("neededNodeIds() finds what an earlier sandbox of the same pod needed", () 
     neededNodeIds(configOf(), found as readonly Sandbox[]);
   assert.equal(find(earlier), "container needs it");
   assert.equal(find({ ...earlier, ownIds: { range } }), undefined);
+  const second = { ...earlier, ownIds: { reason: "container needs it", inherited: true } };
+  assert.equal(find(second), "container needs it");
   assert.equal(find({ ...earlier, ownIds: { reason: "it uses the node's network" } }), undefined);
   assert.equal(find({ ...earlier, config: configOf({ metadata: { uid: "v" } }) }), undefined);
   const none = configOf({ metadata: { uid: "" } });

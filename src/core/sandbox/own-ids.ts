@@ -80,7 +80,10 @@ export function freeRange(pool: IdPool, sandboxes: Iterable<Sandbox>): OwnRange 
   return hostId + pool.length <= pool.end ? { hostId, length: pool.length } : undefined;
 }
 
-/** Why an earlier sandbox of this pod needed the ids of the node; undefined if none did. */
+/**
+ * Why a container of this pod needed the ids of the node in an earlier sandbox; undefined if none did. Each sandbox has
+ * the reason of the one before, since kubelet removes the old ones.
+ */
 export function neededNodeIds(
   config: PodSandboxConfig,
   sandboxes: Iterable<Sandbox>,
@@ -89,7 +92,7 @@ export function neededNodeIds(
   if (uid === "") return undefined;
   for (const { config: other, ownIds } of sandboxes) {
     if (other.metadata?.uid !== uid || ownIds?.reason === undefined) continue;
-    if (ownIds.range !== undefined) return ownIds.reason;
+    if (ownIds.range !== undefined || ownIds.inherited === true) return ownIds.reason;
   }
   return undefined;
 }

@@ -46,6 +46,8 @@ export interface OwnIds {
   readonly range?: OwnRange | undefined;
   /** Why it has the node's ids; with a range: why a container of it needs them. */
   readonly reason?: string | undefined;
+  /** The reason is that of an earlier sandbox of the pod, and holds for the later ones too. */
+  readonly inherited?: boolean | undefined;
 }
 
 /** The SELinux labels of a pod: for the processes of its containers, and for their files. */

@@ -113,6 +113,7 @@ function parseOwnIds(fields: Fields | undefined): OwnIds | undefined {
       range: { hostId: range.integer("hostId"), length: range.integer("length") },
     }),
     ...(fields.has("reason") && { reason: fields.string("reason") }),
+    ...(fields.has("inherited") && { inherited: fields.boolean("inherited") }),
   };
 }
 

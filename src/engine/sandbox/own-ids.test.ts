@@ -87,16 +87,16 @@ describe("runPodSandbox() where pods get ids of their own", () => {
 
 describe("createContainer() in a pod with ids of its own", () => {
   async function setUpPod(t: TestContext) {
-    const { engine, run } = setUp(t);
+    const { engine, context, run } = setUp(t);
     const pod = await run();
     const create = (sandbox: string, name: string): Promise<string> =>
       engine.create(sandbox, { metadata: { name } });
-    return { engine, run, pod, create, store: engine.sandboxes.store };
+    return { engine, context, run, pod, create, store: engine.sandboxes.store };
   }
   const needed = "uses devices of the node";
 
   test("refuses what needs the ids of the node, and the next sandboxes have them", async (t) => {
-    const { engine, run, pod, create, store } = await setUpPod(t);
+    const { engine, context, run, pod, create, store } = await setUpPod(t);
     engine.world.specs.needsNodeIds = needed;
     await assert.rejects(create(pod.id, "app"), (error) => {
       assert.match(String(error), /it uses devices of the node.*run a new sandbox/);
@@ -107,9 +107,16 @@ describe("createContainer() in a pod with ids of its own", () => {
     assert.equal(state.name, "dead");
     assert.match(ownIds?.reason ?? "", /^container ".*" uses devices of the node$/);
     const next = await run();
-    assert.equal(next.ownIds?.range, undefined);
-    assert.equal(next.ownIds?.reason, ownIds?.reason);
+    assert.deepEqual(next.ownIds, { reason: ownIds?.reason, inherited: true });
     await create(next.id, "app");
+    // kubelet removes the sandboxes that it has replaced.
+    await removePodSandbox(context, pod.id, never);
+    const third = await run();
+    assert.deepEqual(third.ownIds, next.ownIds);
+    await removePodSandbox(context, next.id, never);
+    const namespaceOptions = { network: NamespaceMode.NODE };
+    const onNode = await run({ linux: { securityContext: { namespaceOptions } } });
+    assert.deepEqual(onNode.ownIds, next.ownIds);
     const stranger = await run({ metadata: { name: "x", namespace: "default", uid: "v" } });
     assert.notEqual(stranger.ownIds?.range, undefined);
   });

@@ -48,8 +48,10 @@ export function chooseOwnIds(
   config: Sandbox["config"],
 ): OwnIds | undefined {
   if (plan === "not-ours" || ownIds === undefined) return undefined;
-  const reason = plan.reason ?? neededNodeIds(config, store.all());
-  if (reason !== undefined) return { reason };
+  // First, since the pod's later sandboxes need it also where this one has another reason, of the node.
+  const needed = neededNodeIds(config, store.all());
+  if (needed !== undefined) return { reason: needed, inherited: true };
+  if (plan.reason !== undefined) return { reason: plan.reason };
   const range = freeRange(ownIds.pool, store.all());
   return range === undefined ? { reason: "all ranges of ids are in use" } : { range };
 }

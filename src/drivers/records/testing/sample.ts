@@ -48,7 +48,7 @@ export function fullSandbox(id: string): Required<Sandbox> {
     name: `pod-${id}_default_uid-${id}_2`,
     requestBytes: toBinary(RunPodSandboxRequestSchema, request),
     config: withOwnIds(config, range),
-    ownIds: { range, reason: "a container needs them" },
+    ownIds: { range, reason: "a container needs them", inherited: true },
     resourcesBytes: toBinary(
       UpdatePodSandboxResourcesRequestSchema,
       create(UpdatePodSandboxResourcesRequestSchema, {
