@@ -40,6 +40,7 @@ import {
   NODE,
   NOTREADY,
   openDirectories,
+  output,
   pod,
   POD,
   READY,
@@ -63,6 +64,9 @@ const config = {
 };
 /** For volumes. All users may enter it. */
 const directory = mkdtempSync(path.join(tmpdir(), "davit-auto-"));
+/** A directory of the node in which a file system is mounted. */
+const outer = path.join(directory, "outer");
+const inner = path.join(outer, "inner");
 const volumeImage = "registry.k8s.io/e2e/volume:1";
 
 before(async () => {
@@ -70,6 +74,8 @@ before(async () => {
   daemon = node.daemon;
   openDirectories(daemon);
   chmodSync(directory, 0o755);
+  mkdirSync(inner, { recursive: true });
+  await output("mount", "-t", "tmpfs", "tmpfs", inner);
   const files = [{ path: "model", body: "model", uid: 5, gid: 6 }];
   await node.registry.push("e2e/volume", imageOf([busyboxLayer(), layerOf(files)], {}), ["1"]);
   await pull(daemon, volumeImage);
@@ -78,6 +84,7 @@ before(async () => {
 });
 after(async () => {
   await node[Symbol.asyncDispose]();
+  await output("umount", inner);
   rmSync(directory, { recursive: true });
 });
 
@@ -272,6 +279,11 @@ describe("a container that needs the ids of the node", () => {
       "mounts a file system without ID-mapped mounts",
       container({ mounts: [{ containerPath: "/node", hostPath: "/proc/sys", readonly: true }] }),
       /"\/proc\/sys", whose file system has no ID-mapped mounts/,
+    ],
+    [
+      "mounts a directory of the node with a file system in it",
+      container({ mounts: [{ containerPath: "/node", hostPath: outer, readonly: true }] }),
+      /with the file system at ".*\/outer\/inner" in it/,
     ],
   ];
   for (const [what, wanted, reason] of cases) {

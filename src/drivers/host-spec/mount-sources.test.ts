@@ -14,7 +14,7 @@ import { join } from "node:path";
 import { after, test } from "node:test";
 import { type ContainerConfig, ContainerConfigSchema } from "../../gen/runtime/v1/api_pb.ts";
 import { ClientPaths } from "./client-paths.ts";
-import { mountSources } from "./mount-sources.ts";
+import { mountBelow, mountSources } from "./mount-sources.ts";
 
 const dir = realpathSync(mkdtempSync(join(tmpdir(), "davit-sources-")));
 after(() => {
@@ -62,4 +62,15 @@ test("mountSources() accesses one mount after the other: while one hangs no othe
     error.message.startsWith(`prepare mount of "${String(dead)}": ENOTDIR`),
   );
   assert.deepEqual(accessed, [dead]);
+});
+
+test("mountBelow() finds what is mounted in a directory, not on or beside it", () => {
+  const points = ["/", "/proc", "/var/lib", "/var/lib/pods/x"];
+  assert.equal(mountBelow("/", points), "/proc");
+  assert.equal(mountBelow("/", ["/"]), undefined);
+  assert.equal(mountBelow("/var", points), "/var/lib");
+  assert.equal(mountBelow("/var/lib", points), "/var/lib/pods/x");
+  assert.equal(mountBelow("/var/lib/pods/x", points), undefined);
+  assert.equal(mountBelow("/var/li", points), undefined);
+  assert.equal(mountBelow("/etc", points), undefined);
 });

@@ -42,23 +42,39 @@ async function sourceOf(mount: Mount, terminal: boolean): Promise<string> {
 }
 
 /**
- * The first mount of a config whose ids cannot be mapped to those of a user namespace, as the end of a sentence about
- * its container; undefined if there is none. Missing directories are made, as for the mount itself.
+ * The first mount of a config whose ids cannot all be mapped to those of a user namespace, as the end of a sentence
+ * about its container; undefined if there is none. The mapping is of one mount and not of those below it (mount_setattr(2)
+ * without AT_RECURSIVE), which the container sees too. Missing directories are made, as for the mount itself.
  */
 export async function unmappableMount(
   config: Pick<ContainerConfig, "mounts">,
   namespace: string,
   paths: ClientPaths,
 ): Promise<string | undefined> {
+  const sources = new Map<string, string>();
   for (const { hostPath, image, uidMappings } of config.mounts) {
     if (image !== undefined || uidMappings.length > 0) continue;
     const doing = `map the ids of "${hostPath}"`;
-    const can = await paths.withStallGuard(hostPath, doing, async () =>
-      canMapIds(await existing(hostPath), namespace),
-    );
+    const can = await paths.withStallGuard(hostPath, doing, async () => {
+      const source = await existing(hostPath);
+      sources.set(hostPath, source);
+      return canMapIds(source, namespace);
+    });
     if (!can) return `mounts "${hostPath}", whose file system has no ID-mapped mounts`;
   }
+  if (sources.size === 0) return undefined;
+  const mountPoints = (await listMounts()).map(({ mountPoint }) => mountPoint);
+  for (const [hostPath, source] of sources) {
+    const below = mountBelow(source, mountPoints);
+    if (below !== undefined) return `mounts "${hostPath}" with the file system at "${below}" in it`;
+  }
   return undefined;
+}
+
+/** The first of some mount points that is in a directory. */
+export function mountBelow(directory: string, mountPoints: readonly string[]): string | undefined {
+  const prefix = directory === "/" ? "/" : `${directory}/`;
+  return mountPoints.find((point) => point.startsWith(prefix) && point !== directory);
 }
 
 async function existing(path: string): Promise<string> {
