@@ -190,7 +190,7 @@ const runtime: Section<Omit<RuntimeConfig, "handlers">> = {
   userNamespaces: choice({
     of: ["requested", "auto"],
     default: "requested",
-    doc: '"auto" gives pods that do not ask for a user namespace one with ids of their own, unless something in them needs the ids of the node. See docs/hardening.md.',
+    doc: '"auto" gives pods that do not ask for a user namespace one with ids of their own, unless something in them needs the ids of the node. Needs Linux 6.3. Pods with init containers or several containers, one of which needs these ids, need a handler with "requested". See docs/hardening.md.',
   }),
   userNamespaceFirstId: integer({
     default: 0,

@@ -313,7 +313,7 @@ describe("a container that needs the ids of the node", () => {
   }
 
   test(
-    "in a pod with other containers is refused, and the pod goes on",
+    "in a pod with other containers is refused, and the pod continues",
     leakless(served, () =>
       inPod(daemon, pod(), async (at) => {
         const from = await hostIdOf(at);

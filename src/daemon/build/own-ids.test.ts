@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
-import { idPool, parseSubIds } from "./own-ids.ts";
+import { type Logger, silentLogger } from "../../base/logger.ts";
+import { idPool, ownIdsPolicy, parseSubIds } from "./own-ids.ts";
 
 const automatic = { firstId: 0, length: 65_536 };
 
@@ -40,4 +41,25 @@ describe("idPool()", () => {
     );
     assert.equal(idPool({ firstId: 4_294_900_000, length: 1000 }, "", "").end, 2 ** 32 - 1);
   });
+});
+
+test("ownIdsPolicy() gives no pod ids of its own where the kernel does not suffice, and says so", () => {
+  const warnings: unknown[] = [];
+  const log: Logger = {
+    ...silentLogger,
+    warn: (_message, fields) => void warnings.push(fields?.["reason"]),
+  };
+  const runtime = { userNamespaceFirstId: 100_000, userNamespaceIds: 65_536 };
+  const config = { runtime, root: "/", state: "/" } as Parameters<typeof ownIdsPolicy>[0];
+  const policyOn = (kernel: string | undefined) =>
+    ownIdsPolicy(config, (name) => (name === "a" ? "auto" : "requested"), log, kernel);
+  const old = policyOn("Linux 6.1 is too old");
+  assert.equal(old.obstacle(), "Linux 6.1 is too old");
+  assert.deepEqual(warnings, ["Linux 6.1 is too old"]);
+  assert.deepEqual(
+    ["a", "r"].map((name) => old.isFor({ name } as Parameters<typeof old.isFor>[0])),
+    [true, false],
+  );
+  assert.equal(policyOn(undefined).obstacle(), undefined);
+  assert.equal(warnings.length, 1);
 });

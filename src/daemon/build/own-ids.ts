@@ -5,7 +5,8 @@ import { errnoCode } from "../../base/system-error.ts";
 import type { Logger } from "../../base/logger.ts";
 import type { Config } from "../../config/config.ts";
 import type { IdPool, OwnRange } from "../../core/sandbox/index.ts";
-import type { SandboxContext } from "../../engine/sandbox/index.ts";
+import type { OwnIdsPolicy } from "../../engine/sandbox/index.ts";
+import { tmpfsVolumeObstacle } from "../../linux/namespace/index.ts";
 
 /** Users whose entry in subuid(5) and subgid(5) davit takes, the first one that has both. */
 const ownUsers = ["davit", "containers"] as const;
@@ -55,14 +56,26 @@ export function idPool(
   return { first: range.hostId, end, length, reserved };
 }
 
-/** How pods get ids of their own; undefined where no handler's pods do. Logs the pool. */
+/**
+ * How pods get ids of their own. Logs the pool, or why no pod gets any.
+ *
+ * @param kernelObstacle why the kernel does not suffice
+ */
 export function ownIdsPolicy(
   config: Pick<Config, "runtime" | "root" | "state">,
   modeOf: (handler: string) => "requested" | "auto",
   log: Logger,
-): SandboxContext["ownIds"] {
+  kernelObstacle: string | undefined = tmpfsVolumeObstacle(),
+): OwnIdsPolicy {
   const { userNamespaceFirstId: firstId, userNamespaceIds: length } = config.runtime;
   const pool = idPool({ firstId, length }, read("/etc/subuid"), read("/etc/subgid"));
+  const isFor: OwnIdsPolicy["isFor"] = ({ name }) => modeOf(name) === "auto";
+  if (kernelObstacle !== undefined) {
+    log.warn('user_namespaces = "auto" has no effect: all pods have the ids of the node', {
+      reason: kernelObstacle,
+    });
+    return { pool, isFor, obstacle: () => kernelObstacle };
+  }
   log.info("pods that do not ask for a user namespace get one", {
     firstId: pool.first,
     lastId: pool.end - 1,
@@ -71,7 +84,7 @@ export function ownIdsPolicy(
   let isOpen = false;
   return {
     pool,
-    isFor: ({ name }) => modeOf(name) === "auto",
+    isFor,
     obstacle: () => {
       if (isOpen) return undefined;
       const closed = [config.root, config.state]

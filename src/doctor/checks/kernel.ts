@@ -19,6 +19,10 @@ const kinds = catalogue("kernel", {
   ],
   "userns-off": ["note", "pods with hostUsers: false need user namespaces"],
   "idmap-missing": ["note", "pods with hostUsers: false need id-mapped overlays (Linux 5.19)"],
+  "tmpfs-idmap-missing": [
+    "note",
+    'pods with hostUsers: false need id-mapped tmpfs volumes, such as tokens (Linux 6.3); user_namespaces = "auto" has no effect without',
+  ],
   "erofs-missing": [
     "note",
     'only images.layer_format = "erofs" needs it; the default format does not',
@@ -40,6 +44,7 @@ const kinds = catalogue("kernel", {
 
 const oldest: Version = [5, 12];
 const idmappedOverlays: Version = [5, 19];
+const idmappedTmpfs: Version = [6, 3];
 /** Mounts EROFS images from files. */
 const erofsFromFiles: Version = [6, 12];
 const pidMaxLow = 32_768;
@@ -106,8 +111,13 @@ function checkVersion(release: string, version: Version | undefined): readonly F
   if (isBefore(version, oldest)) {
     return [kinds.report("too-old", `Linux ${release}`, "boot Linux 5.12 or newer")];
   }
-  if (!isBefore(version, idmappedOverlays)) return [];
-  return [kinds.report("idmap-missing", `Linux ${release}`, "boot Linux 5.19 or newer")];
+  // Both need a boot, and 5.19 would not suffice for the volumes of kubelet.
+  const fix = "boot Linux 6.3 or newer";
+  if (isBefore(version, idmappedOverlays)) {
+    return [kinds.report("idmap-missing", `Linux ${release}`, fix)];
+  }
+  if (!isBefore(version, idmappedTmpfs)) return [];
+  return [kinds.report("tmpfs-idmap-missing", `Linux ${release}`, fix)];
 }
 
 function checkLayerFormat(

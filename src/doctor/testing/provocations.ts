@@ -60,6 +60,7 @@ export const provocations: Readonly<Record<string, Provocation>> = {
   "kernel.apparmor-no-parser": file("/sys/module/apparmor/parameters/enabled", "Y\n"),
   "kernel.userns-off": file("/proc/sys/user/max_user_namespaces", "0\n"),
   "kernel.idmap-missing": host((machine) => (machine.kernelRelease = "5.15.0")),
+  "kernel.tmpfs-idmap-missing": host((machine) => (machine.kernelRelease = "6.2.16")),
   "kernel.erofs-missing": file("/proc/filesystems", "nodev\toverlay\n"),
   "kernel.erofs-layers-off": (machine) => {
     machine.kernelRelease = "6.11.0";

@@ -145,7 +145,7 @@ describe("createContainer() in a pod with ids of its own", () => {
         said.map(({ fields }) => fields["reason"]),
         ['container "second" uses devices of the node'],
       );
-      // It goes on with what can have these ids, and the next sandbox can have them all.
+      // It continues with what can have these ids, and the next sandbox can have them all.
       engine.world.specs.needsNodeIds = undefined;
       await create(pod.id, "third");
       assert.deepEqual(store.get(pod.id).ownIds?.range, range);

@@ -8,4 +8,4 @@ export {
 } from "./namespaces.ts";
 export { unpinNamespaces } from "./native.ts";
 export { type SysctlNamespaces, writeSysctls } from "./sysctls.ts";
-export { userNamespaceObstacle } from "./user-namespaces.ts";
+export { tmpfsVolumeObstacle, userNamespaceObstacle } from "./user-namespaces.ts";
