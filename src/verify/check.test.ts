@@ -3,8 +3,16 @@ import { createHash, generateKeyPairSync } from "node:crypto";
 import { test } from "node:test";
 import { checkSignatures } from "./check.ts";
 import type { SignatureResult, SignatureToCheck, Trust } from "./protocol.ts";
-import { certificatePem, ecKeys, type KeyPair, pemOf } from "./testing/der.ts";
 import {
+  certificatePem,
+  ecKeys,
+  extension,
+  type KeyPair,
+  pemOf,
+  permittedDomain,
+} from "./testing/der.ts";
+import {
+  type AuthorityLimits,
   messageBundle,
   signBytes,
   simplePayload,
@@ -240,6 +248,52 @@ test("another identity, another issuer and another authority are not trusted", (
   rejects(keyless, keylessSignature({ issuer: "https://evil.test" }), /not one of the identities/);
   rejects(keyless, keylessSignature({ by: new TestFulcio() }), /no trusted authority/);
   rejects(keyless, keylessSignature({ purpose: "1.3.6.1.5.5.7.3.1" }), /not for signatures/);
+});
+
+const nothing = Buffer.from([5, 0]);
+const serverAuth = "1.3.6.1.5.5.7.3.1";
+const limits: readonly (readonly [string, AuthorityLimits, RegExp])[] = [
+  ["to servers", { purpose: serverAuth }, /root certificate is not for signatures of code/],
+  [
+    "to a domain",
+    { extensions: [extension("2.5.29.30", permittedDomain("lab.test"), true)] },
+    /constraints of names/,
+  ],
+  [
+    "by what is unknown",
+    { extensions: [extension("1.2.3.4", nothing, true)] },
+    /unknown critical extension 1\.2\.3\.4/,
+  ],
+];
+
+for (const [how, limit, reason] of limits) {
+  test(`an authority that is limited ${how} issues no signer's certificate`, () => {
+    const by = new TestFulcio({ intermediate: limit });
+    const signature = keylessSignature({ by });
+    for (const text of [by.rootPem, by.chainPem]) {
+      const trust = { ...keyless, fulcioRoots: [{ name: "/f", text }] };
+      rejects(trust, signature, /no trusted authority/);
+    }
+    const root = new TestFulcio({ root: limit });
+    const trust = { ...keyless, fulcioRoots: [{ name: "/f", text: root.chainPem }] };
+    const answer = checkSignatures({ digests: [digest], trust, signatures: [] });
+    assert.match("error" in answer ? answer.error : "", reason);
+  });
+}
+
+test("an authority for code signing or any purpose may issue, also with an unknown extension that is not critical", () => {
+  const purposes = ["1.3.6.1.5.5.7.3.3", "2.5.29.37.0"];
+  const extensions = [extension("1.2.3.4", nothing)];
+  for (const purpose of purposes) {
+    const by = new TestFulcio({ intermediate: { purpose, extensions }, root: { purpose } });
+    const trust = { ...keyless, fulcioRoots: [{ name: "/f", text: by.rootPem }] };
+    assert.equal(check(trust, keylessSignature({ by, extensions })).reason, "");
+  }
+});
+
+test("a signer's certificate with an unknown critical extension is refused", () => {
+  const extensions = [extension("1.2.3.4", nothing, true)];
+  rejects(keyless, keylessSignature({ extensions }), /unknown critical extension 1\.2\.3\.4/);
 });
 
 test("an expired certificate counts only with a trusted time at which it was valid", () => {

@@ -4,6 +4,7 @@ import { type SignedEntity, type Signer, type TrustMaterial, Verifier } from "@s
 import { messageOf } from "../base/errors.ts";
 import type { Candidate } from "./candidate.ts";
 import { shown } from "./claims.ts";
+import { limitOf, unknownCritical } from "./constraints.ts";
 import type { TrustedIdentity } from "./protocol.ts";
 import type { ParsedTrust, TrustedKey } from "./trust.ts";
 
@@ -98,6 +99,10 @@ function identityOf(candidate: Candidate, leaf: X509Certificate, trust: ParsedTr
   if (!new Set(purposes).has(codeSigning)) {
     throw new Error("its certificate is not for signatures of code");
   }
+  const unknown = unknownCritical(leaf);
+  if (unknown !== undefined) {
+    throw new Error(`its certificate has the unknown critical extension ${unknown}`);
+  }
   const { extensions, subjectAlternativeName: subject = "" } = signer.identity ?? {};
   return { issuer: extensions?.issuer ?? "", subject };
 }
@@ -147,7 +152,10 @@ function materialFor(
   };
 }
 
-/** Adds the intermediates that an authority of the chain has issued; the library trusts each of a chain. */
+/**
+ * Adds the intermediates that an authority of the chain has issued, and that may issue signers' certificates; the
+ * library trusts each of a chain.
+ */
 function withIntermediates(
   trusted: readonly X509Certificate[],
   intermediates: readonly X509Certificate[],
@@ -157,6 +165,7 @@ function withIntermediates(
   for (const _round of intermediates) {
     for (const cert of intermediates) {
       if (chain.some((known) => known.equals(cert)) || !cert.isCA) continue;
+      if (limitOf(cert) !== undefined) continue;
       const issuers = chain.filter((known) => known.isCA && known.subject.equals(cert.issuer));
       if (issuers.some((issuer) => cert.verify(issuer))) chain.push(cert);
     }

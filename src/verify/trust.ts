@@ -3,6 +3,7 @@ import { pem, X509Certificate } from "@sigstore/core";
 import { TrustedRoot } from "@sigstore/protobuf-specs";
 import { toTrustMaterial, type TrustMaterial } from "@sigstore/verify";
 import { messageOf, RuntimeError } from "../base/errors.ts";
+import { limitOf } from "./constraints.ts";
 import type { Trust, TrustedIdentity, TrustFile } from "./protocol.ts";
 
 /** A trusted key, and the file that it is from. */
@@ -49,7 +50,14 @@ export function parseTrust(trust: Trust): ParsedTrust {
 }
 
 function parseRoot(file: TrustFile): TrustMaterial {
-  return named(file, () => toTrustMaterial(TrustedRoot.fromJSON(JSON.parse(file.text))));
+  return named(file, () => {
+    const material = toTrustMaterial(TrustedRoot.fromJSON(JSON.parse(file.text)));
+    const certificateAuthorities = material.certificateAuthorities.map((authority) => ({
+      ...authority,
+      certChain: authority.certChain.filter((cert) => limitOf(cert) === undefined),
+    }));
+    return { ...material, certificateAuthorities };
+  });
 }
 
 /** A PEM public key: RSA, ECDSA or Ed25519. */
@@ -69,10 +77,13 @@ function parseKey({ text }: TrustFile): KeyObject {
 function parseAuthority({ text }: TrustFile): TrustMaterial["certificateAuthorities"][number] {
   const certChain = parseCertificates(text);
   if (certChain.length === 0) throw new Error("it has no certificate");
-  if (!certChain.some((cert) => cert.subject.equals(cert.issuer) && cert.verify())) {
+  const roots = certChain.filter((cert) => cert.subject.equals(cert.issuer) && cert.verify());
+  if (roots.length === 0) {
     throw new Error("its chain does not end in a root certificate, which has signed itself");
   }
-  return { certChain, validFor: always };
+  const limits = roots.map(limitOf);
+  if (!limits.includes(undefined)) throw new Error(`its root certificate ${limits.join(", ")}`);
+  return { certChain: certChain.filter((cert) => limitOf(cert) === undefined), validFor: always };
 }
 
 /** The id of a log is the digest of its key (RFC 6962, 3.2). */

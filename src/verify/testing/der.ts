@@ -33,7 +33,10 @@ export interface CertificateOptions {
   readonly oidcIssuer?: string;
   readonly from: Date;
   readonly to: Date;
-  readonly purpose?: string;
+  /** Object identifier; code signing where absent, and none for an authority. */
+  readonly purpose?: string | undefined;
+  /** Extensions to add, as {@link extension} makes them. */
+  readonly extensions?: readonly Buffer[] | undefined;
   /** Makes the extension with proofs, from the certificate without it. */
   readonly proofs?: (tbs: Buffer) => Buffer;
 }
@@ -86,18 +89,26 @@ function extensions(options: CertificateOptions, issuerKeys: KeyPair): readonly 
     extension("2.5.29.35", sequence(tagged(0x80, keyId(issuerKeys)))),
     extension("2.5.29.19", sequence(...(isCa ? [tagged(0x01, Buffer.from([0xff]))] : []))),
     extension("2.5.29.15", tagged(0x03, Buffer.from(isCa ? [1, 0x06] : [7, 0x80]))),
-    ...(isCa
+    ...(isCa && options.purpose === undefined
       ? []
       : [extension("2.5.29.37", sequence(oid(options.purpose ?? "1.3.6.1.5.5.7.3.3")))]),
     ...(names.length === 0 ? [] : [extension("2.5.29.17", sequence(...names))]),
     ...(options.oidcIssuer === undefined
       ? []
       : [extension("1.3.6.1.4.1.57264.1.8", text(0x0c, options.oidcIssuer))]),
+    ...(options.extensions ?? []),
   ];
 }
 
-function extension(id: string, value: Buffer): Buffer {
-  return sequence(oid(id), tagged(0x04, value));
+/** An extension of a certificate. */
+export function extension(id: string, value: Buffer, critical = false): Buffer {
+  const flag = critical ? [tagged(0x01, Buffer.from([0xff]))] : [];
+  return sequence(oid(id), ...flag, tagged(0x04, value));
+}
+
+/** The value of an extension that permits names of hosts in one domain only (RFC 5280, 4.2.1.10). */
+export function permittedDomain(domain: string): Buffer {
+  return sequence(tagged(0xa0, sequence(text(0x82, domain))));
 }
 
 function name(common: string): Buffer {

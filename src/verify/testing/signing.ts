@@ -131,6 +131,20 @@ export interface LeafOptions {
   readonly to?: Date;
   readonly purpose?: string;
   readonly withProof?: boolean;
+  /** Extensions to add. */
+  readonly extensions?: readonly Buffer[];
+}
+
+/** What limits an authority. */
+export interface AuthorityLimits {
+  readonly purpose?: string;
+  readonly extensions?: readonly Buffer[];
+}
+
+/** Limits of the authorities of a {@link TestFulcio}; none where absent. */
+export interface FulcioOptions {
+  readonly root?: AuthorityLimits;
+  readonly intermediate?: AuthorityLimits;
 }
 
 /** A Fulcio: a root and an intermediate authority, and a certificate transparency log. */
@@ -140,23 +154,30 @@ export class TestFulcio {
   readonly #keys = ecKeys();
   readonly #from = new Date(Date.now() - 86_400_000);
   readonly #to = new Date(Date.now() + 86_400_000);
-  readonly #root = certificate({
-    subject: "root",
-    keys: this.#rootKeys,
-    isCa: true,
-    from: this.#from,
-    to: this.#to,
-  });
-  readonly #intermediate = certificate({
-    subject: "intermediate",
-    keys: this.#keys,
-    issuer: { subject: "root", keys: this.#rootKeys },
-    isCa: true,
-    from: this.#from,
-    to: this.#to,
-  });
-  readonly rootPem = certificatePem(this.#root);
-  readonly chainPem = certificatePem(this.#intermediate, this.#root);
+  readonly rootPem: string;
+  readonly chainPem: string;
+
+  constructor(options: FulcioOptions = {}) {
+    const root = certificate({
+      subject: "root",
+      keys: this.#rootKeys,
+      isCa: true,
+      from: this.#from,
+      to: this.#to,
+      ...options.root,
+    });
+    const intermediate = certificate({
+      subject: "intermediate",
+      keys: this.#keys,
+      issuer: { subject: "root", keys: this.#rootKeys },
+      isCa: true,
+      from: this.#from,
+      to: this.#to,
+      ...options.intermediate,
+    });
+    this.rootPem = certificatePem(root);
+    this.chainPem = certificatePem(intermediate, root);
+  }
 
   /** A key and a certificate for it, which is valid for ten minutes. */
   leaf(options: LeafOptions = {}): { readonly keys: KeyPair; readonly der: Buffer } {
@@ -173,7 +194,8 @@ export class TestFulcio {
         ? { uri: options.subject ?? "https://git.test/team/app/release@main" }
         : { email }),
       oidcIssuer: options.issuer ?? "https://issuer.test",
-      ...(options.purpose !== undefined && { purpose: options.purpose }),
+      purpose: options.purpose,
+      extensions: options.extensions,
       ...(options.withProof === true && { proofs: (tbs: Buffer) => this.#proofs(tbs) }),
     });
     return { keys, der };
