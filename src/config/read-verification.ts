@@ -1,5 +1,6 @@
 import type { VerificationConfig, VerificationPolicy } from "./config.ts";
 import type { Finding } from "./finding.ts";
+import { errorOfPattern } from "./image-patterns.ts";
 
 /** Adds the errors in the combinations of settings of [images.verification]. */
 export function checkVerification({ policies }: VerificationConfig, findings: Finding[]): void {
@@ -18,6 +19,8 @@ function namesOf({ images }: VerificationPolicy): string {
 function errorOf(policy: VerificationPolicy): string | undefined {
   const { images, action, keys, identities } = policy;
   if (images.length === 0) return 'has no images: set them, for example to ["**"]';
+  const wrong = images.map(errorOfPattern).find((error) => error !== undefined);
+  if (wrong !== undefined) return wrong;
   const hasSigners = keys.length > 0 || identities.length > 0;
   if (action === "verify") return hasSigners ? errorOfTrust(policy) : "has no keys or identities";
   return hasSigners ? `has action = "${action}", which needs no keys or identities` : undefined;

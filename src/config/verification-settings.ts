@@ -56,7 +56,7 @@ export const verificationSection: Section<Omit<VerificationConfig, "policies">> 
 export const policySection: Section<VerificationPolicy> = {
   images: texts({
     default: [],
-    doc: 'Patterns of registry/repository that the policy is for, such as "registry.example/team/*": * stands for any characters except "/", ** for any characters. Required. The first policy that is for an image and its namespace decides.',
+    doc: 'Patterns of full names registry/repository that the policy is for, such as "registry.example/team/*" or "docker.io/library/nginx": * stands for any characters except "/", ** for any characters. The host is compared in lower case and without the port 443. Required. The first policy that is for an image and its namespace decides.',
   }),
   namespaces: texts({
     default: [],

@@ -51,21 +51,24 @@ test("parseConfig() rejects policies that cannot work, with the reason", () => {
   const identities = 'identities = [{ issuer = "i", subject = "s" }]';
   for (const [lines, reason] of [
     ['keys = ["/k"]', /policy 1 has no images/],
-    ['images = ["a"]', /policy 1 \(images = \["a"\]\) has no keys or identities/],
-    ['images = ["a"]\naction = "accept"\nkeys = ["/k"]', /needs no keys or identities/],
-    [`images = ["a"]\n${identities}`, /without certificate authorities/],
-    [`images = ["a"]\n${identities}\nfulcio_roots = ["/f"]`, /without a trusted time/],
+    ['images = ["r.test/a"]', /policy 1 \(images = \["r\.test\/a"\]\) has no keys or identities/],
+    ['images = ["r.test/a"]\naction = "accept"\nkeys = ["/k"]', /needs no keys or identities/],
+    [`images = ["r.test/a"]\n${identities}`, /without certificate authorities/],
+    [`images = ["r.test/a"]\n${identities}\nfulcio_roots = ["/f"]`, /without a trusted time/],
     [
-      `images = ["a"]\n${identities}\nfulcio_roots = ["/f"]\nrekor_keys = ["/r"]\ntransparency_log = "ignore"`,
+      `images = ["r.test/a"]\n${identities}\nfulcio_roots = ["/f"]\nrekor_keys = ["/r"]\ntransparency_log = "ignore"`,
       /without a trusted time/,
     ],
-    ['images = ["a"]\nkeys = ["/k"]\ntransparency_log = "require"', /without a key of one/],
-    ['images = ["a"]\nkeys = ["/k"]\npredicate_types = []', /no predicate_types/],
-    ['images = ["a"]\nkeys = ["k"]', /policies\.keys" is \["k"\]: must be a list of paths/],
-    ['images = ["a"]\nkey = ["/k"]', /unknown key "images\.verification\.policies\.key"/],
-    ['images = ["a"]\nidentities = [{ issuer = "i" }]', /identities".*must be a list of tables/],
+    ['images = ["r.test/a"]\nkeys = ["/k"]\ntransparency_log = "require"', /without a key of one/],
+    ['images = ["r.test/a"]\nkeys = ["/k"]\npredicate_types = []', /no predicate_types/],
+    ['images = ["r.test/a"]\nkeys = ["k"]', /policies\.keys" is \["k"\]: must be a list of paths/],
+    ['images = ["r.test/a"]\nkey = ["/k"]', /unknown key "images\.verification\.policies\.key"/],
     [
-      'images = ["a"]\nidentities = [{ issuer = "i", subject_regexp = "(" }]',
+      'images = ["r.test/a"]\nidentities = [{ issuer = "i" }]',
+      /identities".*must be a list of tables/,
+    ],
+    [
+      'images = ["r.test/a"]\nidentities = [{ issuer = "i", subject_regexp = "(" }]',
       /must be a list of tables/,
     ],
   ] as const) {
@@ -74,4 +77,47 @@ test("parseConfig() rejects policies that cannot work, with the reason", () => {
   assert.match(errorOf("[images]\nverification = 1"), /must be a table/);
   assert.match(errorOf("[images.verification]\npolicies = 1"), /must be tables/);
   assert.match(errorOf("[images.verification]\nloadd = 1"), /did you mean .*loaded/);
+});
+
+test("parseConfig() rejects patterns that match no image, with the full form", () => {
+  for (const [pattern, full] of [
+    ["nginx", "docker.io/library/nginx"],
+    ["nginx:v1", "docker.io/library/nginx"],
+    ["team/app", "docker.io/team/app"],
+    ["docker.io/nginx", "docker.io/library/nginx"],
+    ["docker.io/*", "docker.io/library/*"],
+    ["index.docker.io/**", "docker.io/**"],
+    ["registry-1.docker.io/nginx", "docker.io/library/nginx"],
+    ["r.test", "r.test/**"],
+    ["r.test:5000", "r.test:5000/**"],
+    ["*", "**"],
+  ] as const) {
+    const error = errorOf(policy(`images = ["**", "${pattern}"]\naction = "reject"`));
+    assert.ok(error.includes(`the pattern "${pattern}", which matches no image`), error);
+    assert.ok(error.includes(`write "${full}"`), error);
+  }
+  for (const pattern of [
+    "r.test/App",
+    "r.test/app:v1",
+    "r.test/app@sha256:aa",
+    "r.test/",
+    "r.test//a",
+  ]) {
+    const error = errorOf(policy(`images = ["${pattern}"]\naction = "reject"`));
+    assert.match(error, /must be a path in lower case, without tag or digest/, pattern);
+  }
+  for (const pattern of [
+    "**",
+    "**/nginx",
+    "*/*",
+    "*.test/a",
+    "Registry.test/a",
+    "r.test:443/a",
+    "docker.io/**",
+    "docker.io/*/*",
+    "localhost/a",
+    "[::1]:5000/a",
+  ]) {
+    assert.equal(errorOf(policy(`images = ["${pattern}"]\naction = "reject"`)), "", pattern);
+  }
 });

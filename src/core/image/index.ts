@@ -8,7 +8,14 @@ export type {
 } from "./archive.ts";
 export type { Image, ImageConfig, ImageLayer } from "./image.ts";
 export type { ImageReference } from "./reference.ts";
-export { formatReference, parseReference, repositoryName, shortNameOf } from "./reference.ts";
+export {
+  canonicalHost,
+  formatReference,
+  parseReference,
+  repositoryName,
+  shortNameOf,
+  withCanonicalRegistry,
+} from "./reference.ts";
 export type {
   ArtifactContent,
   BlobStream,

@@ -73,6 +73,25 @@ export function repositoryName(reference: ImageReference): string {
   return `${reference.registry}/${reference.repository}`;
 }
 
+const hubNames: ReadonlySet<string> = new Set(["index.docker.io", "registry-1.docker.io"]);
+
+/**
+ * A reference with its registry as policies know it, whatever spelling of the same server the client chose: as in a
+ * URL, in lower case and without the port of HTTPS, and Docker Hub by its one name.
+ */
+export function withCanonicalRegistry(reference: ImageReference): ImageReference {
+  const host = canonicalHost(reference.registry);
+  if (!hubNames.has(host) && host !== "docker.io") return { ...reference, registry: host };
+  const { repository } = reference;
+  const path = repository.includes("/") ? repository : `library/${repository}`;
+  return { ...reference, registry: "docker.io", repository: path };
+}
+
+/** A host, with or without a port, as it is in the URL of the server: `r.test` of `R.test:443`. */
+export function canonicalHost(registry: string): string {
+  return URL.parse(`https://${registry}`)?.host ?? registry.toLowerCase();
+}
+
 /** The whole name in its one spelling: what is kept in `repoTags` and `repoDigests`. */
 export function formatReference(reference: ImageReference): string {
   const name = repositoryName(reference);

@@ -45,6 +45,16 @@ describe("requirementsOf()", () => {
     assert.equal(typeFor({ "": accept }, "x.test/a:1"), "insecureAcceptAnything");
   });
 
+  test("finds the scope of a registry by another spelling of it", () => {
+    const scopes = { "": accept, "x.test/a": reject, "docker.io/library": reject };
+    for (const name of ["X.test/a/b:1", "x.test:443/a:1", "DOCKER.IO/nginx"]) {
+      assert.equal(typeFor(scopes, name), "reject", name);
+    }
+    assert.equal(typeFor(scopes, "x.test:5000/a:1"), "insecureAcceptAnything");
+    const both = { "x.test": reject, "x.test:443/a": accept };
+    assert.equal(typeFor(both, "x.test:443/a:1"), "insecureAcceptAnything");
+  });
+
   test("takes the default without a scope", () => {
     assert.equal(typeFor({}, "x.test/a:1"), "reject");
     const policy = parse({ default: accept });

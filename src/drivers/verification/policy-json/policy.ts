@@ -1,4 +1,9 @@
-import { formatReference, type ImageReference, repositoryName } from "../../../core/image/index.ts";
+import {
+  formatReference,
+  type ImageReference,
+  repositoryName,
+  withCanonicalRegistry,
+} from "../../../core/image/index.ts";
 import { type KeySource, parseRequirement, type Requirement } from "./requirement.ts";
 import { entriesOf, fieldsOf, invalid, itemsOf, parseStrictJson, required } from "./strict-json.ts";
 
@@ -41,11 +46,14 @@ export function parsePolicy(text: string, path: string): Policy {
 
 /**
  * The requirements for an image of a registry: those of the most specific scope alone. `docker` is the
- * transport of all registries.
+ * transport of all registries. Another spelling of the registry does not escape a scope.
  */
 export function requirementsOf(policy: Policy, reference: ImageReference): readonly Requirement[] {
   const scopes = policy.transports.get("docker");
-  for (const scope of [...scopesOf(reference), ""]) {
+  const written = scopesOf(reference);
+  const canonical = scopesOf(withCanonicalRegistry(reference));
+  const all = written.flatMap((scope, at) => [scope, ...canonical.slice(at, at + 1)]);
+  for (const scope of [...all, ...canonical.slice(written.length), ""]) {
     const requirements = scopes?.get(scope);
     if (requirements !== undefined) return requirements;
   }

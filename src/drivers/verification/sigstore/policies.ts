@@ -1,5 +1,5 @@
 import type { ImageReference } from "../../../core/image/index.ts";
-import { repositoryName } from "../../../core/image/index.ts";
+import { canonicalHost, repositoryName, withCanonicalRegistry } from "../../../core/image/index.ts";
 
 /** A policy of the configuration; see there. */
 export interface SigstorePolicy {
@@ -28,12 +28,21 @@ export function policyFor(
   reference: ImageReference,
   namespace: string,
 ): number {
-  const name = repositoryName(reference);
+  const name = repositoryName(withCanonicalRegistry(reference));
   return policies.findIndex(
     ({ images, namespaces }) =>
-      images.some((pattern) => matches(pattern, name)) &&
+      images.some((pattern) => matches(canonicalPattern(pattern), name)) &&
       (namespaces.length === 0 || namespaces.some((pattern) => matches(pattern, namespace))),
   );
+}
+
+/** A pattern of names with its host as {@link withCanonicalRegistry} has it. */
+function canonicalPattern(pattern: string): string {
+  const [host = "", ...path] = pattern.split("/");
+  const known = host.includes("*")
+    ? host.toLowerCase().replace(/:0*443$/, "")
+    : canonicalHost(host);
+  return [known, ...path].join("/");
 }
 
 /** Whether a text matches a pattern: `*` stands for any characters except "/", `**` for any characters. */

@@ -174,6 +174,39 @@ test("patterns", () => {
   }
 });
 
+test("another spelling of the same registry does not escape a policy", async () => {
+  const verifier = await open([
+    { images: ["registry.test/**"], action: "reject" },
+    { images: ["*.wild.test:443/**"], action: "reject" },
+    { images: ["docker.io/library/nginx"], action: "reject" },
+    { images: ["Upper.test:443/**", "[0:0:0:0:0:0:0:1]:5000/**"], action: "reject" },
+    { images: ["127.0.0.1:5000/**"], action: "reject" },
+  ]);
+  const decide = async (name: string) => {
+    return (await verifier.verify(imageNamed(name), from(), signal)).decision;
+  };
+  for (const name of [
+    "registry.test/a",
+    "Registry.TEST/a",
+    "registry.test:443/a",
+    "registry.test:0443/a",
+    "A.wild.test/a",
+    "a.wild.test:443/a",
+    "nginx",
+    "registry-1.docker.io/library/nginx",
+    "INDEX.docker.io/nginx",
+    "docker.io:443/library/nginx",
+    "upper.test/a",
+    "[::1]:5000/a",
+    "127.1:5000/a",
+  ]) {
+    assert.equal(await decide(name), "rejected", name);
+  }
+  for (const name of ["registry.test:5000/a", "registry.test:80/a", "wild.test/a", "httpd"]) {
+    assert.notEqual(await decide(name), "rejected", name);
+  }
+});
+
 test("a key that changes on disk counts at once, and is another generation", async () => {
   const [before, now] = [ecKeys(), ecKeys()];
   const key = keyFile(before);
