@@ -45,7 +45,10 @@ describe("readGpgStatus()", () => {
   test("refuses a signature that is not of a document, and one without a key", () => {
     const [text = "", start = "", accepted = ""] = good;
     const valid = (end: string) => `VALIDSIG ${sub} 2026-12-01 1796101316 0 4 0 22 10 ${end}`;
-    assert.match(read(text, start, accepted, valid(`02 ${primary}`)).reason ?? "", /document/);
+    for (const type of ["01", "02", "10"]) {
+      const { reason = "" } = read(text, start, accepted, valid(`${type} ${primary}`));
+      assert.match(reason, /does not sign a binary document/, type);
+    }
     assert.match(read(text, start, accepted, valid("00")).reason ?? "", /does not name its key/);
     assert.match(read(text, start, accepted).reason ?? "", /exactly one good signature/);
   });

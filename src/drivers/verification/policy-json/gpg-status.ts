@@ -33,8 +33,8 @@ export function readGpgStatus(text: string): GpgAnswer {
     return { reason: "it does not have exactly one good signature" };
   }
   const valid = words.find(([word]) => word === "VALIDSIG");
-  // The signature of a document (00) or of a text (01), and none of a key or of nothing.
-  if (valid?.[9] !== "00" && valid?.[9] !== "01") return { reason: "it does not sign a document" };
+  // The signature of a binary document (RFC 9580, 5.2.1): none of a text, whose line ends do not count, nor of a key.
+  if (valid?.[9] !== "00") return { reason: "it does not sign a binary document" };
   const signer = valid[10];
   return signer !== undefined && isFingerprint(signer)
     ? { signer }

@@ -62,8 +62,15 @@ export class Gpg implements AsyncDisposable {
     }
   }
 
-  /** Verifies a signed message (not a detached signature). Rejects as {@link open}. */
+  /**
+   * Verifies a signed message in binary form (containers-signature(5)): no text of the clear-text or armored form,
+   * and no detached signature. Rejects as {@link open}.
+   */
   async verify(signature: Uint8Array, signal: AbortSignal): Promise<SignedText> {
+    // Each packet of OpenPGP begins with this bit (RFC 9580, 4.2), and no text that gpg also reads does.
+    if (((signature[0] ?? 0) & 0x80) === 0) {
+      return { reason: "it is not a signed message in the binary form of OpenPGP" };
+    }
     const output = join(this.#home, "text");
     await removeFile(output);
     const args = [`--max-output=${maxTextBytes}`, "--output=text", "--verify"];

@@ -157,8 +157,9 @@ describe("signedBy", { skip }, () => {
   });
 
   test("rejects what was changed, is not signed, or is not a claim", async () => {
-    const changed = sign(claim(), "team", "--clearsign").toString("latin1");
-    add(changed.replace("x.test/app:1", "x.test/app:3"));
+    const plain = ["--compress-algo=none", "--output", "-", "--local-user", "team@x.test"];
+    const changed = gpg([...plain, "--sign"], claim()).toString("latin1");
+    add(Buffer.from(changed.replace("x.test/app:1", "x.test/app:3"), "latin1"));
     await rejects(/the signature is wrong \(key [0-9A-F]{16}\)/);
     number = 0;
     add(claim());
@@ -172,6 +173,18 @@ describe("signedBy", { skip }, () => {
     number = 0;
     add(sign("x".repeat(10_000_000)));
     await rejects(/it is not/);
+  });
+
+  test("rejects a signed text: only the binary form counts", async () => {
+    for (const [how, why] of [
+      [["--clearsign"], /not a signed message in the binary form/],
+      [["--armor", "--sign"], /not a signed message in the binary form/],
+      [["--textmode", "--sign"], /does not sign a binary document/],
+    ] as const) {
+      number = 0;
+      add(gpg(["--local-user", "team@x.test", "--output", "-", ...how], claim()));
+      await rejects(why);
+    }
   });
 
   test("rejects several messages in one file, of which one is not signed or of another image", async () => {
