@@ -228,6 +228,28 @@ test("a keyless signature is valid by issuer and subject, with the root alone an
   assert.equal(check({ ...keyless, identities: [mail] }, byMail).reason, "");
 });
 
+test("a certificate with several names, or with a name of another kind, is nobody's", () => {
+  const subject = "https://git.test/team/app/release@main";
+  const mail = { ...identity, subject: "ann@team.test" };
+  const trust = { ...keyless, identities: [identity, mail] };
+  const both = keylessSignature({ subject, email: "ann@team.test" });
+  rejects(trust, both, /has 2 subject alternative names instead of one/);
+  const again = [extension("2.5.29.17", Buffer.from([0x30, 3, 0x81, 1, 0x61]))];
+  rejects(trust, keylessSignature({ extensions: again }), /has 2 subject alternative names/);
+  const host = Buffer.from([0x30, 3, 0x82, 1, 0x61]);
+  const withHost = keylessSignature({ names: host });
+  rejects(trust, withHost, /neither for a URI nor for an e-mail address/);
+  const notAscii = keylessSignature({ names: Buffer.from([0x30, 3, 0x81, 1, 0xe1]) });
+  rejects({ ...keyless, identities: [{ ...identity, subject: "a" }] }, notAscii, /not ASCII/);
+});
+
+test("an identity that must be an e-mail address is not met by a URI with the same text", () => {
+  const mail = { ...identity, subject: "ann@team.test", isEmail: true } as const;
+  const trust = { ...keyless, identities: [mail] };
+  assert.equal(check(trust, keylessSignature({ email: "ann@team.test" })).reason, "");
+  rejects(trust, keylessSignature({ subject: "ann@team.test" }), /not one of the identities/);
+});
+
 test("a pattern must match the whole subject", () => {
   const withRegexp = (subjectRegexp: string): Trust => ({
     ...keyless,

@@ -12,6 +12,8 @@ export interface TrustedIdentity {
   readonly subject: string;
   /** Must match the whole subject. */
   readonly subjectRegexp: string;
+  /** The subject must be an e-mail address; it may be a URI, too, where absent. */
+  readonly isEmail?: true;
 }
 
 /** Who may sign. A signature by one of the keys or identities is valid. */

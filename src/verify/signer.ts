@@ -6,6 +6,7 @@ import type { Candidate } from "./candidate.ts";
 import { shown } from "./claims.ts";
 import { limitOf, unknownCritical } from "./constraints.ts";
 import type { TrustedIdentity } from "./protocol.ts";
+import { type SubjectName, subjectNameOf } from "./subject.ts";
 import type { ParsedTrust, TrustedKey } from "./trust.ts";
 
 const codeSigning = "1.3.6.1.5.5.7.3.3";
@@ -38,8 +39,10 @@ export function claimedSigner({ certificate }: Candidate): string {
   return `certificate of ${shown(certificate.subjectAltName)}`;
 }
 
-function isOf(found: Identity, { issuer, subject, subjectRegexp }: TrustedIdentity): boolean {
+function isOf(found: Identity, trusted: TrustedIdentity): boolean {
+  const { issuer, subject, subjectRegexp, isEmail = false } = trusted;
   if (found.issuer !== issuer || found.subject === "") return false;
+  if (isEmail && found.kind !== "email") return false;
   if (subject !== "") return found.subject === subject;
   return new RegExp(`^(?:${subjectRegexp})$`, "v").test(found.subject);
 }
@@ -47,6 +50,7 @@ function isOf(found: Identity, { issuer, subject, subjectRegexp }: TrustedIdenti
 interface Identity {
   readonly issuer: string;
   readonly subject: string;
+  readonly kind: SubjectName["kind"];
 }
 
 function checkLog(candidate: Candidate, { key }: TrustedKey, trust: ParsedTrust): void {
@@ -103,8 +107,9 @@ function identityOf(candidate: Candidate, leaf: X509Certificate, trust: ParsedTr
   if (unknown !== undefined) {
     throw new Error(`its certificate has the unknown critical extension ${unknown}`);
   }
-  const { extensions, subjectAlternativeName: subject = "" } = signer.identity ?? {};
-  return { issuer: extensions?.issuer ?? "", subject };
+  // The library has the first URI, else the first e-mail address.
+  const { kind, name: subject } = subjectNameOf(leaf);
+  return { issuer: signer.identity?.extensions?.issuer ?? "", subject, kind };
 }
 
 function run(verifier: Verifier, entity: SignedEntity): Signer {

@@ -2,7 +2,15 @@
 import { createHash, type KeyObject, sign } from "node:crypto";
 import { json } from "@sigstore/core";
 import type { SignatureToCheck } from "../protocol.ts";
-import { certificate, certificatePem, derOf, ecKeys, type KeyPair, pemOf } from "./der.ts";
+import {
+  certificate,
+  certificatePem,
+  derOf,
+  ecKeys,
+  extension,
+  type KeyPair,
+  pemOf,
+} from "./der.ts";
 
 type Simple = Extract<SignatureToCheck, { readonly kind: "simple-signing" }>;
 
@@ -133,6 +141,8 @@ export interface LeafOptions {
   readonly withProof?: boolean;
   /** Extensions to add. */
   readonly extensions?: readonly Buffer[];
+  /** The value of the extension with the subject alternative names, instead of `subject` and `email`. */
+  readonly names?: Buffer;
 }
 
 /** What limits an authority. */
@@ -183,19 +193,20 @@ export class TestFulcio {
   leaf(options: LeafOptions = {}): { readonly keys: KeyPair; readonly der: Buffer } {
     const keys = ecKeys();
     const { from = new Date(Date.now() - 60_000) } = options;
-    const { email } = options;
+    const { email, names } = options;
+    const hasUri = options.subject !== undefined || (email === undefined && names === undefined);
+    const own = names === undefined ? [] : [extension("2.5.29.17", names)];
     const der = certificate({
       subject: "",
       keys,
       issuer: { subject: "intermediate", keys: this.#keys },
       from,
       to: options.to ?? new Date(from.getTime() + 600_000),
-      ...(email === undefined
-        ? { uri: options.subject ?? "https://git.test/team/app/release@main" }
-        : { email }),
+      ...(email !== undefined && { email }),
+      ...(hasUri && { uri: options.subject ?? "https://git.test/team/app/release@main" }),
       oidcIssuer: options.issuer ?? "https://issuer.test",
       purpose: options.purpose,
-      extensions: options.extensions,
+      extensions: [...own, ...(options.extensions ?? [])],
       ...(options.withProof === true && { proofs: (tbs: Buffer) => this.#proofs(tbs) }),
     });
     return { keys, der };

@@ -141,7 +141,7 @@ async function trustOf({ keys = [], fulcio, rekorKeys }: SigstoreSigned): Promis
   const { oidcIssuer: issuer, subjectEmail: subject } = fulcio;
   return {
     ...trust,
-    identities: [{ issuer, subject, subjectRegexp: "" }],
+    identities: [{ issuer, subject, subjectRegexp: "", isEmail: true }],
     fulcioRoots: await textsOf([fulcio.roots], "CA"),
   };
 }

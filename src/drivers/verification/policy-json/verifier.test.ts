@@ -193,7 +193,7 @@ describe("sigstoreSigned", () => {
     assert.equal(trust?.transparencyLog, "require");
     assert.deepEqual(trust.keys, []);
     assert.deepEqual(trust.identities, [
-      { issuer: "https://i.test", subject: "a@x.test", subjectRegexp: "" },
+      { issuer: "https://i.test", subject: "a@x.test", subjectRegexp: "", isEmail: true },
     ]);
     assert.deepEqual(trust.fulcioRoots, [{ name: "CA 1 of the policy", text: "PEM" }]);
     assert.deepEqual(trust.rekorKeys, [{ name: "Rekor key 1 of the policy", text: "PEM" }]);
