@@ -5,7 +5,7 @@ import { RuntimeError } from "../../../base/errors.ts";
 import type { RunResult } from "../../../linux/process/index.ts";
 import { isMissing, readOwn } from "./bounded-file.ts";
 import { type GpgAnswer, importedKeys, readGpgStatus } from "./gpg-status.ts";
-import { firstLine, here, runUnprivileged, unprivilegedUser } from "./unprivileged.ts";
+import { firstLine, here, runUnprivileged, someUser } from "./unprivileged.ts";
 
 /** A signed text is a small JSON document. What is larger, also after gpg has uncompressed it, is refused. */
 const maxTextBytes = 64 * 1024;
@@ -30,11 +30,13 @@ export type SignedText =
 
 /**
  * The gpg of this machine with keys of its own, in a private directory that disposal removes. It runs as a
- * user without rights, because what it reads is from the network. Therefore davit
- * writes no file where gpg can write, and follows no link there.
+ * user without rights, because what it reads is from the network. No other program has that user, and none of an
+ * earlier run lives, so that nothing else changes the files. Still, davit writes no file where gpg can write, and
+ * follows no link there.
  */
 export class Gpg implements AsyncDisposable {
   readonly #home: string;
+  readonly #user = someUser();
   #trusted: readonly string[] = [];
 
   private constructor(home: string) {
@@ -53,7 +55,7 @@ export class Gpg implements AsyncDisposable {
     const home = await mkdtemp(join(options.directory, "gpg-"));
     const gpg = new Gpg(home);
     try {
-      await chown(home, unprivilegedUser, unprivilegedUser);
+      await chown(home, gpg.#user, gpg.#user);
       await gpg.#import(keyrings, options.signal);
       return gpg;
     } catch (error) {
@@ -109,8 +111,8 @@ export class Gpg implements AsyncDisposable {
 
   #run(args: readonly string[], input: Uint8Array, signal: AbortSignal): Promise<RunResult> {
     const all = [`--homedir=${here}`, ...gpgOptions, ...args];
-    const cwd = this.#home;
-    return runUnprivileged({ name: "gpg", package: "gnupg", args: all, cwd, input, signal });
+    const [cwd, user] = [this.#home, this.#user];
+    return runUnprivileged({ name: "gpg", package: "gnupg", args: all, user, cwd, input, signal });
   }
 }
 

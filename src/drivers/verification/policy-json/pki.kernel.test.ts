@@ -17,7 +17,7 @@ import { parsePolicy } from "./policy.ts";
 import { evaluateSigstoreSigned } from "./sigstore-signed.ts";
 
 const { signal } = new AbortController();
-const missing = ["openssl", "setpriv"].filter(
+const missing = ["openssl", "setpriv", "unshare"].filter(
   (name) => findProgram(name, "/usr/bin:/bin") === undefined,
 );
 const skip = missing.length > 0 ? `${missing.join(" and ")} not installed` : false;

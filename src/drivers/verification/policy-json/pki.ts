@@ -3,7 +3,7 @@ import { join } from "node:path";
 
 import type { SimpleSignature } from "../../../core/image/index.ts";
 import type { KeyFile } from "./evaluation.ts";
-import { firstLine, runUnprivileged } from "./unprivileged.ts";
+import { firstLine, runUnprivileged, someUser } from "./unprivileged.ts";
 
 /** Who must have issued a certificate, and to whom (containers-policy.json(5), pki). */
 export interface TrustedPki {
@@ -59,11 +59,13 @@ async function verifyFiles(
   { subjectEmail, subjectHostname }: TrustedPki,
   { hasUntrusted, signal }: { readonly hasUntrusted: boolean; readonly signal: AbortSignal },
 ): Promise<PkiAnswer> {
+  const user = someUser();
   const openssl = (args: readonly string[]): ReturnType<typeof runUnprivileged> =>
     runUnprivileged({
       name: "openssl",
       package: "openssl",
       args,
+      user,
       cwd,
       input: Buffer.alloc(0),
       signal,

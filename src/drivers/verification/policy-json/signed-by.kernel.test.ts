@@ -15,7 +15,7 @@ import { PolicyJsonVerifier } from "./verifier.ts";
 const { signal } = new AbortController();
 const hex = "a".repeat(64);
 const digest = `sha256:${hex}` as const;
-const isMissing = ["gpg", "setpriv"].filter(
+const isMissing = ["gpg", "setpriv", "unshare"].filter(
   (name) => findProgram(name, "/usr/bin:/bin") === undefined,
 );
 const skip = isMissing.length > 0 ? `${isMissing.join(" and ")} not installed` : false;

@@ -1,11 +1,19 @@
+import { randomInt } from "node:crypto";
+
 import { RuntimeError, wrap } from "../../../base/errors.ts";
 import { run, type RunResult } from "../../../linux/process/index.ts";
 
+// None of the node, nor that kubelet lets a pod ask for: run_as_user ends at 2^31-1.
+const firstUser = 3_000_000_000;
+const lastUser = 4_294_900_000;
+
 /**
- * The user that programs run as which read what is from the network: none of the node, and above all that a pod
- * may run as, so that no other process can reach it or its files.
+ * A user for the programs of one verification, which read what is from the network. Nobody else can have it: an
+ * image that names a user of its own cannot know which one is next.
  */
-export const unprivilegedUser = 4_294_967_000;
+export function someUser(): number {
+  return randomInt(firstUser, lastUser);
+}
 
 /** The directory of a program: it may not search the directories above. */
 export const here = "/proc/self/cwd";
@@ -14,9 +22,9 @@ const timeoutMs = 10_000;
 const maxOutputBytes = 256 * 1024;
 const searchPath = "/usr/local/bin:/usr/bin:/bin:/usr/local/sbin:/usr/sbin:/sbin";
 
-const drop = [
-  `--reuid=${unprivilegedUser}`,
-  `--regid=${unprivilegedUser}`,
+const drop = (user: number): readonly string[] => [
+  `--reuid=${user}`,
+  `--regid=${user}`,
   "--clear-groups",
   "--no-new-privs",
   "--bounding-set=-all",
@@ -29,6 +37,8 @@ export interface VerifyingProgram {
   /** The package that has it. */
   readonly package: "gnupg" | "openssl";
   readonly args: readonly string[];
+  /** Of {@link someUser}. */
+  readonly user: number;
   /** Its directory. */
   readonly cwd: string;
   readonly input: Uint8Array;
@@ -36,17 +46,20 @@ export interface VerifyingProgram {
 }
 
 /**
- * Runs a program without rights (setpriv of util-linux), for 10 s at most. Resolves with any exit code;
- * `failed-precondition` where it is not installed, `deadline-exceeded` when it does not end in time.
+ * Runs a program without rights (unshare and setpriv of util-linux), for 10 s at most: as a user of its own, without
+ * a network, and in a PID namespace, which ends with it, so that nothing that it starts survives. Resolves with any
+ * exit code; `failed-precondition` where it is not installed or cannot be run so, `deadline-exceeded` when it does
+ * not end in time.
  */
 export async function runUnprivileged(program: VerifyingProgram): Promise<RunResult> {
-  const { name, args, cwd, input, signal } = program;
+  const { name, args, user, cwd, input, signal } = program;
   const doing = `verify a signature with ${name}`;
   let result: RunResult;
   try {
     result = await run({
-      file: "setpriv",
-      args: [...drop, name, ...args],
+      file: "unshare",
+      args: ["--net", "--ipc", "setpriv", ...drop(user), name, ...args],
+      newPidNamespace: true,
       cwd,
       env: { PATH: searchPath, HOME: here, LC_ALL: "C" },
       input: Buffer.from(input),
@@ -57,11 +70,15 @@ export async function runUnprivileged(program: VerifyingProgram): Promise<RunRes
     });
   } catch (error) {
     const failure = wrap(doing, error);
-    throw failure.kind === "not-found" ? notInstalled(doing, "setpriv", "util-linux") : failure;
+    throw failure.kind === "not-found" ? notInstalled(doing, "unshare", "util-linux") : failure;
   }
-  // What setpriv answers for a program that is not there.
-  if (result.code === 127) throw notInstalled(doing, name, program.package);
-  return result;
+  const said = firstLine(result.stderr);
+  if (result.code === 0 || !/^(?:unshare|setpriv): /.test(said)) return result;
+  // What both answer for a program that is not there.
+  if (result.code !== 127) throw new RuntimeError("failed-precondition", `${doing}: ${said}`);
+  throw said.startsWith("unshare")
+    ? notInstalled(doing, "setpriv", "util-linux")
+    : notInstalled(doing, name, program.package);
 }
 
 /** The first line of what a program printed, without control characters. */
