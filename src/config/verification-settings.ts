@@ -73,7 +73,7 @@ export const policySection: Section<VerificationPolicy> = {
   }),
   identities: identities({
     default: [],
-    doc: "Keyless signers: { issuer, subject } or { issuer, subject_regexp }, where the expression must match the whole subject. Requires trusted_root or fulcio_roots.",
+    doc: "Keyless signers: { issuer, subject } or { issuer, subject_regexp }, where the expression must match the whole subject, within 250 ms. Requires trusted_root or fulcio_roots.",
   }),
   trustedRoot: optionalPath({
     default: "",

@@ -261,6 +261,19 @@ test("a pattern must match the whole subject", () => {
   rejects(withRegexp("a|https://git"), good, /not one of the identities/);
 });
 
+test("a pattern that takes long for a subject, and a subject that is long, do not hold the verifier", () => {
+  const slow = { ...identity, subject: "", subjectRegexp: "(a+)+b" };
+  const subject = "a".repeat(200);
+  const hostile = keylessSignature({ subject });
+  rejects({ ...keyless, identities: [slow] }, hostile, /"\(a\+\)\+b" takes more than 250 ms/);
+  // An identity before it that matches is enough.
+  const named = { ...identity, subject };
+  assert.equal(check({ ...keyless, identities: [named, slow] }, hostile).valid, true);
+  const long = keylessSignature({ subject: `https://git.test/${"x".repeat(2048)}` });
+  const any = { ...identity, subject: "", subjectRegexp: ".*" };
+  rejects({ ...keyless, identities: [any] }, long, /more than 2048 bytes/);
+});
+
 test("another identity, another issuer and another authority are not trusted", () => {
   rejects(
     keyless,

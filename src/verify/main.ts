@@ -1,5 +1,6 @@
 import process from "node:process";
 import { messageOf } from "../base/errors.ts";
+import { withinTimeLimit } from "../base/time-limit.ts";
 import { enterConfinement } from "../linux/process/index.ts";
 import { checkSignatures } from "./check.ts";
 import type { CheckAnswer, CheckRequest } from "./protocol.ts";
@@ -51,6 +52,7 @@ function warmUp(): void {
     transparencyLog: "auto",
     predicateTypes: [],
   } as const;
+  withinTimeLimit(1000, () => undefined);
   checkSignatures({ digests: [], trust, signatures: [] });
   checkSignatures({
     digests: [],

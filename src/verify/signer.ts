@@ -1,7 +1,8 @@
 import { X509Certificate as NodeCertificate } from "node:crypto";
 import { EXTENSION_OID_SCT, type X509Certificate } from "@sigstore/core";
 import { type SignedEntity, type Signer, type TrustMaterial, Verifier } from "@sigstore/verify";
-import { messageOf } from "../base/errors.ts";
+import { isKind, messageOf } from "../base/errors.ts";
+import { withinTimeLimit } from "../base/time-limit.ts";
 import type { Candidate } from "./candidate.ts";
 import { shown } from "./claims.ts";
 import { limitOf, unknownCritical } from "./constraints.ts";
@@ -10,6 +11,8 @@ import { type SubjectName, subjectNameOf } from "./subject.ts";
 import type { ParsedTrust, TrustedKey } from "./trust.ts";
 
 const codeSigning = "1.3.6.1.5.5.7.3.3";
+// One pattern takes a few microseconds.
+const patternMs = 250;
 
 /** Who has made the signature: `key "FILE"` or an identity. Throws with the reason when it is nobody who is trusted. */
 export function signerOf(candidate: Candidate, trust: ParsedTrust): string {
@@ -44,7 +47,19 @@ function isOf(found: Identity, trusted: TrustedIdentity): boolean {
   if (found.issuer !== issuer || found.subject === "") return false;
   if (isEmail && found.kind !== "email") return false;
   if (subject !== "") return found.subject === subject;
-  return new RegExp(`^(?:${subjectRegexp})$`, "v").test(found.subject);
+  return matches(subjectRegexp, found.subject);
+}
+
+/** Whether a pattern matches the whole subject. Throws where that takes long: its holder may have chosen it so. */
+function matches(pattern: string, subject: string): boolean {
+  const expression = new RegExp(`^(?:${pattern})$`, "v");
+  try {
+    return withinTimeLimit(patternMs, () => expression.test(subject));
+  } catch (error) {
+    if (!isKind(error, "deadline-exceeded")) throw error;
+    const why = `the subject_regexp ${shown(pattern)} takes more than ${patternMs} ms for its subject`;
+    throw new Error(`${why}: do not repeat what repeats`, { cause: error });
+  }
 }
 
 interface Identity {

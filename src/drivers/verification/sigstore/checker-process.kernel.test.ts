@@ -72,6 +72,16 @@ test("the process checks signatures of keys and of identities", async () => {
   const asked = { digests: [digest], trust: keyless, signatures: [logged] };
   const [result] = await checker.check(asked, never);
   assert.equal(result?.reason, "");
+  // The time limit of patterns needs a thread, which the confinement allows.
+  const of = { issuer: "https://issuer.test", subject: "" };
+  for (const [subjectRegexp, reason] of [
+    ["https://git\\.test/.*", /^$/],
+    ["https://(.+)+!", /takes more than 250 ms/],
+  ] as const) {
+    const identities = [{ ...of, subjectRegexp }];
+    const [byPattern] = await checker.check({ ...asked, trust: { ...keyless, identities } }, never);
+    assert.match(byPattern?.reason ?? "none", reason);
+  }
 });
 
 test("trust that cannot be read is an error that names its file", async () => {
