@@ -98,6 +98,8 @@ export interface KeptVerification {
   readonly target: Descriptor;
   readonly manifest: Descriptor;
   readonly signatures: readonly FoundSignature[];
+  /** A good signature was found; of others a policy only did not want one. */
+  readonly isSigned: boolean;
 }
 
 /** Keeps on this node what verified images were verified by. Losing it is harmless: registries have it. */

@@ -40,6 +40,7 @@ test("load() returns what save() kept, by image and repository", async () => {
     target: descriptor,
     manifest: descriptor,
     signatures: [simple, bundle, { kind: "bundle", of: other, digest: image, json: "[]" }],
+    isSigned: true,
   };
   await files.save(image, "r.test/app", kept);
   assert.deepEqual(await files.load(image, "r.test/app"), kept);
@@ -50,11 +51,29 @@ test("load() returns what save() kept, by image and repository", async () => {
   assert.equal(await files.load(image, "r.test/app"), undefined);
 });
 
+test("saves at the same time leave one whole file", async () => {
+  const directory = join(base, "d");
+  const files = new KeptFiles(directory, silentLogger);
+  const kept = (bytes: number): KeptVerification => {
+    const signatures = [{ ...simple, payload: Buffer.alloc(bytes) }];
+    return { target: descriptor, manifest: descriptor, signatures, isSigned: true };
+  };
+  const sizes = [1, 400_000, 10, 300_000, 100, 200_000];
+  await Promise.all(sizes.map((bytes) => files.save(image, "r.test/app", kept(bytes))));
+  assert.ok((await files.load(image, "r.test/app")) !== undefined);
+  assert.equal(readdirSync(join(directory, "1".repeat(64))).length, 1);
+});
+
 test("what is too large is not kept, and a damaged file is ignored", async () => {
   const directory = join(base, "b");
   const files = new KeptFiles(directory, silentLogger);
   const large: FoundSignature = { ...simple, payload: Buffer.alloc(3 * 1024 * 1024) };
-  const kept = { target: descriptor, manifest: descriptor, signatures: [simple, large] };
+  const kept = {
+    target: descriptor,
+    manifest: descriptor,
+    signatures: [simple, large],
+    isSigned: true,
+  };
   await files.save(image, "r.test/app", kept);
   assert.deepEqual((await files.load(image, "r.test/app"))?.signatures, [simple]);
   const [file = ""] = readdirSync(join(directory, "1".repeat(64)));
@@ -65,7 +84,7 @@ test("what is too large is not kept, and a damaged file is ignored", async () =>
 test("sweep() removes what is kept of images that are gone", async () => {
   const files = new KeptFiles(join(base, "c"), silentLogger);
   await files.sweep(new Set());
-  const kept = { target: descriptor, manifest: descriptor, signatures: [] };
+  const kept = { target: descriptor, manifest: descriptor, signatures: [], isSigned: false };
   await files.save(image, "r.test/app", kept);
   await files.save(other, "r.test/app", kept);
   await files.sweep(new Set([other]));

@@ -1,4 +1,4 @@
-import { createHash } from "node:crypto";
+import { createHash, randomUUID } from "node:crypto";
 import { mkdir, readdir, readFile, rename, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { type Digest, hexOf } from "../../base/digest.ts";
@@ -40,11 +40,14 @@ export class KeptFiles implements KeptVerifications {
 
   async save(image: Digest, repository: string, kept: KeptVerification): Promise<void> {
     const file = this.#fileOf(image, repository);
+    // A name of its own: two pulls of an image may end at the same time.
+    const draft = `${file}.${randomUUID()}`;
     try {
       await mkdir(this.#ofImage(image), { recursive: true, mode: 0o700 });
-      await writeFile(`${file}.new`, format(kept), { mode: 0o600 });
-      await rename(`${file}.new`, file);
+      await writeFile(draft, format(kept), { mode: 0o600 });
+      await rename(draft, file);
     } catch (error) {
+      await rm(draft, { force: true }).catch(() => undefined);
       this.#log.warn("cannot keep signatures", { image, error: messageOf(error) });
     }
   }
@@ -80,7 +83,7 @@ export class KeptFiles implements KeptVerifications {
   }
 }
 
-function format({ target, manifest, signatures }: KeptVerification): string {
+function format({ target, manifest, signatures, isSigned }: KeptVerification): string {
   const kept: string[] = [];
   let room = maxFileBytes;
   for (const signature of signatures) {
@@ -89,7 +92,7 @@ function format({ target, manifest, signatures }: KeptVerification): string {
     if (room < 0) break;
     kept.push(text);
   }
-  const head = JSON.stringify({ version, target, manifest }, (_, value: unknown) =>
+  const head = JSON.stringify({ version, target, manifest, isSigned }, (_, value: unknown) =>
     typeof value === "bigint" ? Number(value) : value,
   );
   return `${head.slice(0, -1)},"signatures":[${kept.join(",")}]}\n`;
@@ -119,6 +122,7 @@ function parse(text: string): KeptVerification {
     target: descriptorOf(raw["target"] as Json),
     manifest: descriptorOf(raw["manifest"] as Json),
     signatures: signatures as unknown as readonly FoundSignature[],
+    isSigned: raw["isSigned"] === true,
   };
 }
 

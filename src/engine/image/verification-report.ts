@@ -41,6 +41,11 @@ export function isAccepted({ opinions }: VerificationReport): boolean {
   return opinions.every(({ verdict }) => verdict !== undefined && verdict.decision !== "rejected");
 }
 
+/** Whether a verifier has found a good signature. */
+export function hasGoodSignature({ opinions }: VerificationReport): boolean {
+  return opinions.some(({ verdict }) => verdict?.signatures.some(({ valid }) => valid) === true);
+}
+
 /** The error for an image that is not accepted; undefined for one that is. A rejection comes before an unknown. */
 export function refusalOf(
   doing: string,

@@ -136,6 +136,31 @@ test("an image that was pulled without a policy is verified by its digest in the
   );
 });
 
+test("another, unsigned manifest of a signed image does not stop its starts", async (t) => {
+  const { engine, fake, target } = verifyingEngine(t);
+  fake.verifier.wanted.clear();
+  fake.verifier.wanted.set(`strict/${app}`, "good");
+  fake.registry.sign(target, "good");
+  await pull(engine, "strict");
+  const { resolved } = engine.world.source.publish("app:other", { layers: ["base", "app"] });
+  assert.notEqual(resolved.digest, target);
+  await pullImage(engine.images, { name: "app:other", auth: undefined, namespace: "lax" }, never);
+  fake.registry.isDown = true;
+  const sandbox = await engine.run({
+    metadata: { name: "a", uid: "1", namespace: "strict", attempt: 0 },
+  });
+  await engine.start(sandbox);
+  // A signed one replaces what is kept.
+  fake.registry.isDown = false;
+  fake.registry.sign(resolved.digest, "good");
+  await pullImage(
+    engine.images,
+    { name: "app:other", auth: undefined, namespace: "strict" },
+    never,
+  );
+  assert.equal([...fake.kept.all.values()][0]?.target.digest, resolved.digest);
+});
+
 test("policies of a namespace are about its pods only", async (t) => {
   const { engine, fake } = verifyingEngine(t);
   fake.verifier.wanted.clear();

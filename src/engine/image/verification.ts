@@ -22,6 +22,7 @@ import {
 } from "../../core/image/index.ts";
 
 import {
+  hasGoodSignature,
   isAccepted,
   reportOf,
   refuseUnlessAccepted,
@@ -102,8 +103,12 @@ export class ImageVerification {
     const { target, manifest } = image;
     return {
       keep: async (id) => {
-        const kept = { target, manifest, signatures: source.found ?? [] };
-        await this.#deps.kept.save(id, repositoryName(reference), kept);
+        const repository = repositoryName(reference);
+        const isSigned = hasGoodSignature(report);
+        // Another manifest of the same image, which a namespace may pull unsigned, must not stop those that want a signature.
+        if (!isSigned && (await this.#deps.kept.load(id, repository))?.isSigned === true) return;
+        const kept = { target, manifest, signatures: source.found ?? [], isSigned };
+        await this.#deps.kept.save(id, repository, kept);
       },
     };
   }
@@ -277,7 +282,8 @@ export class ImageVerification {
     { reference, target, manifest }: ImageToVerify,
     signatures: KeptVerification["signatures"] = [],
   ): Promise<void> {
-    await this.#deps.kept.save(id, repositoryName(reference), { target, manifest, signatures });
+    const kept = { target, manifest, signatures, isSigned: signatures.length > 0 };
+    await this.#deps.kept.save(id, repositoryName(reference), kept);
   }
 
   async #ask(

@@ -49,7 +49,9 @@ export class FakeVerifier implements ImageVerifier {
     const isGood = found.some((each) => each.kind === "bundle" && each.json === wanted);
     const reason = isGood ? `signature "${wanted}"` : `it needs signature "${wanted}"`;
     const decision = isGood ? "accepted" : "rejected";
-    return { decision, policy: "the fake policy", reason, signatures: [] };
+    const good = { digest: image.target.digest, format: "bundle", signer: wanted, reason: "" };
+    const signatures = isGood ? [{ ...good, valid: true }] : [];
+    return { decision, policy: "the fake policy", reason, signatures };
   }
 
   #wantedFor(repository: string, namespace: string): string | undefined {
