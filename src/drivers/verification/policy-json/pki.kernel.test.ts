@@ -31,6 +31,7 @@ describe("verifyCertificate()", { skip }, () => {
     issue("other", undefined, ca);
     issue("middle", "root", ca);
     issue("leaf", "middle", [...signing, "subjectAltName=email:a@x.test,DNS:h.x.test"]);
+    issue("subject", "middle", signing, "/CN=h.x.test/emailAddress=a@x.test");
     issue("server", "middle", [
       "basicConstraints=CA:FALSE",
       "keyUsage=critical,digitalSignature",
@@ -46,10 +47,15 @@ describe("verifyCertificate()", { skip }, () => {
     "extendedKeyUsage=codeSigning",
   ];
 
-  function issue(name: string, by: string | undefined, extensions: readonly string[]): void {
+  function issue(
+    name: string,
+    by: string | undefined,
+    extensions: readonly string[],
+    subject = `/CN=${name}`,
+  ): void {
     const issuer = by === undefined ? [] : ["-CA", `${by}.pem`, "-CAkey", `${by}.key`];
     const key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"];
-    const files = ["-keyout", `${name}.key`, "-out", `${name}.pem`, "-subj", `/CN=${name}`];
+    const files = ["-keyout", `${name}.key`, "-out", `${name}.pem`, "-subj", subject];
     const added = extensions.flatMap((extension) => ["-addext", extension]);
     const args = ["req", "-x509", "-days", "2", "-batch", ...key, ...files, ...issuer, ...added];
     execFileSync("openssl", args, { cwd: dir, stdio: "ignore" });
@@ -168,6 +174,13 @@ describe("verifyCertificate()", { skip }, () => {
     assert.equal(asked.length, 1);
     assert.match(asked[0]?.trust.keys[0]?.text ?? "", /BEGIN PUBLIC KEY/);
     assert.equal(asked[0]?.signatures.length, 1);
+  });
+
+  test("refuses a certificate whose subject alone has the name", async () => {
+    for (const wanted of [{ email: "a@x.test" }, { hostname: "h.x.test" }]) {
+      const { reason } = await verify({ ...wanted, certificate: pem("subject") });
+      assert.match(reason ?? "", /not among its alternative names/);
+    }
   });
 
   test("refuses a certificate for another purpose, several of them, and large ones", async () => {

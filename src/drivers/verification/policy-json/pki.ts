@@ -1,3 +1,4 @@
+import { X509Certificate } from "node:crypto";
 import { chmod, mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 
@@ -48,10 +49,28 @@ export async function verifyCertificate(
     await writeFile(join(cwd, "roots"), pki.roots.bytes, { mode: 0o644 });
     await writeFile(join(cwd, "untrusted"), untrusted, { mode: 0o644 });
     await writeFile(join(cwd, "leaf"), certificate, { mode: 0o644 });
-    return await verifyFiles(cwd, pki, { hasUntrusted: untrusted.trim() !== "", ...options });
+    const answer = await verifyFiles(cwd, pki, {
+      hasUntrusted: untrusted.trim() !== "",
+      ...options,
+    });
+    if (answer.reason !== undefined || isFor(certificate, pki)) return answer;
+    return { reason: "its certificate is refused: the subject is not among its alternative names" };
   } finally {
     await rm(cwd, { recursive: true, force: true });
   }
+}
+
+/**
+ * Whether a good certificate has the subjects among its alternative names, as Go requires it. openssl also looks
+ * into the subject of one that has no alternative name of the kind.
+ */
+function isFor(certificate: string, { subjectEmail, subjectHostname }: TrustedPki): boolean {
+  const leaf = new X509Certificate(certificate);
+  const own = { subject: "never", partialWildcards: false } as const;
+  const hasEmail = subjectEmail === undefined || leaf.checkEmail(subjectEmail, own) !== undefined;
+  const hasHostname =
+    subjectHostname === undefined || leaf.checkHost(subjectHostname, own) !== undefined;
+  return hasEmail && hasHostname;
 }
 
 async function verifyFiles(
