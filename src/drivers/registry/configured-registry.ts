@@ -1,7 +1,7 @@
 import type { Logger } from "../../base/logger.ts";
 import type { Clock } from "../../base/time.ts";
 import { type ImageNames, parseReference } from "../../core/image/index.ts";
-import type { ProxyEnv } from "./connections.ts";
+import type { ProxyEnv } from "../../wire/local-address.ts";
 import type { RegistryTiming } from "./host-client.ts";
 import { RegistriesConf } from "./registries-conf/registries-conf.ts";
 import { Registry } from "./registry.ts";

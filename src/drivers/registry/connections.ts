@@ -1,9 +1,10 @@
 import { createHash } from "node:crypto";
 import * as http from "node:http";
 import * as https from "node:https";
-import { BlockList, isIP, isIPv6, type Socket } from "node:net";
+import type { Socket } from "node:net";
 import * as tls from "node:tls";
 
+import { isLocalConnection, type ProxyEnv } from "../../wire/local-address.ts";
 import { systemCertificates } from "../../wire/system-certificates.ts";
 import { abortedError, connectionFailure, HostFailure } from "./failure.ts";
 
@@ -14,9 +15,6 @@ export interface TlsSettings {
   readonly client: readonly { readonly cert: string; readonly key: string }[];
   readonly skipVerify: boolean;
 }
-
-/** The variables that name a proxy: `HTTPS_PROXY`, `HTTP_PROXY`, `NO_PROXY`, or in lower case. */
-export type ProxyEnv = Readonly<Record<string, string | undefined>>;
 
 /** One HTTP request. */
 export interface Exchange {
@@ -88,23 +86,9 @@ export class Connections implements Disposable {
     });
   }
 
-  /**
-   * True where a connection for a URL ends at the loopback or at a link-local address (RFC 6890), which have
-   * services for this node alone, such as those that issue identities to cloud machines
-   * (169.254.169.254). Through a proxy, the host of the URL counts, not the proxy's address.
-   */
-  isLocal(url: URL, { remoteAddress = "", remotePort }: Socket): boolean {
-    if (!this.#isProxyPort(url, remotePort)) return isLocalAddress(remoteAddress);
-    const host = url.hostname.replace(/^\[(.*)\]$/, "$1");
-    return host === "localhost" || isLocalAddress(host);
-  }
-
-  /** A port that the URL does not name, and a proxy of the environment does. */
-  #isProxyPort(url: URL, port: number | undefined): boolean {
-    const name = `${url.protocol.slice(0, -1)}_proxy`;
-    const text = this.#proxyEnv[name] ?? this.#proxyEnv[name.toUpperCase()] ?? "";
-    const proxy = URL.parse(text);
-    return proxy !== null && portOf(proxy) === port && portOf(url) !== port;
+  /** {@link isLocalConnection}, by the proxies of these connections. */
+  isLocal(url: URL, socket: Socket): boolean {
+    return isLocalConnection(url, socket, this.#proxyEnv);
   }
 
   /** Closes all connections. */
@@ -206,22 +190,6 @@ function limit(
     else connected(); // kept open from an earlier request
   });
   return { stop: () => clearTimeout(timer) };
-}
-
-const localAddresses = new BlockList();
-localAddresses.addSubnet("0.0.0.0", 8, "ipv4");
-localAddresses.addSubnet("127.0.0.0", 8, "ipv4");
-localAddresses.addSubnet("169.254.0.0", 16, "ipv4");
-localAddresses.addSubnet("::", 127, "ipv6");
-localAddresses.addSubnet("fe80::", 10, "ipv6");
-
-function isLocalAddress(text: string): boolean {
-  const [address = ""] = text.replace(/^::ffff:(?=\d+\.)/, "").split("%");
-  return isIP(address) !== 0 && localAddresses.check(address, isIPv6(address) ? "ipv6" : "ipv4");
-}
-
-function portOf({ port, protocol }: URL): number {
-  return port === "" ? (protocol === "https:" ? 443 : 80) : Number(port);
 }
 
 /** True for `localhost` and addresses of the loopback, as a URL writes them. */

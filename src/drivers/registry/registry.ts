@@ -15,11 +15,12 @@ import type {
   SignatureSource,
 } from "../../core/image/index.ts";
 import { formatReference } from "../../core/image/index.ts";
+import type { ProxyEnv } from "../../wire/local-address.ts";
 import { Authorizer } from "./authorizer.ts";
 import { BlobGrants } from "./blob-grants.ts";
 import { readWhole } from "./body.ts";
 import { CredentialChain, shownSource } from "./credential-chain.ts";
-import { Connections, type ProxyEnv } from "./connections.ts";
+import { Connections } from "./connections.ts";
 import { FallbackClient, type PullSubject } from "./fallback-client.ts";
 import { HostClient, type RegistryTiming } from "./host-client.ts";
 import { type FetcherDeps, RegistryFetcher } from "./image-fetcher.ts";

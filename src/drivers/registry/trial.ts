@@ -1,5 +1,6 @@
 import { messageOf } from "../../base/errors.ts";
-import { Connections, type ProxyEnv } from "./connections.ts";
+import type { ProxyEnv } from "../../wire/local-address.ts";
+import { Connections } from "./connections.ts";
 import { codeOf } from "./failure.ts";
 import { hostsOf, type RegistryHost } from "./registry-hosts.ts";
 

@@ -6,8 +6,9 @@ import type { Digest } from "../../../base/digest.ts";
 import { isKind, messageOf } from "../../../base/errors.ts";
 import type { Logger } from "../../../base/logger.ts";
 import type { ImageReference } from "../../../core/image/index.ts";
+import type { ProxyEnv } from "../../../wire/local-address.ts";
 import { isMissing, readIfPresent } from "./bounded-file.ts";
-import { type ProxyEnv, readSignatures, shownUrl } from "./lookaside.ts";
+import { readSignatures, shownUrl } from "./lookaside.ts";
 
 // 32 signatures of 64 KiB in base64.
 const maxBytes = 3 * 1024 * 1024;

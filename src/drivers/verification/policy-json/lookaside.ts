@@ -1,10 +1,12 @@
 import * as http from "node:http";
 import * as https from "node:https";
+import type { Socket } from "node:net";
 import { fileURLToPath } from "node:url";
 
 import { type Digest, hexOf } from "../../../base/digest.ts";
 import { messageOf, RuntimeError } from "../../../base/errors.ts";
 import type { ImageReference } from "../../../core/image/index.ts";
+import { isLocalConnection, type ProxyEnv } from "../../../wire/local-address.ts";
 import { systemCertificates } from "../../../wire/system-certificates.ts";
 import { readIfPresent } from "./bounded-file.ts";
 
@@ -14,12 +16,10 @@ const maxSignatureBytes = 64 * 1024;
 const maxRedirects = 3;
 const answerMs = 10_000;
 
-/** `HTTPS_PROXY`, `HTTP_PROXY`, `NO_PROXY`, or in lower case. */
-export type ProxyEnv = Readonly<Record<string, string | undefined>>;
-
 /**
  * The GPG signatures of a manifest in a store: `STORE/REPOSITORY@sha256=HEX/signature-N`, from 1 on until there
- * is none. `unavailable` for a store that does not answer, `resource-exhausted` for more or larger ones.
+ * is none. `unavailable` for a store that does not answer, `resource-exhausted` for more or larger ones,
+ * `failed-precondition` for one elsewhere that leads to an address of this node.
  */
 export async function readSignatures(
   store: URL,
@@ -71,10 +71,12 @@ async function fetchSignature(
   signal: AbortSignal,
 ): Promise<Uint8Array | undefined> {
   let next = url;
+  let isRemote = false;
   for (let redirects = 0; redirects <= maxRedirects; redirects++) {
     const deadline = AbortSignal.any([signal, AbortSignal.timeout(answerMs)]);
     try {
-      const answer = await agents.get(next, deadline);
+      const answer = await agents.get(next, { signal: deadline, refuseLocal: isRemote });
+      isRemote ||= !agents.isLocal(next, answer.socket);
       const { statusCode = 0, headers } = answer;
       if (statusCode === 200) return await bodyOf(answer, next);
       answer.destroy();
@@ -125,13 +127,30 @@ class Agents implements Disposable {
     this.#env = env;
   }
 
-  get(url: URL, signal: AbortSignal): Promise<http.IncomingMessage> {
+  /** Sends nothing where `refuseLocal`, and {@link isLocalConnection} is true. */
+  get(
+    url: URL,
+    { signal, refuseLocal }: { readonly signal: AbortSignal; readonly refuseLocal: boolean },
+  ): Promise<http.IncomingMessage> {
     const isPlain = url.protocol === "http:";
     const agent = isPlain ? this.#plainAgent() : this.#secureAgent();
     const { promise, resolve, reject } = Promise.withResolvers<http.IncomingMessage>();
     const request = (isPlain ? http : https).get(url, { agent, signal }, resolve);
     request.on("error", reject);
+    const check = (socket: Socket): void => {
+      // Read in any case: Node.js keeps the address for later reads, when the peer may have closed the connection.
+      if (this.isLocal(url, socket) && refuseLocal) request.destroy(local(url));
+    };
+    request.once("socket", (socket) => {
+      // Before a byte is written: Node.js passes the request to the socket after this event.
+      if (socket.connecting) socket.once("connect", () => check(socket));
+      else check(socket);
+    });
     return promise;
+  }
+
+  isLocal(url: URL, socket: Socket): boolean {
+    return isLocalConnection(url, socket, this.#env);
   }
 
   [Symbol.dispose](): void {
@@ -154,4 +173,9 @@ class Agents implements Disposable {
 
 function unavailable(url: URL, why: string): RuntimeError {
   return new RuntimeError("unavailable", `read "${shownUrl(url)}": ${why}`);
+}
+
+function local(url: URL): RuntimeError {
+  const why = "it is at an address that only this node reaches, where no store elsewhere may lead";
+  return new RuntimeError("failed-precondition", `read "${shownUrl(url)}": ${why}`);
 }
