@@ -44,14 +44,16 @@ export async function readIfPresent(
   }
 }
 
-/** A text that changes when the file does; `none` where it is missing. */
+/**
+ * A text that changes when the file does; `none` where it is missing. Not an error for a file that cannot be
+ * reached: whoever reads it gets the error.
+ */
 export async function fileState(path: string): Promise<string> {
   try {
     const { dev, ino, size, mtimeNs, ctimeNs } = await stat(path, { bigint: true });
     return [dev, ino, size, mtimeNs, ctimeNs].join(" ");
   } catch (cause) {
-    if (isMissing(cause)) return "none";
-    throw systemError(`read "${path}"`, cause);
+    return isMissing(cause) ? "none" : "unreadable";
   }
 }
 

@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, test } from "node:test";
@@ -78,5 +78,10 @@ describe("PolicyFiles", () => {
     assert.equal(new Set(seen).size, 5);
     await note();
     assert.equal(seen[6], seen[5]);
+    // A key that cannot be reached is the trouble of the policy that names it.
+    rmSync(key);
+    symlinkSync(key, key);
+    await note();
+    assert.notEqual(seen[7], seen[6]);
   });
 });

@@ -218,8 +218,37 @@ test("a key that changes on disk counts at once, and is another generation", asy
   const source = from(signatureBy(now, "registry.test/app"));
   const verdict = await verifier.verify(imageNamed("registry.test/app"), source, signal);
   assert.equal(verdict.decision, "accepted", verdict.reason);
-  rmSync(key);
-  await assert.rejects(verifier.generation(), /key-\d+\.pub" of images\.verification\.policies/);
+});
+
+test("a key that is gone refuses the images of its policy only, until it is there again", async () => {
+  const [signer, other] = [ecKeys(), ecKeys()];
+  const [gone, stays] = [keyFile(signer), keyFile(other)];
+  const verifier = await open([
+    { images: ["registry.test/free"], action: "accept" },
+    { images: ["registry.test/app"], keys: [gone, stays] },
+    { images: ["registry.test/other"], keys: [stays] },
+  ]);
+  const before = await verifier.generation();
+  const app = imageNamed("registry.test/app");
+  const source = from(
+    signatureBy(signer, "registry.test/app"),
+    signatureBy(other, "registry.test/app"),
+  );
+  rmSync(gone);
+  // Signatures that were accepted before are not any more.
+  assert.notEqual(await verifier.generation(), before);
+  await assert.rejects(
+    verifier.verify(app, source, signal),
+    /read ".*key-\d+\.pub" of images\.verification\.policies: ENOENT/,
+  );
+  await assert.rejects(verifier.verify(app, from(), signal), /ENOENT/);
+  assert.equal(verifier.decideByName(imageNamed("registry.test/free"))?.decision, "accepted");
+  const theirs = from(signatureBy(other, "registry.test/other"));
+  const verdict = await verifier.verify(imageNamed("registry.test/other"), theirs, signal);
+  assert.equal(verdict.decision, "accepted", verdict.reason);
+  writeFileSync(gone, pemOf(signer));
+  assert.equal(await verifier.generation(), before);
+  assert.equal((await verifier.verify(app, source, signal)).decision, "accepted");
 });
 
 test("open() rejects a file that is missing or has no key, with the policy and the file", async () => {

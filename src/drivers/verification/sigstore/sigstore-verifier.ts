@@ -94,8 +94,8 @@ export class SigstoreVerifier implements ImageVerifier {
     const signal = new AbortController().signal;
     for (const [index, policy] of this.#settings.policies.entries()) {
       if (policy.action !== "verify") continue;
-      const trust = this.#files.trustOf(policy);
       try {
+        const trust = this.#files.trustOf(policy);
         await this.#checker.check({ digests: [], trust, signatures: [] }, signal);
       } catch (error) {
         throw wrap(`read ${nameOfPolicy(policy, index)}`, error);
