@@ -6,6 +6,7 @@ import { connect, type Socket } from "node:net";
 import { join } from "node:path";
 import { describe, test } from "node:test";
 
+import { until } from "../../linux/testing/leaks.ts";
 import { parseReference } from "../../core/image/index.ts";
 import {
   anySignal,
@@ -64,6 +65,32 @@ describe("Registry and redirects", () => {
 });
 
 describe("Registry and the hosts of hosts.toml", () => {
+  test("asks a mirror last after a request that ended while it hung", async () => {
+    const image = tinyImage("team/app");
+    const hung = await server(() => undefined);
+    const upstream = await server(serve(image.content));
+    const configDir = hostsToml(
+      "x.test",
+      `server = "http://${upstream.host}"
+       [host."http://${hung.host}"]`,
+    );
+    const registry = client({ configDir });
+    const reference = parseReference("x.test/team/app");
+    for (const name of ["AbortError", "TimeoutError"]) {
+      const end = new AbortController();
+      const asked = registry.resolve(reference, undefined, end.signal);
+      asked.catch(() => undefined);
+      const before = hung.asked.length;
+      await until("it was asked", () => hung.asked.length > before);
+      end.abort(new DOMException("it ends", name));
+      await assert.rejects(asked, /it ends/);
+      assert.equal(upstream.asked.length, 0);
+    }
+    await registry.resolve(reference, undefined, anySignal);
+    assert.equal(hung.asked.length, 2);
+    assert.equal(upstream.asked.length, 1);
+  });
+
   test("asks the mirrors in order, then the server, each for what its capabilities allow", async () => {
     const image = tinyImage("team/app");
     const none = await server(serve({}));

@@ -1,4 +1,11 @@
-import { type ErrorKind, kindOf, messageOf, RuntimeError, wrap } from "../../base/errors.ts";
+import {
+  type ErrorKind,
+  isKind,
+  kindOf,
+  messageOf,
+  RuntimeError,
+  wrap,
+} from "../../base/errors.ts";
 import type { Clock } from "../../base/time.ts";
 import {
   type ExplainedHost,
@@ -106,7 +113,13 @@ export class FallbackClient {
         request.granted?.(host, credentials);
         return result;
       } catch (error) {
-        if (signal.aborted) throw wrap(`${doing} "${formatReference(reference)}"`, error);
+        if (signal.aborted) {
+          // The next request must not wait for this host again: a start has less time than a dial takes.
+          if (credentials !== undefined && isKind(signal.reason, "deadline-exceeded")) {
+            this.avoid(host);
+          }
+          throw wrap(`${doing} "${formatReference(reference)}"`, error);
+        }
         // The client's credentials cannot be read: no host would get them.
         if (credentials === undefined) throw error;
         if (kindOf(error) === "unavailable") this.avoid(host);
