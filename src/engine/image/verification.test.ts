@@ -106,6 +106,38 @@ test("a registry that does not answer does not hide why the kept signatures are 
   );
 });
 
+test("a registry that hangs does not hide why the kept signatures are not enough", async (t) => {
+  const { engine, fake, target } = verifyingEngine(t);
+  fake.registry.sign(target, "good");
+  await pull(engine);
+  fake.verifier.wanted.set(app, "better");
+  fake.registry.hangs = true;
+  const sandbox = await engine.run();
+  const rejected = assert.rejects(engine.create(sandbox), refused(/rejected by .*"better"/));
+  await engine.world.time.advance(11_000);
+  await rejected;
+});
+
+test("without kept signatures, a start says that the registry hangs, and blames no image", async (t) => {
+  const { engine, fake, target } = verifyingEngine(t);
+  fake.registry.sign(target, "good");
+  await pull(engine);
+  fake.kept.all.clear();
+  const { resolved } = engine.world.source.publish(`${app}@${target}`, { layers: ["base", "app"] });
+  fake.registry.sign(resolved.digest, "good");
+  fake.registry.hangs = true;
+  const sandbox = await engine.run();
+  const refusal = assert.rejects(engine.create(sandbox), (error) => {
+    assert.ok(isKind(error, "unavailable"), String(error));
+    assert.match(String(error), /registry "docker.io" did not answer within 10 s/);
+    return true;
+  });
+  await engine.world.time.advance(11_000);
+  await refusal;
+  fake.registry.hangs = false;
+  await engine.create(sandbox);
+});
+
 test("a registry that does not answer fails the pull as such", async (t) => {
   const { engine, fake } = verifyingEngine(t);
   fake.registry.isDown = true;

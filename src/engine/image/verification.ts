@@ -31,8 +31,8 @@ import {
   type VerifierOpinion,
 } from "./verification-report.ts";
 
-/** How long a start asks a registry, when what is kept on this node is not enough. Milliseconds. */
-const askForStartMs = 10_000;
+/** How long a start waits for each answer of a registry, when what is kept on this node is not enough. Milliseconds. */
+const registryMs = 10_000;
 /** How long the verification of a start may take. Milliseconds. */
 const startMs = 90_000;
 // Accepted images that are remembered. A node has a few hundred.
@@ -202,15 +202,14 @@ export class ImageVerification {
     const byName = await this.#decideByName(reference, namespace);
     if (byName !== undefined) return byName;
     const kept = await this.#deps.kept.load(image.id, repository);
-    const now = AbortSignal.any([signal, AbortSignal.timeout(askForStartMs)]);
-    if (kept === undefined) return await this.#askRegistry(image, reference, namespace, now);
+    if (kept === undefined) return await this.#askRegistry(image, reference, namespace, signal);
     const toVerify = { reference, namespace, target: kept.target, manifest: kept.manifest };
     const source = { signatures: () => Promise.resolve(kept.signatures) };
     const report = await this.#ask(toVerify, source, signal);
     if (isAccepted(report)) return report;
     // The image may have been signed since, or the policy may want another signature than that of the pull.
-    const fresh = new OnceSource(this.#deps.registry.signaturesOf(toVerify, undefined));
-    const again = await this.#ask(toVerify, fresh, now);
+    const fresh = this.#signaturesForStart(toVerify);
+    const again = await this.#ask(toVerify, fresh, signal);
     if (isAccepted(again)) await this.#keep(image.id, toVerify, fresh.found);
     // A registry that does not answer is not why the image is rejected.
     return again.opinions.some(({ error }) => error !== undefined) ? report : again;
@@ -233,7 +232,9 @@ export class ImageVerification {
     }
     try {
       const asked = pulled === undefined ? reference : parseReference(pulled);
-      const { image: resolved } = await this.#deps.source.resolve(asked, undefined, signal);
+      const { image: resolved } = await this.#soon(reference, signal, (soon) =>
+        this.#deps.source.resolve(asked, undefined, soon),
+      );
       const id =
         resolved.artifact === undefined ? resolved.config.digest : resolved.manifest.digest;
       if (id !== image.id) {
@@ -241,13 +242,39 @@ export class ImageVerification {
         throw new RuntimeError("failed-precondition", why);
       }
       const toVerify = { reference, namespace, ...descriptorsOf(resolved) };
-      const fresh = new OnceSource(this.#deps.registry.signaturesOf(toVerify, undefined));
+      const fresh = this.#signaturesForStart(toVerify);
       const report = await this.#ask(toVerify, fresh, signal);
       if (isAccepted(report)) await this.#keep(image.id, toVerify, fresh.found);
       return report;
     } catch (cause) {
       const error = cause instanceof RuntimeError ? cause : undecided("verify image", cause);
       return this.#reportOf(reference, (verifier) => ({ verifier, verdict: undefined, error }));
+    }
+  }
+
+  /** The signatures in the registry, by the credentials of the node. */
+  #signaturesForStart(image: ImageToVerify): OnceSource {
+    const source = this.#deps.registry.signaturesOf(image, undefined);
+    return new OnceSource({
+      signatures: (signal) =>
+        this.#soon(image.reference, signal, (soon) => source.signatures(soon)),
+    });
+  }
+
+  /** The answer of a registry; `unavailable` when it takes too long for a start. */
+  async #soon<T>(
+    { registry }: ImageReference,
+    signal: AbortSignal,
+    ask: (soon: AbortSignal) => Promise<T>,
+  ): Promise<T> {
+    const limit = AbortSignal.timeout(registryMs);
+    const soon = AbortSignal.any([signal, limit]);
+    try {
+      return await beforeAbort(ask(soon), soon);
+    } catch (cause) {
+      if (signal.aborted || !limit.aborted) throw cause;
+      const why = `registry "${registry}" did not answer within ${registryMs / 1000} s`;
+      throw new RuntimeError("unavailable", why, { cause });
     }
   }
 

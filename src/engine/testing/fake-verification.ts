@@ -1,3 +1,4 @@
+import { once } from "node:events";
 import type { Digest } from "../../base/digest.ts";
 import { RuntimeError } from "../../base/errors.ts";
 import { silentLogger } from "../../base/logger.ts";
@@ -64,6 +65,8 @@ export class FakeSignatures implements SignatureRegistry {
   readonly words = new Map<Digest, string[]>();
   asked = 0;
   isDown = false;
+  /** It never answers. */
+  hangs = false;
 
   sign(of: Digest, word: string): void {
     this.words.set(of, [...(this.words.get(of) ?? []), word]);
@@ -71,8 +74,10 @@ export class FakeSignatures implements SignatureRegistry {
 
   signaturesOf({ target }: Pick<ImageToVerify, "target">): SignatureSource {
     return {
-      signatures: async () => {
+      signatures: async (signal) => {
         this.asked++;
+        if (this.hangs) await once(signal, "abort");
+        signal.throwIfAborted();
         if (this.isDown) throw new RuntimeError("unavailable", "the registry does not answer");
         const of = target.digest;
         return (this.words.get(of) ?? []).map(
