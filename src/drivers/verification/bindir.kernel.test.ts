@@ -195,6 +195,18 @@ describe("the directory", () => {
     );
   });
 
+  test("needs no digest of an image where it is empty or missing, but does where it cannot be read", async () => {
+    const verifier = open();
+    assert.equal((await verifier.decideByName())?.decision, "none");
+    program("a", "true");
+    assert.equal(await verifier.decideByName(), undefined);
+    rmSync(bin, { recursive: true });
+    assert.equal((await verifier.decideByName())?.decision, "none");
+    writeFileSync(bin, "");
+    assert.equal(await verifier.decideByName(), undefined);
+    await assert.rejects(verify(verifier), /ENOTDIR/);
+  });
+
   test("rejects with more programs than are allowed", async () => {
     program("a", "true");
     program("b", "true");

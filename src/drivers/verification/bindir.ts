@@ -68,6 +68,17 @@ export class BindirVerifier implements ImageVerifier {
     return createHash("sha256").update(JSON.stringify(files)).digest("hex");
   }
 
+  /** The verdict where there is no program, so that no registry is asked for the digests of an image. */
+  async decideByName(): Promise<Verdict | undefined> {
+    let files: readonly VerifierFile[];
+    try {
+      files = await this.#files();
+    } catch {
+      return undefined; // verify() says why.
+    }
+    return files.length === 0 ? this.#none() : undefined;
+  }
+
   /**
    * Calls the programs by their names' order until one rejects the image. `deadline-exceeded` for a program
    * that hangs, `failed-precondition` for one that cannot be started or dies by a signal.
@@ -79,8 +90,8 @@ export class BindirVerifier implements ImageVerifier {
   ): Promise<Verdict> {
     const { directory, maxVerifiers } = this.#options;
     const files = await this.#files();
-    const policy = `bindir "${directory}"`;
-    if (files.length === 0) return this.#none(policy);
+    const policy = this.#policy;
+    if (files.length === 0) return this.#none();
     if (files.length > maxVerifiers) {
       throw new RuntimeError(
         "failed-precondition",
@@ -100,7 +111,12 @@ export class BindirVerifier implements ImageVerifier {
     return { decision: "accepted", policy, reason: reasons.join(", "), signatures: [] };
   }
 
-  #none(policy: string): Verdict {
+  get #policy(): string {
+    return `bindir "${this.#options.directory}"`;
+  }
+
+  #none(): Verdict {
+    const policy = this.#policy;
     const reason = "the directory is missing or empty, so no program was asked";
     if (!this.#hasWarned) {
       this.#options.log.warn("images are accepted without verification", { policy, reason });
