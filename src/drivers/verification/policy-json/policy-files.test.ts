@@ -22,6 +22,11 @@ const typeFor = async (files: PolicyFiles, namespace = ""): Promise<string | und
   (await files.policyOf(namespace))?.policy.default[0]?.type;
 const accept = { type: "insecureAcceptAnything" };
 const reject = { type: "reject" };
+/** Accepts by default, but not everything. */
+const scoped = JSON.stringify({
+  default: [accept],
+  transports: { docker: { "registry.test": [reject] } },
+});
 
 describe("PolicyFiles", () => {
   test("reads a policy again when it has changed", async () => {
@@ -36,11 +41,23 @@ describe("PolicyFiles", () => {
   });
 
   test("refuses images when the policy is gone", async () => {
-    write(path, accept);
     const files = new PolicyFiles({ path, directory: "" });
+    for (const text of [JSON.stringify({ default: [reject] }), scoped, "{"]) {
+      writeFileSync(path, text);
+      await files.state();
+      rmSync(path);
+      await assert.rejects(typeFor(files), /policy.json": it is gone; restore the file/);
+    }
+  });
+
+  test("is as without a policy when one that accepted everything is gone", async () => {
+    const files = new PolicyFiles({ path, directory: "" });
+    write(path, reject);
+    await files.state();
+    write(path, accept);
     await files.state();
     rmSync(path);
-    await assert.rejects(typeFor(files), /policy.json": it is gone; restore the file/);
+    assert.equal(await typeFor(files), undefined);
   });
 
   test("has policies of namespaces, which replace that of all pods", async () => {

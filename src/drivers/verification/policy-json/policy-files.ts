@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { RuntimeError } from "../../../base/errors.ts";
 import { systemError } from "../../../base/system-error.ts";
 import { fileState, isMissing, readIfPresent } from "./bounded-file.ts";
-import { keyFilesOf, maxPolicyBytes, parsePolicy, type Policy } from "./policy.ts";
+import { acceptsAnything, keyFilesOf, maxPolicyBytes, parsePolicy, type Policy } from "./policy.ts";
 
 const maxPolicies = 5000;
 
@@ -27,6 +27,7 @@ export class PolicyFiles {
   readonly #path: string;
   readonly #directory: string;
   readonly #cache = new Map<string, Cached>();
+  /** Whether the last policy of all pods required anything, or could not be used. */
   #isRequired = false;
 
   /** Empty for none. */
@@ -37,7 +38,8 @@ export class PolicyFiles {
 
   /**
    * The policy for the pods of a namespace; undefined where there is none. `failed-precondition` for a file
-   * that cannot be used, and for one that was there before: a missing policy must not accept images.
+   * that cannot be used, and for one that was there before and did not accept everything: a missing policy
+   * must not accept images.
    */
   async policyOf(namespace: string): Promise<ReadPolicy | undefined> {
     if (this.#directory !== "" && namespace !== "") {
@@ -53,7 +55,6 @@ export class PolicyFiles {
         'restore the file, or set images.verification.policy_json to "" and restart davit';
       throw new RuntimeError("failed-precondition", `read "${this.#path}": it is gone; ${next}`);
     }
-    this.#isRequired = true;
     return { path: this.#path, policy };
   }
 
@@ -75,7 +76,6 @@ export class PolicyFiles {
   async #keyFilesOf(path: string): Promise<readonly string[]> {
     try {
       const policy = await this.#read(path);
-      if (policy !== undefined && path === this.#path) this.#isRequired = true;
       return policy === undefined ? [] : keyFilesOf(policy);
     } catch {
       return []; // Whoever needs it gets the error.
@@ -89,9 +89,13 @@ export class PolicyFiles {
       cached = { state, outcome: await parsed(path) };
       this.#cache.set(path, cached);
     }
-    if (cached.outcome === undefined) return undefined;
-    if ("error" in cached.outcome) throw cached.outcome.error;
-    return cached.outcome.policy;
+    const { outcome } = cached;
+    if (outcome === undefined) return undefined;
+    if (path === this.#path) {
+      this.#isRequired = "error" in outcome || !acceptsAnything(outcome.policy);
+    }
+    if ("error" in outcome) throw outcome.error;
+    return outcome.policy;
   }
 
   async #namespaceFiles(): Promise<readonly string[]> {

@@ -60,6 +60,12 @@ export function requirementsOf(policy: Policy, reference: ImageReference): reado
   return policy.default;
 }
 
+/** Whether a policy requires nothing of any image, as if there were none. */
+export function acceptsAnything(policy: Policy): boolean {
+  const scopes = [...policy.transports.values()].flatMap((lists) => [...lists.values()]);
+  return [policy.default, ...scopes].flat().every(({ type }) => type === "insecureAcceptAnything");
+}
+
 /**
  * The scopes that an image is in, the most specific first: its name, its repository and each namespace above
  * it, its registry with the port, and the wildcards for the registry's domains.
