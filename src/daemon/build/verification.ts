@@ -1,6 +1,7 @@
 import { existsSync } from "node:fs";
 import { join } from "node:path";
 import type { Logger } from "../../base/logger.ts";
+import { systemClock } from "../../base/time.ts";
 import type { Config } from "../../config/config.ts";
 import type { ImageSource, SignatureRegistry } from "../../core/image/index.ts";
 import type { ImageVerification } from "../../engine/image/index.ts";
@@ -28,6 +29,7 @@ export async function verificationOf(
     kept: new KeptFiles(join(directory, "images"), log),
     loaded: images.verification.loaded,
     log,
+    clock: systemClock,
   });
 }
 

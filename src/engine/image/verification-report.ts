@@ -55,10 +55,18 @@ export function refusalOf(
   if (rejection?.verdict !== undefined) {
     const { policy, reason } = rejection.verdict;
     const text = `${signatureValidationFailed}${doing}: rejected by ${policy}: ${reason}`;
-    return new RuntimeError("permission-denied", text);
+    return new Rejection("permission-denied", text);
   }
   const unknown = opinions.find(({ error }) => error !== undefined);
   return unknown === undefined ? undefined : undecided(doing, unknown.error);
+}
+
+/** The error for an image that a policy rejects: not one for which no decision was possible. */
+class Rejection extends RuntimeError {}
+
+/** Whether a policy has rejected the image. */
+export function isRejection(error: unknown): error is RuntimeError {
+  return error instanceof Rejection;
 }
 
 /** Throws the error for an image that is not accepted. */

@@ -18,7 +18,7 @@ interface Setup {
 function verifyingEngine(t: TestContext, loaded?: "accept"): Setup {
   const world = new FakeWorld(t);
   const fake = new FakeVerification();
-  const verification = fake.begin(world.source, loaded);
+  const verification = fake.begin(world, loaded);
   const engine = new FakeEngine(t, {
     world,
     images: { verification },
@@ -86,11 +86,38 @@ test("after a change of the policy, a running container keeps running, and the n
   assert.equal(engine.containers.store.get(running).state.name, "running");
   // The registry has a new signature: it is asked once, and the answer is kept.
   fake.registry.sign(target, "better");
+  await engine.world.time.advance(31_000);
   const asked = fake.registry.asked;
   const another = await engine.create(sandbox, { metadata: { name: "c", attempt: 0 } });
   fake.registry.isDown = true;
   await startContainer(engine.containers, another, never);
   assert.equal(fake.registry.asked, asked + 1);
+});
+
+test("a rejection is remembered for a while: until the policy changes, or an image is pulled", async (t) => {
+  const { engine, fake, target } = verifyingEngine(t);
+  fake.registry.sign(target, "good");
+  await pull(engine);
+  const sandbox = await engine.run();
+  const rejected = async (asks: number): Promise<void> => {
+    const { asked } = fake.registry;
+    await assert.rejects(
+      createContainer(engine.containers, containerRequest(sandbox), never),
+      refused(/rejected by .*"better"/),
+    );
+    assert.equal(fake.registry.asked, asked + asks);
+  };
+  fake.verifier.wanted.set(app, "better");
+  await rejected(1);
+  await rejected(0);
+  await engine.world.time.advance(31_000);
+  await rejected(1);
+  fake.verifier.wanted.set("other", "x");
+  await rejected(1);
+  fake.registry.sign(target, "better");
+  await rejected(0);
+  await pull(engine);
+  await createContainer(engine.containers, containerRequest(sandbox), never);
 });
 
 test("a registry that does not answer does not hide why the kept signatures are not enough", async (t) => {
@@ -157,6 +184,7 @@ test("an image that was pulled without a policy is verified by its digest in the
   const sandbox = await engine.run();
   await assert.rejects(engine.create(sandbox), refused(/"good"/));
   fake.registry.sign(resolved.digest, "good");
+  await engine.world.time.advance(31_000);
   await engine.create(sandbox);
   // Another image by that digest is not the one on this node.
   fake.kept.all.clear();

@@ -1,10 +1,10 @@
 import type { Digest } from "../../base/digest.ts";
 import { kindOf, messageOf, RuntimeError } from "../../base/errors.ts";
 import type { Logger } from "../../base/logger.ts";
+import type { Clock } from "../../base/time.ts";
 import { beforeAbort } from "../../base/wait.ts";
 import {
   formatReference,
-  type FoundSignature,
   type Image,
   type ImageReference,
   type ImageSource,
@@ -21,9 +21,11 @@ import {
   type SignatureSource,
 } from "../../core/image/index.ts";
 
+import { OnceSource } from "./once-source.ts";
 import {
   hasGoodSignature,
   isAccepted,
+  isRejection,
   reportOf,
   refuseUnlessAccepted,
   undecided,
@@ -37,6 +39,8 @@ const registryMs = 10_000;
 const startMs = 90_000;
 // Accepted images that are remembered. A node has a few hundred.
 const maxRemembered = 2048;
+/** How long a rejection is remembered: kubelet tries again every few seconds, and each try would ask the registry. */
+const rejectedMs = 30_000;
 
 /** What {@link ImageVerification} works with. */
 interface VerificationDeps {
@@ -48,6 +52,14 @@ interface VerificationDeps {
   /** `images.verification.loaded`. */
   readonly loaded: "verify" | "accept";
   readonly log: Logger;
+  readonly clock: Pick<Clock, "nowMs">;
+}
+
+/** A use that was rejected. */
+interface Rejection {
+  readonly generation: string;
+  readonly untilMs: number;
+  readonly error: RuntimeError;
 }
 
 /** An image on this node that is about to be used; its names are those of the store. */
@@ -75,6 +87,7 @@ export class ImageVerification {
   readonly #deps: VerificationDeps;
   /** Accepted uses, with the generation of the policies that accepted them. */
   readonly #accepted = new Map<string, string>();
+  readonly #rejected = new Map<string, Rejection>();
   readonly #running = new Map<string, Promise<void>>();
 
   constructor(deps: VerificationDeps) {
@@ -109,27 +122,43 @@ export class ImageVerification {
         if (!isSigned && (await this.#deps.kept.load(id, repository))?.isSigned === true) return;
         const kept = { target, manifest, signatures: source.found ?? [], isSigned };
         await this.#deps.kept.save(id, repository, kept);
+        // It may have been signed since.
+        this.#rejected.clear();
       },
     };
   }
 
   /**
    * Decides about the use of an image on this node: by the policies of now. `doing` begins the error, which is
-   * as that of {@link atPull}. An image that was accepted for the same use is not asked for again.
+   * as that of {@link atPull}. An image that was accepted for the same use is not asked for again, and one that was
+   * rejected not for a while, unless an image is pulled; what is unknown is not remembered.
    */
   async atUse(doing: string, image: UsedImage, use: ImageUse, signal: AbortSignal): Promise<void> {
     const generation = await this.#generation(doing);
     const key = JSON.stringify([image.id, use.name, use.namespace]);
     if (this.#accepted.get(key) === generation) return;
+    this.#refuseIfRejected(key, generation);
     const running = `${generation} ${key}`;
     const asked = this.#running.get(running) ?? this.#begin(running, doing, image, use);
-    await beforeAbort(asked, signal);
-    this.#accepted.delete(key);
-    this.#accepted.set(key, generation);
-    for (const oldest of this.#accepted.keys()) {
-      if (this.#accepted.size <= maxRemembered) break;
-      this.#accepted.delete(oldest);
+    try {
+      await beforeAbort(asked, signal);
+    } catch (error) {
+      if (isRejection(error)) {
+        const untilMs = this.#deps.clock.nowMs() + rejectedMs;
+        remember(this.#rejected, key, { generation, untilMs, error });
+      }
+      throw error;
     }
+    remember(this.#accepted, key, generation);
+  }
+
+  #refuseIfRejected(key: string, generation: string): void {
+    const rejection = this.#rejected.get(key);
+    if (rejection === undefined) return;
+    if (rejection.generation === generation && rejection.untilMs > this.#deps.clock.nowMs()) {
+      throw rejection.error;
+    }
+    this.#rejected.delete(key);
   }
 
   /** What the verifiers say of an image on this node. Rejects only when the signal is aborted. */
@@ -347,20 +376,13 @@ export class ImageVerification {
   }
 }
 
-/** Asks its source once, and has what that found. */
-class OnceSource implements SignatureSource {
-  found: readonly FoundSignature[] | undefined;
-  readonly #source: SignatureSource;
-  #asked: Promise<readonly FoundSignature[]> | undefined;
-
-  constructor(source: SignatureSource) {
-    this.#source = source;
-  }
-
-  async signatures(signal: AbortSignal): Promise<readonly FoundSignature[]> {
-    this.#asked ??= this.#source.signatures(signal);
-    this.found = await this.#asked;
-    return this.found;
+/** Adds or renews an entry, and removes the oldest of too many. */
+function remember<T>(map: Map<string, T>, key: string, value: T): void {
+  map.delete(key);
+  map.set(key, value);
+  for (const oldest of map.keys()) {
+    if (map.size <= maxRemembered) break;
+    map.delete(oldest);
   }
 }
 

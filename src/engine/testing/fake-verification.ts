@@ -15,6 +15,7 @@ import {
 } from "../../core/image/index.ts";
 import { ImageVerification } from "../image/verification.ts";
 import type { FakeSource } from "./fake-source.ts";
+import type { ManualTime } from "./manual-time.ts";
 
 /** A policy in memory: the words that a signature must have one of, by repository. */
 export class FakeVerifier implements ImageVerifier {
@@ -118,9 +119,12 @@ export class FakeVerification {
   readonly kept = new FakeKept();
 
   /** The real thing on these fakes, as one daemon has it. */
-  begin(source: FakeSource, loaded: "verify" | "accept" = "verify"): ImageVerification {
+  begin(
+    { source, time: clock }: { readonly source: FakeSource; readonly time: ManualTime },
+    loaded: "verify" | "accept" = "verify",
+  ): ImageVerification {
     const { verifier, registry, kept } = this;
-    const verifiers = [verifier];
-    return new ImageVerification({ verifiers, registry, source, kept, loaded, log: silentLogger });
+    const fakes = { verifiers: [verifier], registry, source, kept, clock };
+    return new ImageVerification({ ...fakes, loaded, log: silentLogger });
   }
 }
