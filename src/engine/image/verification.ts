@@ -116,14 +116,14 @@ export class ImageVerification {
     const { target, manifest } = image;
     return {
       keep: async (id) => {
+        // It may have been signed since.
+        this.#rejected.clear();
         const repository = repositoryName(reference);
         const isSigned = hasGoodSignature(report);
         // Another manifest of the same image, which a namespace may pull unsigned, must not stop those that want a signature.
         if (!isSigned && (await this.#deps.kept.load(id, repository))?.isSigned === true) return;
         const kept = { target, manifest, signatures: source.found ?? [], isSigned };
         await this.#deps.kept.save(id, repository, kept);
-        // It may have been signed since.
-        this.#rejected.clear();
       },
     };
   }
