@@ -132,6 +132,11 @@ export interface ImageVerifier {
     image: Pick<ImageToVerify, "reference" | "namespace">,
   ): Verdict | undefined | Promise<Verdict | undefined>;
   /**
+   * Whether images of every name are accepted for the pods of a namespace, so that one without a name is, too.
+   * Rejects as `verify`.
+   */
+  acceptsEveryName(namespace: string): boolean | Promise<boolean>;
+  /**
    * Decides. Rejects when no decision is possible, which rejects the image: `unavailable` if a later try
    * may succeed.
    */

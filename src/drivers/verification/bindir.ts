@@ -79,6 +79,10 @@ export class BindirVerifier implements ImageVerifier {
     return files.length === 0 ? this.#none() : undefined;
   }
 
+  async acceptsEveryName(): Promise<boolean> {
+    return (await this.#files()).length === 0;
+  }
+
   /**
    * Calls the programs by their names' order until one rejects the image. `deadline-exceeded` for a program
    * that hangs, `failed-precondition` for one that cannot be started or dies by a signal.

@@ -4,6 +4,7 @@ import {
   formatReference,
   type ImageReference,
   type ImageToVerify,
+  type ImageVerifier,
   signatureValidationFailed,
   type Verdict,
 } from "../../core/image/index.ts";
@@ -34,6 +35,38 @@ export function reportOf(
 ): VerificationReport {
   const name = formatReference(reference);
   return { name, target: image?.target.digest, manifest: image?.manifest.digest, opinions };
+}
+
+/** The report of an image without a name, about which no policy says anything: accepted only where every name is. */
+export async function reportWithoutName(
+  verifiers: readonly ImageVerifier[],
+  image: Digest,
+  namespace: string,
+): Promise<VerificationReport> {
+  const opinions: VerifierOpinion[] = [];
+  for (const verifier of verifiers) {
+    opinions.push({ verifier: verifier.name, ...(await withoutName(verifier, image, namespace)) });
+  }
+  return { name: image, target: undefined, manifest: undefined, opinions };
+}
+
+async function withoutName(
+  verifier: ImageVerifier,
+  image: Digest,
+  namespace: string,
+): Promise<Omit<VerifierOpinion, "verifier">> {
+  try {
+    if (await verifier.acceptsEveryName(namespace)) {
+      const reason = "images of every name are accepted";
+      const verdict = { decision: "none", policy: "", reason, signatures: [] } as const;
+      return { verdict, error: undefined };
+    }
+    const why = `the image has no name that a policy could be for: run davit tag ${image} NAME`;
+    return { verdict: undefined, error: new RuntimeError("failed-precondition", why) };
+  } catch (cause) {
+    const error = new RuntimeError(kindOf(cause), messageOf(cause), { cause });
+    return { verdict: undefined, error };
+  }
 }
 
 /** Whether all verifiers accept the image, or have nothing to say of it. */

@@ -269,6 +269,29 @@ for (const loaded of [undefined, "accept"] as const) {
   });
 }
 
+test("an image without a name is accepted only where every name is, in create and in verify", async (t) => {
+  const { engine, fake } = verifyingEngine(t);
+  fake.verifier.wanted.clear();
+  const id = await pull(engine);
+  const known = engine.images.store.find("app");
+  assert.ok(known);
+  engine.images.store.remove(known.id);
+  engine.images.store.put({ ...known, repoTags: [], repoDigests: [] });
+  const sandbox = await engine.run();
+  const create = (name: string): Promise<string> => {
+    const more = { image: { image: id }, metadata: { name, attempt: 0 } };
+    return createContainer(engine.containers, containerRequest(sandbox, more), never);
+  };
+  const explain = () =>
+    verifyImage(engine.images, { name: id, namespace: "", auth: undefined }, never);
+  await create("a");
+  assert.equal((await explain()).refusal, undefined);
+  fake.verifier.wanted.set("other", "good");
+  const why = /the image has no name that a policy could be for: run davit tag/;
+  await assert.rejects(create("b"), refused(why));
+  assert.ok(refused(why)((await explain()).refusal));
+});
+
 test("the removal of an image removes what is kept of it", async (t) => {
   const { engine, fake, target } = verifyingEngine(t);
   fake.registry.sign(target, "good");

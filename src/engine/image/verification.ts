@@ -26,6 +26,7 @@ import {
   hasGoodSignature,
   isAccepted,
   isRejection,
+  reportWithoutName,
   reportOf,
   refuseUnlessAccepted,
   undecided,
@@ -161,14 +162,18 @@ export class ImageVerification {
     this.#rejected.delete(key);
   }
 
-  /** What the verifiers say of an image on this node. Rejects only when the signal is aborted. */
+  /** What the verifiers say of an image on this node: at least one report. Rejects only when the signal is aborted. */
   async explainUse(
     image: UsedImage,
     use: ImageUse,
     signal: AbortSignal,
   ): Promise<readonly VerificationReport[]> {
     const reports: VerificationReport[] = [];
-    for (const reference of referencesOf(image, use.name)) {
+    const references = referencesOf(image, use.name);
+    if (references.length === 0) {
+      return [await reportWithoutName(this.#deps.verifiers, image.id, use.namespace)];
+    }
+    for (const reference of references) {
       const report = await this.#askForUse(image, reference, use.namespace, signal);
       signal.throwIfAborted();
       reports.push(report);
@@ -212,7 +217,7 @@ export class ImageVerification {
     const asked = this.explainUse(image, use, AbortSignal.timeout(startMs))
       .then((reports) => {
         const [first] = reports;
-        if (first === undefined) throw undecided(doing, new Error("the image has no name"));
+        if (first === undefined) throw undecided(doing, new Error("nothing was asked"));
         refuseUnlessAccepted(doing, first);
       })
       .finally(() => this.#running.delete(key));

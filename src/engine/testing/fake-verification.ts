@@ -38,6 +38,10 @@ export class FakeVerifier implements ImageVerifier {
     return { decision: "none", policy: "", reason: "", signatures: [] };
   }
 
+  acceptsEveryName(): boolean {
+    return this.wanted.size === 0;
+  }
+
   async verify(
     image: ImageToVerify,
     source: SignatureSource,

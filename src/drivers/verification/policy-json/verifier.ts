@@ -10,7 +10,7 @@ import {
   type Verdict,
 } from "../../../core/image/index.ts";
 import { type Evaluation, readKeys } from "./evaluation.ts";
-import { requirementsOf } from "./policy.ts";
+import { acceptsAnything, requirementsOf } from "./policy.ts";
 import { PolicyFiles, type ReadPolicy } from "./policy-files.ts";
 import { registriesState } from "./registries-d.ts";
 import type { Requirement } from "./requirement.ts";
@@ -72,6 +72,11 @@ export class PolicyJsonVerifier implements ImageVerifier {
     }
     const needsSignature = requirements.some(({ type }) => type !== "insecureAcceptAnything");
     return needsSignature ? undefined : verdictOf("accepted", requirements[0], notRequired, []);
+  }
+
+  async acceptsEveryName(namespace: string): Promise<boolean> {
+    const read = await this.#files.policyOf(namespace);
+    return read === undefined || acceptsAnything(read.policy);
   }
 
   /**

@@ -159,6 +159,14 @@ test("the first policy that is for the image and the namespace decides", async (
   assert.equal(others.decideByName(imageNamed("app"))?.decision, "none");
 });
 
+test("every name is accepted only if no policy and no default is against it", async () => {
+  const free = { action: "accept" } as const;
+  assert.equal((await open([free])).acceptsEveryName(), true);
+  assert.equal((await open([free], "reject")).acceptsEveryName(), false);
+  const one = { images: ["registry.test/a"], action: "reject" } as const;
+  assert.equal((await open([free, one])).acceptsEveryName(), false);
+});
+
 test("patterns", () => {
   for (const [pattern, text, isMatch] of [
     ["r.test/*", "r.test/app", true],

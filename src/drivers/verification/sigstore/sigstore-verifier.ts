@@ -66,6 +66,11 @@ export class SigstoreVerifier implements ImageVerifier {
     return { decision, policy: nameOfPolicy(policy, index), reason, signatures: [] };
   }
 
+  acceptsEveryName(): boolean {
+    const { policies, otherImages } = this.#settings;
+    return otherImages === "accept" && policies.every(({ action }) => action === "accept");
+  }
+
   async verify(
     image: ImageToVerify,
     source: SignatureSource,
