@@ -1,6 +1,7 @@
 import { rm } from "node:fs/promises";
 import { dirname, join } from "node:path";
 
+import { messageOf } from "../../base/errors.ts";
 import type { Logger } from "../../base/logger.ts";
 import type { ImageVerifier } from "../../core/image/index.ts";
 import type { SignatureChecker } from "./sigstore/signature-checker.ts";
@@ -19,7 +20,7 @@ const usualPolicy = "/etc/containers/policy.json";
 
 /**
  * The verifiers by what a node has for other runtimes: programs for containerd's `bindir` verifier, and
- * containers-policy.json(5). Reads no policy yet.
+ * containers-policy.json(5). A policy that cannot be used is not an error yet.
  */
 export async function openNodePolicies(
   settings: NodePolicySettings,
@@ -45,17 +46,30 @@ export async function openNodePolicies(
     const workDirectory = join(deps.directory, "work");
     // What a run that was killed has left.
     await rm(workDirectory, { recursive: true, force: true });
-    verifiers.push(
-      new PolicyJsonVerifier({
-        path: settings.policyJson,
-        directory: settings.policyJsonDirectory,
-        registriesDirectory: join(dirname(settings.policyJson || usualPolicy), "registries.d"),
-        workDirectory,
-        kept: new KeptSignatures({ directory: join(deps.directory, "gpg"), log }),
-        env,
-        checker,
-      }),
-    );
+    const verifier = new PolicyJsonVerifier({
+      path: settings.policyJson,
+      directory: settings.policyJsonDirectory,
+      registriesDirectory: join(dirname(settings.policyJson || usualPolicy), "registries.d"),
+      workDirectory,
+      kept: new KeptSignatures({ directory: join(deps.directory, "gpg"), log }),
+      env,
+      checker,
+    });
+    if (settings.policyJson !== "") await warnOf(verifier, settings.policyJson, log);
+    verifiers.push(verifier);
   }
   return verifiers;
+}
+
+/** Says that the policy of all pods may refuse images: on an upgraded node, nobody has asked davit to use it. */
+async function warnOf(verifier: ImageVerifier, path: string, log: Logger): Promise<void> {
+  const setting = "images.verification.policy_json";
+  const next = `davit verify IMAGE explains it; set ${setting} to "" to ignore the file`;
+  try {
+    if (await verifier.acceptsEveryName("")) return;
+    log.warn("images must satisfy a policy.json to be pulled and started", { path, setting, next });
+  } catch (error) {
+    const fields = { path, setting, error: messageOf(error), next };
+    log.warn("all images are refused, since a policy.json cannot be used", fields);
+  }
 }

@@ -162,7 +162,12 @@ test("without kept signatures, a start says that the registry hangs, and blames 
   await engine.world.time.advance(11_000);
   await refusal;
   fake.registry.hangs = false;
-  await engine.create(sandbox);
+  fake.registry.wantsSecret = true;
+  const create = (): Promise<string> =>
+    createContainer(engine.containers, containerRequest(sandbox), never);
+  await assert.rejects(create(), refused(/run davit pull --creds USER "docker.io\/library\/app/));
+  fake.registry.wantsSecret = false;
+  await create();
 });
 
 test("a registry that does not answer fails the pull as such", async (t) => {

@@ -21,6 +21,7 @@ import {
   type SignatureSource,
 } from "../../core/image/index.ts";
 
+import { answerForStart } from "./answer-for-start.ts";
 import { OnceSource } from "./once-source.ts";
 import {
   hasGoodSignature,
@@ -34,8 +35,6 @@ import {
   type VerifierOpinion,
 } from "./verification-report.ts";
 
-/** How long a start waits for each answer of a registry, when what is kept on this node is not enough. Milliseconds. */
-const registryMs = 10_000;
 /** How long the verification of a start may take. Milliseconds. */
 const startMs = 90_000;
 // Accepted images that are remembered. A node has a few hundred.
@@ -266,7 +265,7 @@ export class ImageVerification {
     }
     try {
       const asked = pulled === undefined ? reference : parseReference(pulled);
-      const { image: resolved } = await this.#soon(reference, signal, (soon) =>
+      const { image: resolved } = await answerForStart(reference, signal, (soon) =>
         this.#deps.source.resolve(asked, undefined, soon),
       );
       const id =
@@ -291,25 +290,8 @@ export class ImageVerification {
     const source = this.#deps.registry.signaturesOf(image, undefined);
     return new OnceSource({
       signatures: (signal) =>
-        this.#soon(image.reference, signal, (soon) => source.signatures(soon)),
+        answerForStart(image.reference, signal, (soon) => source.signatures(soon)),
     });
-  }
-
-  /** The answer of a registry; `unavailable` when it takes too long for a start. */
-  async #soon<T>(
-    { registry }: ImageReference,
-    signal: AbortSignal,
-    ask: (soon: AbortSignal) => Promise<T>,
-  ): Promise<T> {
-    const limit = AbortSignal.timeout(registryMs);
-    const soon = AbortSignal.any([signal, limit]);
-    try {
-      return await beforeAbort(ask(soon), soon);
-    } catch (cause) {
-      if (signal.aborted || !limit.aborted) throw cause;
-      const why = `registry "${registry}" did not answer within ${registryMs / 1000} s`;
-      throw new RuntimeError("unavailable", why, { cause });
-    }
   }
 
   /** The opinions where the name decides them all, or one of them rejects it by its name. */

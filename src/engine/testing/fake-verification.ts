@@ -72,6 +72,7 @@ export class FakeSignatures implements SignatureRegistry {
   isDown = false;
   /** It never answers. */
   hangs = false;
+  wantsSecret = false;
 
   sign(of: Digest, word: string): void {
     this.words.set(of, [...(this.words.get(of) ?? []), word]);
@@ -83,6 +84,7 @@ export class FakeSignatures implements SignatureRegistry {
         this.asked++;
         if (this.hangs) await once(signal, "abort");
         signal.throwIfAborted();
+        if (this.wantsSecret) throw new RuntimeError("unauthenticated", "it wants credentials");
         if (this.isDown) throw new RuntimeError("unavailable", "the registry does not answer");
         const of = target.digest;
         return (this.words.get(of) ?? []).map(

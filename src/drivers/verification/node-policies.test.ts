@@ -1,0 +1,43 @@
+import assert from "node:assert/strict";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { test } from "node:test";
+
+import { type LogFields, silentLogger } from "../../base/logger.ts";
+import { openNodePolicies } from "./node-policies.ts";
+
+test("openNodePolicies() warns of a policy.json that may refuse images, with the file and the setting", async (t) => {
+  const directory = mkdtempSync(join(tmpdir(), "davit-policies-"));
+  t.after(() => rmSync(directory, { recursive: true }));
+  const policyJson = join(directory, "policy.json");
+  const settings = {
+    bindir: "",
+    bindirTimeoutSeconds: 1,
+    maxVerifiers: 1,
+    policyJsonDirectory: "",
+  };
+  const warningsFor = async (text: string): Promise<readonly [string, LogFields | undefined][]> => {
+    const logged: [string, LogFields | undefined][] = [];
+    const warn = (message: string, fields?: LogFields): void => void logged.push([message, fields]);
+    writeFileSync(policyJson, text);
+    await openNodePolicies(
+      { ...settings, policyJson },
+      {
+        log: { ...silentLogger, warn },
+        env: {},
+        directory,
+        checker: { check: () => Promise.reject(new Error("not asked")) },
+      },
+    );
+    return logged;
+  };
+  assert.deepEqual(await warningsFor('{"default": [{"type": "insecureAcceptAnything"}]}'), []);
+  const [strict] = await warningsFor('{"default": [{"type": "reject"}]}');
+  assert.match(strict?.[0] ?? "", /must satisfy a policy.json/);
+  assert.equal(strict?.[1]?.["path"], policyJson);
+  assert.equal(strict?.[1]?.["setting"], "images.verification.policy_json");
+  const [broken] = await warningsFor("{");
+  assert.match(broken?.[0] ?? "", /all images are refused/);
+  assert.match(String(broken?.[1]?.["error"]), /it is not JSON/);
+});
