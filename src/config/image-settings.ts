@@ -72,7 +72,7 @@ export const images: Section<Omit<ImagesConfig, "verification">> = {
   layerVerity: choice({
     of: ["auto", "require", "off"],
     default: "auto",
-    doc: 'Whether the kernel checks the files of EROFS layers when they are read (fs-verity: ext4 with the feature "verity", btrfs). "auto" where it can, "require" refuses layers without it and layers that are directories, "off" neither enables nor compares it.',
+    doc: 'Whether the kernel checks the files of EROFS layers when they are read (fs-verity: ext4 with the feature "verity", btrfs). "auto" where it can, "require" refuses EROFS layers without it and new layers that are directories; directories that are there already stay in use, "off" neither enables nor compares it.',
   }),
   maxLayers: integer({
     default: 500,
