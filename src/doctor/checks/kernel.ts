@@ -10,7 +10,7 @@ const kinds = catalogue("kernel", {
   "namespaces-few": ["warning", "each pod needs up to four namespaces, each container two or more"],
   "seccomp-missing": [
     "error",
-    "containers with a seccomp profile, including RuntimeDefault, do not start",
+    "no image can be pulled, and containers with a seccomp profile, including RuntimeDefault, do not start",
   ],
   "selinux-missing": ["error", "davit serve does not start with runtime.selinux on this host"],
   "apparmor-no-parser": [
