@@ -72,7 +72,7 @@ export class LayerVerity {
     throw new RuntimeError(
       "data-loss",
       `layer "${layer}": "${image}" ${is}, and it had "${verity}" when it was unpacked: something replaced the file; ` +
-        'run "davit images check --repair"',
+        'run "davit images check --repair", or set images.layer_verity = "off" if root was copied or restored',
     );
   }
 }
