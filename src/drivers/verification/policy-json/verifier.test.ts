@@ -204,7 +204,7 @@ describe("sigstoreSigned", () => {
     assert.equal(verdict.decision, "rejected");
     assert.equal(
       verdict.reason,
-      `${digest} (manifest ${ofPlatform}) needs a signature by "${dir}/a.pub"; the registry has no signature of cosign for it; sign the image, or change the policy`,
+      `${digest} (manifest ${ofPlatform}) needs a signature by "${dir}/a.pub"; the registry has no signature of cosign for it; sign the image, or change the policy; davit verify -n NAMESPACE IMAGE shows more`,
     );
     assert.equal(asked.length, 0);
     const bundles = await verify(open([signed()]), [bundle]);

@@ -162,7 +162,7 @@ function refusalOf(
         .map(({ digest, reason: detail }) => `${digest.slice(0, 19)}: ${detail}`);
       const more = signatures.length > shownReasons ? ["..."] : [];
       const details = why.length === 0 ? "" : ` (${[...why, ...more].join("; ")})`;
-      return `${target.digest}${platform} needs a signature ${wanted}; ${reason}${details}; sign the image, or change the policy`;
+      return `${target.digest}${platform} needs a signature ${wanted}; ${reason}${details}; sign the image, or change the policy; davit verify -n NAMESPACE IMAGE shows more`;
     }
   }
 }

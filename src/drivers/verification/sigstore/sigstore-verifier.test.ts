@@ -109,7 +109,7 @@ test("a rejection says what was wanted, what was found, and what to do", async (
   assert.equal(none.decision, "rejected");
   assert.equal(
     none.reason,
-    `it has no signature: it needs a signature of ${target} or ${manifest} by key "${key}"; sign the image, or change the policy`,
+    `it has no signature: it needs a signature of ${target} or ${manifest} by key "${key}"; sign the image, or change the policy; davit verify -n NAMESPACE IMAGE shows more`,
   );
   const others = Array.from({ length: 5 }, () => signatureBy(ecKeys(), "registry.test/team/app"));
   const { reason, signatures } = await verifier.verify(image, from(...others), signal);

@@ -159,7 +159,7 @@ function decide(
   }
   const of = digests.join(" or ");
   const wanted = `it needs a signature of ${of} by ${wantedSigners(policy)}`;
-  const next = "sign the image, or change the policy";
+  const next = "sign the image, or change the policy; davit verify -n NAMESPACE IMAGE shows more";
   if (signatures.length === 0) {
     return { decision: "rejected", reason: `it has no signature: ${wanted}; ${next}` };
   }
