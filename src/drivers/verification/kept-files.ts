@@ -16,7 +16,7 @@ import type {
 const maxFileBytes = 2 * 1024 * 1024;
 const version = 1;
 
-/** What is kept, as files: a directory for each image, and in it one file for each repository. Never synced. */
+/** What is kept, as files: a directory for each image, and in it one file for each repository. */
 export class KeptFiles implements KeptVerifications {
   readonly #directory: string;
   readonly #log: Logger;
@@ -44,7 +44,7 @@ export class KeptFiles implements KeptVerifications {
     const draft = `${file}.${randomUUID()}`;
     try {
       await mkdir(this.#ofImage(image), { recursive: true, mode: 0o700 });
-      await writeFile(draft, format(kept), { mode: 0o600 });
+      await writeFile(draft, format(kept), { mode: 0o600, flush: true });
       await rename(draft, file);
     } catch (error) {
       await rm(draft, { force: true }).catch(() => undefined);

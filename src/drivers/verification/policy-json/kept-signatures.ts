@@ -71,7 +71,7 @@ export class KeptSignatures {
       await mkdir(this.#directory, { recursive: true, mode: 0o700 });
       const text = JSON.stringify(signatures.map((bytes) => Buffer.from(bytes).toString("base64")));
       const written = join(this.#directory, `.${randomUUID()}`);
-      await writeFile(written, text, { mode: 0o600 });
+      await writeFile(written, text, { mode: 0o600, flush: true });
       await rename(written, path);
       await this.#removeOldest();
     } catch (error) {
