@@ -11,7 +11,10 @@ export interface PipeInput {
 /** Bytes that have arrived in a socket and stay there. They are moved, or read, once and before the next ones are asked for. */
 export interface UnreadBytes {
   readonly length: number;
-  /** Resolves when all are in the pipe. Rejects with EPIPE when nobody reads it. */
+  /**
+   * Resolves when all are in the pipe. Rejects with EPIPE when nobody reads it, and with `failed-precondition` where
+   * this system cannot move them: then none was moved, and they can be read.
+   */
   moveTo(pipe: PipeInput): Promise<void>;
   read(): Promise<Uint8Array>;
 }

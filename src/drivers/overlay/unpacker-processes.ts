@@ -1,4 +1,5 @@
 import type { Socket } from "node:net";
+import { isKind } from "../../base/errors.ts";
 import { errnoCode } from "../../base/system-error.ts";
 import { releaseTransferred } from "../../base/transferable.ts";
 import type { BlobChunk, UnreadBytes } from "../../base/unread-bytes.ts";
@@ -111,6 +112,10 @@ export class UnpackerProcess {
         return;
       }
     } catch (error) {
+      if (isKind(error, "failed-precondition")) {
+        await this.send(await bytes.read());
+        return;
+      }
       if (errnoCode(error) !== "EPIPE" && pipe?.isClosed !== true) throw error;
     }
     await new Promise(() => undefined);

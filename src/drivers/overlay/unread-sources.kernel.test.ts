@@ -1,11 +1,13 @@
 import assert from "node:assert/strict";
 import { once } from "node:events";
 import { readFileSync } from "node:fs";
+import { open } from "node:fs/promises";
 import { type AddressInfo, connect, createServer, type Socket } from "node:net";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, test } from "node:test";
 
 import { hexOf } from "../../base/digest.ts";
+import { isKind, RuntimeError } from "../../base/errors.ts";
 import type { BlobChunk } from "../../base/unread-bytes.ts";
 import type { LayerSource } from "../../core/snapshot/index.ts";
 import { UnreadSocket } from "../../linux/stream/index.ts";
@@ -75,6 +77,38 @@ describe("a layer whose bytes stay in a socket", () => {
     await fixture.layers.unpack(source, never);
     const path = join(fixture.root, "layers", hexOf(source.diffId), "fs/large");
     assert.deepEqual(readFileSync(path), data);
+  });
+
+  test("can be read where the system cannot move its bytes", async () => {
+    const { unread, peer } = await socketWith();
+    peer.write("bytes");
+    const bytes = unread.take(await unread.wait());
+    // splice(2) needs a pipe.
+    await using file = await open("/dev/null", "w");
+    const pipe = { fd: file.fd, writable: () => Promise.resolve() };
+    await assert.rejects(bytes.moveTo(pipe), (error) => isKind(error, "failed-precondition"));
+    assert.equal(Buffer.from(await bytes.read()).toString(), "bytes");
+  });
+
+  test("is unpacked where the system cannot move bytes", async () => {
+    let read = 0;
+    async function* chunks(): AsyncGenerator<BlobChunk> {
+      yield tar.subarray(0, 100);
+      for (let at = 100; at < tar.length; at += 1_000_000) {
+        const part = tar.subarray(at, at + 1_000_000);
+        const error = new RuntimeError("failed-precondition", "splice: EINVAL");
+        yield {
+          length: part.length,
+          moveTo: () => Promise.reject(error),
+          read: () => Promise.resolve(part).finally(() => (read += part.length)),
+        };
+      }
+    }
+    const source = { ...sourceOf(tar), chunks: chunks() };
+    await fixture.layers.unpack(source, never);
+    const path = join(fixture.root, "layers", hexOf(source.diffId), "fs/large");
+    assert.deepEqual(readFileSync(path), data);
+    assert.equal(read, tar.length - 100);
   });
 
   test("is kept in a file where no unpacker is free", async () => {

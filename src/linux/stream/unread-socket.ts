@@ -1,4 +1,5 @@
-import { RuntimeError } from "../../base/errors.ts";
+import { messageOf, RuntimeError } from "../../base/errors.ts";
+import { errnoCode } from "../../base/system-error.ts";
 import type { PipeInput, UnreadBytes } from "../../base/unread-bytes.ts";
 import { closeWatch, type NativeWatch } from "../addon.ts";
 import {
@@ -121,7 +122,10 @@ export class UnreadSocket implements Disposable {
 
   async #move(length: number, pipe: PipeInput): Promise<void> {
     for (let left = length; left > 0; ) {
-      const count = moveBytes(this.#copy.fd, pipe.fd, left);
+      const count =
+        left === length
+          ? firstMove(this.#copy.fd, pipe.fd, left)
+          : moveBytes(this.#copy.fd, pipe.fd, left);
       if (count === 0) throw endedEarly();
       if (count === undefined) await pipe.writable();
       left -= count ?? 0;
@@ -137,6 +141,16 @@ export class UnreadSocket implements Disposable {
       at += count;
     }
     return bytes;
+  }
+}
+
+/** As moveBytes(); `failed-precondition` where splice(2) is not there for these files, or forbidden. */
+function firstMove(from: number, to: number, most: number): number | undefined {
+  try {
+    return moveBytes(from, to, most);
+  } catch (cause) {
+    if (!["EINVAL", "EPERM", "EACCES", "ENOSYS"].includes(errnoCode(cause) ?? "")) throw cause;
+    throw new RuntimeError("failed-precondition", messageOf(cause), { cause });
   }
 }
 
