@@ -1,5 +1,6 @@
 import type { Check, DoctorContext } from "../check.ts";
 import { catalogue, type Finding } from "../finding.ts";
+import { policyTroubles } from "./image-policies.ts";
 
 const kinds = catalogue("configuration", {
   fine: ["ok", ""],
@@ -11,6 +12,12 @@ const kinds = catalogue("configuration", {
     "warning",
     "a reboot may delete the state directory, and images and records with it",
   ],
+  "policy-unusable": ["error", "images that the policy is for are neither pulled nor started"],
+  "policy-program-missing": [
+    "error",
+    "images that need a signature of this kind are neither pulled nor started",
+  ],
+  "policy-strict": ["note", "images that do not satisfy it are neither pulled nor started"],
 });
 
 /** Whether davit serve accepts the configuration file. */
@@ -18,10 +25,11 @@ export const configurationCheck: Check = {
   group: kinds.group,
   title: "Configuration",
   catalogue: kinds,
-  examine: (context: DoctorContext) => Promise.resolve(examine(context)),
+  examine,
 };
 
-function examine({ config, configFile, configProblems }: DoctorContext): readonly Finding[] {
+async function examine(context: DoctorContext): Promise<readonly Finding[]> {
+  const { config, configFile, configProblems } = context;
   const file = configFile ?? "the defaults";
   if (configProblems.length > 0) {
     const fix = `edit ${file}, then run: davit config check ${file}`;
@@ -31,6 +39,9 @@ function examine({ config, configFile, configProblems }: DoctorContext): readonl
   if (`${config.root}/`.startsWith(`${config.state}/`)) {
     const text = `root "${config.root}" is inside state "${config.state}"`;
     found.push(kinds.report("root-in-state", text, "set root to a directory on a disk"));
+  }
+  for (const { name, text, fix } of await policyTroubles(context)) {
+    found.push(kinds.report(name, text, fix));
   }
   return found.length > 0 ? found : [kinds.report("fine", file)];
 }

@@ -46,6 +46,16 @@ export const provocations: Readonly<Record<string, Provocation>> = {
     return { config: parseConfig('root = "/run/davit/root"\n', "davit.toml") };
   },
 
+  "configuration.policy-unusable": file("/etc/containers/policy.json", "{"),
+  "configuration.policy-program-missing": file(
+    "/etc/containers/policy.json",
+    '{"default": [{"type": "signedBy", "keyType": "GPGKeys", "keyData": "a2V5"}]}',
+  ),
+  "configuration.policy-strict": file(
+    "/etc/containers/policy.json",
+    '{"default": [{"type": "reject"}]}',
+  ),
+
   "kernel.fine": nothing,
   "kernel.too-old": host((machine) => (machine.kernelRelease = "5.10.0-30-amd64")),
   "kernel.overlay-missing": file("/proc/filesystems", "\text4\n\terofs\n"),

@@ -91,6 +91,17 @@ export function keyFilesOf(policy: Policy): readonly string[] {
   return [...new Set(sources.flatMap((source) => ("path" in source ? [source.path] : [])))];
 }
 
+/** The programs that the requirements of a policy need. */
+export function programsOf(policy: Policy): readonly string[] {
+  const scopes = [...policy.transports.values()].flatMap((lists) => [...lists.values()]);
+  const names = [policy.default, ...scopes].flat().flatMap((requirement) => {
+    if (requirement.type === "signedBy") return ["gpg", "setpriv"];
+    const hasPki = requirement.type === "sigstoreSigned" && requirement.pki !== undefined;
+    return hasPki ? ["openssl", "setpriv"] : [];
+  });
+  return [...new Set(names)];
+}
+
 function keySourcesOf(requirement: Requirement): readonly KeySource[] {
   if (requirement.type === "signedBy") return requirement.keys;
   if (requirement.type !== "sigstoreSigned") return [];
