@@ -7,7 +7,7 @@ const registryMs = 10_000;
 
 /**
  * What a registry answers when a container starts; `unavailable` when it takes too long for that. Rejects as `ask`: a
- * start has no pull secret, so where the registry wants one, the error says how to do without.
+ * start has no pull secret, so where the registry requires one, the error says how to do without.
  */
 export async function answerForStart<T>(
   reference: ImageReference,

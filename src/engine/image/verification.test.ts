@@ -162,11 +162,11 @@ test("without kept signatures, a start says that the registry hangs, and blames 
   await engine.world.time.advance(11_000);
   await refusal;
   fake.registry.hangs = false;
-  fake.registry.wantsSecret = true;
+  fake.registry.needsSecret = true;
   const create = (): Promise<string> =>
     createContainer(engine.containers, containerRequest(sandbox), never);
   await assert.rejects(create(), refused(/run davit pull --creds USER "docker.io\/library\/app/));
-  fake.registry.wantsSecret = false;
+  fake.registry.needsSecret = false;
   await create();
 });
 

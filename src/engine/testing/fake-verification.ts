@@ -72,7 +72,7 @@ export class FakeSignatures implements SignatureRegistry {
   isDown = false;
   /** It never answers. */
   hangs = false;
-  wantsSecret = false;
+  needsSecret = false;
 
   sign(of: Digest, word: string): void {
     this.words.set(of, [...(this.words.get(of) ?? []), word]);
@@ -84,7 +84,7 @@ export class FakeSignatures implements SignatureRegistry {
         this.asked++;
         if (this.hangs) await once(signal, "abort");
         signal.throwIfAborted();
-        if (this.wantsSecret) throw new RuntimeError("unauthenticated", "it wants credentials");
+        if (this.needsSecret) throw new RuntimeError("unauthenticated", "it requires credentials");
         if (this.isDown) throw new RuntimeError("unavailable", "the registry does not answer");
         const of = target.digest;
         return (this.words.get(of) ?? []).map(
