@@ -73,7 +73,7 @@ export const policySection: Section<VerificationPolicy> = {
   }),
   identities: identities({
     default: [],
-    doc: "Keyless signers: { issuer, subject } or { issuer, subject_regexp }, where the expression must match the whole subject, within 250 ms. Requires trusted_root or fulcio_roots.",
+    doc: "Keyless signers: { issuer, subject } or { issuer, subject_regexp }, where the expression must match the whole subject, within 250 ms. A certificate must have exactly one subject, a URI or an e-mail address. Requires trusted_root or fulcio_roots.",
   }),
   trustedRoot: optionalPath({
     default: "",
@@ -81,7 +81,7 @@ export const policySection: Section<VerificationPolicy> = {
   }),
   fulcioRoots: absolutePathsOrNone({
     default: [],
-    doc: "PEM files with certificate authorities of keyless signers, each with its chain up to the root.",
+    doc: "PEM files with certificate authorities of keyless signers, each with its chain up to the root. Those for other purposes than code signing, with constraints of names, or with an unknown critical extension are not trusted.",
   }),
   rekorKeys: absolutePathsOrNone({
     default: [],
