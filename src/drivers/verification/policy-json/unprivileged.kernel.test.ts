@@ -54,7 +54,7 @@ describe("runUnprivileged()", { skip }, () => {
 
   test("says what it cannot run", async () => {
     const run = { name: "openssl", package: "openssl", args: [], cwd: "/", input, signal } as const;
-    await assert.rejects(runUnprivileged({ ...run, user: -5 }), /with openssl: setpriv: /);
+    await assert.rejects(runUnprivileged({ ...run, user: Number.NaN }), /with openssl: setpriv: /);
     const gone = { ...run, name: "no-such-program" as "openssl", user: someUser() };
     await assert.rejects(runUnprivileged(gone), /no-such-program is not installed.*openssl/);
   });
