@@ -34,7 +34,7 @@ export const verificationSection: Section<Omit<VerificationConfig, "policies">> 
   }),
   policyJson: optionalPath({
     default: "/etc/containers/policy.json",
-    doc: "A containers-policy.json(5), used where the file exists when davit starts. Empty for none. See docs/operations.md.",
+    doc: "A containers-policy.json(5), used where the file exists when davit starts; one at another path must exist. Empty for none. See docs/operations.md.",
   }),
   policyJsonDirectory: optionalPath({
     default: "",

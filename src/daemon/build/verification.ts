@@ -1,10 +1,13 @@
-import { existsSync } from "node:fs";
+import { lstatSync } from "node:fs";
 import { join } from "node:path";
 import type { Logger } from "../../base/logger.ts";
 import { systemClock } from "../../base/time.ts";
 import type { Config } from "../../config/config.ts";
 import type { ImageSource, SignatureRegistry } from "../../core/image/index.ts";
 import type { ImageVerification } from "../../engine/image/index.ts";
+
+// Of containers/image, and the default.
+const usualPolicyJson = "/etc/containers/policy.json";
 
 /** The verification of images. Undefined, and none of its code is loaded, where nothing is configured. */
 export async function verificationOf(
@@ -36,5 +39,16 @@ export async function verificationOf(
 function isConfigured(settings: Config["images"]["verification"]): boolean {
   const { bindir, policyJson, policyJsonDirectory, policies } = settings;
   if (bindir !== "" || policyJsonDirectory !== "" || policies.length > 0) return true;
-  return policyJson !== "" && existsSync(policyJson);
+  // A link that leads nowhere and a file that cannot be read are no reason to accept all images.
+  return policyJson !== "" && isThere(policyJson);
+}
+
+/** Whether there is anything at the path; one that is configured and not usual must be there (`openVerifiers`). */
+function isThere(path: string): boolean {
+  if (path !== usualPolicyJson) return true;
+  try {
+    return lstatSync(path, { throwIfNoEntry: false }) !== undefined;
+  } catch {
+    return true;
+  }
 }

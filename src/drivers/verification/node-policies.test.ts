@@ -4,6 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
 
+import { isKind } from "../../base/errors.ts";
 import { type LogFields, silentLogger } from "../../base/logger.ts";
 import { openNodePolicies } from "./node-policies.ts";
 
@@ -40,4 +41,26 @@ test("openNodePolicies() warns of a policy.json that may refuse images, with the
   const [broken] = await warningsFor("{");
   assert.match(broken?.[0] ?? "", /all images are refused/);
   assert.match(String(broken?.[1]?.["error"]), /it is not JSON/);
+});
+
+test("openNodePolicies() fails for a policy that is configured and missing", async (t) => {
+  const directory = mkdtempSync(join(tmpdir(), "davit-policies-"));
+  t.after(() => rmSync(directory, { recursive: true }));
+  const none = { bindir: "", bindirTimeoutSeconds: 1, maxVerifiers: 1 };
+  const deps = {
+    log: silentLogger,
+    env: {},
+    directory,
+    checker: { check: () => Promise.reject(new Error("not asked")) },
+  };
+  const missing = join(directory, "missing");
+  for (const [key, paths] of [
+    ["policy_json", { policyJson: missing, policyJsonDirectory: "" }],
+    ["policy_json_directory", { policyJson: "", policyJsonDirectory: missing }],
+  ] as const) {
+    await assert.rejects(openNodePolicies({ ...none, ...paths }, deps), (error) => {
+      assert.match(String(error), new RegExp(`missing" of images\\.verification\\.${key}:`));
+      return isKind(error, "failed-precondition");
+    });
+  }
 });

@@ -1,7 +1,7 @@
-import { rm } from "node:fs/promises";
+import { rm, stat } from "node:fs/promises";
 import { dirname, join } from "node:path";
 
-import { messageOf } from "../../base/errors.ts";
+import { messageOf, RuntimeError } from "../../base/errors.ts";
 import type { Logger } from "../../base/logger.ts";
 import type { ImageVerifier } from "../../core/image/index.ts";
 import type { SignatureChecker } from "./sigstore/signature-checker.ts";
@@ -20,7 +20,8 @@ const usualPolicy = "/etc/containers/policy.json";
 
 /**
  * The verifiers by what a node has for other runtimes: programs for containerd's `bindir` verifier, and
- * containers-policy.json(5). A policy that cannot be used is not an error yet.
+ * containers-policy.json(5). A policy that cannot be used is not an error yet, but `failed-precondition` for one that
+ * is configured and missing: without it, all images would be accepted.
  */
 export async function openNodePolicies(
   settings: NodePolicySettings,
@@ -42,6 +43,7 @@ export async function openNodePolicies(
     verifiers.push(new BindirVerifier({ directory, maxVerifiers, timeoutMs, env, log }));
   }
   if (settings.policyJson !== "" || settings.policyJsonDirectory !== "") {
+    await requirePolicies(settings);
     const { PolicyJsonVerifier, KeptSignatures } = await import("./policy-json/index.ts");
     const workDirectory = join(deps.directory, "work");
     // What a run that was killed has left.
@@ -71,5 +73,26 @@ async function warnOf(verifier: ImageVerifier, path: string, log: Logger): Promi
   } catch (error) {
     const fields = { path, setting, error: messageOf(error), next };
     log.warn("all images are refused, since a policy.json cannot be used", fields);
+  }
+}
+
+/** The policy at its usual place may be missing, since it belongs to other programs. */
+async function requirePolicies({
+  policyJson,
+  policyJsonDirectory,
+}: NodePolicySettings): Promise<void> {
+  const wanted = [
+    ["policy_json", policyJson === usualPolicy ? "" : policyJson],
+    ["policy_json_directory", policyJsonDirectory],
+  ] as const;
+  for (const [key, path] of wanted) {
+    if (path === "") continue;
+    try {
+      await stat(path);
+    } catch (cause) {
+      const setting = `images.verification.${key}`;
+      const text = `open "${path}" of ${setting}: ${messageOf(cause)}; create it, or set ${setting} to "" to verify nothing by it`;
+      throw new RuntimeError("failed-precondition", text, { cause });
+    }
   }
 }
