@@ -28,16 +28,14 @@ async function ofPolicyJson(
   path: string,
   text: string,
 ): Promise<readonly PolicyTrouble[]> {
-  const { acceptsAnything, keyFilesOf, parsePolicy, programsOf } = await import(
-    "../../drivers/verification/policy-json/index.ts"
-  );
+  const { needsOfPolicy } = await import("../../drivers/verification/index.ts");
   const ignore = 'set images.verification.policy_json to "" to ignore the file';
   try {
-    const policy = parsePolicy(text, path);
-    if (acceptsAnything(policy)) return [];
-    const programs = programsOf(policy).filter((name) => !context.host.findProgram(name));
+    const needs = await needsOfPolicy(text, path);
+    if (needs === undefined) return [];
+    const programs = needs.programs.filter((name) => !context.host.findProgram(name));
     return [
-      ...(await missing(context, keyFilesOf(policy), `"${path}"`)),
+      ...(await missing(context, needs.files, `"${path}"`)),
       ...programs.map(
         (name): PolicyTrouble => ({
           name: "policy-program-missing",

@@ -2,3 +2,4 @@
 // Start with open.ts.
 export { KeptFiles } from "./kept-files.ts";
 export { openVerifiers } from "./open.ts";
+export { needsOfPolicy } from "./policy-needs.ts";
