@@ -36,8 +36,8 @@ test("openNodePolicies() warns of a policy.json that may refuse images, with the
   assert.deepEqual(await warningsFor('{"default": [{"type": "insecureAcceptAnything"}]}'), []);
   const [strict] = await warningsFor('{"default": [{"type": "reject"}]}');
   assert.match(strict?.[0] ?? "", /must satisfy a policy.json/);
-  assert.equal(strict?.[1]?.["path"], policyJson);
-  assert.equal(strict?.[1]?.["setting"], "images.verification.policy_json");
+  const { path, setting } = strict?.[1] ?? {};
+  assert.deepEqual([path, setting], [policyJson, "images.verification.policy_json"]);
   const [broken] = await warningsFor("{");
   assert.match(broken?.[0] ?? "", /all images are refused/);
   assert.match(String(broken?.[1]?.["error"]), /it is not JSON/);
