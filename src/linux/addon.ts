@@ -108,7 +108,9 @@ export function nativeError(cause: unknown, doing?: string): RuntimeError {
   }
   const path = "path" in cause && typeof cause.path === "string" ? cause.path : "";
   const call = path === "" ? cause.message : `${cause.message} "${path}"`;
-  const prefix = doing === undefined ? call : `${doing}: ${call}`;
+  // A program that confines itself does not start on a kernel without seccomp filters.
+  const next = cause.message === "seccomp" ? " (run davit doctor --only kernel)" : "";
+  const prefix = doing === undefined ? `${call}${next}` : `${doing}: ${call}${next}`;
   return new SystemError(prefix, errnoName(cause.errno), { cause });
 }
 
