@@ -25,8 +25,8 @@ import { erofsObstacle, TestOverlay } from "./testing/layers.ts";
 
 const directory = mkdtempSync(join(tmpdir(), "davit-verity-"));
 const disk = join(directory, "disk");
-const noImages = await erofsObstacle();
 const noVerity = await mountDisk();
+const noImages = await erofsObstacle(noVerity === undefined ? disk : directory);
 after(async () => {
   await unmount(disk);
   rmSync(directory, { recursive: true });

@@ -107,8 +107,8 @@ export class TestOverlay implements AsyncDisposable {
 }
 
 /** Why layers cannot be EROFS images in temporary directories of this machine; `false` if they can, as for `skip`. */
-export async function erofsObstacle(): Promise<string | false> {
-  const root = mkdtempSync(join(tmpdir(), "davit-erofs-obstacle-"));
+export async function erofsObstacle(directory = tmpdir()): Promise<string | false> {
+  const root = mkdtempSync(join(directory, "davit-erofs-obstacle-"));
   const lines: string[] = [];
   const log = { ...silentLogger, warn: (line: string) => void lines.push(line) };
   try {
