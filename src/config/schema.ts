@@ -1,7 +1,6 @@
 // The table of all settings. The parser, the defaults, the comments in `davit config default`, the
 // suggestions for unknown keys and docs/configuration.md use it. A new setting is one entry here and one
 // field in config.ts. Start at `sections`.
-
 import type {
   CadvisorConfig,
   CdiConfig,

@@ -12,6 +12,7 @@ import {
   permittedDomain,
 } from "./testing/der.ts";
 import {
+  noTrust,
   type AuthorityLimits,
   messageBundle,
   signBytes,
@@ -27,17 +28,6 @@ const other = `sha256:${"b".repeat(64)}`;
 const name = "registry.test/team/app";
 const fulcio = new TestFulcio();
 const rekor = new TestRekor();
-
-const noTrust: Trust = {
-  keys: [],
-  identities: [],
-  trustedRoot: undefined,
-  fulcioRoots: [],
-  rekorKeys: [],
-  ctKeys: [],
-  transparencyLog: "auto",
-  predicateTypes: ["https://sigstore.dev/cosign/sign/v1"],
-};
 
 const keyTrust = (...keys: readonly KeyPair[]): Trust => ({
   ...noTrust,

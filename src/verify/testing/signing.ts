@@ -1,7 +1,7 @@
 // Signs images as cosign and sigstore do, with a Fulcio, a Rekor and a CT log of its own, for tests.
 import { createHash, type KeyObject, sign } from "node:crypto";
 import { json } from "@sigstore/core";
-import type { SignatureToCheck } from "../protocol.ts";
+import type { SignatureToCheck, Trust } from "../protocol.ts";
 import {
   certificate,
   certificatePem,
@@ -336,3 +336,15 @@ function bundle(
     ...content,
   });
 }
+
+/** Trusts nothing and nobody. */
+export const noTrust: Trust = {
+  keys: [],
+  identities: [],
+  trustedRoot: undefined,
+  fulcioRoots: [],
+  rekorKeys: [],
+  ctKeys: [],
+  transparencyLog: "auto",
+  predicateTypes: ["https://sigstore.dev/cosign/sign/v1"],
+};

@@ -5,9 +5,9 @@ import { join } from "node:path";
 import { after, test } from "node:test";
 import { isKind } from "../../../base/errors.ts";
 import type { FoundSignature } from "../../../core/image/index.ts";
-import type { Trust } from "../../../verify/protocol.ts";
 import { certificatePem, ecKeys, pemOf } from "../../../verify/testing/der.ts";
 import {
+  noTrust,
   simplePayload,
   simpleSignature,
   statementBundle,
@@ -20,16 +20,6 @@ const base = mkdtempSync(join(tmpdir(), "davit-checker-"));
 after(() => rmSync(base, { recursive: true }));
 const never = new AbortController().signal;
 const digest = `sha256:${"a".repeat(64)}` as const;
-const noTrust: Trust = {
-  keys: [],
-  identities: [],
-  trustedRoot: undefined,
-  fulcioRoots: [],
-  rekorKeys: [],
-  ctKeys: [],
-  transparencyLog: "auto",
-  predicateTypes: ["https://sigstore.dev/cosign/sign/v1"],
-};
 
 function simple(made: ReturnType<typeof simpleSignature>, payload: Buffer): FoundSignature {
   const { signatureBytes: _bytes, ...rest } = made;
