@@ -46,6 +46,8 @@ export interface ImagesConfig {
   /** Both or neither. */
   readonly credentialProvidersConfig: string;
   readonly credentialProvidersBinDir: string;
+  /** Directory with private keys for encrypted layers. */
+  readonly decryptionKeysPath: string;
   /** Names of images that kubelet must not garbage-collect. */
   readonly pinned: readonly string[];
   /** Directory with archives of images that are loaded at the start; empty for none. */

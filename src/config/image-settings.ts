@@ -33,6 +33,10 @@ export const images: Section<Omit<ImagesConfig, "verification">> = {
     default: "",
     doc: "The directory with the programs of credential_providers_config.",
   }),
+  decryptionKeysPath: optionalPath({
+    default: "",
+    doc: "Directory with private keys (PEM, DER or JWK) for images with encrypted layers, read at each pull of one. Only root may be able to read them. Empty for none: such images are rejected. See docs/operations.md.",
+  }),
   pinned: texts({
     default: [],
     doc: "Names of images that kubelet must never garbage-collect, for example busybox:1.37.",

@@ -33,6 +33,13 @@ export interface CommandResult {
 /** The result of a connect to a unix socket. */
 export type ConnectProbe = "open" | "refused" | "denied" | "absent" | "failed";
 
+/** The private keys for images in a directory. */
+export interface ImageKeys {
+  readonly count: number;
+  /** Why files in it are not used, or why it cannot be read. */
+  readonly problems: readonly string[];
+}
+
 /** The Version and verbose Status of a CRI server. */
 export interface CriStatus {
   readonly version?: VersionResponse;
@@ -89,6 +96,8 @@ export interface Host {
   probeNetwork(reading: NetworkReading, pluginTimeoutMs: number): Promise<NetworkProbe>;
   probeRegistry(registry: string, configDir: string): Promise<RegistryTrial>;
   probeImage(image: string, settings: ImagesConfig): Promise<ImageProbe>;
+  /** Reads the private keys for images in a directory. */
+  readImageKeys(directory: string): Promise<ImageKeys>;
 
   /** The changes that fixes make. They reject when they fail. */
   write(path: string, text: string): Promise<void>;

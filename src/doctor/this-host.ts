@@ -21,7 +21,15 @@ import { kernelRelease } from "../linux/host/index.ts";
 import { listMounts, type MountEntry, mountOverlay, unmount } from "../linux/mount/index.ts";
 import { setXattr } from "../linux/file/index.ts";
 import { firstLine } from "./check.ts";
-import type { CommandResult, CriStatus, Host, ConnectProbe, FileInfo, DiskSpace } from "./host.ts";
+import type {
+  CommandResult,
+  CriStatus,
+  Host,
+  ConnectProbe,
+  FileInfo,
+  DiskSpace,
+  ImageKeys,
+} from "./host.ts";
 
 const defaultSearchPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 const commandMs = 10_000;
@@ -241,6 +249,16 @@ export class ThisHost implements Host {
 
   async probeImage(image: string, settings: ImagesConfig): Promise<ImageProbe> {
     return await probeImage(image, { settings, env: this.env, timeoutMs: 2 * registryMs });
+  }
+
+  async readImageKeys(directory: string): Promise<ImageKeys> {
+    const { readKeyDirectory } = await import("../drivers/decryption/index.ts");
+    try {
+      const { keys, problems } = await readKeyDirectory(directory);
+      return { count: keys.length, problems };
+    } catch (error) {
+      return { count: 0, problems: [messageOf(error)] };
+    }
   }
 
   async write(path: string, text: string): Promise<void> {

@@ -18,6 +18,7 @@ import { enterNextRoot, sealUnpacker } from "../linux/process/index.ts";
 import { BlobInput, JobInput } from "./blob-input.ts";
 import { decompressorFor, detectCompression } from "./decompress.ts";
 import type { Decompressor } from "./decompressor.ts";
+import { type CipherOfJob, LayerDecipher, parseCipher } from "./layer-decipher.ts";
 import { DiskFiles } from "./disk-files.ts";
 import { ErofsFiles } from "./erofs/erofs-files.ts";
 import type { LayerFiles } from "./layer-files.ts";
@@ -43,6 +44,8 @@ export interface UnpackedLayer {
   readonly rootOpaque: boolean;
   /** The parts that come from lower layers and are not in the directory. */
   readonly fromBelow: FromBelow | undefined;
+  /** Of an encrypted blob: the HMAC, hexadecimal, which the caller must compare, too. */
+  readonly mac?: string | undefined;
 }
 
 /** The report about a failure. The directory then has what was made before. */
@@ -51,12 +54,16 @@ export interface UnpackFailure {
   readonly kind: string;
   /** Only if the blob was read to its end: a wrong digest explains the failure. */
   readonly blobDigest?: string;
+  /** Of an encrypted blob, with its digest. */
+  readonly mac?: string | undefined;
 }
 
 /** What the daemon asks for; the blob follows. The layer's directory has come by a socket before. */
 export interface UnpackJob {
   readonly blobBytes: number;
   readonly limits: UnpackLimits;
+  /** For an encrypted blob. */
+  readonly cipher?: CipherOfJob | undefined;
 }
 
 /**
@@ -86,32 +93,38 @@ export async function runUnpacker(): Promise<number> {
 }
 
 function parseJob(line: string): UnpackJob {
-  const { blobBytes, limits } = JSON.parse(line) as Readonly<Record<string, unknown>>;
+  const { blobBytes, limits, cipher } = JSON.parse(line) as Readonly<Record<string, unknown>>;
   if (typeof blobBytes !== "number") {
-    throw new RuntimeError("internal", `unpack layer: cannot read the job ${line}`);
+    // It is not shown: it may have a key.
+    throw new RuntimeError("internal", "unpack layer: the job has no size");
   }
-  return { blobBytes, limits: parseLimits(limits) };
+  return { blobBytes, limits: parseLimits(limits), cipher: parseCipher(cipher) };
 }
 
 async function unpackOne(
-  { limits }: UnpackJob,
+  { limits, cipher }: UnpackJob,
   blob: BlobInput,
 ): Promise<UnpackedLayer | UnpackFailure> {
+  const decipher = cipher && new LayerDecipher(cipher);
   try {
     if (limits.file !== undefined) return await unpackFile(limits.file, limits, blob);
-    return await unpack(limits, blob);
+    return { ...(await unpack(limits, blob, decipher)), mac: decipher?.mac() };
   } catch (error) {
     const report = { error: messageOf(error), kind: kindOf(error) };
     // The blob may be corrupt, which its digest shows. So it is read to its end.
     if (!isKind(error, "invalid-argument") || !blob.ended) return report;
-    return { ...report, blobDigest: digestOf(blob.hash) };
+    return { ...report, blobDigest: digestOf(blob.hash), mac: decipher?.mac() };
   }
 }
 
-async function unpack(limits: UnpackLimits, blob: BlobInput): Promise<UnpackedLayer> {
+async function unpack(
+  limits: UnpackLimits,
+  blob: BlobInput,
+  decipher: LayerDecipher | undefined,
+): Promise<UnpackedLayer> {
   const head = await blob.head();
-  const decompressor = decompressorFor(detectCompression(head));
-  const feeding = feed(decompressor, blob);
+  const decompressor = decompressorFor(detectCompression(decipher?.peek(head) ?? head));
+  const feeding = feed(decompressor, blob, decipher);
   // It is awaited below, but may fail before that.
   feeding.catch(() => undefined);
   const diffHash = openSha256();
@@ -177,9 +190,13 @@ async function warmUp(): Promise<void> {
 }
 
 /** Passes on the whole blob, so that the hash gets all of it, even if there is no reader any more. */
-async function feed(decompressor: Decompressor, blob: BlobInput): Promise<void> {
+async function feed(
+  decompressor: Decompressor,
+  blob: BlobInput,
+  decipher: LayerDecipher | undefined,
+): Promise<void> {
   try {
-    await blob.forEach((bytes) => decompressor.write(bytes));
+    await blob.forEach((bytes) => decompressor.write(decipher?.decrypt(bytes) ?? bytes));
   } finally {
     decompressor.end();
   }

@@ -101,8 +101,13 @@ const decisionTexts: Readonly<Record<Decision, string>> = {
 const layerColumns: readonly Column<Layer>[] = [
   { title: "LAYER", of: ({ digest }) => shortId(digest) },
   { title: "SIZE", of: ({ sizeBytes }) => formatBytes(sizeBytes), right: true },
-  { title: "PULL", of: ({ decision }) => decisionTexts[decision] ?? "unknown" },
+  { title: "PULL", of: pullOf },
 ];
+
+function pullOf({ decision, encrypted }: Layer): string {
+  const text = decisionTexts[decision] ?? "unknown";
+  return encrypted ? `${text}; encrypted, and a key of this node decrypts it` : text;
+}
 
 function end({ layers, fetchBytes, estimatedDiskBytes, error }: ExplainResponse): string {
   if (error !== undefined) return `A pull would fail: ${printable(error.message)}\n`;

@@ -1,5 +1,6 @@
 import type { Digest } from "../../base/digest.ts";
 import type { BlobChunk } from "../../base/unread-bytes.ts";
+import type { LayerEncryption } from "./encryption.ts";
 import type { ImageReference } from "./reference.ts";
 
 /** The credentials of a client (CRI AuthConfig). Never logged. */
@@ -21,6 +22,8 @@ export interface Descriptor {
   readonly sizeBytes: bigint;
   /** True for a layer that its registry may lack, and that its manifest says to get from elsewhere. */
   readonly isForeign?: true;
+  /** Set for a layer whose bytes are encrypted. */
+  readonly encryption?: LayerEncryption;
 }
 
 /** What a manifest points to. */

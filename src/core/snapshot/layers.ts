@@ -1,6 +1,6 @@
 import type { Digest } from "../../base/digest.ts";
 import type { BlobChunk } from "../../base/unread-bytes.ts";
-import type { Descriptor } from "../image/index.ts";
+import type { Descriptor, LayerCipher } from "../image/index.ts";
 import type { Operation } from "../operation/index.ts";
 
 /** Space that files take on disk. */
@@ -26,6 +26,8 @@ export interface LayerOrigin {
   readonly digest: Digest;
   /** Of the blob. Bytes. */
   readonly sizeBytes: bigint;
+  /** For an encrypted blob: the id of the LayerCipher that decrypted it. */
+  readonly cipher?: string | undefined;
 }
 
 /** An upper limit of a layer. */
@@ -58,6 +60,8 @@ export interface LayerSource {
    * For a part of an artifact: the path of the file that the blob is. Its `diffId` is that of `fileLayerId()`.
    */
   readonly file?: string | undefined;
+  /** What decrypts the blob, if it is encrypted. Its digest and size are those of the encrypted bytes. */
+  readonly cipher?: LayerCipher | undefined;
   /** The blob's bytes, from the beginning. A chunk that is marked as transferable is freed once it is used. */
   readonly chunks: AsyncIterable<BlobChunk>;
 }
@@ -82,7 +86,7 @@ export interface Layers {
   attribute(diffId: Digest, origin: LayerOrigin): void;
   /**
    * Unpacks a layer and records its origin. An existing layer is not replaced; it gets one more origin
-   * when the bytes have its digests. `data-loss` when a digest is not the expected one,
+   * when the bytes have its digests. `data-loss` when a digest or the HMAC of an encrypted blob is not the expected one,
    * `invalid-argument` for an archive that is broken or would write outside the layer,
    * `failed-precondition` for one beyond its limits, `resource-exhausted` when too little disk space
    * would stay free. An OtherFormat for one to unpack again. A failure leaves nothing behind. A source that stalls delays no layer of another

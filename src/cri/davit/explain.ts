@@ -38,11 +38,12 @@ export async function explain(
     manifestDigest: image?.manifest.digest ?? "",
     configDigest: image?.config.digest ?? "",
     present: presentId !== undefined,
-    layers: layers.map(({ blob, diffId, decision }) => ({
+    layers: layers.map(({ blob, diffId, decision, cipher }) => ({
       digest: blob.digest,
       diffId,
       sizeBytes: blob.sizeBytes,
       decision: decisions[decision],
+      encrypted: cipher !== undefined,
     })),
     fetchBytes: explained.fetchBytes,
     estimatedDiskBytes: explained.estimatedDiskBytes,

@@ -37,6 +37,7 @@ import {
 import type { Tuning } from "../tuning/tuning.ts";
 import { type CgroupLayout, countOomKilled, watchOomEvents } from "../../linux/cgroup/index.ts";
 import type { ConfiguredHandlers } from "../../drivers/handlers/index.ts";
+import { decryptionOf } from "./decryption.ts";
 import { type ImageGc, imageGcOf } from "./image-gc.ts";
 import { verificationOf } from "./verification.ts";
 import { linkedLogs } from "../process/linked-logs.ts";
@@ -216,6 +217,7 @@ async function imagesOf(
     store: new ImageStore(records.images, config.images.pinned, registry),
     source: registry.source,
     verification: await verificationOf(config, { registry: registry.source, log }),
+    decryption: decryptionOf(config, log),
     archives,
     layers,
     packer,

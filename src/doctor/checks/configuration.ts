@@ -17,6 +17,7 @@ const kinds = catalogue("configuration", {
     "error",
     "images that need a signature of this kind are neither pulled nor started",
   ],
+  "image-key-unusable": ["warning", "images that only this key decrypts cannot be pulled"],
   "policy-strict": ["note", "images that do not satisfy it are neither pulled nor started"],
 });
 
@@ -43,5 +44,17 @@ async function examine(context: DoctorContext): Promise<readonly Finding[]> {
   for (const { name, text, fix } of await policyTroubles(context)) {
     found.push(kinds.report(name, text, fix));
   }
+  found.push(...(await imageKeys(context)));
   return found.length > 0 ? found : [kinds.report("fine", file)];
+}
+
+/** Only where keys are configured. */
+async function imageKeys({ host, config }: DoctorContext): Promise<readonly Finding[]> {
+  const directory = config.images.decryptionKeysPath;
+  if (directory === "") return [];
+  const { count, problems } = await host.readImageKeys(directory);
+  const none = `"${directory}" has no private key`;
+  const texts = count === 0 && problems.length === 0 ? [none] : problems;
+  const fix = `put private keys into "${directory}" (images.decryption_keys_path), as files of root with mode 0600`;
+  return texts.map((text) => kinds.report("image-key-unusable", text, fix));
 }

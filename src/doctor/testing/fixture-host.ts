@@ -4,7 +4,15 @@ import type { NetworkReading, NetworkProbe } from "../network-probe.ts";
 import type { ImageProbe, RegistryTrial } from "../registry-probe.ts";
 import { StatusResponseSchema, VersionResponseSchema } from "../../gen/runtime/v1/api_pb.ts";
 import type { MountEntry } from "../../linux/mount/index.ts";
-import type { CommandResult, CriStatus, Host, ConnectProbe, FileInfo, DiskSpace } from "../host.ts";
+import type {
+  CommandResult,
+  CriStatus,
+  Host,
+  ConnectProbe,
+  FileInfo,
+  DiskSpace,
+  ImageKeys,
+} from "../host.ts";
 
 /** A mount for `FixtureHost.mountTable`. */
 export function mountEntry(
@@ -194,6 +202,7 @@ export class FixtureHost implements Host {
     file: "/etc/davit/certs.d/registry.example",
     hosts: [{ root: "https://registry.example/v2", ms: 12, status: 401 }],
   };
+  imageKeys: ImageKeys = { count: 1, problems: [] };
   image: ImageProbe = { image: "busybox", ms: 20, digest: "sha256:abc" };
   /** Thrown by all methods that change the machine. */
   changeError: Error | undefined;
@@ -299,6 +308,10 @@ export class FixtureHost implements Host {
 
   async probeImage(): Promise<ImageProbe> {
     return this.image;
+  }
+
+  async readImageKeys(): Promise<ImageKeys> {
+    return this.imageKeys;
   }
 
   async write(path: string, text: string): Promise<void> {

@@ -51,6 +51,10 @@ export const provocations: Readonly<Record<string, Provocation>> = {
     "/etc/containers/policy.json",
     '{"default": [{"type": "signedBy", "keyType": "GPGKeys", "keyData": "a2V5"}]}',
   ),
+  "configuration.image-key-unusable": (machine) => {
+    machine.imageKeys = { count: 0, problems: [] };
+    return { config: parseConfig('[images]\ndecryption_keys_path = "/keys"\n', "davit.toml") };
+  },
   "configuration.policy-strict": file(
     "/etc/containers/policy.json",
     '{"default": [{"type": "reject"}]}',

@@ -47,7 +47,7 @@ const maxOrigins = 32;
 
 /** The text of `layer.json`. */
 export function formatFacts(facts: StoredFacts): string {
-  const origins = facts.origins?.map((one) => ({ ...one, sizeBytes: one.sizeBytes.toString() }));
+  const origins = facts.origins?.map(formatOrigin);
   const { format, bytes, inodes, verity, ...others } = facts;
   const sizes = format === "erofs" ? { image: { bytes, inodes, verity } } : { bytes, inodes };
   return `${JSON.stringify({ version: versions[format], ...sizes, ...others, origins })}\n`;
@@ -86,14 +86,26 @@ function parseVerity(image: unknown): string | undefined {
   return String(image.verity);
 }
 
+/**
+ * An encrypted blob has its digest in another place: an older davit, which knows no ciphers, must not take the layer for
+ * one that anybody may have who may read the blob.
+ */
+function formatOrigin({ registry, digest, sizeBytes, cipher }: LayerOrigin): object {
+  const blob = cipher === undefined ? { digest } : { encrypted: { digest, cipher } };
+  return { registry, ...blob, sizeBytes: sizeBytes.toString() };
+}
+
 /** Invalid origins are ignored: the layer is then fetched again from there. */
 function parseOrigins(value: unknown): readonly LayerOrigin[] {
   if (!Array.isArray(value)) return [];
   return value.flatMap((one: Readonly<Record<string, unknown>> | null) => {
-    const { registry, digest, sizeBytes } = one ?? {};
+    const { registry, sizeBytes, encrypted } = one ?? {};
+    const { digest, cipher } = (encrypted ?? one ?? {}) as Readonly<Record<string, unknown>>;
     if (typeof registry !== "string" || typeof digest !== "string" || !isDigest(digest)) return [];
     if (typeof sizeBytes !== "string" || !/^\d{1,18}$/.test(sizeBytes)) return [];
-    return [{ registry, digest, sizeBytes: BigInt(sizeBytes) }];
+    const origin = { registry, digest, sizeBytes: BigInt(sizeBytes) };
+    if (encrypted === undefined) return [origin];
+    return typeof cipher === "string" ? [{ ...origin, cipher }] : [];
   });
 }
 
@@ -101,8 +113,9 @@ function parseOrigins(value: unknown): readonly LayerOrigin[] {
 export function originOf({
   registry,
   blob: { digest, sizeBytes },
-}: Pick<LayerSource, "registry" | "blob">): LayerOrigin {
-  return { registry, digest, sizeBytes };
+  cipher,
+}: Pick<LayerSource, "registry" | "blob" | "cipher">): LayerOrigin {
+  return { registry, digest, sizeBytes, ...(cipher && { cipher: cipher.id }) };
 }
 
 /** True for facts with this origin. */
@@ -120,5 +133,6 @@ export function withOrigin<Facts extends Pick<LayerFacts, "origins">>(
 }
 
 function isSame(a: LayerOrigin, b: LayerOrigin): boolean {
-  return a.registry === b.registry && a.digest === b.digest && a.sizeBytes === b.sizeBytes;
+  const isSameBlob = a.digest === b.digest && a.sizeBytes === b.sizeBytes;
+  return isSameBlob && a.registry === b.registry && a.cipher === b.cipher;
 }

@@ -16,6 +16,8 @@ interface Unpacked {
   readonly rootOpaque: boolean;
   /** What it shares with the layers below it and is not in the directory; `undefined` for nothing. */
   readonly fromBelow: FromBelow | undefined;
+  /** The HMAC of an encrypted blob, hexadecimal. */
+  readonly mac: string | undefined;
 }
 
 /** The input of one run of the unpacker. */
@@ -55,7 +57,7 @@ export async function unpackBlob(options: UnpackOptions): Promise<Unpacked> {
   const unpacker = await unpackers.take(directory, layer.pull);
   const blobBytes = Number(layer.blob.sizeBytes);
   const limits = { ...layer.limits, disk, file: layer.file, format };
-  const answer = unpacker.begin({ blobBytes, limits });
+  const answer = unpacker.begin({ blobBytes, limits, cipher: cipherOf(layer) });
   using wait = new Wait({ answer, layer, signal, stallMs });
   let said: Unpacked | Refusal | undefined;
   let isWhole = false;
@@ -73,6 +75,13 @@ export async function unpackBlob(options: UnpackOptions): Promise<Unpacked> {
     throw failed(layer, "internal", `unpacker ended with ${how} and no report: ${words}`);
   }
   return checkDigests(said, layer);
+}
+
+/** The part of an encrypted layer's secrets that the unpacker needs. */
+function cipherOf({ cipher }: LayerSource): object | undefined {
+  if (cipher === undefined) return undefined;
+  const { key, nonce } = cipher;
+  return { key: Buffer.from(key).toString("base64"), nonce: Buffer.from(nonce).toString("base64") };
 }
 
 /** True when the unpacker got the whole blob: it may answer before. */
@@ -179,6 +188,7 @@ interface Refusal {
   readonly error: string;
   readonly kind: ErrorKind;
   readonly blobDigest: string | undefined;
+  readonly mac: string | undefined;
 }
 
 const kinds: readonly ErrorKind[] = [
@@ -203,13 +213,18 @@ function parseReport(text: string): Unpacked | Refusal | undefined {
 }
 
 function parseRefusal(fields: Readonly<Record<string, unknown>>): Refusal | undefined {
-  const { error, kind, blobDigest } = fields;
+  const { error, kind } = fields;
   if (typeof error !== "string") return undefined;
   return {
     error,
     kind: kinds.find((known) => known === kind) ?? "internal",
-    blobDigest: typeof blobDigest === "string" ? blobDigest : undefined,
+    blobDigest: textOf(fields["blobDigest"]),
+    mac: textOf(fields["mac"]),
   };
+}
+
+function textOf(value: unknown): string | undefined {
+  return typeof value === "string" ? value : undefined;
 }
 
 function parseUnpacked(fields: Readonly<Record<string, unknown>>): Unpacked | undefined {
@@ -226,10 +241,11 @@ function parseUnpacked(fields: Readonly<Record<string, unknown>>): Unpacked | un
     inodes: Number(inodes),
     rootOpaque,
     fromBelow,
+    mac: textOf(fields["mac"]),
   };
 }
 
-/** A blob with wrong bytes explains any other failure. */
+/** A blob with wrong bytes explains any other failure, and so does one that is not what was encrypted. */
 function checkDigests(said: Unpacked | Refusal, layer: LayerSource): Unpacked {
   const { blob, diffId } = layer;
   if (said.blobDigest !== undefined && said.blobDigest !== blob.digest) {
@@ -239,6 +255,7 @@ function checkDigests(said: Unpacked | Refusal, layer: LayerSource): Unpacked {
       `digest mismatch for blob "${blob.digest}": got "${said.blobDigest}"; pull again`,
     );
   }
+  checkMac(said, layer);
   if ("error" in said) {
     const refusal = failed(layer, said.kind, said.error);
     // The unpacker has this kind only for a layer that no image holds.
@@ -254,6 +271,17 @@ function checkDigests(said: Unpacked | Refusal, layer: LayerSource): Unpacked {
     );
   }
   return said;
+}
+
+/** A failure that has no digest comes before the end of the blob, and has no HMAC either. */
+function checkMac(said: Unpacked | Refusal, layer: LayerSource): void {
+  if (layer.cipher === undefined || said.blobDigest === undefined) return;
+  if (said.mac === Buffer.from(layer.cipher.mac).toString("hex")) return;
+  throw failed(
+    layer,
+    "data-loss",
+    `blob "${layer.blob.digest}" does not have the HMAC that the image names, so it was not encrypted with this key: encrypt the image again and push it`,
+  );
 }
 
 function failed(layer: LayerSource, kind: ErrorKind, what: string): RuntimeError {

@@ -4,10 +4,12 @@ import { type Digest, isDigest } from "../../base/digest.ts";
 import { quote } from "../../base/quote.ts";
 import type { Descriptor, ImageContent } from "../../core/image/index.ts";
 import { artifactOf } from "./artifact.ts";
+import { encryptionOf } from "./encryption.ts";
 import { asRecord, HostFailure } from "./failure.ts";
 import {
   indexTypes,
   isConfigType,
+  isEncryptedType,
   isForeignLayer,
   isLayerType,
   isSchema1,
@@ -81,22 +83,29 @@ function parseContent(raw: Json, manifestType: string): ImageContent {
   }
   const layer = layers[odd];
   if (layer !== undefined) throw unknownLayer(`layers[${odd}]`, layer.mediaType);
-  return { config, layers: layers.map((each, at) => withNote(each, rawLayers[at])) };
+  return { config, layers: layers.map((each, at) => withNotes(each, rawLayers[at])) };
 }
 
 function unknownLayer(what: string, mediaType: string): HostFailure {
   const type = JSON.stringify(mediaType.slice(0, 200));
-  const why = mediaType.endsWith("+encrypted")
-    ? "is encrypted: push the image without encryption, davit has no keys"
-    : "is not one of a container image";
-  return new HostFailure("unimplemented", `has a ${what} of type ${type}, which ${why}`);
+  return new HostFailure(
+    "unimplemented",
+    `has a ${what} of type ${type}, which is not one of a container image`,
+  );
 }
 
-/** Notes a layer that the manifest says to get from elsewhere: nothing is fetched from addresses in an image. */
-function withNote(layer: Descriptor, raw: unknown): Descriptor {
-  const urls = asRecord(raw)?.["urls"];
+/**
+ * Notes how a layer is encrypted, and one that the manifest says to get from elsewhere: nothing is fetched from
+ * addresses in an image.
+ */
+function withNotes(layer: Descriptor, raw: unknown): Descriptor {
+  const { urls, annotations } = asRecord(raw) ?? {};
   const hasUrls = Array.isArray(urls) && urls.length > 0;
-  return hasUrls || isForeignLayer(layer.mediaType) ? { ...layer, isForeign: true } : layer;
+  return {
+    ...layer,
+    ...((hasUrls || isForeignLayer(layer.mediaType)) && { isForeign: true as const }),
+    ...(isEncryptedType(layer.mediaType) && { encryption: encryptionOf(annotations) }),
+  };
 }
 
 /** The digest of bytes at hand. */

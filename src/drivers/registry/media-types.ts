@@ -45,12 +45,24 @@ export function isConfigType(mediaType: string, manifestType: string): boolean {
   return manifestType === dockerManifest && oldConfigTypes.includes(mediaType);
 }
 
-/** True for a layer of an image that can be unpacked. */
+/** What ocicrypt appends to the media type of a layer that it encrypts. */
+const encryptedSuffix = "+encrypted";
+
+/** True for the media type of an encrypted layer. */
+export function isEncryptedType(mediaType: string): boolean {
+  return mediaType.endsWith(encryptedSuffix);
+}
+
+/** True for a layer of an image that can be unpacked, maybe after its decryption. */
 export function isLayerType(mediaType: string): boolean {
-  return layerTypes.includes(mediaType);
+  return layerTypes.includes(decryptedType(mediaType));
 }
 
 /** True for a layer that its registry may not have, because its license forbids to distribute it. */
 export function isForeignLayer(mediaType: string): boolean {
-  return foreignTypes.includes(mediaType);
+  return foreignTypes.includes(decryptedType(mediaType));
+}
+
+function decryptedType(mediaType: string): string {
+  return isEncryptedType(mediaType) ? mediaType.slice(0, -encryptedSuffix.length) : mediaType;
 }

@@ -169,11 +169,21 @@ describe("Registry.resolve()", () => {
       size: 1,
       ...change,
     });
+    const keysOf = "org.opencontainers.image.enc.keys.";
+    const encrypted = (annotations: unknown, packing = "+gzip"): object => {
+      const mediaType = `application/vnd.oci.image.layer.v1.tar${packing}+encrypted`;
+      return layer({ mediaType, annotations });
+    };
     const cases: readonly (readonly [Readonly<Record<string, unknown>>, string, RegExp])[] = [
       [
-        { layers: [layer({ mediaType: "application/vnd.oci.image.layer.v1.tar+gzip+encrypted" })] },
+        { layers: [layer({ mediaType: "application/vnd.in-toto+json+encrypted" })] },
         "unimplemented",
-        /layers\[0\] of type .*which is encrypted/,
+        /layers\[0\] of type/,
+      ],
+      [
+        { layers: [encrypted({ [`${keysOf}${"x".repeat(101)}`]: "eA==" })] },
+        "data-loss",
+        /too many key protocols/,
       ],
       [
         { layers: [layer({ mediaType: "application/vnd.in-toto+json" })] },
@@ -198,6 +208,23 @@ describe("Registry.resolve()", () => {
     const layers = [...kinds, docker, foreign];
     const host = await server(serve(tinyImage("app", { change: { layers } }).content));
     assert.equal((await resolve(client(), `${host.host}/app`)).layers.length, 5);
+    const annotations = { [`${keysOf}jwe`]: "a", [`${keysOf}pkcs7`]: "b", [`${keysOf}pgp`]: 1 };
+    const change = { layers: [encrypted(annotations), encrypted(undefined, "+zstd"), ...kinds] };
+    const locked = await server(serve(tinyImage("app", { change }).content));
+    const found = await resolve(client(), `${locked.host}/app`);
+    assert.deepEqual(
+      found.layers.map(({ encryption }) => encryption && [...encryption.wrappedKeys]),
+      [
+        [
+          ["jwe", "a"],
+          ["pkcs7", "b"],
+        ],
+        [],
+        undefined,
+        undefined,
+        undefined,
+      ],
+    );
   });
 
   test("distinguishes the failures of a registry and quotes its messages", async () => {

@@ -6,6 +6,7 @@ import type {
   ImageArchives,
   ImageSource,
   ImageStore,
+  LayerDecryption,
   PullObserver,
 } from "../../core/image/index.ts";
 import type { Operations } from "../../core/operation/index.ts";
@@ -35,6 +36,8 @@ export interface ImageContext {
   readonly trustPresentLayers: boolean;
   /** Undefined where no policy says which images may be used. */
   readonly verification?: ImageVerification | undefined;
+  /** Undefined where this node has no keys for encrypted layers. */
+  readonly decryption?: LayerDecryption | undefined;
   readonly operations: Operations;
   readonly janitor: Janitor;
   readonly tasks: TaskGroup;

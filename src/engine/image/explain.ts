@@ -11,6 +11,7 @@ import {
 import { authForName } from "./auth-for-name.ts";
 import { type PulledContent, readContent } from "./content.ts";
 import type { ImageContext } from "./context.ts";
+import { type Ciphers, ciphersOf } from "./encrypted-layers.ts";
 import { checkLayerCount } from "./limits.ts";
 import { decideLayer, type LayerDecision, type WantedLayer } from "./present-layers.ts";
 import { inParallel, parallelQuestions, wantedLayers } from "./pull.ts";
@@ -91,7 +92,8 @@ async function explainInto(
   const parsed = await readContent(fetcher, { signal, enter: () => Promise.resolve() });
   found.presentId = context.store.find(parsed.id)?.id;
   checkLayerCount(parsed.diffIds, context.limits);
-  found.layers = await explainLayers(context, { reference, fetcher, parsed }, signal);
+  const ciphers = await ciphersOf(context, fetcher.image.layers, signal);
+  found.layers = await explainLayers(context, { reference, fetcher, parsed, ciphers }, signal);
 }
 
 async function explainLayers(
@@ -100,6 +102,7 @@ async function explainLayers(
     readonly reference: ImageReference;
     readonly fetcher: ImageFetcher;
     readonly parsed: PulledContent;
+    readonly ciphers: Ciphers;
   },
   signal: AbortSignal,
 ): Promise<readonly ExplainedLayer[]> {

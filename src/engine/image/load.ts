@@ -12,6 +12,7 @@ import {
 import type { RunningOperation } from "../../core/operation/index.ts";
 import { isTooLarge, unpackInAnyFormat } from "../../core/snapshot/index.ts";
 import type { ImageContext } from "./context.ts";
+import { ciphersOf } from "./encrypted-layers.ts";
 import { checkLayerCount, checkUnpackedBytes, limitsOfLayer } from "./limits.ts";
 import { type ParsedImageConfig, parseImageConfig } from "./parse-config.ts";
 import type { WantedLayer } from "./present-layers.ts";
@@ -157,31 +158,31 @@ async function unpackLayers(
   { diffIds }: ParsedImageConfig,
   signal: AbortSignal,
 ): Promise<void> {
+  const ciphers = await ciphersOf(context, image.layers, signal);
   const wanted = new Map<Digest, WantedLayer>();
   for (const [at, blob] of image.layers.entries()) {
-    const diffId = diffIds[at];
-    if (diffId !== undefined) wanted.set(diffId, { blob, diffId, file: undefined });
+    const [diffId, cipher] = [diffIds[at], ciphers[at]];
+    if (diffId !== undefined) wanted.set(diffId, { blob, diffId, file: undefined, cipher });
   }
   const missing = [...wanted.values()].filter((layer) => !isPresent(context, layer));
-  await inParallel(missing, parallelLayers, signal, async ({ blob, diffId }, ended) => {
+  await inParallel(missing, parallelLayers, signal, async ({ blob, diffId, cipher }, ended) => {
     await unpackInAnyFormat(async () => {
       await using stream = await archive.blob(blob);
       const { bytes } = context.layers.usage(diffIds.filter((other) => other !== diffId));
       const limits = limitsOfLayer(context.limits, blob, Number(bytes));
       const { chunks } = stream;
-      const layer = { blob, diffId, registry: archiveRegistry, limits, chunks };
+      const layer = { blob, diffId, cipher, registry: archiveRegistry, limits, chunks };
       await context.layers.unpack(layer, ended);
     });
   });
 }
 
 /** The archive must have the layer itself: its blob is the plain layer, or was unpacked as it before. */
-function isPresent({ layers }: ImageContext, { blob, diffId }: WantedLayer): boolean {
+function isPresent({ layers }: ImageContext, { blob, diffId, cipher }: WantedLayer): boolean {
   if (!layers.has(diffId)) return false;
   const { digest, sizeBytes } = blob;
-  return (
-    digest === diffId || layers.hasFrom(diffId, { registry: archiveRegistry, digest, sizeBytes })
-  );
+  const origin = { registry: archiveRegistry, digest, sizeBytes, cipher: cipher?.id };
+  return digest === diffId || layers.hasFrom(diffId, origin);
 }
 
 function imageOf({ image, names }: Load, parsed: ParsedImageConfig, configJson: string): Image {

@@ -4,6 +4,7 @@ import {
   formatReference,
   type ImageFetcher,
   type ImageReference,
+  type LayerCipher,
 } from "../../core/image/index.ts";
 import type { ImageContext } from "./context.ts";
 
@@ -13,6 +14,8 @@ export interface WantedLayer {
   readonly diffId: Digest;
   /** Of an artifact: the path of the file that the blob is. */
   readonly file: string | undefined;
+  /** What decrypts the blob, if it is encrypted. */
+  readonly cipher: LayerCipher | undefined;
 }
 
 /** The reference of a pull, and a fetcher with its credentials. */
@@ -42,6 +45,8 @@ export type LayerDecision =
  * - the blob in the manifest must be known as this layer, from a download that was verified;
  * - that download must have been from the same registry, since any other registry could claim to have
  *   the blob;
+ * - an encrypted blob must have been decrypted by the cipher that this pull has: its manifest could call the blob plain,
+ *   or have a key of its author;
  * - and the registry must grant the blob to this pull, by its name and with its credentials.
  *
  * Rejects only when the signal is aborted.
@@ -49,20 +54,21 @@ export type LayerDecision =
 export async function decideLayer(
   { layers, trustPresentLayers }: ImageContext,
   { reference, fetcher }: Puller,
-  { blob, diffId }: WantedLayer,
+  { blob, diffId, cipher }: WantedLayer,
   signal: AbortSignal,
 ): Promise<LayerDecision> {
   if (!layers.has(diffId)) return "missing";
   if (trustPresentLayers) return "trusted";
   const { digest, sizeBytes } = blob;
   const { registry } = reference;
-  if (!layers.hasFrom(diffId, { registry, digest, sizeBytes })) return "other-registry";
+  const origin = { registry, digest, sizeBytes, cipher: cipher?.id };
+  if (!layers.hasFrom(diffId, origin)) return "other-registry";
   return (await fetcher.hasBlob(blob, signal)) ? "granted" : "not-granted";
 }
 
 const fetchReasons: Partial<Record<LayerDecision, string>> = {
   "not-granted": "the registry did not confirm the blob",
-  "other-registry": "it was not fetched from this registry before",
+  "other-registry": "it was not fetched from this registry as this blob before",
 };
 
 /** True when {@link decideLayer} lets the pull use the layer. Rejects only when the signal is aborted. */

@@ -12,6 +12,7 @@ import type { PodName, RunningOperation } from "../../core/operation/index.ts";
 import { isTooLarge, unpackInAnyFormat } from "../../core/snapshot/index.ts";
 import { type PulledContent, readContent } from "./content.ts";
 import type { ImageContext } from "./context.ts";
+import { type Ciphers, ciphersOf } from "./encrypted-layers.ts";
 import { checkLayerCount, checkUnpackedBytes, limitsOfLayer } from "./limits.ts";
 import { countsForPull, type Puller, type WantedLayer } from "./present-layers.ts";
 import { authForName } from "./auth-for-name.ts";
@@ -104,9 +105,10 @@ async function fetchImage(
     }),
   );
   await operation.enter("fetch-layers");
+  const ciphers = await ciphersOf(context, resolved.layers, operation.signal);
   const missing = parsed.diffIds.filter((diffId) => !context.layers.has(diffId));
   try {
-    await fetchLayers(context, { reference, fetcher, parsed }, operation);
+    await fetchLayers(context, { reference, fetcher, parsed, ciphers }, operation);
     // This includes layers that were present before and those of other pulls.
     const { bytes } = context.layers.usage(parsed.diffIds);
     checkUnpackedBytes(Number(bytes), context.limits);
@@ -134,6 +136,7 @@ async function fetchImage(
 
 interface Fetch extends Puller {
   readonly parsed: PulledContent;
+  readonly ciphers: Ciphers;
 }
 
 /** The fetch of one layer, with what lets the next layer be fetched: when its last byte has arrived. */
@@ -170,13 +173,15 @@ function reused({ observer }: ImageContext, { reference }: Fetch): void {
 export function wantedLayers({
   fetcher,
   parsed,
-}: Pick<Fetch, "fetcher" | "parsed">): readonly WantedLayer[] {
+  ciphers,
+}: Pick<Fetch, "fetcher" | "parsed" | "ciphers">): readonly WantedLayer[] {
   const wanted = new Map<string, WantedLayer>();
   for (const [at, blob] of fetcher.image.layers.entries()) {
     const diffId = parsed.diffIds[at];
     if (diffId === undefined) continue;
-    const file = parsed.artifact?.paths[at];
-    wanted.set(`${diffId} ${blob.digest} ${blob.sizeBytes}`, { blob, diffId, file });
+    const [file, cipher] = [parsed.artifact?.paths[at], ciphers[at]];
+    const key = `${diffId} ${blob.digest} ${blob.sizeBytes} ${cipher?.id}`;
+    wanted.set(key, { blob, diffId, file, cipher });
   }
   return [...wanted.values()];
 }
@@ -218,7 +223,8 @@ async function fetchLayer(
   layer: WantedLayer,
   signal: AbortSignal,
 ): Promise<void> {
-  const key = `layer ${layer.diffId} of blob ${layer.blob.digest} of ${fetch.reference.registry}`;
+  const { diffId, blob, cipher } = layer;
+  const key = `layer ${diffId} of blob ${blob.digest} by ${cipher?.id} of ${fetch.reference.registry}`;
   // The type is not `false`, because the download below assigns it.
   let isOwn = false as boolean;
   do {
@@ -232,7 +238,7 @@ async function fetchLayer(
     }
   } while (!isOwn && !(await countsForPull(context, fetch, layer, signal)));
   if (isOwn) return;
-  fetch.pull.bytesLeft -= Number(layer.blob.sizeBytes);
+  fetch.pull.bytesLeft -= Number(blob.sizeBytes);
   reused(context, fetch);
 }
 
@@ -257,7 +263,7 @@ async function fetchOwnLayer(
 async function unpackBlob(
   context: ImageContext,
   { reference, fetcher, parsed, next, pull }: LayerFetch,
-  { blob, diffId, file }: WantedLayer,
+  { blob, diffId, file, cipher }: WantedLayer,
   operation: RunningOperation,
 ): Promise<void> {
   const { signal } = operation;
@@ -278,6 +284,7 @@ async function unpackBlob(
     blob,
     diffId,
     file,
+    cipher,
     registry: reference.registry,
     pull,
     limits: limitsOfLayer(context.limits, blob, Number(bytes)),

@@ -7,7 +7,8 @@ import {
   parseReference,
 } from "../../core/image/index.ts";
 import { RuntimeError } from "../../base/errors.ts";
-import { compressed, digestOf } from "./fake-layers.ts";
+import { compressed, digestOf, encrypted } from "./fake-layers.ts";
+import { encryptionBy } from "./fake-source.ts";
 import { Trouble } from "./trouble.ts";
 
 /** An image of an archive. */
@@ -18,6 +19,8 @@ interface ToArchive {
   /** Diff ids in the config instead of the layers' own. */
   readonly diffIds?: readonly string[];
   readonly digest?: ArchivedImage["digest"];
+  /** Encrypts the layers, as FakeSource.publish() does. */
+  readonly key?: string;
 }
 
 /** Archives in memory: the next one has the images of `images`, whatever its bytes are. */
@@ -44,13 +47,18 @@ export class FakeArchives implements ImageArchives {
       blobs.set(digest, bytes);
       return { mediaType, digest, sizeBytes: BigInt(bytes.length) };
     };
-    const images = this.images.map(({ names = [], layers, diffIds, digest }) => {
+    const putLayer = (blob: Buffer, key: string | undefined): Descriptor => {
+      if (key === undefined) return put(blob, "layer");
+      const bytes = encrypted(blob, { key: Buffer.from(key) });
+      return { ...put(bytes, "layer+encrypted"), encryption: encryptionBy(key) };
+    };
+    const images = this.images.map(({ names = [], layers, diffIds, digest, key }) => {
       const ids = diffIds ?? layers.map((contents) => digestOf(contents));
       return {
         names: names.map(parseReference),
         digest,
         config: put(Buffer.from(JSON.stringify({ rootfs: { diff_ids: ids } })), "config"),
-        layers: layers.map((contents) => put(compressed(contents), "layer")),
+        layers: layers.map((contents) => putLayer(compressed(contents), key)),
       };
     });
     const get = ({ digest }: Descriptor): Buffer => {

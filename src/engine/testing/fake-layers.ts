@@ -4,6 +4,7 @@ import { RuntimeError } from "../../base/errors.ts";
 import { fileLayerId } from "../../base/file-layer.ts";
 import type { Clock } from "../../base/time.ts";
 import { bytesOf } from "../../base/unread-bytes.ts";
+import type { LayerCipher } from "../../core/image/index.ts";
 import type { Operation } from "../../core/operation/index.ts";
 import {
   type FileSystemSpace,
@@ -79,7 +80,7 @@ export class FakeLayers implements Layers {
     signal: AbortSignal,
     operation?: Pick<Operation, "enter">,
   ): Promise<void> {
-    const { blob, diffId, registry, limits } = source;
+    const { blob, diffId, registry, limits, cipher } = source;
     await operation?.enter("make-directory");
     await operation?.enter("unpack");
     const chunks: Uint8Array[] = [];
@@ -89,8 +90,8 @@ export class FakeLayers implements Layers {
     }
     await this.trouble.at("unpack", signal);
     const bytes = Buffer.concat(chunks);
-    const contents = bytes.subarray(1);
     const digest = digestOf(bytes);
+    const contents = decrypted(bytes, cipher).subarray(1);
     const id = source.file === undefined ? digestOf(contents) : fileLayerId(digest, source.file);
     if (digest !== blob.digest || id !== diffId) {
       throw new RuntimeError("data-loss", `unpack layer "${diffId}": its digest is another one`);
@@ -106,7 +107,8 @@ export class FakeLayers implements Layers {
       isClaimed: false,
       isComplete: false,
     };
-    layer.origins.add(keyOf({ registry, digest: blob.digest, sizeBytes: blob.sizeBytes }));
+    const { sizeBytes } = blob;
+    layer.origins.add(keyOf({ registry, digest: blob.digest, sizeBytes, cipher: cipher?.id }));
     this.#layers.set(diffId, layer);
   }
 
@@ -165,6 +167,15 @@ export class FakeLayers implements Layers {
   }
 }
 
-function keyOf({ registry, digest, sizeBytes }: LayerOrigin): string {
-  return `${registry} ${digest} ${sizeBytes}`;
+function keyOf({ registry, digest, sizeBytes, cipher = "" }: LayerOrigin): string {
+  return `${registry} ${digest} ${sizeBytes} ${cipher}`;
+}
+
+/** The fake's encryption of a blob. */
+export function encrypted(bytes: Uint8Array, { key }: Pick<LayerCipher, "key">): Buffer {
+  return Buffer.from(bytes.map((byte, at) => byte ^ (key[at % key.length] ?? 0)));
+}
+
+function decrypted(bytes: Buffer, cipher: LayerCipher | undefined): Buffer {
+  return cipher === undefined ? bytes : encrypted(bytes, cipher);
 }

@@ -9,11 +9,13 @@ import {
   type ImageFetcher,
   type ImageReference,
   type ImageSource,
+  type LayerDecryption,
+  type LayerEncryption,
   parseReference,
   type RegistryAuth,
   type ResolvedImage,
 } from "../../core/image/index.ts";
-import { compressed, digestOf } from "./fake-layers.ts";
+import { compressed, digestOf, encrypted } from "./fake-layers.ts";
 import { Trouble } from "./trouble.ts";
 
 /** An image as a registry has it. */
@@ -36,6 +38,8 @@ export interface ToPublish {
   readonly paths?: readonly string[];
   /** Only who gives this password gets the image. */
   readonly password?: string;
+  /** Encrypts the layers with this key, which the text `key` of their protocol `test` stands for. */
+  readonly key?: string;
 }
 
 /** Registries in memory. */
@@ -52,11 +56,16 @@ export class FakeSource implements ImageSource {
   readonly #blobs = new Map<Digest, Uint8Array>();
 
   /** Puts an image into its registry. */
-  publish(name: string, { layers, config = {}, diffIds, paths, password }: ToPublish): Published {
+  publish(name: string, toPublish: ToPublish): Published {
+    const { layers, config = {}, diffIds, paths, password, key } = toPublish;
     const own = layers.map((contents) => digestOf(contents));
     const configJson = JSON.stringify({ config, rootfs: { diff_ids: diffIds ?? own } });
     const descriptor = this.#put(Buffer.from(configJson), "config");
-    const blobs = layers.map((contents) => this.#put(compressed(contents), "layer"));
+    const blobs = layers.map((contents) => {
+      if (key === undefined) return this.#put(compressed(contents), "layer");
+      const blob = encrypted(compressed(contents), { key: Buffer.from(key) });
+      return { ...this.#put(blob, "layer+encrypted"), encryption: encryptionBy(key) };
+    });
     const manifest = this.#put(Buffer.from(JSON.stringify([name, descriptor.digest])), "manifest");
     const image = { digest: manifest.digest, manifest, config: descriptor, layers: blobs };
     const artifact = paths && { type: "application/vnd.test.model", paths };
@@ -136,6 +145,25 @@ export class FakeSource implements ImageSource {
     if (bytes !== undefined) return bytes;
     throw new RuntimeError("not-found", `fetch blob "${digest}": it is not there`);
   }
+}
+
+/** How a layer is encrypted by a key, for {@link fakeDecryption}. */
+export function encryptionBy(key: string): LayerEncryption {
+  return { wrappedKeys: new Map([["test", key]]), publicOptions: "" };
+}
+
+/** The decryption of a node that has these keys. */
+export function fakeDecryption(keys: ReadonlySet<string>): LayerDecryption {
+  return {
+    ciphersOf: async (layers) =>
+      layers.map(({ encryption }) => {
+        const key = encryption?.wrappedKeys.get("test");
+        if (key === undefined) return undefined;
+        if (!keys.has(key)) throw new RuntimeError("failed-precondition", "decrypt layer: no key");
+        const [nonce, mac] = [Buffer.alloc(16), Buffer.alloc(32)];
+        return { key: Buffer.from(key), nonce, mac, id: digestOf(key) };
+      }),
+  };
 }
 
 async function* halves(bytes: Uint8Array): AsyncGenerator<Uint8Array> {
