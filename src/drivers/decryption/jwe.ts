@@ -112,6 +112,8 @@ export async function decryptJwe(
     const { plaintext } = await flattenedDecrypt(jwe, key, {
       keyManagementAlgorithms: [...keyAlgorithms],
       contentEncryptionAlgorithms: [...contentAlgorithms],
+      // ocicrypt compresses nothing.
+      maxDecompressedLength: 0,
     });
     return plaintext;
   } catch {

@@ -132,7 +132,7 @@ describe("NodeKeys.ciphersOf()", () => {
     const layer = await encrypted({ key: rsa.publicKey, id: "node-7" }, { key: ec.publicKey });
     const expected = [
       /for 2 recipients of jwe \("RSA-OAEP" with the key ID "node-7", "ECDH-ES\+A256KW"\)/,
-      /none of them has the private key in ".*": add/,
+      /and the private key in ".*" is another one: add/,
       /add the private key of a recipient there \(images\.decryption_keys_path\)/,
       /open\.pem" has mode 0644/,
     ];
@@ -161,7 +161,11 @@ describe("NodeKeys.ciphersOf()", () => {
     await fails(withKeys(many), "data-loss", /more than 100 recipients/);
     await fails(withKeys("eA==,".repeat(101)), "data-loss", /more than 100 keys/);
     await fails(withKeys("A".repeat(1024 * 1024 + 1)), "data-loss", /too large/);
-    await fails(withKeys(base64({})), "failed-precondition", /none of them has the private key/);
+    await fails(
+      withKeys(base64({})),
+      "failed-precondition",
+      /the private key in ".*" is another one/,
+    );
   });
 
   test("refuses options that are not those of the cipher", async () => {
@@ -192,6 +196,21 @@ describe("NodeKeys.ciphersOf()", () => {
     for (const [publicOptions, hidden, kind, text] of cases) {
       await fails(await locked(publicOptions, hidden), kind, text);
     }
+  });
+
+  test("tries a bounded number of recipients for an image, its own first", async () => {
+    put("other.pem", other.privateKey);
+    put("rsa.pem", rsa.privateKey);
+    const layer = await encrypted({ key: rsa.publicKey });
+    const strangers = await encrypted({ key: ec.publicKey }, { key: ec.publicKey });
+    const bounded = new NodeKeys({ directory, log: silentLogger, maxTries: 4 });
+    // The first layer needs two tries, the others one.
+    const ciphers = await bounded.ciphersOf([layer, layer, layer], never);
+    assert.equal(ciphers.length, 3);
+    const text = /4 tries with private keys in ".*" did not find one/;
+    await assert.rejects(bounded.ciphersOf([layer, layer, layer, layer], never), text);
+    // No key of the node can be theirs: they need no tries.
+    await assert.rejects(bounded.ciphersOf([layer, strangers], never), /is another one/);
   });
 
   test("shows no secret in its id", async () => {

@@ -16,6 +16,8 @@ import { cipherOf } from "./layer-options.ts";
 export interface DecryptionSettings {
   readonly directory: string;
   readonly log: Logger;
+  /** Keys that are tried with recipients, for one image, if not the default. */
+  readonly maxTries?: number;
 }
 
 /** The key protocol that is supported. */
@@ -24,8 +26,8 @@ const protocol = "jwe";
 const maxWrappedBytes = 1024 * 1024;
 const maxPublicBytes = 64 * 1024;
 const maxPackets = 100;
-/** Keys that are tried with recipients, for one image: some 10 s of a thread. */
-const maxTries = 10_000;
+/** For one image: some 10 s of a thread. */
+const defaultTries = 10_000;
 /** Recipients that a message names. */
 const maxNamed = 4;
 /** Problems of the directory that a message has. */
@@ -37,10 +39,12 @@ const maxProblems = 4;
  */
 export class NodeKeys implements LayerDecryption {
   readonly #settings: DecryptionSettings;
+  readonly #maxTries: number;
   readonly #turns = new Semaphore(1);
 
   constructor(settings: DecryptionSettings) {
     this.#settings = settings;
+    this.#maxTries = settings.maxTries ?? defaultTries;
   }
 
   async ciphersOf(
@@ -50,7 +54,7 @@ export class NodeKeys implements LayerDecryption {
     const { directory, log } = this.#settings;
     const { keys, problems } = await keysIn(directory);
     for (const problem of problems) log.warn("a key for images is not used", { problem });
-    const ring = { keys: [...keys], problems, triesLeft: maxTries };
+    const ring = { keys: [...keys], problems, triesLeft: this.#maxTries };
     const ciphers: (LayerCipher | undefined)[] = [];
     for (const [at, { encryption, digest }] of layers.entries()) {
       const doing = `decrypt layer ${at + 1} of ${layers.length}, blob "${digest}"`;
@@ -102,10 +106,10 @@ export class NodeKeys implements LayerDecryption {
     const shown = names.slice(0, maxNamed).join(", ") + (names.length > maxNamed ? "..." : "");
     const directory = quote(this.#settings.directory);
     const why = [
-      `it is encrypted for ${recipients.length} recipients of ${protocol} (${shown})`,
+      `it is encrypted for ${recipients.length === 1 ? "one recipient" : `${recipients.length} recipients`} of ${protocol} (${shown})`,
       triesLeft > 0
-        ? `${whatIsThere(keys.length)} in ${directory}`
-        : `${maxTries} tries with private keys in ${directory} did not find one`,
+        ? whatIsThere(keys.length, directory)
+        : `${this.#maxTries} tries with private keys in ${directory} did not find one`,
     ].join(", and ");
     const next = "add the private key of a recipient there (images.decryption_keys_path)";
     const unused = problems.slice(0, maxProblems).join("; ");
@@ -129,11 +133,10 @@ interface Locked {
   readonly doing: string;
 }
 
-function whatIsThere(keys: number): string {
-  if (keys === 0) return "there is no private key";
-  return keys === 1
-    ? "none of them has the private key"
-    : `none of them has one of the ${keys} private keys`;
+function whatIsThere(keys: number, directory: string): string {
+  if (keys === 0) return `there is no private key in ${directory}`;
+  const some = keys === 1 ? "the private key" : `each of the ${keys} private keys`;
+  return `${some} in ${directory} is another one`;
 }
 
 /** A directory that cannot be read has no keys. */
