@@ -79,7 +79,7 @@ describe("a decrypted layer that is here", () => {
   test("is not given to an image that calls the encrypted blob a plain layer", async () => {
     const mediaType = "application/vnd.oci.image.layer.v1.tar";
     const layer = { ...lockedLayer(), mediaType };
-    // Encrypted bytes are no archive: on the way to a digest that cannot be right.
+    // As for any blob that is not an archive.
     const text = /is it a tar|is not the layer that the image names/;
     await node.registry.push("owner/app", withLayers(plain, [{ layer, annotations: {} }]), [
       "bare",
@@ -93,7 +93,7 @@ describe("a decrypted layer that is here", () => {
 
   test("is not given to an image that has a key of the attacker for the blob", async () => {
     const layer = lockedLayer();
-    // The public key of the node is no secret.
+    // Everybody may have the public key of the node.
     const recipients = [{ key: ownKey.publicKey }];
     const forged = { key: randomBytes(32), nonce: randomBytes(16), mac: randomBytes(32) };
     const annotations = await annotationsOf(layer.bytes, recipients, forged);

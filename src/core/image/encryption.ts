@@ -1,16 +1,5 @@
 import type { Descriptor } from "./source.ts";
 
-/** How a layer is encrypted (github.com/containers/ocicrypt), as its manifest says it. Nothing of it is checked. */
-export interface LayerEncryption {
-  /**
-   * The layer's key, which is encrypted for recipients: by the name of the key protocol (`jwe`, `pkcs7`...), the text of
-   * its annotation.
-   */
-  readonly wrappedKeys: ReadonlyMap<string, string>;
-  /** The text of the annotation with what is not secret; empty for none. */
-  readonly publicOptions: string;
-}
-
 /** What decrypts one layer: AES-256 in counter mode. Never logged and never stored. */
 export interface LayerCipher {
   /** 32 bytes. */

@@ -6,7 +6,7 @@ export type {
   ImageArchives,
   RootFsConfig,
 } from "./archive.ts";
-export type { LayerCipher, LayerDecryption, LayerEncryption } from "./encryption.ts";
+export type { LayerCipher, LayerDecryption } from "./encryption.ts";
 export type { Image, ImageConfig, ImageLayer } from "./image.ts";
 export type { ImageReference } from "./reference.ts";
 export {
@@ -25,6 +25,7 @@ export type {
   ImageContent,
   ImageFetcher,
   ImageSource,
+  LayerEncryption,
   PlatformChoice,
   PullObserver,
   RegistryAuth,

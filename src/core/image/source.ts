@@ -1,6 +1,5 @@
 import type { Digest } from "../../base/digest.ts";
 import type { BlobChunk } from "../../base/unread-bytes.ts";
-import type { LayerEncryption } from "./encryption.ts";
 import type { ImageReference } from "./reference.ts";
 
 /** The credentials of a client (CRI AuthConfig). Never logged. */
@@ -13,6 +12,17 @@ export interface RegistryAuth {
   readonly serverAddress: string;
   readonly identityToken: string;
   readonly registryToken: string;
+}
+
+/** How a layer is encrypted (github.com/containers/ocicrypt), as its manifest says it. Nothing of it is checked. */
+export interface LayerEncryption {
+  /**
+   * The layer's key, which is encrypted for recipients: by the name of the key protocol (`jwe`, `pkcs7`...), the text of
+   * its annotation.
+   */
+  readonly wrappedKeys: ReadonlyMap<string, string>;
+  /** The text of the annotation with what is not secret; empty for none. */
+  readonly publicOptions: string;
 }
 
 /** A pointer to content: manifest, config or layer (image-spec, descriptor.md). */

@@ -36,7 +36,7 @@ export async function encryptLayer(
   return { bytes, annotations };
 }
 
-/** The annotations for a blob that has these secrets, or that is said to have them. */
+/** The annotations for a blob with these secrets, which need not be its own. */
 export async function annotationsOf(
   blob: Uint8Array,
   recipients: readonly TestRecipient[],
