@@ -178,6 +178,11 @@ export interface RuntimeConfig {
   /** 0 for the entry of davit or containers in subuid(5), or a default. */
   readonly userNamespaceFirstId: number;
   readonly userNamespaceIds: number;
+  /** Empty for no classes, here and below. */
+  readonly blockioConfigFile: string;
+  readonly rdtConfigFile: string;
+  readonly ignoreBlockioNotEnabledErrors: boolean;
+  readonly ignoreRdtNotEnabledErrors: boolean;
   /** The enabled handlers by name. `defaultHandler` is always among them. */
   readonly handlers: Readonly<Record<string, HandlerConfig>>;
 }

@@ -76,6 +76,10 @@ test("defaultConfig() returns the documented defaults", () => {
     userNamespaces: "requested",
     userNamespaceFirstId: 0,
     userNamespaceIds: 65_536,
+    blockioConfigFile: "",
+    rdtConfigFile: "",
+    ignoreBlockioNotEnabledErrors: false,
+    ignoreRdtNotEnabledErrors: false,
   });
   assert.deepEqual(Object.keys(handlers), ["crun", "runc"]);
   assert.deepEqual(handlers["runc"], {

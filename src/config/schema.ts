@@ -15,6 +15,7 @@ import type {
   TracingConfig,
   TuningConfig,
 } from "./config.ts";
+import { classes } from "./class-settings.ts";
 import { images } from "./image-settings.ts";
 import {
   absolutePath,
@@ -203,6 +204,7 @@ const runtime: Section<Omit<RuntimeConfig, "handlers">> = {
     max: 2 ** 24,
     doc: "How many ids each such pod has. Pods that run with a higher id get those of the node.",
   }),
+  ...classes,
 };
 
 const streaming: Section<StreamingConfig> = {

@@ -5,6 +5,7 @@ import { messageOf } from "../base/errors.ts";
 import type { Check, DoctorContext } from "./check.ts";
 import { capabilitiesCheck } from "./checks/capabilities.ts";
 import { cgroupsCheck } from "./checks/cgroups.ts";
+import { classesCheck } from "./checks/classes.ts";
 import { clockCheck } from "./checks/clock.ts";
 import { configurationCheck } from "./checks/configuration.ts";
 import { daemonCheck } from "./checks/daemon.ts";
@@ -24,6 +25,7 @@ export const checks: readonly Check[] = [
   kernelCheck,
   capabilitiesCheck,
   cgroupsCheck,
+  classesCheck,
   programsCheck,
   mountsCheck,
   diskCheck,

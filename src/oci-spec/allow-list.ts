@@ -17,6 +17,11 @@ export function allowedAnnotations(
   );
 }
 
+/** Whether one pattern, as those of {@link allowedAnnotations}, matches a text. */
+export function matchesPattern(pattern: string, text: string): boolean {
+  return isMatch(partsOf(pattern), text);
+}
+
 function partsOf(glob: string): readonly Part[] {
   const parts = glob.matchAll(/\\(.)|\*|\?|\[(\^?)([^\]]+)\]|[^]/gu);
   return [...parts].map(([part, escaped, not, set]) => {

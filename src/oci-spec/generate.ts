@@ -70,6 +70,7 @@ function linuxPart(input: SpecInput, process: OciProcess): OciLinux {
     ...(devices.length === 0 ? {} : { devices }),
     ...containerSecurity(input, process.capabilities.bounding),
     ...(input.selinux === undefined ? {} : { mountLabel: input.selinux.mount }),
+    ...(input.intelRdt === undefined ? {} : { intelRdt: input.intelRdt }),
   };
 }
 
@@ -80,6 +81,7 @@ function limits(input: SpecInput): OciResources {
   return {
     ...(resources === undefined ? {} : writtenOnce(linuxResources(resources, input.host), input)),
     ...(input.pidsLimit === undefined ? {} : { pids: { limit: input.pidsLimit } }),
+    ...(input.blockIo === undefined ? {} : { blockIO: input.blockIo }),
   };
 }
 

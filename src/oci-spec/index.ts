@@ -1,8 +1,19 @@
 // OCI runtime-specs, generated from a CRI request, the image's config and the pod: pure functions that
 // import base, gen and core and do no I/O. Start with generate.ts; input.ts has what the
 // caller must find out first.
+export { type AskedClass, askedClass } from "./classes/asked-class.ts";
+export {
+  type BlockIoClasses,
+  type BlockIoDevice,
+  type BlockIoItem,
+  blockIoLimits,
+  parseBlockIoClasses,
+} from "./classes/blockio.ts";
+export { isClassName, parseRdtConfig, type RdtConfig, rootClass } from "./classes/rdt-config.ts";
+export { type BandwidthInfo, type RdtInfo, rdtSchemata } from "./classes/rdt-schemata.ts";
+export type { CacheInfo } from "./classes/rdt-share.ts";
 export { envProgram, hasByteValues } from "./byte-env.ts";
-export { allowedAnnotations } from "./allow-list.ts";
+export { allowedAnnotations, matchesPattern } from "./allow-list.ts";
 export type { BaseSpec } from "./handler/base-spec.ts";
 export { parseBaseSpec } from "./handler/base-spec.ts";
 export type { CdiDeviceNode, CdiEdits, CdiFile, ReadCdiFile } from "./cdi/cdi.ts";

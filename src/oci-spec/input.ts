@@ -7,7 +7,7 @@ import type { BaseSpec } from "./handler/base-spec.ts";
 import type { CdiEdits } from "./cdi/cdi.ts";
 import type { GrantedDevice, HostDevice } from "./devices.ts";
 import type { HookDefinition } from "./handler/hooks.ts";
-import type { OciRlimit, OciSeccomp } from "../core/oci/index.ts";
+import type { IntelRdt, OciBlockIo, OciRlimit, OciSeccomp } from "../core/oci/index.ts";
 
 /** The labels of a container. Without a process label it runs as the policy has it for its runtime. */
 export interface ContainerLabels {
@@ -67,6 +67,10 @@ export interface SpecInput {
   readonly isLayerLimited?: boolean | undefined;
   /** Name of the loaded AppArmor profile to run under. Dropped for a privileged container. */
   readonly apparmorProfile?: string | undefined;
+  /** The limits of the class of block I/O that the request names. */
+  readonly blockIo?: OciBlockIo | undefined;
+  /** The RDT class that the request names. */
+  readonly intelRdt?: IntelRdt | undefined;
   /** From containerLabels(), where SELinux is on. */
   readonly selinux?: ContainerLabels | undefined;
   readonly rlimits?: readonly OciRlimit[] | undefined;

@@ -7,6 +7,7 @@ export type {
   ContainerUser,
 } from "./container.ts";
 export { chainsOf, layersOf } from "./container.ts";
+export type { ClassOrigin, ResourceClasses } from "./classes.ts";
 export type {
   CheckedConfig,
   ContainerSpecs,

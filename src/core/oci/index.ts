@@ -151,7 +151,29 @@ export interface OciResources {
   readonly memory?: OciMemory;
   readonly pids?: { readonly limit: bigint };
   readonly hugepageLimits?: readonly { readonly pageSize: string; readonly limit: bigint }[];
+  readonly blockIO?: OciBlockIo;
   readonly unified?: Readonly<Record<string, string>>;
+}
+
+/** Limits of I/O to block devices. Weights are from 10 to 1000, as those of cgroup v1. */
+export interface OciBlockIo {
+  readonly weight?: number;
+  readonly weightDevice?: readonly (OciBlockDevice & { readonly weight: number })[];
+  readonly throttleReadBpsDevice?: readonly OciThrottle[];
+  readonly throttleWriteBpsDevice?: readonly OciThrottle[];
+  readonly throttleReadIOPSDevice?: readonly OciThrottle[];
+  readonly throttleWriteIOPSDevice?: readonly OciThrottle[];
+}
+
+/** The numbers of a block device. */
+export interface OciBlockDevice {
+  readonly major: number;
+  readonly minor: number;
+}
+
+/** The most bytes or operations per second of a device. */
+export interface OciThrottle extends OciBlockDevice {
+  readonly rate: bigint;
 }
 
 /** Limits of CPU. Quota and period in microseconds. */

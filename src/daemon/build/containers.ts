@@ -38,6 +38,7 @@ import type { Tuning } from "../tuning/tuning.ts";
 import { type CgroupLayout, countOomKilled, watchOomEvents } from "../../linux/cgroup/index.ts";
 import type { ConfiguredHandlers } from "../../drivers/handlers/index.ts";
 import { decryptionOf } from "./decryption.ts";
+import { classesOf } from "./classes.ts";
 import { type ImageGc, imageGcOf } from "./image-gc.ts";
 import { verificationOf } from "./verification.ts";
 import { linkedLogs } from "../process/linked-logs.ts";
@@ -150,7 +151,7 @@ export async function buildContainers(parts: Parts, shared: Shared): Promise<Bui
     onImageUsed: images.onUsed,
     roots,
     rootFiles: rootUsers,
-    specs: specsOf(parts, limits.isSet),
+    specs: specsOf(parts, shared, limits.isSet),
     layerLimitOf: limits.of,
     ignoreVolumes: config.images.volumes === "ignore",
     runtimes: shims === undefined ? [runtime] : [runtime, shims],
@@ -180,10 +181,12 @@ export async function buildContainers(parts: Parts, shared: Shared): Promise<Bui
 
 function specsOf(
   { config, layout, handlers, selinux }: Parts,
+  { log, tasks }: Shared,
   isLayerLimited: (sandbox: Sandbox) => boolean,
 ): HostContainerSpecs {
   return new HostContainerSpecs({
     isLayerLimited,
+    classes: classesOf(config, { layout, log, tasks }),
     host: readSpecHost(layout),
     cdiDirectories: config.cdi.enable ? config.cdi.specDirs : undefined,
     selinux,

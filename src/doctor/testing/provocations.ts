@@ -34,6 +34,7 @@ import {
   unusable,
   upstream,
   usingPlugin,
+  withClasses,
   type Provocation,
 } from "./provoke.ts";
 
@@ -112,6 +113,20 @@ export const provocations: Readonly<Record<string, Provocation>> = {
     config: parseConfig("[runtime.handlers.crun]\ncgroup_writable = true\n", "davit.toml"),
   }),
   "cgroups.kubelet-driver": file(kubelet, "a: b\ncgroupDriver: systemd\n"),
+
+  "classes.fine": nothing,
+  "classes.file-unusable": withClasses("blockio", "Classes:\n  gold:\n  - Wieght: 100\n"),
+  "classes.blockio-missing": (machine) => {
+    machine.files.set("/sys/fs/cgroup/cgroup.controllers", "cpu memory pids\n");
+    return withClasses("blockio", "Classes:\n  gold:\n  - Weight: 100\n")(machine);
+  },
+  "classes.rdt-missing": withClasses("rdt", "partitions: {}\n"),
+  "classes.rdt-unsuited": (machine) => {
+    machine.mountTable.push(mountEntry("/sys/fs/resctrl", "resctrl"));
+    machine.files.set("/sys/fs/resctrl/schemata", "MB:0=100\n");
+    const text = "partitions: {p: {l3Allocation: 50%, classes: {gold: {l3Allocation: 50%}}}}\n";
+    return withClasses("rdt", text)(machine);
+  },
 
   "programs.addon": nothing,
   "programs.monitor": nothing,

@@ -1,4 +1,5 @@
 // How tests cause problems on a machine without problems.
+import { parseConfig } from "../../config/load.ts";
 import type { DoctorContext } from "../check.ts";
 import {
   criStatus,
@@ -71,6 +72,15 @@ export function hybrid(inV2: string): Provocation {
     ];
     machine.files.set("/sys/fs/cgroup/unified/cgroup.controllers", `${inV2}\n`);
   });
+}
+
+/** A file of classes that the configuration names. */
+export function withClasses(kind: "blockio" | "rdt", text: string): Provocation {
+  return ({ files }) => {
+    files.set("/etc/davit/classes.yaml", text);
+    const setting = `${kind}_config_file = "/etc/davit/classes.yaml"`;
+    return { config: parseConfig(`[runtime]\n${setting}\n`, "davit.toml") };
+  };
 }
 
 export function space(totalBytes: number, freeBytes: number, freeInodes: number): Provocation {

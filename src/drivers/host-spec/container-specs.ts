@@ -4,6 +4,7 @@ import type {
   CheckedConfig,
   Container,
   ContainerSpecs,
+  ResourceClasses,
   ResourceUpdate,
   SpecSubject,
 } from "../../core/container/index.ts";
@@ -11,6 +12,7 @@ import type { OciProcess, OciSeccomp, OciSpec } from "../../core/oci/index.ts";
 import { containerCgroup, requestedConfig, type Sandbox } from "../../core/sandbox/index.ts";
 import {
   allowedAnnotations,
+  askedClass,
   checkContainerConfig,
   checkSharedPid,
   clampedOomScoreAdj,
@@ -55,6 +57,7 @@ export class HostContainerSpecs implements ContainerSpecs {
   readonly #selinux: Selinux | undefined;
   readonly #apparmor = new Apparmor();
   readonly #settingsOf: (sandbox: Sandbox) => HandlerSettings;
+  readonly #classes: ResourceClasses;
   readonly #paths = new ClientPaths(async (path) => (await mountHolding(path)).mountPoint);
 
   constructor(deps: {
@@ -73,6 +76,8 @@ export class HostContainerSpecs implements ContainerSpecs {
     readonly isLayerLimited?: (sandbox: Sandbox) => boolean;
     /** Where containers get SELinux labels. */
     readonly selinux?: Selinux | undefined;
+    /** The classes of block I/O and RDT, asked for those that a request names. */
+    readonly classes: ResourceClasses;
     /** The configuration for containers of a sandbox's handler. */
     readonly settingsOf: (sandbox: Sandbox) => HandlerSettings;
   }) {
@@ -85,6 +90,7 @@ export class HostContainerSpecs implements ContainerSpecs {
     this.#selinux = deps.selinux;
     this.#featuresOf = deps.featuresOf;
     this.#settingsOf = deps.settingsOf;
+    this.#classes = deps.classes;
   }
 
   check(
@@ -203,23 +209,35 @@ export class HostContainerSpecs implements ContainerSpecs {
     const settings = this.#settingsOf(subject.sandbox);
     const withHostDevices = !settings.privilegedWithoutHostDevices;
     // In parallel: each needs a turn of the thread pool or several, and they are independent.
-    const [facts, named, edits, hostDevices, seccomp, apparmorProfile, base, hooks, delegated] =
-      await Promise.all([
-        this.#facts(subject),
-        this.#named(subject),
-        cdi.length === 0 ? undefined : this.#cdi?.edits(cdi),
-        privileged && withHostDevices ? allHostDevices() : undefined,
-        localhostSeccomp(config),
-        this.#apparmor.profileOf(config),
-        readBase(settings),
-        readHooks(settings),
-        settings.cgroupWritable && this.#host.cgroupVersion === 2
-          ? listMounts().then(hasNsdelegate)
-          : undefined,
-      ]);
+    const [
+      facts,
+      named,
+      classes,
+      edits,
+      hostDevices,
+      seccomp,
+      apparmorProfile,
+      base,
+      hooks,
+      delegated,
+    ] = await Promise.all([
+      this.#facts(subject),
+      this.#named(subject),
+      this.#classesOf(subject),
+      cdi.length === 0 ? undefined : this.#cdi?.edits(cdi),
+      privileged && withHostDevices ? allHostDevices() : undefined,
+      localhostSeccomp(config),
+      this.#apparmor.profileOf(config),
+      readBase(settings),
+      readHooks(settings),
+      settings.cgroupWritable && this.#host.cgroupVersion === 2
+        ? listMounts().then(hasNsdelegate)
+        : undefined,
+    ]);
     return {
       ...facts,
       ...named,
+      ...classes,
       devicesOfUser: this.#devicesOfUser,
       allowSocketcall: this.#allowSocketcall,
       isLayerLimited: this.#isLayerLimited(subject.sandbox),
@@ -232,6 +250,19 @@ export class HostContainerSpecs implements ContainerSpecs {
       hooks,
       cgroupWritable: settings.cgroupWritable,
       cgroupDelegated: delegated,
+    };
+  }
+
+  /** What the classes that the request names stand for. */
+  async #classesOf({
+    container,
+    sandbox,
+  }: SpecSubject): Promise<Pick<SpecInput, "blockIo" | "intelRdt">> {
+    const blockIo = askedClass("blockio", container.config, sandbox.config);
+    const rdt = askedClass("rdt", container.config, sandbox.config);
+    return {
+      ...(blockIo === undefined ? {} : { blockIo: await this.#classes.blockIoOf(blockIo.name) }),
+      ...(rdt === undefined ? {} : { intelRdt: await this.#classes.rdtOf(rdt.name, rdt.origin) }),
     };
   }
 
