@@ -16,7 +16,7 @@ import { TtrpcClient } from "../../../wire/ttrpc/index.ts";
 import { parseBootstrap } from "./bootstrap.ts";
 import { readShimState, type ShimState, writeState } from "./shim-state.ts";
 import type { StateLayout } from "./state-layout.ts";
-import { deleteTask, type ShimEnvironment, startShim } from "./shim-binary.ts";
+import { deleteTask, KnownInputs, type ShimEnvironment, startShim } from "./shim-binary.ts";
 import { askForProcess, findShimProcess, killShim, removeSocket } from "./shim-process.ts";
 import { ShimLog } from "./shim-log.ts";
 import { TaskClient } from "./task-client.ts";
@@ -55,6 +55,7 @@ export class PodShims {
   readonly #logs = new Map<string, ShimLog>();
   readonly #locks = new KeyedLock();
   readonly #connects = new Semaphore(parallelConnects);
+  readonly #inputs = new KnownInputs();
 
   constructor(deps: Deps) {
     this.#deps = deps;
@@ -188,6 +189,7 @@ export class PodShims {
       bundle,
       options: choice.options,
       debug: false,
+      inputs: this.#inputs,
       signal,
     });
     log.debug("a shim was started", { sandbox: sandboxId, socket: started.socketPath });
@@ -281,7 +283,7 @@ export class PodShims {
     const state = await readShimState(paths.podFile(sandboxId, "shim.json"));
     if (state !== undefined) return state;
     try {
-      const address = await readFile(paths.podFile(sandboxId, "address"), "utf8");
+      const address = await readFile(paths.podFile(sandboxId, "address"));
       return { program: "", ...parseBootstrap(address), process: undefined, sandboxer: false };
     } catch (error) {
       if (errnoCode(error) === "ENOENT" || error instanceof RuntimeError) return undefined;

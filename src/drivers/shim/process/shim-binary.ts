@@ -1,7 +1,8 @@
 import { randomBytes } from "node:crypto";
 
-import { toBinary } from "@bufbuild/protobuf";
-import { type Any, AnySchema } from "@bufbuild/protobuf/wkt";
+import { stat } from "node:fs/promises";
+
+import type { Any } from "@bufbuild/protobuf/wkt";
 import { messageOf, RuntimeError } from "../../../base/errors.ts";
 import {
   type DeleteResponse,
@@ -9,7 +10,13 @@ import {
 } from "../../../gen/containerd/task/v2/task_pb.ts";
 import { findProgram, run, type RunResult } from "../../../linux/process/index.ts";
 import { decodeBounded } from "../../../wire/protobuf.ts";
-import { type Bootstrap, parseBootstrap } from "./bootstrap.ts";
+import {
+  asksForParams,
+  type Bootstrap,
+  type BootstrapInput,
+  bootstrapInput,
+  parseBootstrap,
+} from "./bootstrap.ts";
 
 /** The containerd namespace of Kubernetes. */
 export const namespace = "k8s.io";
@@ -20,6 +27,8 @@ export interface ShimEnvironment {
   readonly eventsPath: string;
   /** A program that sends an event, for shims that cannot send events themselves. */
   readonly publishBinary: string;
+  /** The directory for the sockets of shims that let us choose it. */
+  readonly socketDirectory: string;
 }
 
 /**
@@ -29,6 +38,10 @@ export interface ShimEnvironment {
 export const markName = "DAVIT_SHIM";
 
 const startMs = 20_000;
+/** The name of a shim's socket is a digest in hexadecimal, after a slash. */
+const socketNameBytes = 65;
+/** The bytes of a path in sockaddr_un, without its NUL (unix(7)). */
+const maxSocketBytes = 107;
 const deleteMs = 10_000;
 
 /**
@@ -64,19 +77,70 @@ interface ShimCall {
   readonly signal?: AbortSignal;
 }
 
+/** Which input the programs of shims read, by program; as long as the file is the same. */
+export class KnownInputs {
+  readonly #known = new Map<string, { readonly stamp: string; readonly input: BootstrapInput }>();
+
+  /** "options" for a program that was not started yet, or is another one by now: old shims ignore a wrong input. */
+  async of(program: string): Promise<BootstrapInput> {
+    const known = this.#known.get(program);
+    return known !== undefined && known.stamp === (await stampOf(program))
+      ? known.input
+      : "options";
+  }
+
+  /** Keeps what the program reads. */
+  async keep(program: string, input: BootstrapInput): Promise<void> {
+    this.#known.set(program, { stamp: await stampOf(program), input });
+  }
+}
+
+async function stampOf(program: string): Promise<string> {
+  try {
+    const info = await stat(program, { bigint: true });
+    return [info.dev, info.ino, info.size, info.mtimeNs].join();
+  } catch {
+    return "";
+  }
+}
+
 /**
  * Starts a shim for the bundle, or returns the one that already serves its group: the shim decides by
- * the annotations of config.json.
+ * the annotations of config.json. A shim that says that it reads another input is started once more, and `inputs`
+ * keeps that.
  */
 export async function startShim(
-  call: ShimCall & { readonly options: Any; readonly debug: boolean },
+  call: ShimCall & { readonly options: Any; readonly debug: boolean; readonly inputs: KnownInputs },
 ): Promise<Bootstrap> {
+  const { program, inputs } = call;
+  const first = await inputs.of(program);
+  const result = await startWith(call, first);
+  if (result.code === 0) return parseBootstrap(result.stdout);
+  if (first === "params" || !asksForParams(result.stderr.toString("utf8"))) {
+    throw failure("start", call, result);
+  }
+  const second = await startWith(call, "params");
+  if (second.code !== 0) throw failure("start", call, second);
+  await inputs.keep(program, "params");
+  return parseBootstrap(second.stdout);
+}
+
+function startWith(
+  call: ShimCall & { readonly options: Any; readonly debug: boolean },
+  kind: BootstrapInput,
+): Promise<RunResult> {
+  const { id, options, environment } = call;
+  const directory = environment.socketDirectory;
+  const facts = { ...environment, id, namespace, options };
+  const isShort = Buffer.byteLength(directory) + socketNameBytes <= maxSocketBytes;
+  const input = bootstrapInput(kind, {
+    ...facts,
+    socketDirectory: isShort ? directory : undefined,
+  });
   const flags = call.debug ? ["-debug"] : [];
-  const input = Buffer.from(toBinary(AnySchema, call.options));
-  const env = { [markName]: `${call.id}.${randomBytes(6).toString("hex")}` };
-  const result = await runShim(call, [...flags, "start"], { input, env, timeoutMs: startMs });
-  if (result.code !== 0) throw failure("start", call, result);
-  return parseBootstrap(result.stdout.toString("utf8"));
+  const env = { [markName]: `${id}.${randomBytes(6).toString("hex")}` };
+  const run = { input: Buffer.from(input), env, timeoutMs: startMs };
+  return runShim(call, [...flags, "start"], run);
 }
 
 /** Runs `delete` of the shim's program, which removes what a dead shim has left of a task. */

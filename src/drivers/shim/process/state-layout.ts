@@ -32,6 +32,8 @@ export class StateLayout {
   readonly events: string;
   /** The state directory of the OCI runtime under runc's shim. */
   readonly runtimeRoot: string;
+  /** The sockets of shims that let us choose their directory. Short: see unix(7). */
+  readonly sockets: string;
 
   /** `state` is the state directory of the configuration. */
   constructor(state: string) {
@@ -41,6 +43,7 @@ export class StateLayout {
     this.works = join(shims, "work");
     this.events = join(shims, "events.sock");
     this.runtimeRoot = join(shims, "runtime");
+    this.sockets = join(shims, "s");
   }
 
   task(id: string): string {

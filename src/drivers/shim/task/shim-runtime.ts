@@ -96,7 +96,8 @@ export class ShimRuntime implements ContainerRuntime {
     this.#deps = deps;
     this.#paths = paths;
     const { publishBinary, log } = deps;
-    const environment = { eventsPath: paths.events, publishBinary };
+    const { events: eventsPath, sockets: socketDirectory } = paths;
+    const environment = { eventsPath, publishBinary, socketDirectory };
     this.#shims = new PodShims({ paths, environment, log });
     this.#shimUsers = new ShimUsers(this.#shims, log);
     this.#cleanup = new TaskCleanup({ ...deps, paths, environment, shims: this.#shims });
@@ -107,7 +108,8 @@ export class ShimRuntime implements ContainerRuntime {
   /** Creates the directories of the state, serves events, and ends shims that no container needs. */
   static async open(deps: Deps): Promise<ShimRuntime> {
     const paths = new StateLayout(deps.state);
-    for (const directory of [paths.tasks, paths.pods, paths.works, paths.runtimeRoot]) {
+    const { tasks, pods, works, runtimeRoot, sockets } = paths;
+    for (const directory of [tasks, pods, works, runtimeRoot, sockets]) {
       await mkdir(directory, { recursive: true, mode: 0o700 });
     }
     const runtime = new ShimRuntime(deps, paths);
