@@ -1,5 +1,6 @@
 import { type Digest, isDigest } from "../../base/digest.ts";
 import { type ErrorKind, RuntimeError } from "../../base/errors.ts";
+import { gone, ProcessWait } from "../../base/process-wait.ts";
 import { type LayerSource, OtherFormat, TooLarge } from "../../core/snapshot/index.ts";
 import { type ChildExit, findOwnProgram, type OwnProgram } from "../../linux/process/index.ts";
 import { type FromBelow, parseFromBelow } from "./from-below.ts";
@@ -58,7 +59,13 @@ export async function unpackBlob(options: UnpackOptions): Promise<Unpacked> {
   const blobBytes = Number(layer.blob.sizeBytes);
   const limits = { ...layer.limits, disk, file: layer.file, format };
   const answer = unpacker.begin({ blobBytes, limits, cipher: cipherOf(layer) });
-  using wait = new Wait({ answer, layer, signal, stallMs });
+  using wait = new ProcessWait({
+    gone: answer,
+    signal,
+    stallMs,
+    stalled: () =>
+      failed(layer, "deadline-exceeded", `unpacker made no progress for ${stallMs} ms: killed`),
+  });
   let said: Unpacked | Refusal | undefined;
   let isWhole = false;
   try {
@@ -88,7 +95,7 @@ function cipherOf({ cipher }: LayerSource): object | undefined {
 async function passOn(
   layer: LayerSource,
   unpacker: UnpackerProcess,
-  wait: Wait,
+  wait: ProcessWait,
   turn: UnpackTurn | undefined,
 ): Promise<boolean> {
   const chunks = layer.chunks[Symbol.asyncIterator]();
@@ -120,64 +127,6 @@ async function passOn(
     // Not awaited: a source that hangs does not answer this either.
     if (!ended) chunks.return?.().catch(() => undefined);
   }
-}
-
-/** The result of a wait that ended with an answer, or with the process. */
-const gone = Symbol("the process has answered");
-
-interface Waited {
-  readonly answer: Promise<unknown>;
-  readonly layer: LayerSource;
-  readonly signal: AbortSignal;
-  readonly stallMs: number;
-}
-
-/** Waits for one promise at a time, until the process answers or ends, the signal is aborted or time is up. */
-class Wait implements Disposable {
-  readonly signal: AbortSignal;
-  readonly #of: Waited;
-  #isGone = false;
-  #cut: { readonly gone: () => void; readonly fail: (reason: unknown) => void } | undefined;
-
-  constructor(of: Waited) {
-    this.signal = of.signal;
-    this.#of = of;
-    of.signal.addEventListener("abort", this.#onAbort, { once: true });
-    void of.answer.then(() => {
-      this.#isGone = true;
-      this.#cut?.gone();
-    });
-  }
-
-  [Symbol.dispose](): void {
-    this.#of.signal.removeEventListener("abort", this.#onAbort);
-  }
-
-  /** Returns `gone` when the process answers first; rejects by the signal, and after `stallMs` if limited. */
-  async until<T>(promise: Promise<T>, how: "limited" | "unlimited"): Promise<T | typeof gone> {
-    const { layer, stallMs } = this.#of;
-    const { promise: answer, resolve, reject } = Promise.withResolvers<T | typeof gone>();
-    promise.then(resolve, reject);
-    // It has no reader if the signal was aborted before.
-    answer.catch(() => undefined);
-    this.#of.signal.throwIfAborted();
-    if (this.#isGone) return gone;
-    this.#cut = { gone: () => resolve(gone), fail: reject };
-    const onStall = (): void => {
-      reject(
-        failed(layer, "deadline-exceeded", `unpacker made no progress for ${stallMs} ms: killed`),
-      );
-    };
-    const timer = how === "limited" ? setTimeout(onStall, stallMs) : undefined;
-    try {
-      return await answer;
-    } finally {
-      clearTimeout(timer);
-      this.#cut = undefined;
-    }
-  }
-
-  readonly #onAbort = (): void => this.#cut?.fail(this.#of.signal.reason);
 }
 
 function describeExit(exit: ChildExit): string {

@@ -1,6 +1,6 @@
 import { type Digest, isDigest } from "../../../base/digest.ts";
 import { type ErrorKind, RuntimeError } from "../../../base/errors.ts";
-import { beforeAbort } from "../../../base/wait.ts";
+import { gone, ProcessWait } from "../../../base/process-wait.ts";
 import {
   type Child,
   findOwnProgram,
@@ -64,7 +64,7 @@ export function defaultArchiveCommand(): OwnProgram {
 export async function receiveArchive(
   options: ReceiveOptions,
 ): Promise<ReceivedFiles | ReceivedRoot> {
-  const { command, mode, directory, disk, signal } = options;
+  const { command, mode, directory, disk, chunks, signal, stallMs } = options;
   signal.throwIfAborted();
   const why = `${maxFiles} files`;
   const limits = { disk, ...(mode === "read" ? { entries: { most: maxFiles, why } } : {}) };
@@ -74,9 +74,15 @@ export async function receiveArchive(
   });
   const report = keepText(child.stdout, maxReportBytes);
   const complaint = keepText(child.stderr, 4096);
+  using wait = new ProcessWait({
+    gone: child.exited,
+    signal,
+    stallMs,
+    stalled: () => failed("deadline-exceeded", `its reader made no progress for ${stallMs} ms`),
+  });
   try {
-    await feed(child, options);
-    await unlessStalled(child.exited, options);
+    await feed(child, chunks, wait);
+    await wait.until(child.exited, "limited");
   } finally {
     child.kill(SIGKILL); // without effect if it has ended
     await child.exited;
@@ -87,21 +93,23 @@ export async function receiveArchive(
   throw failed("internal", `its reader ended without a report: ${(await complaint).trim()}`);
 }
 
-async function feed(child: Child, options: ReceiveOptions): Promise<void> {
-  const { chunks, signal } = options;
+async function feed(
+  child: Child,
+  chunks: AsyncIterable<Uint8Array>,
+  wait: ProcessWait,
+): Promise<void> {
   const { stdin } = child;
-  const gone = child.exited.then(() => undefined);
   const source = chunks[Symbol.asyncIterator]();
   let ended = false;
   try {
     for (;;) {
-      const next = await beforeAbort(Promise.race([source.next(), gone]), signal);
-      if (next === undefined) return; // its report has the reason
+      const next = await wait.until(source.next(), "unlimited");
+      if (next === gone) return; // its report has the reason
       if (next.done === true) break;
       if (stdin?.write(next.value) === false) {
         const { promise, resolve } = Promise.withResolvers<undefined>();
         stdin.once("drain", () => resolve(undefined));
-        await unlessStalled(Promise.race([promise, gone]), options);
+        await wait.until(promise, "limited");
       }
     }
     ended = true;
@@ -109,21 +117,6 @@ async function feed(child: Child, options: ReceiveOptions): Promise<void> {
   } finally {
     // Not awaited: a source that hangs does not answer this either.
     if (!ended) source.return?.().catch(() => undefined);
-  }
-}
-
-async function unlessStalled(
-  promise: Promise<unknown>,
-  { signal, stallMs }: ReceiveOptions,
-): Promise<void> {
-  const { promise: stalled, reject } = Promise.withResolvers<never>();
-  const timer = setTimeout(() => {
-    reject(failed("deadline-exceeded", `its reader made no progress for ${stallMs} ms`));
-  }, stallMs);
-  try {
-    await beforeAbort(Promise.race([promise, stalled]), signal);
-  } finally {
-    clearTimeout(timer);
   }
 }
 
