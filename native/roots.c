@@ -56,26 +56,37 @@ static void open_root(struct job *job) {
   job->result_count = 1;
 }
 
-/* strings: a directory; numbers: flags, and a socket to send its root to. EPIPE: nobody will read it. */
-static void send_root(struct job *job) {
-  char byte = 0;
+/* A byte with room for a descriptor. It points into itself. */
+struct root_message {
   union {
     struct cmsghdr header; /* for its alignment */
     char room[CMSG_SPACE(sizeof(int))];
-  } control = {0};
-  struct iovec piece = {&byte, 1};
-  struct msghdr message = {
-      .msg_iov = &piece,
+  } control;
+  char byte;
+  struct iovec piece;
+  struct msghdr message;
+};
+
+static void prepare_message(struct root_message *root) {
+  *root = (struct root_message){.piece = {&root->byte, 1}};
+  root->message = (struct msghdr){
+      .msg_iov = &root->piece,
       .msg_iovlen = 1,
-      .msg_control = control.room,
-      .msg_controllen = sizeof control.room,
+      .msg_control = root->control.room,
+      .msg_controllen = sizeof root->control.room,
   };
+}
+
+/* strings: a directory; numbers: flags, and a socket to send its root to. EPIPE: nobody will read it. */
+static void send_root(struct job *job) {
+  struct root_message sent;
   int root = root_of_directory(&job->fault, job->strings[0], job->numbers[0]);
   if (root < 0) return;
-  control.header = (struct cmsghdr){
+  prepare_message(&sent);
+  sent.control.header = (struct cmsghdr){
       .cmsg_level = SOL_SOCKET, .cmsg_type = SCM_RIGHTS, .cmsg_len = CMSG_LEN(sizeof(int))};
-  memcpy(CMSG_DATA(&control.header), &root, sizeof root);
-  if (sendmsg((int)job->numbers[1], &message, MSG_NOSIGNAL) < 0) {
+  memcpy(CMSG_DATA(&sent.control.header), &root, sizeof root);
+  if (sendmsg((int)job->numbers[1], &sent.message, MSG_NOSIGNAL) < 0) {
     fault_set(&job->fault, "send root", job->strings[0]);
   }
   close(root);
@@ -104,24 +115,14 @@ static napi_value root_sockets(napi_env env, napi_callback_info info) {
 
 /* Waits for a message. */
 static int receive_root(struct fault *fault, int fd) {
-  char byte;
-  union {
-    struct cmsghdr header;
-    char room[CMSG_SPACE(sizeof(int))];
-  } control = {0};
-  struct iovec piece = {&byte, 1};
-  struct msghdr message = {
-      .msg_iov = &piece,
-      .msg_iovlen = 1,
-      .msg_control = control.room,
-      .msg_controllen = sizeof control.room,
-  };
+  struct root_message received;
+  prepare_message(&received);
   ssize_t length;
   int root;
-  do length = recvmsg(fd, &message, MSG_CMSG_CLOEXEC);
+  do length = recvmsg(fd, &received.message, MSG_CMSG_CLOEXEC);
   while (length < 0 && errno == EINTR);
   if (length < 0) return fault_set(fault, "recvmsg", "");
-  struct cmsghdr *item = CMSG_FIRSTHDR(&message);
+  struct cmsghdr *item = CMSG_FIRSTHDR(&received.message);
   if (item == NULL || item->cmsg_type != SCM_RIGHTS || item->cmsg_len != CMSG_LEN(sizeof root)) {
     return fault_set_errno(fault, length == 0 ? ECONNRESET : EPROTO, "receive root", "");
   }
