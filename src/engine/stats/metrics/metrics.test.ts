@@ -3,125 +3,15 @@ import { readFileSync } from "node:fs";
 import { create } from "@bufbuild/protobuf";
 import { describe, test } from "node:test";
 
-import { type Container, ContainerStore } from "../../../core/container/index.ts";
-import { type Sandbox, SandboxStore } from "../../../core/sandbox/index.ts";
-import type {
-  CgroupFigures,
-  ContainerFigures,
-  Figures,
-  FileSystemFigures,
-  PodFigures,
-  Pressure,
-} from "../../../core/stats/index.ts";
+import type { CgroupFigures, PodFigures } from "../../../core/stats/index.ts";
 import { LinuxContainerResourcesSchema } from "../../../gen/runtime/v1/api_pb.ts";
 import { expectedNames } from "../../../../test/support/suites/metrics.ts";
-import type { StatsContext } from "../context.ts";
 import { addContainerSamples, addCurrentSamples, type ContainerView } from "./container-metrics.ts";
-import { listPodSandboxMetrics, metricDescriptors } from "./list.ts";
-import { type AddSample, objectLabelKeys, type Sample } from "./metric.ts";
+import { metricDescriptors } from "./list.ts";
+import { objectLabelKeys, type Sample } from "./metric.ts";
 import { addPodSamples } from "./pod-metrics.ts";
+import { cgroup, collect, container, figures, fileSystem, second } from "./testing/figures.ts";
 
-const second = 1_000_000_000n;
-const times = (seconds: bigint): Pressure["some"] => ({
-  totalNs: seconds * second + 7n,
-  avg10: 0,
-  avg60: 0,
-  avg300: 0,
-});
-const pressure = (some: bigint, full: bigint): Pressure => ({
-  some: times(some),
-  full: times(full),
-});
-
-const cgroup: CgroupFigures = {
-  takenAtNs: 11n,
-  cpu: {
-    usageNs: 12n * second + 999_999_999n,
-    userNs: 8n * second,
-    systemNs: 4n * second,
-    throttling: { periods: 30n, throttledPeriods: 20n, throttledNs: 5n * second },
-    pressure: pressure(1n, 2n),
-  },
-  memory: {
-    usage: 100n,
-    workingSet: 90n,
-    available: undefined,
-    rss: 80n,
-    pageFaults: 70n,
-    majorPageFaults: 7n,
-    pressure: pressure(3n, 4n),
-    maxUsage: 110n,
-    limitHits: 6n,
-    cache: 50n,
-    mappedFile: 40n,
-    kernel: 30n,
-    swap: 20n,
-    ownPageFaults: 69n,
-    ownMajorPageFaults: 5n,
-  },
-  ioPressure: pressure(5n, 6n),
-  oomKills: 3n,
-  devices: [
-    {
-      major: 8,
-      minor: 16,
-      name: "/dev/sdb",
-      bytes: new Map([
-        ["Read", 4096n],
-        ["Write", 512n],
-      ]),
-      requests: new Map([["Read", 2n]]),
-    },
-  ],
-  tasks: 9n,
-};
-const figures: ContainerFigures = {
-  seenAtNs: 1_700_000_000n * second,
-  cgroup,
-  slow: {
-    takenAtNs: 12n,
-    open: { processes: 2, descriptors: 14, sockets: 5 },
-    openFilesLimit: 1024n,
-    maxTasks: 0n,
-    hugePages: [
-      { pageSize: "2MB", usage: 2n << 20n, maxUsage: 4n << 20n },
-      { pageSize: "1GB", usage: 0n, maxUsage: undefined },
-    ],
-  },
-  writableLayer: { takenAtNs: 13n, mountpoint: "/var", bytes: 4096n, inodes: 3n },
-};
-const fileSystem: FileSystemFigures = {
-  takenAtNs: 14n,
-  device: "/dev/sda1",
-  bytes: 1000n,
-  inodes: 100n,
-  freeInodes: 60n,
-};
-const resources = create(LinuxContainerResourcesSchema, {
-  cpuPeriod: 50_000n,
-  cpuQuota: 20_000n,
-  cpuShares: 512n,
-  memoryLimitInBytes: 64n << 20n,
-  memorySwapLimitInBytes: 96n << 20n,
-  unified: { "memory.min": "1048576" },
-});
-const container = {
-  id: "c1",
-  sandboxId: "p1",
-  resources,
-  state: { name: "running", startedAtNs: 1_600_000_000n * second + 5n },
-} as Container;
-
-/** The samples that are added. */
-function collect(...adding: readonly ((add: AddSample) => void)[]): readonly Sample[] {
-  const samples: Sample[] = [];
-  for (const each of adding) {
-    each((metric, labels, value, atNs) => {
-      samples.push({ metric, labels, value, atNs });
-    });
-  }
-  return samples;
-}
 const podSamples = (of: PodFigures): readonly Sample[] =>
   collect((add) => {
     addPodSamples(of, add);
@@ -362,59 +252,4 @@ describe("addPodSamples()", () => {
     const nothing = { ...reported, cpu: undefined, memory: undefined, tasks: undefined };
     assert.deepEqual(podSamples({ network: undefined, reported: nothing }), []);
   });
-});
-
-test("listPodSandboxMetrics() has ready pods with their running containers that could be read", async () => {
-  const nothing = { put: () => undefined, delete: () => undefined };
-  const sandboxes = new SandboxStore(nothing);
-  const containers = new ContainerStore(nothing);
-  for (const [id, name] of [
-    ["p1", "ready"],
-    ["p2", "ready"],
-    ["p3", "stopped"],
-  ] as const) {
-    sandboxes.add({ id, name: id, config: {}, state: { name, atNs: 1n } } as unknown as Sandbox);
-    sandboxes.list(id);
-  }
-  for (const [id, sandboxId, name] of [
-    ["a", "p1", "running"],
-    ["stuck", "p1", "running"],
-    ["created", "p1", "created"],
-    ["b", "p3", "running"],
-  ] as const) {
-    containers.add({
-      ...container,
-      id,
-      name: id,
-      sandboxId,
-      config: {},
-      state: { ...container.state, name },
-    } as unknown as Container);
-    containers.list(id);
-  }
-  const asked: string[] = [];
-  const answer = (pods: readonly Sandbox[], running: readonly Container[]): Promise<Figures> => {
-    asked.push(...pods.map(({ id }) => id), ...running.map(({ id }) => id));
-    const ofPods = new Map([["p1", { network: undefined, reported: undefined }]]);
-    return Promise.resolve({ pods: ofPods, containers: new Map([["a", figures]]), fileSystem });
-  };
-  const context = {
-    sandboxes: { store: sandboxes },
-    containers: { store: containers },
-    stats: { figures: answer },
-  } as unknown as StatsContext;
-  const found = await listPodSandboxMetrics(context);
-  assert.deepEqual(asked, ["p1", "p2", "a", "stuck"]);
-  assert.deepEqual(
-    found.map(({ sandbox, containers: its }) => [
-      sandbox.id,
-      ...its.map((one) => one.container.id),
-    ]),
-    [["p1", "a"], ["p2"]],
-  );
-  const [measured] = found[0]?.containers ?? [];
-  assert.ok(measured !== undefined && found[1] !== undefined);
-  assert.equal(collect(measured.addSamples).length, 53);
-  assert.equal(collect(measured.addCurrent).length, 1);
-  assert.deepEqual(collect(found[1].addSamples), []);
 });
