@@ -2,10 +2,10 @@ import { randomUUID } from "node:crypto";
 import { chmod, mkdir, open, readdir, rename, rm, statfs, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { type Digest, hexOf } from "../../base/digest.ts";
-import { messageOf, RuntimeError, wrap } from "../../base/errors.ts";
+import { messageOf, RuntimeError } from "../../base/errors.ts";
 import { KeyedLock } from "../../base/keyed-lock.ts";
 import type { Logger } from "../../base/logger.ts";
-import { errnoCode, SystemError } from "../../base/system-error.ts";
+import { errnoCode } from "../../base/system-error.ts";
 import type { Operation } from "../../core/operation/index.ts";
 import type {
   FileSystemSpace,
@@ -15,7 +15,6 @@ import type {
   Usage,
 } from "../../core/snapshot/index.ts";
 import { removeTree } from "../../linux/file/index.ts";
-import { begin } from "./begun.ts";
 import { chainOf } from "./chain.ts";
 import { CopyUps } from "./copy-ups.ts";
 import { GroupSync } from "./group-sync.ts";
@@ -33,23 +32,15 @@ import {
 } from "./layer-facts.ts";
 import { type LayerImages, openLayerImages } from "./layer-images.ts";
 import { type LayerIndex, readLayerIndex } from "./layer-index.ts";
+import { failure, LayerUnpacks, type LayerUnpacksDeps } from "./layer-unpacks.ts";
 import type { VerityMode } from "./verity-mode.ts";
-import { Spool } from "./spool.ts";
-import { asideOf, GONE_PREFIX, NEW_PREFIX, type StateLayout, UNCLAIMED } from "./state-layout.ts";
+import { asideOf, GONE_PREFIX, NEW_PREFIX, UNCLAIMED } from "./state-layout.ts";
 import type { Trash } from "./trash.ts";
-import { type UnpackTurn, UnpackTurns, type UnpackTurnsOptions } from "./unpack-turns.ts";
-import { unpackBlob } from "./unpacker.ts";
-import type { UnpackerProcesses } from "./unpacker-processes.ts";
 
 /** What the layers need. */
-interface OverlayLayersDeps {
-  readonly paths: StateLayout;
+interface OverlayLayersDeps extends LayerUnpacksDeps {
   readonly trash: Trash;
   readonly log: Logger;
-  readonly unpackers: UnpackerProcesses;
-  /** How many unpackers may run, where that is not the default. */
-  readonly turns: Partial<UnpackTurnsOptions>;
-  readonly stallMs: number;
   /** How new layers are stored, if the machine supports it. */
   readonly format: LayerFormat;
   readonly verity: VerityMode;
@@ -66,7 +57,7 @@ export class OverlayLayers implements Layers {
   readonly #copyUps: CopyUps;
   readonly #images: LayerImages;
   readonly #locks = new KeyedLock();
-  readonly #turns: UnpackTurns;
+  readonly #unpacks: LayerUnpacks;
   readonly #durable: GroupSync;
   /** Directories of unpacks in progress. */
   readonly #making = new Set<string>();
@@ -80,7 +71,7 @@ export class OverlayLayers implements Layers {
     this.#index = parts.index;
     this.#copyUps = parts.copyUps;
     this.#images = parts.images;
-    this.#turns = new UnpackTurns(deps.turns);
+    this.#unpacks = new LayerUnpacks(deps, parts.images);
     this.#durable = new GroupSync(deps.paths.layers);
   }
 
@@ -111,7 +102,7 @@ export class OverlayLayers implements Layers {
 
   /** The number of unpackers that wait for a turn. */
   get waitingUnpackers(): number {
-    return this.#turns.waiting;
+    return this.#unpacks.waiting;
   }
 
   has(diffId: Digest): boolean {
@@ -233,7 +224,7 @@ export class OverlayLayers implements Layers {
     const directory = asideOf(layers, NEW_PREFIX);
     this.#making.add(directory);
     try {
-      const facts = await this.#fill(directory, layer, signal, operation);
+      const facts = await this.#unpacks.fill(directory, layer, signal, operation);
       using _turn = await this.#locks.acquire(diffId, signal);
       await operation?.enter("publish");
       const known = this.#index.layers.get(diffId);
@@ -326,60 +317,6 @@ export class OverlayLayers implements Layers {
     this.#index.unattributed.delete(diffId);
   }
 
-  /** Occupies no unpacker while the source of the layer sends nothing. */
-  async #fill(
-    directory: string,
-    layer: LayerSource,
-    signal: AbortSignal,
-    operation?: Pick<Operation, "enter">,
-  ): Promise<StoredFacts> {
-    await operation?.enter("make-directory");
-    const format = this.#images.formatOf(layer.diffId);
-    const files = join(directory, format === "erofs" ? "image" : "fs");
-    try {
-      await mkdir(files, { recursive: true });
-      await chmod(files, 0o755); // independent of the umask
-      // Where the image is mounted later.
-      if (format === "erofs") await mkdir(join(directory, "fs"));
-    } catch (cause) {
-      throw failure(`make directory "${files}"`, cause);
-    }
-    await operation?.enter("unpack");
-    using chunks = await begin(layer.chunks, signal);
-    const begun = { ...layer, chunks };
-    const { pull } = layer;
-    const bytes = Number(layer.blob.sizeBytes);
-    using turn = await this.#turns.take(layer.registry, signal, { bytes, pull });
-    if (turn !== undefined) return await this.#unpack({ files, format }, begun, signal, turn);
-    const disk = this.#deps.paths.root;
-    await using spool = await Spool.fill({ layer: begun, directory, disk, signal });
-    using local = await this.#turns.takeForLocal(signal, pull);
-    const spooled = { ...layer, chunks: spool.chunks() };
-    return await this.#unpack({ files, format }, spooled, signal, local);
-  }
-
-  async #unpack(
-    { files, format }: { readonly files: string; readonly format: LayerFormat },
-    layer: LayerSource,
-    signal: AbortSignal,
-    turn?: UnpackTurn,
-  ): Promise<StoredFacts> {
-    const { unpackers, stallMs, paths } = this.#deps;
-    const { bytes, inodes, rootOpaque, fromBelow } = await unpackBlob({
-      unpackers,
-      directory: files,
-      format,
-      layer,
-      disk: paths.root,
-      turn,
-      signal,
-      stallMs,
-    });
-    const image = join(files, "layer.erofs");
-    const verity = format === "erofs" ? await this.#images.seal(image) : undefined;
-    return { format, bytes, inodes, rootOpaque, fromBelow, verity, origins: [originOf(layer)] };
-  }
-
   /** Renames the layer to its final name and syncs the rename: a record of its image may follow. */
   async #publish(directory: string, diffId: Digest): Promise<void> {
     const { paths, trash } = this.#deps;
@@ -403,9 +340,4 @@ export class OverlayLayers implements Layers {
       this.#deps.log.warn(`cannot remove half-unpacked layer "${directory}": ${messageOf(cause)}`);
     }
   }
-}
-
-function failure(doing: string, cause: unknown): Error {
-  const code = errnoCode(cause);
-  return code === undefined ? wrap(doing, cause) : new SystemError(doing, code, { cause });
 }
