@@ -1,69 +1,22 @@
 /*
- * Decompression and digests of blobs, each on a thread of libuv's pool, so that the unpacker's thread only makes
- * files. The bytes are hostile.
+ * Decompression of blobs on a thread of libuv's pool, so that the unpacker's thread only makes files, and what it shares
+ * with digests of blobs (digests.c). The bytes are hostile.
  *
- * A call gets Uint8Arrays, whose memory stays where it is until the promise is settled: the caller neither changes
- * nor transfers it. ISA-L and OpenSSL are looked up when they are needed, so that the addon loads without them:
- * the library of ISA-L may be missing, and a Node.js may come without the symbols of its OpenSSL.
+ * ISA-L is looked up when it is needed, so that the addon loads without it.
  */
-#include "davit.h"
+#include "blob.h"
 
 #include <dlfcn.h>
-#include <errno.h>
 #include <stdlib.h>
-#include <string.h>
 
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
 #ifdef DAVIT_ISAL
 #include <isa-l/igzip_lib.h>
 #endif
 
-/* What a job uses: an inflater or a hash. */
-struct handle {
-  bool busy;
-  bool over; /* a digest was taken, or decompression has failed or ended */
-  bool after_member;
-  struct gzip_header header;
-  struct inflate_state *gzip; /* one of the two is not NULL */
-  void *hash;
-};
-
-enum { MORE, MEMBER_END, PADDING, FAILED };
-
-struct blob_job {
-  napi_async_work work;
-  napi_deferred deferred;
-  napi_ref keep; /* of an array of the handle and the bytes */
-  struct handle *handle;
-  uint8_t *in, *out;
-  size_t in_size, out_size;
-  size_t consumed, produced;
-  int state; /* MORE...; FAILED: fault is an error of ISA-L, or one of a header */
-  int fault;
-};
-
 static const napi_type_tag handle_tag = {0x0a5fe6c2d7714b8e, 0x8d5d4c0d3a1b7f61};
-
-/* OpenSSL's functions, with the types of evp.h. */
-static struct {
-  void *(*new)(void);
-  void (*free)(void *context);
-  const void *(*sha256)(void);
-  int (*init)(void *context, const void *type, void *engine);
-  int (*update)(void *context, const void *bytes, size_t size);
-  int (*final)(void *context, unsigned char *digest, unsigned int *size);
-} evp;
-
-static bool find_evp(void) {
-  if (evp.final != NULL) return true;
-  evp.new = dlsym(RTLD_DEFAULT, "EVP_MD_CTX_new");
-  evp.free = dlsym(RTLD_DEFAULT, "EVP_MD_CTX_free");
-  evp.sha256 = dlsym(RTLD_DEFAULT, "EVP_sha256");
-  evp.init = dlsym(RTLD_DEFAULT, "EVP_DigestInit_ex");
-  evp.update = dlsym(RTLD_DEFAULT, "EVP_DigestUpdate");
-  if (!evp.new || !evp.free || !evp.sha256 || !evp.init || !evp.update) return false;
-  evp.final = dlsym(RTLD_DEFAULT, "EVP_DigestFinal_ex");
-  return evp.final != NULL;
-}
 
 #ifdef DAVIT_ISAL
 static struct {
@@ -121,6 +74,20 @@ static bool read_header(struct blob_job *job) {
   return handle->header.part == GZIP_BODY;
 }
 
+/*
+ * ISA-L leaves the upper halves of vector registers in use. All that a thread does with SSE is then slower, twice for
+ * SHA-256, until they are zero.
+ */
+#if defined(__x86_64__)
+__attribute__((target("avx"))) static void clear_upper_halves(void) { _mm256_zeroupper(); }
+
+static void leave_vectors(void) {
+  if (__builtin_cpu_supports("avx")) clear_upper_halves();
+}
+#else
+static void leave_vectors(void) {}
+#endif
+
 static void run_inflate(napi_env env, void *data) {
   struct blob_job *job = data;
   struct handle *handle = job->handle;
@@ -133,6 +100,7 @@ static void run_inflate(napi_env env, void *data) {
   job->state = MORE;
   while (read_header(job)) {
     job->fault = isal.inflate(state);
+    leave_vectors();
     if (job->fault != ISAL_DECOMP_OK) {
       job->state = FAILED;
       break;
@@ -155,37 +123,31 @@ static void run_inflate(napi_env env, void *data) {
 }
 #endif
 
-static void run_hash(napi_env env, void *data) {
-  struct blob_job *job = data;
-  (void)env;
-  job->state = evp.update(job->handle->hash, job->in, job->in_size) == 1 ? MORE : FAILED;
-  if (job->state == FAILED) job->handle->over = true;
+static void free_parts(struct handle *handle) {
+  if (handle->hash != NULL) blob_free_hash(handle->hash);
+  free(handle->gzip);
+  free(handle->pair);
 }
 
 static void free_handle(napi_env env, void *data, void *hint) {
-  struct handle *handle = data;
   (void)env;
   (void)hint;
-  if (handle->hash != NULL) evp.free(handle->hash);
-  free(handle->gzip);
-  free(handle);
+  free_parts(data);
+  free(data);
 }
 
-/* An external that owns the state, or null when that is NULL: the library is missing. */
-static napi_value new_handle(napi_env env, struct inflate_state *gzip, void *hash) {
+napi_value blob_new_handle(napi_env env, struct handle with) {
   napi_value external = NULL;
-  struct handle *handle = gzip == NULL && hash == NULL ? NULL : calloc(1, sizeof *handle);
+  bool is_empty = with.gzip == NULL && with.hash == NULL && with.pair == NULL;
+  struct handle *handle = is_empty ? NULL : malloc(sizeof *handle);
   if (handle != NULL) {
-    handle->gzip = gzip;
-    handle->hash = hash;
-    if (gzip != NULL) begin_member(handle);
+    *handle = with;
     if (napi_create_external(env, handle, free_handle, NULL, &external) == napi_ok) {
       napi_type_tag_object(env, external, &handle_tag);
       return external;
     }
   }
-  if (hash != NULL) evp.free(hash);
-  free(gzip);
+  free_parts(&with);
   free(handle);
   napi_get_null(env, &external);
   return external;
@@ -193,27 +155,18 @@ static napi_value new_handle(napi_env env, struct inflate_state *gzip, void *has
 
 /* JS: inflateOpen(): handle | null. A gzip stream (RFC 1952). */
 static napi_value inflate_open(napi_env env, napi_callback_info info) {
+  struct handle handle = {.gzip = new_inflater()};
   (void)info;
-  return new_handle(env, new_inflater(), NULL);
+  if (handle.gzip != NULL) begin_member(&handle);
+  return blob_new_handle(env, handle);
 }
 
-/* JS: sha256Open(): handle | null. */
-static napi_value sha256_open(napi_env env, napi_callback_info info) {
-  (void)info;
-  void *context = find_evp() ? evp.new() : NULL;
-  if (context != NULL && evp.init(context, evp.sha256(), NULL) != 1) {
-    evp.free(context);
-    context = NULL;
-  }
-  return new_handle(env, NULL, context);
-}
-
-static napi_value refuse(napi_env env, const char *text) {
+napi_value blob_refuse(napi_env env, const char *text) {
   napi_throw_type_error(env, NULL, text);
   return NULL;
 }
 
-static struct handle *handle_of(napi_env env, napi_value value) {
+struct handle *blob_handle_of(napi_env env, napi_value value) {
   bool is_handle = false;
   void *data = NULL;
   if (napi_check_object_type_tag(env, value, &handle_tag, &is_handle) != napi_ok || !is_handle) return NULL;
@@ -272,24 +225,25 @@ static napi_value start(napi_env env, struct blob_job *job, napi_async_execute_c
   return NULL;
 }
 
-/* The job of a call whose arguments are a handle and arrays of bytes; NULL with an exception pending. */
-static struct blob_job *job_of(napi_env env, const napi_value *argv, size_t argc, size_t want) {
+napi_value blob_run(napi_env env, napi_callback_info info, size_t arrays, bool (*fits)(const struct blob_job *),
+                    napi_async_execute_callback run) {
+  size_t argc = 3;
+  napi_value argv[3];
   struct blob_job job = {0}, *made;
-  job.handle = argc == want ? handle_of(env, argv[0]) : NULL;
+  if (napi_get_cb_info(env, info, &argc, argv, NULL, NULL) != napi_ok) return NULL;
+  job.handle = argc == arrays + 1 ? blob_handle_of(env, argv[0]) : NULL;
   if (job.handle == NULL || !take_array(env, argv[1], &job.in, &job.in_size) ||
-      (want > 2 && (!take_array(env, argv[2], &job.out, &job.out_size) || job.out_size == 0))) {
-    refuse(env, "want a handle and bytes");
-    return NULL;
+      (arrays > 1 && !take_array(env, argv[2], &job.out, &job.out_size))) {
+    return blob_refuse(env, "want a handle and bytes");
   }
-  if ((want > 2 ? (void *)job.handle->gzip : job.handle->hash) == NULL || job.handle->busy || job.handle->over) {
-    refuse(env, "want a handle that is free");
-    return NULL;
-  }
+  if (!fits(&job) || job.handle->busy || job.handle->over) return blob_refuse(env, "want a handle that is free");
   made = malloc(sizeof *made);
-  if (made == NULL) refuse(env, "out of memory");
-  else *made = job;
-  return made;
+  if (made == NULL) return blob_refuse(env, "out of memory");
+  *made = job;
+  return start(env, made, run, argv, (uint32_t)argc);
 }
+
+static bool fits_inflate(const struct blob_job *job) { return job->handle->gzip != NULL && job->out_size > 0; }
 
 /*
  * JS: inflate(handle, input, output): Promise<[state, consumed, produced, fault]>. State 0: call again, with the rest
@@ -297,50 +251,10 @@ static struct blob_job *job_of(napi_env env, const napi_value *argv, size_t argc
  * is not read; 3: the input is corrupt, fault is the error of ISA-L.
  */
 static napi_value inflate_call(napi_env env, napi_callback_info info) {
-  size_t argc = 3;
-  napi_value argv[3];
-  if (napi_get_cb_info(env, info, &argc, argv, NULL, NULL) != napi_ok) return NULL;
-  struct blob_job *job = job_of(env, argv, argc, 3);
-  return job == NULL ? NULL : start(env, job, run_inflate, argv, 3);
-}
-
-/* JS: sha256Update(handle, bytes): Promise<[state, ...]>. State 3: it failed. */
-static napi_value sha256_update(napi_env env, napi_callback_info info) {
-  size_t argc = 2;
-  napi_value argv[2];
-  if (napi_get_cb_info(env, info, &argc, argv, NULL, NULL) != napi_ok) return NULL;
-  struct blob_job *job = job_of(env, argv, argc, 2);
-  return job == NULL ? NULL : start(env, job, run_hash, argv, 2);
-}
-
-/* JS: sha256Final(handle): string. The digest in hex; the handle is of no use afterwards. */
-static napi_value sha256_final(napi_env env, napi_callback_info info) {
-  static const char digits[] = "0123456789abcdef";
-  size_t argc = 1;
-  napi_value argv[1], result = NULL;
-  unsigned char digest[64];
-  char text[2 * sizeof digest];
-  unsigned int size = 0;
-  if (napi_get_cb_info(env, info, &argc, argv, NULL, NULL) != napi_ok) return NULL;
-  struct handle *handle = argc == 1 ? handle_of(env, argv[0]) : NULL;
-  if (handle == NULL || handle->hash == NULL || handle->busy || handle->over) {
-    return refuse(env, "want a hash that is free");
-  }
-  handle->over = true;
-  if (evp.final(handle->hash, digest, &size) != 1 || size > sizeof digest) return refuse(env, "cannot take a digest");
-  for (unsigned int i = 0; i < size; i++) {
-    text[2 * i] = digits[digest[i] >> 4];
-    text[2 * i + 1] = digits[digest[i] & 15];
-  }
-  napi_create_string_latin1(env, text, 2 * size, &result);
-  return result;
+  return blob_run(env, info, 2, fits_inflate, run_inflate);
 }
 
 napi_status blob_init(napi_env env, napi_value exports) {
   napi_status status = add_function(env, exports, "inflateOpen", inflate_open);
-  if (status == napi_ok) status = add_function(env, exports, "inflate", inflate_call);
-  if (status == napi_ok) status = add_function(env, exports, "sha256Open", sha256_open);
-  if (status == napi_ok) status = add_function(env, exports, "sha256Update", sha256_update);
-  if (status == napi_ok) status = add_function(env, exports, "sha256Final", sha256_final);
-  return status;
+  return status != napi_ok ? status : add_function(env, exports, "inflate", inflate_call);
 }

@@ -115,6 +115,29 @@ void gzip_header_begin(struct gzip_header *header);
 /* Takes the next byte: 0, or what is wrong with it, as in src/linux/blob/native.ts. */
 int gzip_header_byte(struct gzip_header *header, uint8_t byte);
 
+/* SHA-256 while bytes are added to it (sha256.c). */
+struct sha256 {
+  uint32_t state[8];
+  uint64_t size;    /* of what it has got */
+  uint8_t rest[64]; /* the block that was begun */
+};
+
+enum { SHA256_SIZE = 32 };
+
+/* Bytes that are read. */
+struct input {
+  const uint8_t *bytes;
+  size_t size;
+};
+
+/* Whether the processor has the instructions for the rest. */
+bool sha256_available(void);
+void sha256_begin(struct sha256 *hash);
+/* Adds the first input to the first hash, and the second one to the second hash. Either may be empty. */
+void sha256_update_pair(struct sha256 hashes[2], const struct input inputs[2]);
+/* The digest of what the hash has got. */
+void sha256_end(const struct sha256 *hash, uint8_t digest[SHA256_SIZE]);
+
 /* Add to the addon's exports: one function, and a function for each job up to the one without a name. */
 napi_status add_function(napi_env env, napi_value exports, const char *name, napi_callback fn);
 napi_status add_jobs(napi_env env, napi_value exports, const struct job_kind *kinds);
@@ -122,6 +145,7 @@ napi_status add_jobs(napi_env env, napi_value exports, const struct job_kind *ki
 /* Each adds what is not a job in the file of that name. Only module.c calls them. */
 napi_status blob_init(napi_env env, napi_value exports);
 napi_status confine_init(napi_env env, napi_value exports);
+napi_status digests_init(napi_env env, napi_value exports);
 napi_status layer_entries_init(napi_env env, napi_value exports);
 napi_status lock_init(napi_env env, napi_value exports);
 napi_status memory_init(napi_env env, napi_value exports);

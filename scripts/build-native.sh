@@ -70,7 +70,7 @@ is_current_isal() {
 sources=$(ls native/*.c | grep -vE '/(holder|waiter|env)\.c$')
 # Each output is written by rename, so that a running build never breaks a daemon that starts.
 # shellcheck disable=SC2086 # lists of words
-if ! newer "$out/davit.node" native/davit.h native/confine.h $sources scripts/build-native.sh || ! is_current_isal; then
+if ! newer "$out/davit.node" native/davit.h native/blob.h native/confine.h $sources scripts/build-native.sh || ! is_current_isal; then
   $cc -std=gnu11 -shared -fPIC $addon_flags -g1 -Wall -Wextra -Werror -fvisibility=hidden -pthread $isal \
     -I"$headers" -o "$out/davit.node.$$" $sources
   mv -f "$out/davit.node.$$" "$out/davit.node"

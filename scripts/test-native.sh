@@ -1,9 +1,9 @@
 #!/bin/sh
-# The kernel tests, and the fuzz targets with C in them, with a native/ that is built with AddressSanitizer and
-# UndefinedBehaviorSanitizer. Runs as root and takes some minutes, so it is not part of npm test. Every report fails the run, also that of a process whose exit
+# The kernel tests, the unit tests of digests, and the fuzz targets with C in them, with a native/ that is built with
+# AddressSanitizer and UndefinedBehaviorSanitizer. Runs as root and takes some minutes, so it is not part of npm test. Every report fails the run, also that of a process whose exit
 # code no test checks. Needs gcc, which has both runtimes.
 #
-#   npm run test:native                         all kernel tests of src/
+#   npm run test:native                         all of them in src/
 #   npm run test:native -- kernel child waiter  only the files with "child" or "waiter" in their path
 #   npm run test:native -- fuzz gzip            only the fuzz target gzip
 set -eu
@@ -54,6 +54,7 @@ export DAVIT_TEST_NODE
 case "${1:-}" in
   "")
     code=0
+    "$DAVIT_TEST_NODE" test/run.ts unit src/linux/blob/ || code=1
     "$DAVIT_TEST_NODE" test/run.ts kernel src/ || code=1
     "$DAVIT_TEST_NODE" test/fuzz/run.ts --native --cases 2000 || code=1
     exit "$code"

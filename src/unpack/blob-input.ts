@@ -2,7 +2,7 @@ import { read } from "node:fs";
 import { setTimeout as sleep } from "node:timers/promises";
 import { promisify } from "node:util";
 
-import { openSha256 } from "../linux/blob/index.ts";
+import { openSha256, type Sha256 } from "../linux/blob/index.ts";
 import { preparePipe } from "../linux/file/index.ts";
 import { MAGIC_BYTES } from "./decompress.ts";
 
@@ -62,15 +62,16 @@ export class JobInput {
  */
 export class BlobInput {
   /** The hash of what was read; that of the whole blob when `ended`. */
-  readonly hash = openSha256();
+  readonly hash: Sha256;
   readonly #input: JobInput;
   /** Bytes of the blob that were not read yet. */
   #left: number;
   #isCut = false;
   #isPassedOn = false;
 
-  constructor(input: JobInput, size: number) {
+  constructor(input: JobInput, size: number, hash = openSha256()) {
     this.#input = input;
+    this.hash = hash;
     this.#left = size - input.filled;
   }
 
@@ -103,6 +104,7 @@ export class BlobInput {
       try {
         await taken;
       } finally {
+        this.hash.hurry();
         await hashed;
       }
       [input.current, input.other] = [input.other, input.current];

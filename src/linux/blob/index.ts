@@ -1,2 +1,2 @@
 /** Decompression and digests of blobs on threads of the pool. */
-export { GzipInflater, openSha256, type Sha256, sha256Here } from "./native.ts";
+export { GzipInflater, openSha256, openSha256Pair, type Sha256, sha256Here } from "./native.ts";

@@ -8,7 +8,12 @@ import { deflateRawSync, gunzipSync, gzipSync, crc32 } from "node:zlib";
 import fc from "fast-check";
 
 import { RuntimeError } from "../../../src/base/errors.ts";
-import { GzipInflater, openSha256, sha256Here } from "../../../src/linux/blob/index.ts";
+import {
+  GzipInflater,
+  openSha256,
+  openSha256Pair,
+  sha256Here,
+} from "../../../src/linux/blob/index.ts";
 import { InflateStream } from "../../../src/unpack/inflate.ts";
 import { assertSame, expectKind, type FuzzTarget, pieces } from "../target.ts";
 
@@ -158,9 +163,16 @@ export const target: FuzzTarget = {
       const found = await byStream(input);
       if (found !== "none") assertSame(found, expected, "the stream");
     }
-    const [inPool, here] = [openSha256(), sha256Here()];
-    for (const chunk of pieces(input))
-      await Promise.all([inPool.update(chunk), here.update(chunk)]);
-    assert.equal(inPool.digest(), here.digest());
+    const [inPool, here, pair] = [openSha256(), sha256Here(), openSha256Pair()];
+    const [one, other] = pair ?? [openSha256(), openSha256()];
+    const atOnce = other.update(input);
+    for (const chunk of pieces(input)) {
+      const updates = [inPool, here, one].map((hash) => hash.update(chunk));
+      one.hurry();
+      await Promise.all(updates);
+    }
+    await atOnce;
+    const expectedDigest = here.digest();
+    for (const hash of [inPool, one, other]) assert.equal(hash.digest(), expectedDigest);
   },
 };
