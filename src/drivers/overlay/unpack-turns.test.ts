@@ -74,15 +74,45 @@ describe("UnpackTurns", () => {
     assert.equal(await isSettled(fourth), false);
   });
 
-  test("who has bytes keeps its turn however long it works on them", async () => {
+  test("who has bytes keeps its turn however long it works on them, while none waits", async () => {
     using clock = new TestClock();
     const turns = new UnpackTurns({ nowMs: clock.nowMs, running: 1 });
     const first = await take(turns, "a");
-    const second = take(turns, "b");
     first.idle();
     assert.equal(first.busy(MIB, never), undefined);
     clock.pass(600_000);
+    first.idle();
+    assert.equal(first.busy(MIB, never), undefined);
+    const second = take(turns, "b");
+    clock.pass(9_000);
     assert.equal(await isSettled(second), false);
+  });
+
+  test("who works on the same bytes for 10 s lets others run beside it, and runs on after them", async () => {
+    using clock = new TestClock();
+    const turns = new UnpackTurns({ nowMs: clock.nowMs, running: 1 });
+    const busy = await take(turns, "a");
+    const waiting = take(turns, "b");
+    for (let at = 0; at < 10; at++) {
+      clock.pass(9_000);
+      busy.idle();
+      assert.equal(busy.busy(1, never), undefined, "it takes bytes");
+    }
+    clock.pass(9_950);
+    assert.equal(await isSettled(waiting), false);
+    clock.pass(50);
+    const other = await waiting;
+    const third = take(turns, "c");
+    busy.idle();
+    const again = busy.busy(1, never);
+    assert.ok(again !== undefined, "it has to wait for its turn");
+    other[Symbol.dispose]();
+    await again;
+    // Its time begins again.
+    clock.pass(9_950);
+    assert.equal(await isSettled(third), false);
+    busy[Symbol.dispose]();
+    await third;
   });
 
   test("who waits for its registry lets others run, and runs again before newcomers", async () => {

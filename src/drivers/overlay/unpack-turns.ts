@@ -25,6 +25,8 @@ export interface UnpackTurnsOptions {
   readonly turnMs: number;
   /** Who has waited for so long comes first. */
   readonly patienceMs: number;
+  /** How long an unpacker may work on the same bytes before others that are waiting run beside it. */
+  readonly busyMs: number;
   readonly nowMs: () => number;
 }
 
@@ -39,6 +41,7 @@ const defaultTurns: UnpackTurnsOptions = {
   earnableMs: 2000,
   turnMs: 500,
   patienceMs: 10_000,
+  busyMs: 10_000,
   nowMs: () => performance.now(),
 };
 
@@ -59,7 +62,7 @@ export interface UnpackedBlob {
   readonly pull?: PullSize | undefined;
 }
 
-/** How often turns that wait for their registry are checked while others are waiting to run. */
+/** How often turns that run are checked while others are waiting to run. */
 const pollMs = 50;
 
 /**
@@ -72,8 +75,8 @@ export class UnpackTurns {
   readonly #options: UnpackTurnsOptions;
   readonly #slots = new Map<string, number>();
   readonly #waiting: TurnQueue<Permit>;
-  /** Turns whose unpacker runs, and waits for its registry at the moment. */
-  readonly #idle = new Set<UnpackTurn>();
+  /** Turns whose unpacker runs. */
+  readonly #runs = new Set<UnpackTurn>();
   #slotsTaken = 0;
   #running = 0;
   #runsSmall = false;
@@ -122,7 +125,7 @@ export class UnpackTurns {
     return new UnpackTurn(this.#options, permit, {
       run: (again) => this.#run(again, "first", applicant),
       stop: (held) => this.#stop(held),
-      idle: this.#idle,
+      runs: this.#runs,
       isWanted: () => this.#waiting.length > 0,
       isOvertaken: () => this.#waiting.overtakes(applicant.pull, this.#options.nowMs()),
       leave,
@@ -180,7 +183,7 @@ export class UnpackTurns {
   }
 
   #hurryAll(): void {
-    for (const turn of [...this.#idle]) turn.hurry();
+    for (const turn of [...this.#runs]) turn.hurry();
   }
 
   #stopPollingIfIdle(): void {
@@ -201,13 +204,13 @@ export class UnpackTurns {
 interface TurnHooks {
   readonly run: (signal: AbortSignal) => Promise<Permit>;
   readonly stop: (permit: Permit) => void;
-  readonly idle: Set<UnpackTurn>;
+  readonly runs: Set<UnpackTurn>;
   readonly isWanted: () => boolean;
   readonly isOvertaken: () => boolean;
   readonly leave: () => void;
 }
 
-/** The slot of an unpacker and, while it has bytes, its turn to run. Disposing releases both. */
+/** The slot of an unpacker and, while it has bytes to work on, its turn to run. Disposing releases both. */
 export class UnpackTurn implements Disposable {
   readonly #options: UnpackTurnsOptions;
   readonly #hooks: TurnHooks;
@@ -219,6 +222,8 @@ export class UnpackTurn implements Disposable {
   #earnableMs: number;
   #idleSince: number | undefined;
   #runsSince: number;
+  /** When it got its last bytes. */
+  #busySince: number;
 
   /** Of {@link UnpackTurns.take} only. */
   constructor(options: UnpackTurnsOptions, permit: Permit, hooks: TurnHooks) {
@@ -228,13 +233,13 @@ export class UnpackTurn implements Disposable {
     this.#graceMs = options.graceMs;
     this.#earnableMs = options.earnableMs;
     this.#runsSince = options.nowMs();
+    this.#busySince = this.#runsSince;
+    hooks.runs.add(this);
   }
 
   /** Its unpacker has no bytes, and waits for the registry. */
   idle(): void {
     this.#idleSince = this.#options.nowMs();
-    if (this.#permit === undefined) return;
-    this.#hooks.idle.add(this);
     this.hurry();
   }
 
@@ -245,7 +250,7 @@ export class UnpackTurn implements Disposable {
     this.#graceMs = Math.max(0, this.#graceMs - waitedMs);
     this.#earn(bytes);
     this.#idleSince = undefined;
-    this.#hooks.idle.delete(this);
+    this.#busySince = now;
     // A large pull lets a smaller one run between two chunks.
     const isOver = now - this.#runsSince >= this.#options.turnMs;
     if (isOver && this.#hooks.isOvertaken()) this.#release();
@@ -266,18 +271,22 @@ export class UnpackTurn implements Disposable {
     this.#earnableMs -= earnedMs;
   }
 
-  /** Lets others run once it has waited for its grace period. */
+  /**
+   * Lets others run once it has waited for its grace period. Also once it is busy with the same bytes for long: a blob
+   * of a few bytes could keep others waiting for as long as its unpacker may make no progress.
+   */
   hurry(): void {
-    if (this.#idleSince === undefined || !this.#hooks.isWanted()) return;
-    if (this.#options.nowMs() - this.#idleSince < this.#graceMs) return;
-    this.#hooks.idle.delete(this);
-    this.#release();
+    if (this.#permit === undefined || !this.#hooks.isWanted()) return;
+    const [since, mostMs] =
+      this.#idleSince === undefined
+        ? [this.#busySince, this.#options.busyMs]
+        : [this.#idleSince, this.#graceMs];
+    if (this.#options.nowMs() - since >= mostMs) this.#release();
   }
 
   [Symbol.dispose](): void {
     if (this.#left) return;
     this.#left = true;
-    this.#hooks.idle.delete(this);
     this.#release();
     this.#hooks.leave();
   }
@@ -285,13 +294,19 @@ export class UnpackTurn implements Disposable {
   #release(): void {
     const permit = this.#permit;
     this.#permit = undefined;
+    this.#hooks.runs.delete(this);
     if (permit !== undefined) this.#hooks.stop(permit);
   }
 
   async #runAgain(signal: AbortSignal): Promise<void> {
     const permit = await this.#hooks.run(signal);
-    if (this.#left) this.#hooks.stop(permit);
-    else this.#permit = permit;
+    if (this.#left) {
+      this.#hooks.stop(permit);
+      return;
+    }
+    this.#permit = permit;
+    this.#hooks.runs.add(this);
     this.#runsSince = this.#options.nowMs();
+    this.#busySince = this.#runsSince;
   }
 }
