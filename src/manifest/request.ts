@@ -125,6 +125,7 @@ function mountsOf(
       readonly: mount.readOnly,
       recursiveReadOnly: mount.recursiveReadOnly,
       propagation: mount.propagation,
+      mountOptions: [...mount.bindMountOptions],
       // As in kubelet: files of root in a volume belong to the pod's root.
       uidMappings: uids,
       gidMappings: gids,

@@ -41,6 +41,8 @@ export interface VolumeMount {
   readonly readOnly: boolean;
   readonly recursiveReadOnly: boolean;
   readonly propagation: MountPropagation;
+  /** KEP-5855. */
+  readonly bindMountOptions: readonly string[];
 }
 
 const noServer = "it requires an API server; use hostPath or emptyDir";
@@ -154,10 +156,22 @@ export function readVolumeMounts(
       readOnly: readOnly || volume?.kind === "image",
       recursiveReadOnly: recursive === "Enabled",
       propagation,
+      bindMountOptions: readBindMountOptions(fields),
     };
     fields.rejectUnread({ subPathExpr: "write the path to subPath" });
     return mount;
   });
+}
+
+const bindMountOptions = ["noexec", "nodev", "nosuid"];
+
+function readBindMountOptions(fields: Fields): readonly string[] {
+  const options = fields.strings("bindMountOptions");
+  const other = options.find((option) => !bindMountOptions.includes(option));
+  if (other !== undefined) {
+    fields.reject("bindMountOptions", `has "${other}": must be ${bindMountOptions.join(", ")}`);
+  }
+  return options;
 }
 
 const relativePath = /^(?!\/)(?!(.*\/)?\.\.(\/|$)).+$/;

@@ -2,6 +2,7 @@ import type { ContainerConfig, Mount } from "../gen/runtime/v1/api_pb.ts";
 import { MountPropagation } from "../gen/runtime/v1/api_pb.ts";
 import { replaceableProcFiles } from "./kernel-paths.ts";
 import { mountDestination } from "./mounts.ts";
+import { checkMountOptions } from "./mount-options.ts";
 import { enumName, quoted, refuse } from "./refuse.ts";
 
 /** Refuses mounts that cannot be meant (api.proto, Mount). `invalid-argument`. */
@@ -11,6 +12,7 @@ export function checkMounts(config: ContainerConfig): void {
     if (mount.image === undefined) checkHostPath(mount);
     else checkImageMount(mount);
     checkAccess(mount);
+    checkMountOptions(mount);
   }
 }
 

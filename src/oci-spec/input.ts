@@ -127,6 +127,13 @@ export interface SpecHost {
   readonly kernel: readonly [major: number, minor: number];
   /** The node's hostname. */
   readonly hostname: string;
+  /** fs.nr_open, the highest limit of open files that the kernel accepts (proc_sys_fs(5)). */
+  readonly maxOpenFiles?: bigint | undefined;
+  /**
+   * Hard limits of the daemon by their `RLIMIT_` names, which it cannot exceed for a container: only without
+   * CAP_SYS_RESOURCE (getrlimit(2)).
+   */
+  readonly hardLimits?: Readonly<Record<string, bigint>> | undefined;
   /**
    * Lowest oom_score_adj that the daemon may set: its own one without CAP_SYS_RESOURCE, else
    * undefined (proc_pid_oom_score_adj(5)).

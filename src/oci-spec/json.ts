@@ -1,7 +1,7 @@
 import { rawJSON } from "../base/raw-json.ts";
 import { asUnicode, withBytes } from "./byte-env.ts";
 import { refuse } from "./refuse.ts";
-import type { OciProcess, OciResources, OciSpec } from "../core/oci/index.ts";
+import type { OciProcess, OciResources, OciRlimit, OciSpec } from "../core/oci/index.ts";
 
 /**
  * The JSON of a spec or a part of it, for an OCI runtime. Every bigint is written with all its digits: a
@@ -30,7 +30,16 @@ export function parseSpec(text: string): OciSpec {
 
 /** The process of a spec that was read from a file, as it was before {@link specText}. */
 export function startedProcess(spec: OciSpec): OciProcess {
-  return withBytes(spec.process);
+  const process = withBytes(spec.process);
+  const { rlimits } = process;
+  return rlimits === undefined ? process : { ...process, rlimits: rlimits.map(exactRlimit) };
+}
+
+/** A number in JSON is a double here: no limit (2^64 - 1) was read as 2^64, which the runtime would reject. */
+function exactRlimit({ type, hard, soft }: OciRlimit): OciRlimit {
+  const most = 2n ** 64n - 1n;
+  const exact = (limit: bigint | number): bigint => (limit > most ? most : BigInt(limit));
+  return { type, hard: exact(hard), soft: exact(soft) };
 }
 
 function inUnicode<Part extends OciSpec | OciProcess | OciResources>(part: Part): Part {

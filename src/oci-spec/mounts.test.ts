@@ -157,6 +157,19 @@ describe("containerMounts()", () => {
     assert.deepEqual(image.options.slice(2), ["ro", "nosuid", "nodev"]);
   });
 
+  test("adds the options of the request, each once, as far as readonly reaches", () => {
+    const one = (mount: MountInit): readonly string[] | undefined =>
+      optionsOf(withMounts([{ containerPath: "/m", ...mount }], { mountSources: ["/h"] }), "/m");
+    const options = ["noexec", "nosuid", "noexec", "noatime"];
+    const host = { hostPath: "/h", mountOptions: options };
+    assert.deepEqual(one(host)?.slice(2), ["rw", "noexec", "nosuid", "noatime"]);
+    assert.deepEqual(one({ ...host, readonly: true })?.slice(2, 4), ["ro", "noexec"]);
+    const recursive = one({ ...host, readonly: true, recursiveReadOnly: true });
+    assert.deepEqual(recursive?.slice(2), ["rro", "rnoexec", "rnosuid", "noatime"]);
+    const image = { image: { image: "x" }, readonly: true, mountOptions: ["nodev", "noexec"] };
+    assert.deepEqual(one(image)?.slice(2), ["ro", "nosuid", "nodev", "noexec"]);
+  });
+
   test("writes id mappings, and refuses what the OCI runtime cannot do", () => {
     const mapped = {
       containerPath: "/m",
@@ -224,6 +237,11 @@ test("checkMounts() refuses mounts that cannot be meant", () => {
     [{ ...image, imageSubPath: "a/../../b" }, /must stay in its image/],
     [{ ...ok, propagation: 7 as MountPropagation }, /propagation of "\/m" is 7/],
     [{ ...ok, recursiveReadOnly: true }, /not readonly/],
+    [
+      { ...ok, mountOptions: ["nodev", "exec"] },
+      /mount_options of "\/m" has "exec".*: noexec, nodev, nosuid, noatime$/,
+    ],
+    [{ ...image, mountOptions: ["rw"] }, /has "rw"/],
     [
       { ...ok, readonly: true, recursiveReadOnly: true, propagation: PROPAGATION_BIDIRECTIONAL },
       /needs private propagation, not PROPAGATION_BIDIRECTIONAL/,

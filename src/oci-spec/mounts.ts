@@ -4,6 +4,7 @@ import { namespaceModes, podUsers, usesHostNetwork } from "../core/sandbox/index
 import type { Mount } from "../gen/runtime/v1/api_pb.ts";
 import { MountPropagation, NamespaceMode } from "../gen/runtime/v1/api_pb.ts";
 import type { SpecInput } from "./input.ts";
+import { requestedOptions } from "./mount-options.ts";
 import { idMappings } from "./namespaces.ts";
 import { quoted, refuse, refuseHere } from "./refuse.ts";
 import type { OciLinux, OciMount } from "../core/oci/index.ts";
@@ -154,7 +155,12 @@ function requestedMount(
     destination: mountDestination(mount),
     type: "bind",
     source,
-    options: ["rbind", propagationOption(mount.propagation), ...accessOptions(mount)],
+    options: [
+      ...new Set([
+        ...["rbind", propagationOption(mount.propagation), ...accessOptions(mount)],
+        ...requestedOptions(mount),
+      ]),
+    ],
     ...mappedIds(mount),
   };
 }

@@ -6,7 +6,8 @@ import { grantedCapabilities } from "./security/capabilities.ts";
 import { containerEnv } from "./env.ts";
 import type { SpecInput } from "./input.ts";
 import { quoted, refuse } from "./refuse.ts";
-import type { OciProcess, OciUser } from "../core/oci/index.ts";
+import { requestedRlimits } from "./ulimits.ts";
+import type { OciProcess, OciRlimit, OciUser } from "../core/oci/index.ts";
 import type { TerminalSize } from "../core/streaming/index.ts";
 
 /** The first process of a container. Errors: those of its parts. */
@@ -28,9 +29,17 @@ export function containerProcess(input: SpecInput): OciProcess {
     capabilities: grantedCapabilities(context ?? { privileged: false }, host.capabilities),
     ...(context?.noNewPrivs === true ? { noNewPrivileges: true } : {}),
     oomScoreAdj: clampedOomScoreAdj(resources?.oomScoreAdj ?? 0n, host.oomScoreAdjFloor),
-    ...(input.rlimits === undefined ? {} : { rlimits: input.rlimits }),
+    ...rlimitsOf(input),
     ...securityModules(input),
   };
+}
+
+/** Those of the node, without the ones that the request sets itself. */
+function rlimitsOf({ config, host, rlimits = [] }: SpecInput): { rlimits?: readonly OciRlimit[] } {
+  const requested = requestedRlimits(config.linux?.securityContext?.ulimits ?? [], host);
+  const types = new Set(requested.map(({ type }) => type));
+  const all = [...rlimits.filter(({ type }) => !types.has(type)), ...requested];
+  return all.length === 0 ? {} : { rlimits: all };
 }
 
 function securityModules(input: SpecInput): Pick<OciProcess, "apparmorProfile" | "selinuxLabel"> {
@@ -46,24 +55,34 @@ function securityModules(input: SpecInput): Pick<OciProcess, "apparmorProfile" |
 export interface ExecRequest {
   readonly args: readonly string[];
   readonly terminal: boolean;
+  /** `KEY=value` lines of the command alone, each key once; they replace those of the container. */
+  readonly env?: readonly string[] | undefined;
 }
 
 /**
- * A process that joins a container: as the container's first one in all but arguments and
- * terminal. With a terminal it has a TERM, the container's own or `xterm`. `invalid-argument` for
+ * A process that joins a container: as the container's first one in all but arguments, terminal and
+ * its own variables. With a terminal it has a TERM, the container's own or `xterm`. `invalid-argument` for
  * an empty command.
  */
 export function processSpec(container: OciProcess, exec: ExecRequest): OciProcess {
   if (exec.args.length === 0) refuse("exec: the command is empty");
   checkArgs(exec.args);
   const { terminal: _terminal, ...rest } = container;
-  const hasTerm = container.env.some((line) => line.startsWith("TERM="));
+  const env = withOwnEnv(container.env, exec.env ?? []);
+  const hasTerm = env.some((line) => line.startsWith("TERM="));
   return {
     ...rest,
     ...(exec.terminal ? { terminal: true } : {}),
     args: exec.args,
-    env: exec.terminal && !hasTerm ? [...container.env, "TERM=xterm"] : container.env,
+    env: exec.terminal && !hasTerm ? [...env, "TERM=xterm"] : env,
   };
+}
+
+function withOwnEnv(env: readonly string[], own: readonly string[]): readonly string[] {
+  if (own.length === 0) return env;
+  const keyOf = (line: string): string => line.slice(0, line.indexOf("=") + 1);
+  const keys = new Set(own.map(keyOf));
+  return [...env.filter((line) => !keys.has(keyOf(line))), ...own];
 }
 
 /**

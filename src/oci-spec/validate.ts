@@ -13,12 +13,14 @@ import { checkMounts } from "./check-mounts.ts";
 import { checkDevices } from "./devices.ts";
 import { configEnv } from "./env.ts";
 import type { SpecHost } from "./input.ts";
+import { checkCgroupMountMode } from "./handler/cgroup-mounts.ts";
 import { checkNamespaceOptions } from "./namespaces.ts";
 import { maxId } from "./process.ts";
 import { quoted, refuse } from "./refuse.ts";
 import { checkResources } from "./resources.ts";
 import { apparmorChoice, seccompChoice } from "./security/security.ts";
 import { signalOfCri } from "./stop-signal.ts";
+import { checkUlimits } from "./ulimits.ts";
 
 /** A config that has passed {@link checkContainerConfig}. */
 type CheckedContainerConfig = ContainerConfig & {
@@ -101,6 +103,8 @@ function checkSecurityContext(
   grantedCapabilities(context, host.capabilities);
   seccompChoice(context);
   apparmorChoice(context);
+  checkCgroupMountMode(context);
+  checkUlimits(context.ulimits);
 }
 
 function checkUser(context: LinuxContainerSecurityContext): void {

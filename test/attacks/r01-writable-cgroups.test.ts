@@ -1,12 +1,13 @@
 /**
  * R1: a container that may write to its cgroups (`cgroup_writable`) changes its own limits. On cgroup v2,
- * nsdelegate keeps it from that; on any other node it is refused.
+ * nsdelegate keeps it from that; on any other node it is refused, for a request's `cgroup_mount_mode` as for the handler.
  */
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { after, before, test } from "node:test";
 import { container, createIn, exec, inPod, Node, runIn, sh } from "../support/suites/containers.ts";
 import { bare, code, failsWith, leakless } from "../support/suites/pods.ts";
+import { CgroupMountMode } from "../../src/gen/runtime/v1/api_pb.ts";
 import type { TestDaemon } from "../support/daemon.ts";
 
 let node: Node;
@@ -34,6 +35,18 @@ test(
         createIn(at),
         failsWith(code.failedPrecondition, /cgroup_writable.*(needs cgroup v2|nsdelegate)/),
       );
+    }),
+  ),
+);
+
+test(
+  "a request can keep a container from writing, whatever its handler says",
+  leakless(served, () =>
+    inPod(daemon, bare(), async (at) => {
+      const cgroupMountMode = CgroupMountMode.READ_ONLY;
+      const id = await runIn(at, container({ linux: { securityContext: { cgroupMountMode } } }));
+      const said = await exec(daemon, id, ["mkdir", "/sys/fs/cgroup/own"]);
+      assert.match(said.stderr, /Read-only file system/);
     }),
   ),
 );

@@ -143,6 +143,52 @@ describe("mounts", () => {
   );
 
   test(
+    "have the options of the request, recursively if they are read-only recursively",
+    leakless(served, async () => {
+      mkdirSync(at("options/inner"), { recursive: true });
+      await output("mount", "-t", "tmpfs", "tmpfs", at("options/inner"));
+      try {
+        for (const file of ["program", "inner/program"]) {
+          writeFileSync(at(`options/${file}`), "#!/bin/sh\necho ran\n", { mode: 0o755 });
+        }
+        await inPod(daemon, bare(), async (pod) => {
+          const mount = { hostPath: at("options"), mountOptions: ["noexec", "nodev", "nosuid"] };
+          const recursive = { readonly: true, recursiveReadOnly: true };
+          const mounts = [
+            { hostPath: at("options"), containerPath: "/plain" },
+            { ...mount, containerPath: "/noexec" },
+            { ...mount, containerPath: "/recursive", ...recursive },
+          ];
+          const id = await runIn(pod, container({ mounts }));
+          const runs = async (file: string): Promise<boolean> =>
+            (await exec(daemon, id, [file])).stdout === "ran\n";
+          const files = ["", "inner/"].flatMap((below) =>
+            ["plain", "noexec", "recursive"].map((name) => `/${name}/${below}program`),
+          );
+          // As for readonly, what is mounted below is another mount.
+          const ran = [];
+          for (const file of files) ran.push(await runs(file).catch(() => false));
+          assert.deepEqual(ran, [true, false, false, true, true, false]);
+          const table = await sh(daemon, id, "grep ' /noexec ' /proc/self/mountinfo");
+          for (const option of mount.mountOptions)
+            assert.match(table, new RegExp(`\\b${option}\\b`));
+          const { status } = await daemon.client.runtime.containerStatus({ containerId: id });
+          assert.deepEqual(status?.mounts[1]?.mountOptions, mount.mountOptions);
+          await assert.rejects(
+            createIn(
+              pod,
+              container({ mounts: [{ ...mount, containerPath: "/m", mountOptions: ["suid"] }] }),
+            ),
+            failsWith(code.invalidArgument, /mount_options of "\/m" has "suid"/),
+          );
+        });
+      } finally {
+        await output("umount", at("options/inner"));
+      }
+    }),
+  );
+
+  test(
     "can cover the files of the pod, and a directory inside another mount",
     running(
       () => {

@@ -275,6 +275,50 @@ describe("the root", () => {
   );
 });
 
+describe("ulimits", () => {
+  const limit = (name: string, soft: bigint, hard: bigint) => ({ name, soft, hard });
+  const of = (...ulimits: ReturnType<typeof limit>[]): ContainerInit =>
+    container({ linux: { securityContext: { ulimits } } });
+
+  test(
+    "are those of the process and of commands in the container",
+    running(
+      () =>
+        of(limit("nofile", 100n, 200n), limit("core", 0n, 4096n), limit("stack", 262_144n, -1n)),
+      async (pid, id) => {
+        const limits = (text: string): unknown =>
+          ["open files", "core file size", "stack size"].map((name) =>
+            new RegExp(`^Max ${name} +(\\S+) +(\\S+)`, "m").exec(text)?.slice(1),
+          );
+        const expected = [
+          ["100", "200"],
+          ["0", "4096"],
+          ["262144", "unlimited"],
+        ];
+        assert.deepEqual(limits(procFile(pid, "limits")), expected);
+        assert.deepEqual(limits(await sh(daemon, id, "cat /proc/self/limits")), expected);
+      },
+    ),
+  );
+
+  test(
+    "that cannot be set are refused at the create",
+    leakless(served, () =>
+      inPod(daemon, bare(), async (pod) => {
+        const most = BigInt(readFileSync("/proc/sys/fs/nr_open", "utf8").trim());
+        await assert.rejects(
+          createIn(pod, of(limit("nofile", 1n, most + 1n))),
+          failsWith(code.failedPrecondition, /nofile is \d+, but the kernel allows/),
+        );
+        await assert.rejects(
+          createIn(pod, of(limit("nproc", 1n, 1n))),
+          failsWith(code.invalidArgument, /"nproc" is unknown/),
+        );
+      }),
+    ),
+  );
+});
+
 describe("resources", () => {
   test(
     "are in the container's cgroup",

@@ -55,6 +55,27 @@ function commandLine(pid: number): string {
 
 const shell = (text: string): readonly string[] => ["/bin/sh", "-c", text];
 
+test(
+  "Exec gives a command its own variables, over those of the container",
+  leakless(served, () =>
+    inPod(daemon, bare(), async (at) => {
+      const envs = [{ key: "LEVEL", value: Buffer.from("info") }];
+      const other = await runIn(at, { ...script("exec sleep 100000"), envs });
+      const env = { LEVEL: "debug", LITERAL: "$LEVEL ${LEVEL}", KUBERNETES_EXEC_AUDIT_ID: "a-1" };
+      const text = 'echo "$LEVEL|$LITERAL|$KUBERNETES_EXEC_AUDIT_ID"';
+      const client = await openExec(daemon, other, shell(text), { env, stdin: false });
+      assert.equal(await client.exitCode(), 0);
+      assert.equal(client.stdout, "debug|$LEVEL ${LEVEL}|a-1\n");
+      // They are of that command alone.
+      assert.equal(await sh(daemon, other, text), "info||");
+      await assert.rejects(
+        openExec(daemon, other, ["true"], { env: { "A=B": "" } }),
+        failsWith(code.invalidArgument, /envs: a key cannot hold/),
+      );
+    }),
+  ),
+);
+
 for (const transport of transports) {
   describe(`Exec over ${transport}`, () => {
     test(

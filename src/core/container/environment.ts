@@ -79,7 +79,12 @@ export interface ContainerSpecs {
   /** The process of an exec in the container (runtime-spec, config.md, process). */
   process(
     subject: SpecSubject,
-    exec: { readonly args: readonly string[]; readonly terminal: boolean },
+    exec: {
+      readonly args: readonly string[];
+      readonly terminal: boolean;
+      /** `KEY=value` lines that replace or add to those of the container. */
+      readonly env?: readonly string[] | undefined;
+    },
   ): Promise<OciProcess>;
 }
 

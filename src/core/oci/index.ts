@@ -53,6 +53,8 @@ export interface OciProcess {
   readonly noNewPrivileges?: boolean;
   readonly oomScoreAdj?: number;
   readonly rlimits?: readonly OciRlimit[];
+  /** CPUs of a process that joins a container: before it is in the container's cgroup, and after. */
+  readonly execCPUAffinity?: { readonly initial?: string; readonly final?: string };
   readonly apparmorProfile?: string;
   readonly selinuxLabel?: string;
 }
@@ -115,6 +117,8 @@ export interface OciLinux {
   readonly rootfsPropagation?: "rshared" | "rslave";
   readonly mountLabel?: string;
   readonly intelRdt?: IntelRdt;
+  /** Interfaces of the node that move into the container's network namespace, by their names there. */
+  readonly netDevices?: Readonly<Record<string, { readonly name?: string }>>;
 }
 
 /** A namespace other than the runtime's own: joined at `path`, new without one. */

@@ -26,6 +26,8 @@ export interface ExecRequest {
   readonly containerId: string;
   readonly command: readonly string[];
   readonly terminal: boolean;
+  /** `KEY=value` lines of this command alone. May be secret. */
+  readonly env?: readonly string[];
 }
 
 /** How an exec ended. */

@@ -4,7 +4,7 @@ import type { CriContext } from "../context.ts";
 
 /** Exec: returns a URL that is valid once, for a short time. */
 export function exec(context: CriContext, request: ExecRequest): { readonly url: string } {
-  const { containerId, cmd: command, stdin, stdout, stderr, tty: terminal } = request;
+  const { containerId, cmd: command, envs, stdin, stdout, stderr, tty: terminal } = request;
   const choice = { stdin, stdout, stderr, terminal };
-  return { url: requestExec(context, { containerId, command }, choice) };
+  return { url: requestExec(context, { containerId, command, envs }, choice) };
 }

@@ -32,6 +32,11 @@ export async function status(
       supplementalGroupsPolicy: true,
       // The /sys of such a pod is a bind mount of the node's, which every runtime supports.
       userNamespacesHostNetwork: handlers.some(({ userNamespaces }) => userNamespaces),
+      // Every OCI runtime must know these options (runtime-spec, config.md, mounts).
+      mountOptions: true,
+      // The field is known; a node without nsdelegate rejects a container with WRITABLE (KEP-5474).
+      cgroupMountMode: true,
+      containerUlimits: true,
     },
     info: request.verbose ? verboseInfo(context) : {},
   };

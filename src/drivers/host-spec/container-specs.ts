@@ -30,6 +30,7 @@ import {
   seccompChoice,
   type SpecHost,
   type SpecInput,
+  writesCgroups,
   startedProcess,
 } from "../../oci-spec/index.ts";
 import { errnoCode } from "../../base/system-error.ts";
@@ -230,7 +231,7 @@ export class HostContainerSpecs implements ContainerSpecs {
       this.#apparmor.profileOf(config),
       readBase(settings),
       readHooks(settings),
-      settings.cgroupWritable && this.#host.cgroupVersion === 2
+      writesCgroups(config, settings.cgroupWritable) && this.#host.cgroupVersion === 2
         ? listMounts().then(hasNsdelegate)
         : undefined,
     ]);

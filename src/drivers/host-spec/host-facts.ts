@@ -2,7 +2,7 @@ import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { hostname } from "node:os";
 import { join } from "node:path";
 import { RuntimeError } from "../../base/errors.ts";
-import { linuxCapabilities, type SpecHost } from "../../oci-spec/index.ts";
+import { linuxCapabilities, parseHardLimits, type SpecHost } from "../../oci-spec/index.ts";
 import type { CgroupLayout } from "../../linux/cgroup/index.ts";
 import { kernelRelease } from "../../linux/host/index.ts";
 
@@ -17,9 +17,12 @@ export function readSpecHost(layout: CgroupLayout): SpecHost {
   }
   const capabilities = boundingSet();
   const [major = 0, minor = 0] = kernelRelease().split(/[.-]/).map(Number);
-  const floor = capabilities.includes("CAP_SYS_RESOURCE")
+  const own = capabilities.includes("CAP_SYS_RESOURCE")
     ? {}
-    : { oomScoreAdjFloor: Number(readFileSync("/proc/self/oom_score_adj", "utf8")) };
+    : {
+        oomScoreAdjFloor: Number(readFileSync("/proc/self/oom_score_adj", "utf8")),
+        hardLimits: parseHardLimits(readFileSync("/proc/self/limits", "utf8")),
+      };
   return {
     ...(layout.version === "v2"
       ? { cgroupVersion: 2, cgroupRoot: layout.root }
@@ -30,7 +33,8 @@ export function readSpecHost(layout: CgroupLayout): SpecHost {
     arch,
     kernel: [major, minor],
     hostname: hostname(),
-    ...floor,
+    maxOpenFiles: BigInt(readFileSync("/proc/sys/fs/nr_open", "utf8").trim()),
+    ...own,
   };
 }
 

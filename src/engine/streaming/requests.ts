@@ -1,6 +1,7 @@
 import { RuntimeError } from "../../base/errors.ts";
 import type { Sandbox } from "../../core/sandbox/index.ts";
 import type { StreamChoice, StreamUrls } from "../../core/streaming/index.ts";
+import { type ExecVariable, execEnv } from "../../oci-spec/index.ts";
 import { checkCommand, type ContainerContext, runningContainer } from "../container/index.ts";
 import type { SandboxContext } from "../sandbox/index.ts";
 
@@ -13,19 +14,26 @@ export interface StreamingContext {
 
 /**
  * The URL at which a client may run a command. `failed-precondition` for a container that is not
- * running, `invalid-argument` for an invalid combination of streams.
+ * running, `invalid-argument` for an invalid combination of streams and for invalid variables.
  */
 export function requestExec(
   context: StreamingContext,
-  request: { readonly containerId: string; readonly command: readonly string[] },
+  request: {
+    readonly containerId: string;
+    readonly command: readonly string[];
+    /** Variables of the command, over those of the container. */
+    readonly envs?: readonly ExecVariable[];
+  },
   choice: StreamChoice,
 ): string {
   checkChoice("exec", choice);
   const container = runningContainer(context.containers, request.containerId, "exec in");
   const { id: containerId, sandboxId } = container;
   checkCommand(containerId, request.command);
+  const { command, envs = [] } = request;
+  const env = envs.length === 0 ? {} : { env: execEnv(containerId, envs) };
   const { terminal } = choice;
-  return context.urls.exec({ containerId, sandboxId, command: request.command, terminal }, choice);
+  return context.urls.exec({ containerId, sandboxId, command, terminal, ...env }, choice);
 }
 
 /** The URL at which a client may attach to a container; errors as for requestExec. */

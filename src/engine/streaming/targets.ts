@@ -50,14 +50,18 @@ export class EngineTargets implements StreamTargets {
   }
 
   exec(request: ExecRequest, streams: ClientStreams, signal: AbortSignal): Promise<ExecEnd> {
-    const { command, terminal } = request;
+    const { command, terminal, env } = request;
     return this.#run("exec", request.containerId, signal, async (container, operation) => {
       checkCommand(container.id, command);
       const context = this.#containers;
       context.prewarmCgroupMigration();
       await operation.enter("build-spec");
       const subject = execSubject(context, container);
-      const spec = await context.specs.process(subject, { args: command, terminal });
+      const spec = await context.specs.process(subject, {
+        args: command,
+        terminal,
+        ...(env && { env }),
+      });
       const client = { streams, terminal };
       const end = await runtimeOf(context, container).exec(container.id, spec, client, operation);
       await operation.enter("answer");

@@ -1,11 +1,16 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
+import { create } from "@bufbuild/protobuf";
 import { isKind } from "../../base/errors.ts";
-import { withCgroupMounts } from "./cgroup-mounts.ts";
+import {
+  CgroupMountMode,
+  LinuxContainerSecurityContextSchema,
+} from "../../gen/runtime/v1/api_pb.ts";
+import { checkCgroupMountMode, withCgroupMounts, writesCgroups } from "./cgroup-mounts.ts";
 import { containerSpec } from "../generate.ts";
 import type { SpecInput } from "../input.ts";
 import type { OciMount } from "../../core/oci/index.ts";
-import { specInput, testHost } from "../testing/spec-input.ts";
+import { containerConfig, specInput, testHost } from "../testing/spec-input.ts";
 
 const path = "/sys/fs/cgroup";
 const privileged = { linux: { securityContext: { privileged: true } } };
@@ -88,6 +93,53 @@ describe("cgroup_writable", () => {
       assert.throws(
         () => containerSpec(writable(over)),
         (error) => isKind(error, "failed-precondition") && why.test(String(error)),
+      );
+    }
+  });
+
+  test("is overridden by the request, which has the same conditions", () => {
+    const asks = (cgroupMountMode: CgroupMountMode, over: Partial<SpecInput>): SpecInput =>
+      specInput({ linux: { securityContext: { cgroupMountMode } } }, over);
+    const { READ_ONLY, WRITABLE, UNSPECIFIED } = CgroupMountMode;
+    const access = (input: SpecInput): unknown =>
+      cgroupsOf(input)[0]?.options.filter((option) => ["ro", "rw"].includes(option));
+    const delegated = { cgroupDelegated: true };
+    assert.deepEqual(access(asks(WRITABLE, delegated)), ["rw"]);
+    assert.deepEqual(access(asks(READ_ONLY, { ...delegated, cgroupWritable: true })), ["ro"]);
+    assert.deepEqual(access(asks(READ_ONLY, { host: v1 })), ["ro"]);
+    assert.deepEqual(access(asks(UNSPECIFIED, { ...delegated, cgroupWritable: true })), ["rw"]);
+    for (const [over, why] of [
+      [{}, /cgroup_mount_mode is WRITABLE, but cgroup v2 is mounted without nsdelegate/],
+      [{ host: v1 }, /cgroup_mount_mode is WRITABLE, which needs cgroup v2, and this node has v1$/],
+    ] as const) {
+      assert.throws(
+        () => containerSpec(asks(WRITABLE, over)),
+        (error) => isKind(error, "failed-precondition") && why.test(String(error)),
+      );
+    }
+  });
+
+  test("writesCgroups() and checkCgroupMountMode() agree with that", () => {
+    const { READ_ONLY, WRITABLE, UNSPECIFIED } = CgroupMountMode;
+    const config = (cgroupMountMode: CgroupMountMode) =>
+      containerConfig({ linux: { securityContext: { cgroupMountMode } } });
+    assert.deepEqual(
+      [UNSPECIFIED, READ_ONLY, WRITABLE].map((mode) => writesCgroups(config(mode), true)),
+      [true, false, true],
+    );
+    assert.deepEqual(
+      [UNSPECIFIED, READ_ONLY, WRITABLE].map((mode) => writesCgroups(config(mode), false)),
+      [false, false, true],
+    );
+    assert.equal(writesCgroups(containerConfig(), false), false);
+    for (const [context, why] of [
+      [{ cgroupMountMode: 3 as CgroupMountMode }, /cgroup_mount_mode is 3, which is unknown/],
+      [{ cgroupMountMode: READ_ONLY, privileged: true }, /a privileged container can write/],
+    ] as const) {
+      const made = create(LinuxContainerSecurityContextSchema, context);
+      assert.throws(
+        () => checkCgroupMountMode(made),
+        (error) => isKind(error, "invalid-argument") && why.test(String(error)),
       );
     }
   });

@@ -1,5 +1,10 @@
+import { CgroupMountMode } from "../../gen/runtime/v1/api_pb.ts";
+import type {
+  ContainerConfig,
+  LinuxContainerSecurityContext,
+} from "../../gen/runtime/v1/api_pb.ts";
 import type { SpecInput } from "../input.ts";
-import { refuseHere } from "../refuse.ts";
+import { refuse, refuseHere } from "../refuse.ts";
 import type { OciMount, OciSpec } from "../../core/oci/index.ts";
 
 /**
@@ -10,23 +15,52 @@ import type { OciMount, OciSpec } from "../../core/oci/index.ts";
  * (apply_cgroup_root_flags() in kernel/cgroup/cgroup.c): the node would lose nsdelegate and
  * memory_recursiveprot. Naming these options in the spec does not help: crun 1.21 does not pass them on.
  *
- * Where the handler has `cgroup_writable`, a container may write to its own cgroup. `failed-precondition`
- * if it could then change its own limits. A privileged container writes to all cgroups anyway.
+ * Where the request or else the handler says so (`cgroup_mount_mode`, `cgroup_writable`), a container may write to
+ * its own cgroup. `failed-precondition` if it could then change its own limits. A privileged container writes to all
+ * cgroups anyway.
  */
 export function withCgroupMounts(
   spec: OciSpec,
   input: Pick<SpecInput, "cgroupWritable" | "cgroupDelegated" | "config" | "host">,
 ): OciSpec {
   const { host, config } = input;
+  const mode = mountMode(config);
+  if (mode === CgroupMountMode.WRITABLE) {
+    checkDelegation("security_context.cgroup_mount_mode is WRITABLE", input);
+  }
   const hasNamespace = spec.linux.namespaces.some(({ type }) => type === "cgroup");
   if (host.cgroupVersion === 2 && !hasNamespace) {
     return changed(spec, (mount) => nodeMount(mount, host.cgroupRoot));
   }
-  if (input.cgroupWritable !== true || config.linux?.securityContext?.privileged === true) {
-    return spec;
+  if (config.linux?.securityContext?.privileged === true) return spec;
+  if (mode === CgroupMountMode.READ_ONLY) return changed(spec, (mount) => withAccess(mount, "ro"));
+  if (mode === CgroupMountMode.WRITABLE) return changed(spec, (mount) => withAccess(mount, "rw"));
+  if (input.cgroupWritable !== true) return spec;
+  checkDelegation("the handler has cgroup_writable", input, "; set it to false");
+  return changed(spec, (mount) => withAccess(mount, "rw"));
+}
+
+/** Whether a container may write to its cgroup; `byHandler` is what its handler says. */
+export function writesCgroups(config: ContainerConfig, byHandler: boolean): boolean {
+  const mode = mountMode(config);
+  return mode === CgroupMountMode.UNSPECIFIED ? byHandler : mode === CgroupMountMode.WRITABLE;
+}
+
+/** Refuses with `invalid-argument` a mode that is unknown, or that a privileged container would not keep to. */
+export function checkCgroupMountMode(context: LinuxContainerSecurityContext): void {
+  const mode: number = context.cgroupMountMode;
+  if (!Object.values<number>(CgroupMountMode).includes(mode)) {
+    refuse(`security_context.cgroup_mount_mode is ${mode}, which is unknown`);
   }
-  checkDelegation(input);
-  return changed(spec, writable);
+  if (mode === CgroupMountMode.READ_ONLY && context.privileged) {
+    refuse(
+      "security_context.cgroup_mount_mode is READ_ONLY, but a privileged container can write to all cgroups",
+    );
+  }
+}
+
+function mountMode(config: ContainerConfig): CgroupMountMode {
+  return config.linux?.securityContext?.cgroupMountMode ?? CgroupMountMode.UNSPECIFIED;
 }
 
 function changed(spec: OciSpec, change: (mount: OciMount) => OciMount): OciSpec {
@@ -40,9 +74,9 @@ function nodeMount(mount: OciMount, root = "/sys/fs/cgroup"): OciMount {
   return { ...mount, type: "bind", source: root, options };
 }
 
-function writable(mount: OciMount): OciMount {
-  const options = optionsOf(mount).map((option) => (option === "ro" ? "rw" : option));
-  return { ...mount, options };
+function withAccess(mount: OciMount, access: "ro" | "rw"): OciMount {
+  const others = optionsOf(mount).filter((option) => !["ro", "rw"].includes(option));
+  return { ...mount, options: [...others, access] };
 }
 
 /** A mount of the handler's base may have none. */
@@ -54,13 +88,13 @@ function optionsOf({ options }: Partial<OciMount>): readonly string[] {
  * Only with nsdelegate the root of a cgroup namespace is a border that its own processes cannot write across
  * (Documentation/admin-guide/cgroup-v2.rst, "Delegation Containment").
  */
-function checkDelegation({
-  host,
-  cgroupDelegated,
-}: Pick<SpecInput, "cgroupDelegated" | "host">): void {
-  const what = "the handler has cgroup_writable";
+function checkDelegation(
+  what: string,
+  { host, cgroupDelegated }: Pick<SpecInput, "cgroupDelegated" | "host">,
+  advice = "",
+): void {
   if (host.cgroupVersion === 1) {
-    refuseHere(`${what}, which needs cgroup v2, and this node has v1; set it to false`);
+    refuseHere(`${what}, which needs cgroup v2, and this node has v1${advice}`);
   }
   if (cgroupDelegated === true) return;
   const root = host.cgroupRoot ?? "/sys/fs/cgroup";

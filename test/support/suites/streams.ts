@@ -20,6 +20,8 @@ interface StreamOptions {
   readonly stdin?: boolean;
   /** False to count bytes only. */
   readonly keeps?: boolean;
+  /** Variables of the command. */
+  readonly env?: Readonly<Record<string, string>>;
 }
 
 /** A client of a process, with the output that it received. */
@@ -96,6 +98,10 @@ export async function openExec(
     containerId,
     cmd: [...cmd],
     tty: options.terminal ?? false,
+    envs: Object.entries(options.env ?? {}).map(([key, value]) => ({
+      key,
+      value: Buffer.from(value),
+    })),
     ...streamsOf(options),
   };
   const { url } = await daemon.client.runtime.exec(request);
