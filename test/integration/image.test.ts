@@ -197,6 +197,14 @@ describe("PullImage", () => {
     }
   });
 
+  test("refuses a pull for a handler that no pod can have", async () => {
+    const image = { image: "docker.io/t/plain:latest", runtimeHandler: "nowhere" };
+    await assert.rejects(
+      daemon.client.image.pullImage({ image }),
+      failsWith(code.invalidArgument, /runtime handler "nowhere"/),
+    );
+  });
+
   test("says where a hosts.toml is wrong", async () => {
     node.registry.mirror("broken.test");
     const file = path.join(node.registry.certsDir, "broken.test", "hosts.toml");

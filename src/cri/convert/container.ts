@@ -34,7 +34,8 @@ export function encodedContainerItem(container: Container): Uint8Array {
     id: container.id,
     podSandboxId: container.sandboxId,
     ...(metadata === undefined ? {} : { metadata }),
-    ...(image === undefined ? {} : { image }),
+    // Images are listed without a handler, and kubelet compares both (KEP-4216): it would remove an image in use.
+    ...(image === undefined ? {} : { image: { ...image, runtimeHandler: "" } }),
     imageRef: container.image.id,
     imageId: container.image.id,
     state: criContainerState(container),

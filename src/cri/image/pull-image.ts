@@ -21,6 +21,8 @@ export async function pullImage(
 ): Promise<{ imageRef: string }> {
   const name = request.image?.image ?? "";
   if (name === "") throw new RuntimeError("invalid-argument", "pull image: the image is missing");
+  // An image serves all handlers; a pull for one that no pod can have is a mistake in the RuntimeClass.
+  context.sandboxes.handlers.bind(request.image?.runtimeHandler ?? "");
   const auth = authOf(request.auth);
   const namespace = request.sandboxConfig?.metadata?.namespace ?? "";
   try {
