@@ -40,7 +40,10 @@ export function containerSpec(input: SpecInput): OciSpec {
     },
   };
   const handled = withHandler(spec, input);
-  return limitedSpec(input.cdi === undefined ? handled : withCdiEdits(handled, input.cdi), input);
+  return limitedSpec(
+    input.cdi === undefined ? handled : withCdiEdits(handled, input.cdi, input.runtime),
+    input,
+  );
 }
 
 /** A container in a virtual machine has no filter here, and does not reach the files of the node. */

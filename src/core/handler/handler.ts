@@ -35,6 +35,10 @@ export interface RuntimeFeatures {
   /** The supported mount options. `rro` means recursive read-only mounts. */
   readonly mountOptions: readonly string[];
   readonly seccomp: boolean;
+  /** Moves network devices into containers (config-linux.md, netDevices). */
+  readonly netDevices?: boolean;
+  /** Starts a command on a CPU of its own (config.md, process, execCPUAffinity). */
+  readonly execCpuAffinity?: boolean;
 }
 
 /** The settings of a handler's containers. A path that is not set is empty. */

@@ -21,17 +21,42 @@ export async function readRuntimeFeatures(path: string): Promise<RuntimeFeatures
 }
 
 /** Reads the JSON of `crun features` or `runc features`. A feature that is absent there is not supported. */
-function parseFeatures(json: unknown): RuntimeFeatures {
-  const features = json as {
+export function parseFeatures(json: unknown): RuntimeFeatures {
+  const { linux, ...features } = (json ?? {}) as {
+    readonly ociVersionMax?: string;
+    readonly annotations?: Readonly<Record<string, string>>;
     readonly mountOptions?: readonly string[];
     readonly linux?: {
       readonly seccomp?: { readonly enabled?: boolean };
+      readonly netDevices?: { readonly enabled?: boolean };
       readonly mountExtensions?: { readonly idmap?: { readonly enabled?: boolean } };
     };
-  } | null;
-  return {
-    mountOptions: features?.mountOptions ?? [],
-    seccomp: features?.linux?.seccomp?.enabled ?? false,
-    idMappedMounts: features?.linux?.mountExtensions?.idmap?.enabled ?? false,
   };
+  return {
+    mountOptions: features.mountOptions ?? [],
+    seccomp: linux?.seccomp?.enabled ?? false,
+    idMappedMounts: linux?.mountExtensions?.idmap?.enabled ?? false,
+    netDevices: linux?.netDevices?.enabled ?? false,
+    execCpuAffinity: startsOnCpus(features.ociVersionMax, features.annotations),
+  };
+}
+
+/**
+ * Whether it honours execCPUAffinity, which `features` does not list: it came with version 1.2.1 of the runtime-spec,
+ * and crun has it since 1.19, although it reports an older version of the spec.
+ */
+function startsOnCpus(
+  spec: unknown,
+  annotations: Readonly<Record<string, unknown>> | undefined,
+): boolean {
+  const crun = annotations?.["run.oci.crun.version"];
+  return isAtLeast(spec, [1, 2, 1]) || isAtLeast(crun, [1, 19, 0]);
+}
+
+function isAtLeast(version: unknown, least: readonly number[]): boolean {
+  const parts = /^(\d+)\.(\d+)(?:\.(\d+))?/.exec(typeof version === "string" ? version : "");
+  if (parts === null) return false;
+  const found = [1, 2, 3].map((at) => Number(parts[at] ?? 0));
+  const differs = found.findIndex((number, at) => number !== least[at]);
+  return differs < 0 || (found[differs] ?? 0) > (least[differs] ?? 0);
 }

@@ -1,5 +1,5 @@
 // Containers by conmon and an OCI runtime (crun, runc), and the features of such a runtime. Imports core,
 // linux and stdio. Start with oci-runtime.ts.
-export { readRuntimeFeatures } from "./features.ts";
+export { parseFeatures, readRuntimeFeatures } from "./features.ts";
 export { OciRuntime } from "./oci-runtime.ts";
 export { updateLimits } from "./update.ts";

@@ -1,10 +1,19 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
+import { isKind } from "../../base/errors.ts";
+import { NamespaceMode } from "../../gen/runtime/v1/api_pb.ts";
 import type { CdiEdits } from "./cdi.ts";
 import { containerSpec } from "../generate.ts";
-import { specInput } from "../testing/spec-input.ts";
+import { podConfig, specInput } from "../testing/spec-input.ts";
 
-const none: CdiEdits = { env: [], deviceNodes: [], mounts: [], hooks: [], additionalGids: [] };
+const none: CdiEdits = {
+  env: [],
+  deviceNodes: [],
+  netDevices: [],
+  mounts: [],
+  hooks: [],
+  additionalGids: [],
+};
 const specWith = (edits: Partial<CdiEdits>, over: Parameters<typeof specInput>[1] = {}) =>
   containerSpec(specInput({}, { ...over, cdi: { ...none, ...edits } }));
 
@@ -85,5 +94,39 @@ describe("withCdiEdits()", () => {
     });
     assert.deepEqual(spec.process.user.additionalGids, [0, 44]);
     assert.deepEqual(spec.linux.intelRdt, { closID: "c" });
+  });
+
+  test("moves network devices where the runtime can, and says why it cannot", () => {
+    const netDevices = [
+      { hostName: "eth7", name: "dra0" },
+      { hostName: "eth8", name: "eth8" },
+    ];
+    const { runtime } = specInput();
+    const able = { runtime: { ...runtime, netDevices: true } };
+    assert.deepEqual(specWith({ netDevices }, able).linux.netDevices, {
+      eth7: { name: "dra0" },
+      eth8: { name: "eth8" },
+    });
+    const twice = [...netDevices, { hostName: "eth9", name: "dra0" }];
+    const again = [...netDevices, { hostName: "eth7", name: "other" }];
+    const namespaceOptions = { network: NamespaceMode.NODE, pid: NamespaceMode.CONTAINER };
+    const onHost = { linux: { securityContext: { namespaceOptions } } };
+    const sandbox = { id: "s1", config: podConfig(onHost) };
+    const { net: _net, ...pins } = specInput().sandboxPins;
+    const ofNode = specInput(onHost, { ...able, sandbox, sandboxPins: pins });
+    for (const [make, why] of [
+      [() => specWith({ netDevices }), /cannot move the network devices of CDI, "eth7", "eth8"/],
+      [() => specWith({ netDevices: twice }, able), /two network devices of one name/],
+      [() => specWith({ netDevices: again }, able), /two network devices of one name/],
+      [
+        () => containerSpec({ ...ofNode, cdi: { ...none, netDevices } }),
+        /the pod has the network of the node/,
+      ],
+    ] as const) {
+      assert.throws(
+        make,
+        (error) => isKind(error, "failed-precondition") && why.test(String(error)),
+      );
+    }
   });
 });

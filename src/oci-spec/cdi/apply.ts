@@ -1,3 +1,4 @@
+import type { RuntimeFeatures } from "../../core/handler/index.ts";
 import type { CdiDeviceNode, CdiEdits, CdiMount } from "./cdi.ts";
 import { mountDestination } from "../mounts.ts";
 import { quoted, refuseHere } from "../refuse.ts";
@@ -7,6 +8,7 @@ import {
   type OciDeviceRule,
   type OciHook,
   type OciHooks,
+  type OciLinux,
   type OciMount,
   type OciSpec,
   type OciUser,
@@ -17,9 +19,14 @@ const defaultMode = 0o666;
 
 /**
  * A spec with the edits of CDI devices: they replace an existing variable, device path
- * and mount point. `edits` are whole: type and numbers of each device node are in it.
+ * and mount point. `edits` are whole: type and numbers of each device node are in it. `failed-precondition` for network
+ * devices that cannot be moved.
  */
-export function withCdiEdits(spec: OciSpec, edits: CdiEdits): OciSpec {
+export function withCdiEdits(
+  spec: OciSpec,
+  edits: CdiEdits,
+  runtime: Pick<RuntimeFeatures, "netDevices">,
+): OciSpec {
   const { process, linux } = spec;
   const devices = edits.deviceNodes.map((node) => deviceOf(node, process.user));
   const paths = new Set(devices.map(({ path }) => path));
@@ -43,6 +50,7 @@ export function withCdiEdits(spec: OciSpec, edits: CdiEdits): OciSpec {
       },
       ...(allDevices.length === 0 ? {} : { devices: allDevices }),
       ...(edits.intelRdt === undefined ? {} : { intelRdt: edits.intelRdt }),
+      ...netDevicesOf(spec, edits, runtime),
     },
   };
 }
@@ -135,5 +143,34 @@ function hookOf({ path, args, env, timeout }: CdiEdits["hooks"][number]): OciHoo
     ...(args.length === 0 ? {} : { args }),
     ...(env.length === 0 ? {} : { env }),
     ...(timeout === undefined ? {} : { timeout }),
+  };
+}
+
+/**
+ * The runtime moves them into the container's network namespace, which is the pod's. The node's own one has them
+ * already (runtime-spec, config-linux.md, netDevices).
+ */
+function netDevicesOf(
+  { linux }: OciSpec,
+  { netDevices }: CdiEdits,
+  runtime: Pick<RuntimeFeatures, "netDevices">,
+): Pick<OciLinux, "netDevices"> {
+  if (netDevices.length === 0) return {};
+  const asked = netDevices.map(({ hostName }) => quoted(hostName)).join(", ");
+  if (runtime.netDevices !== true) {
+    refuseHere(
+      `the OCI runtime cannot move the network devices of CDI, ${asked}; it needs crun 1.22 or runc 1.4`,
+    );
+  }
+  if (!linux.namespaces.some(({ type }) => type === "network")) {
+    refuseHere(`CDI moves network devices, ${asked}, but the pod has the network of the node`);
+  }
+  const names = new Set(netDevices.map(({ name }) => name));
+  const hostNames = new Set(netDevices.map(({ hostName }) => hostName));
+  if (names.size < netDevices.length || hostNames.size < netDevices.length) {
+    refuseHere(`CDI moves two network devices of one name: ${asked}`);
+  }
+  return {
+    netDevices: Object.fromEntries(netDevices.map(({ hostName, name }) => [hostName, { name }])),
   };
 }

@@ -99,6 +99,7 @@ describe("parseCdiFile()", () => {
         },
         { path: "/dev/c" },
       ],
+      netDevices: [{ hostInterfaceName: "eth7", name: "net1" }],
       mounts: [{ hostPath: "/lib/x", containerPath: "/lib/x", options: ["ro"], type: "bind" }],
       hooks: [{ hookName: "prestart", path: "/h", args: ["h"], env: ["H=1"], timeout: 5 }],
       additionalGids: [44],
@@ -111,8 +112,10 @@ describe("parseCdiFile()", () => {
     });
     const device = file.devices.get("d");
     assert.equal(file.kind, "v.com/class-1");
-    assert.deepEqual({ ...device, deviceNodes: [] }, { ...everything, deviceNodes: [] });
-    const [full, bare] = device?.deviceNodes ?? [];
+    const others = { deviceNodes: [], netDevices: [] };
+    assert.deepEqual({ ...device, ...others }, { ...everything, ...others });
+    assert.deepEqual(device?.netDevices, [{ hostName: "eth7", name: "net1" }]);
+    const [full, bare] = device.deviceNodes;
     assert.deepEqual(full, everything.deviceNodes[0]);
     assert.deepEqual([bare?.hostPath, bare?.permissions, bare?.type], ["/dev/c", "rwm", undefined]);
   });
@@ -130,7 +133,21 @@ describe("parseCdiFile()", () => {
     ["a relative mount", edits({ mounts: [{ hostPath: "/a", containerPath: "b" }] }), /absolute/],
     ["an unknown hook", edits({ hooks: [{ hookName: "never", path: "/a" }] }), /hookName/],
     ["an invalid group", edits({ additionalGids: [-1] }), /additionalGids/],
-    ["network devices", edits({ netDevices: [{ name: "a" }] }), /netDevices/],
+    [
+      "a network device without its name on the host",
+      edits({ netDevices: [{ name: "a" }] }),
+      /netDevices\[0\]\.hostInterfaceName/,
+    ],
+    [
+      "a name that no interface has",
+      edits({ netDevices: [{ hostInterfaceName: "eth0", name: "a/b" }] }),
+      /netDevices\[0\]\.name cannot be "a\/b"/,
+    ],
+    [
+      "a name that is too long for an interface",
+      edits({ netDevices: [{ hostInterfaceName: "e".repeat(16), name: "a" }] }),
+      /hostInterfaceName cannot be/,
+    ],
   ] as const) {
     test(`refuses ${what}`, () => {
       assert.throws(() => parseCdiFile(value), invalid(why));

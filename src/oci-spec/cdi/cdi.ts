@@ -8,6 +8,7 @@ export interface CdiEdits {
   /** `KEY=value`. */
   readonly env: readonly string[];
   readonly deviceNodes: readonly CdiDeviceNode[];
+  readonly netDevices: readonly CdiNetDevice[];
   readonly mounts: readonly CdiMount[];
   readonly hooks: readonly CdiHook[];
   readonly additionalGids: readonly number[];
@@ -27,6 +28,12 @@ export interface CdiDeviceNode {
   readonly permissions: string;
   readonly uid?: number | undefined;
   readonly gid?: number | undefined;
+}
+
+/** A network interface of the host and its name in the container. */
+export interface CdiNetDevice {
+  readonly hostName: string;
+  readonly name: string;
 }
 
 /** A mount from the host. */
@@ -176,6 +183,7 @@ function merged(all: readonly CdiEdits[]): CdiEdits {
   return {
     env: all.flatMap(({ env }) => env),
     deviceNodes: all.flatMap(({ deviceNodes }) => deviceNodes),
+    netDevices: all.flatMap(({ netDevices }) => netDevices),
     mounts: all.flatMap(({ mounts }) => mounts),
     hooks: all.flatMap(({ hooks }) => hooks),
     additionalGids: all.flatMap(({ additionalGids }) => additionalGids),

@@ -5,6 +5,7 @@ import {
   type CdiFile,
   type CdiHook,
   type CdiMount,
+  type CdiNetDevice,
   isCdiKind,
   isCdiName,
 } from "./cdi.ts";
@@ -57,9 +58,6 @@ const editFields = [
 function parseEdits(value: unknown, where: string): CdiEdits {
   const edits = value === undefined || value === null ? {} : table(value, where);
   only(edits, where, editFields);
-  if (list(edits, "netDevices", where).length > 0) {
-    wrong(`${where}.netDevices: the OCI runtimes that davit runs do not move network devices`);
-  }
   const each = <T>(field: string, parse: (item: Table, where: string) => T): readonly T[] =>
     list(edits, field, where).map((item, index) => {
       const at = `${where}.${field}[${index}]`;
@@ -69,6 +67,7 @@ function parseEdits(value: unknown, where: string): CdiEdits {
   return {
     env: environment(edits, where),
     deviceNodes: each("deviceNodes", parseNode),
+    netDevices: each("netDevices", parseNetDevice),
     mounts: each("mounts", parseMount),
     hooks: each("hooks", parseHook),
     additionalGids: list(edits, "additionalGids", where).map((gid) =>
@@ -107,6 +106,22 @@ function parseNode(node: Table, where: string): CdiDeviceNode {
     uid: optional("uid", maxId),
     gid: optional("gid", maxId),
   };
+}
+
+function parseNetDevice(device: Table, where: string): CdiNetDevice {
+  only(device, where, ["hostInterfaceName", "name"]);
+  return {
+    hostName: interfaceName(device, "hostInterfaceName", where),
+    name: interfaceName(device, "name", where),
+  };
+}
+
+/** A name that the kernel takes for an interface (dev_valid_name() in net/core/dev.c). */
+function interfaceName(device: Table, field: string, where: string): string {
+  const name = text(device, field, where);
+  const isName =
+    Buffer.byteLength(name) < 16 && !/[\s/:]/.test(name) && ![".", ".."].includes(name);
+  return isName ? name : wrong(`${where}.${field} cannot be ${quoted(name)}`);
 }
 
 function parseMount(mount: Table, where: string): CdiMount {

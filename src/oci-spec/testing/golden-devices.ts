@@ -67,6 +67,7 @@ export const goldenDevices: Readonly<Record<string, SpecInput>> = {
             gid: 44,
           },
         ],
+        netDevices: [],
         mounts: [
           {
             hostPath: "/usr/lib/gpu.so",
