@@ -233,6 +233,11 @@ export interface HandlerConfig {
   /** Empty for `runtime.user_namespaces`. */
   readonly userNamespaces: "" | "requested" | "auto";
   readonly cniConfDir: string;
+  readonly defaultAnnotations: Readonly<Record<string, string>>;
+  readonly seccompProfile: string;
+  /** 0 for `runtime.createTimeoutSeconds`. */
+  readonly createTimeoutSeconds: number;
+  readonly execCpuAffinity: "" | "first";
 }
 
 /** A value in `options`, which davit passes to the shim without interpreting it. */

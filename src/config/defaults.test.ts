@@ -98,5 +98,9 @@ test("defaultConfig() returns the documented defaults", () => {
     userNamespaces: "",
     baseRuntimeSpec: "",
     cniConfDir: "",
+    defaultAnnotations: {},
+    seccompProfile: "",
+    createTimeoutSeconds: 0,
+    execCpuAffinity: "",
   });
 });

@@ -1,12 +1,11 @@
 // The table of all settings. The parser, the defaults, the comments in `davit config default`, the
 // suggestions for unknown keys and docs/configuration.md use it. A new setting is one entry here and one
-// field in config.ts. Start at `sections`.
+// field in config.ts; those of handlers are in handler-settings.ts. Start at `sections`.
 import type {
   CadvisorConfig,
   CdiConfig,
   CniConfig,
   Config,
-  HandlerConfig,
   LogConfig,
   MetricsConfig,
   RuntimeConfig,
@@ -16,6 +15,7 @@ import type {
   TuningConfig,
 } from "./config.ts";
 import { classes } from "./class-settings.ts";
+import type { HandlerTable } from "./handler-settings.ts";
 import { images } from "./image-settings.ts";
 import {
   absolutePath,
@@ -30,17 +30,16 @@ import {
   ipAddress,
   listenAddress,
   optionalPath,
-  optionalProgram,
-  options,
   program,
   ratio,
   type Section,
   socketPath,
   text,
-  texts,
 } from "./setting.ts";
 
 const MIB = 1024 * 1024;
+
+export { handlerSection, type HandlerTable } from "./handler-settings.ts";
 
 /** The keys above the first table. */
 export const topLevel: Section<Pick<Config, "root" | "state" | "writableRoot">> = {
@@ -233,87 +232,6 @@ const streaming: Section<StreamingConfig> = {
     min: 1,
     max: 3600,
     doc: "Timeout for a connected client to open its streams, in seconds.",
-  }),
-};
-
-/** A handler in the file: `enabled` decides whether the Config contains it. */
-export interface HandlerTable extends HandlerConfig {
-  readonly enabled: boolean;
-}
-
-/** The keys of each [runtime.handlers.NAME]. */
-export const handlerSection: Section<HandlerTable> = {
-  enabled: flag({
-    default: true,
-    doc: "false removes the handler. crun and runc exist unless they are disabled with it.",
-  }),
-  controller: choice({
-    of: ["podsandbox", "shim"],
-    default: "podsandbox",
-    doc: 'How sandboxes are created: "podsandbox" (namespaces of this host), or "shim" (the sandbox API of the shim: Kata and others).',
-  }),
-  path: optionalProgram({
-    default: "",
-    doc: "The OCI runtime that conmon runs: a path, or a name on PATH. Mutually exclusive with runtime_type.",
-  }),
-  runtimeType: text({
-    default: "",
-    pattern: /^$|^\/\S+$|^[a-z0-9][\w-]*(\.[\w-]+)+$/,
-    allowed:
-      'the name of a shim, such as "io.containerd.runc.v2", its absolute path, or "" for none',
-    doc: 'The containerd shim that runs containers, such as "io.containerd.runc.v2". Mutually exclusive with path.',
-  }),
-  runtimePath: optionalPath({
-    default: "",
-    doc: "Path of the shim's program, if it is not the one on PATH that runtime_type names.",
-  }),
-  options: options({
-    default: {},
-    doc: "Options that are passed to the shim unchanged.",
-  }),
-  podAnnotations: texts({
-    default: [],
-    doc: 'The pod annotations that are passed to the runtime: names, or patterns such as "io.katacontainers.*".',
-  }),
-  containerAnnotations: texts({
-    default: [],
-    doc: "The container annotations that are passed to the runtime: names or patterns.",
-  }),
-  privilegedWithoutHostDevices: flag({
-    default: false,
-    doc: "true does not give the devices of the host to privileged containers.",
-  }),
-  privilegedWithoutHostDevicesAllDevicesAllowed: flag({
-    default: false,
-    doc: "true lets such containers use all devices that they create with mknod. Requires privileged_without_host_devices.",
-  }),
-  cgroupWritable: flag({
-    default: false,
-    doc: "true mounts /sys/fs/cgroup writable in all containers. Requires cgroup v2 that is mounted with nsdelegate.",
-  }),
-  baseRuntimeSpec: optionalPath({
-    default: "",
-    doc: "A config.json that is the base of each container's OCI spec. See docs/handlers.md.",
-  }),
-  hooksDir: optionalPath({
-    default: "",
-    doc: "A directory with OCI hooks (*.json, oci-hooks(5)), read at each container start. See docs/handlers.md.",
-  }),
-  writableLayerLimit: integer({
-    default: -1,
-    min: -1,
-    max: Number.MAX_SAFE_INTEGER,
-    limits: "of bytes, 0 for no limit, or -1 for runtime.writable_layer_limit",
-    doc: "Maximum size of the writable layer of this handler's containers, in bytes. -1: runtime.writable_layer_limit.",
-  }),
-  userNamespaces: choice({
-    of: ["", "requested", "auto"],
-    default: "",
-    doc: 'As runtime.user_namespaces, for the pods of this handler; "" for its value.',
-  }),
-  cniConfDir: optionalPath({
-    default: "",
-    doc: "The CNI directory for pods of this handler, instead of cni.conf_dir.",
   }),
 };
 

@@ -223,6 +223,21 @@ export function headers(
   };
 }
 
+/** A table of strings, with any keys that are not empty. */
+export function strings(
+  about: About<Readonly<Record<string, string>>>,
+): Setting<Readonly<Record<string, string>>> {
+  const isEntry = ([key, value]: readonly [string, unknown]): boolean =>
+    /^[\x21-\x7e]+$/.test(key) && typeof value === "string" && !value.includes("\0");
+  return {
+    ...about,
+    read: (raw) =>
+      isTable(raw) && Object.entries(raw).every(isEntry)
+        ? { value: { ...raw } as Readonly<Record<string, string>> }
+        : { allowed: "a table of strings" },
+  };
+}
+
 /** true or false. */
 export function flag(about: About<boolean>): Setting<boolean> {
   return {

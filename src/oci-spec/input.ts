@@ -63,6 +63,8 @@ export interface SpecInput {
   readonly allowSocketcall?: boolean | undefined;
   /** The profile that `localhost_ref` names, from parseSeccompProfile(). */
   readonly localhostSeccomp?: OciSeccomp | undefined;
+  /** The profile of the handler that RuntimeDefault means, from parseSeccompProfile(); undefined for davit's own. */
+  readonly handlerSeccomp?: OciSeccomp | undefined;
   /** Whether the writable layer has a limit, which is of its project: the container may not change projects. */
   readonly isLayerLimited?: boolean | undefined;
   /** Name of the loaded AppArmor profile to run under. Dropped for a privileged container. */
@@ -125,8 +127,6 @@ export interface SpecHost {
   readonly arch: "x64" | "arm64";
   /** Version of the kernel: 6.12 is [6, 12]. */
   readonly kernel: readonly [major: number, minor: number];
-  /** The node's hostname. */
-  readonly hostname: string;
   /** fs.nr_open, the highest limit of open files that the kernel accepts (proc_sys_fs(5)). */
   readonly maxOpenFiles?: bigint | undefined;
   /**
@@ -134,6 +134,8 @@ export interface SpecHost {
    * CAP_SYS_RESOURCE (getrlimit(2)).
    */
   readonly hardLimits?: Readonly<Record<string, bigint>> | undefined;
+  /** The node's hostname. */
+  readonly hostname: string;
   /**
    * Lowest oom_score_adj that the daemon may set: its own one without CAP_SYS_RESOURCE, else
    * undefined (proc_pid_oom_score_adj(5)).

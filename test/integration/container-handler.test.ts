@@ -1,9 +1,10 @@
 /** What the configuration of a handler adds to its containers. */
 import assert from "node:assert/strict";
 import { existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { availableParallelism, tmpdir } from "node:os";
 import path from "node:path";
 import { after, before, describe, test } from "node:test";
+import { SecurityProfile_ProfileType } from "../../src/gen/runtime/v1/api_pb.ts";
 import type { TestDaemon } from "../support/daemon.ts";
 import {
   container,
@@ -33,6 +34,7 @@ const directory = mkdtempSync(path.join(tmpdir(), "davit-handler-"));
 const baseFile = path.join(directory, "base.json");
 const hooksDir = path.join(directory, "hooks");
 const ran = path.join(directory, "ran");
+const profile = path.join(directory, "seccomp.json");
 
 let node: Node;
 let daemon: TestDaemon;
@@ -60,6 +62,8 @@ function hook(stage: string, when: object): string {
 before(async () => {
   mkdirSync(hooksDir);
   writeFileSync(baseFile, JSON.stringify(base));
+  const syscalls = [{ names: ["mkdir", "mkdirat"], action: "SCMP_ACT_ERRNO" }];
+  writeFileSync(profile, JSON.stringify({ defaultAction: "SCMP_ACT_ALLOW", syscalls }));
   const handler = {
     pod_annotations: ["pod.example/*"],
     container_annotations: ["ctr.example/*"],
@@ -67,6 +71,10 @@ before(async () => {
     privileged_without_host_devices_all_devices_allowed: true,
     base_runtime_spec: baseFile,
     hooks_dir: hooksDir,
+    default_annotations: { "ctr.example/a": "node", "node.example/b": "kept" },
+    seccomp_profile: profile,
+    create_timeout_seconds: 100,
+    exec_cpu_affinity: "first",
   };
   node = await Node.startWithBusybox({ config: { runtime: { handlers: { crun: handler } } } });
   daemon = node.daemon;
@@ -165,10 +173,37 @@ test(
         readonly annotations: Readonly<Record<string, string>>;
       };
       const passed = Object.entries(spec.annotations).filter(([key]) => key.includes("example"));
-      assert.deepEqual(Object.fromEntries(passed), { "ctr.example/a": "1", "pod.example/b": "2" });
+      const expected = { "ctr.example/a": "1", "node.example/b": "kept", "pod.example/b": "2" };
+      assert.deepEqual(Object.fromEntries(passed), expected);
     },
-    { annotations: { "pod.example/b": "2", "ctr.example/b": "no" } },
+    { annotations: { "pod.example/b": "2", "ctr.example/b": "no", "node.example/b": "no" } },
   ),
+);
+
+test(
+  "seccomp_profile is the profile of RuntimeDefault, and of nothing else",
+  inBarePod(async (pod) => {
+    const made = async (profileType: SecurityProfile_ProfileType): Promise<string> => {
+      const securityContext = { seccomp: { profileType, localhostRef: "" } };
+      const id = await runIn(pod, container({ linux: { securityContext } }));
+      return (await exec(daemon, id, ["mkdir", "/tmp/made"])).stderr;
+    };
+    const { RuntimeDefault, Unconfined } = SecurityProfile_ProfileType;
+    assert.match(await made(RuntimeDefault), /Operation not permitted/);
+    assert.equal(await made(Unconfined), "");
+  }),
+);
+
+test(
+  "exec_cpu_affinity starts commands on the first CPU of the container's cpuset",
+  { skip: availableParallelism() < 2 ? "one CPU" : false },
+  inBarePod(async (pod) => {
+    const allowed = "grep Cpus_allowed_list /proc/self/status | cut -f2";
+    const resources = { cpusetCpus: "0-1", cpusetMems: "0" };
+    const id = await runIn(pod, container({ linux: { resources } }));
+    assert.equal(await sh(daemon, id, allowed), "0");
+    assert.equal(await sh(daemon, id, allowed.replace("self", "1")), "0-1");
+  }),
 );
 
 test(

@@ -52,6 +52,14 @@ export interface HandlerSettings {
   readonly hooksDir: string;
   /** Maximum size of a writable layer, in bytes; 0 for no limit, -1 for the one of all handlers. */
   readonly writableLayerLimit: number;
+  /** What the runtime gets unless pod or container override it. */
+  readonly defaultAnnotations: Readonly<Record<string, string>>;
+  /** The file of the profile that RuntimeDefault means; empty for davit's own. */
+  readonly seccompProfile: string;
+  /** The time for a pod or container to be created; 0 for the one of all handlers. */
+  readonly createTimeoutSeconds: number;
+  /** On which CPU commands in a container start: the first of its cpuset, or "" where the runtime puts them. */
+  readonly execCpuAffinity: "" | "first";
 }
 
 /** The configured handlers. */

@@ -106,10 +106,9 @@ export async function build(config: Config, options: BuildOptions): Promise<Buil
 
   const operations = new Operations({ faults: options.faults, clock });
   undo.use(keepHistory(operations, config.root, log));
-  const engine = buildEngine({ config, records, networks, operations, clock, log });
   // What background work of the engine uses until it has ended.
   const ends = undo.use(new AsyncDisposableStack());
-  undo.use(engine);
+  const engine = undo.use(buildEngine({ config, records, networks, operations, clock, log }));
   const shared = { ...engine.parts, operations, locks: new KeyedLock(), clock, log, bootId };
   const { images, containers, waitingUnpackers, gc, layerFormat, layerVerity } =
     await buildContainers(
@@ -133,6 +132,7 @@ export async function build(config: Config, options: BuildOptions): Promise<Buil
     store,
     controllers,
     handlers,
+    createMsOf: handlers.createMsOf,
     containers: containersOf(containers),
     networkOf: (handler) => networks.of(handler),
     cgroups: new PodCgroupsByDriver(layout, config.runtime.cgroupDriver),

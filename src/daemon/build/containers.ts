@@ -167,6 +167,7 @@ export async function buildContainers(parts: Parts, shared: Shared): Promise<Bui
       tasks.spawn("remove unused layers", () => removeUnusedLayers(images, used));
     },
     times: { ...defaultContainerTimes, createMs, startMs: createMs },
+    createMsOf: handlers.createMsOf,
   };
   const waitingUnpackers = (): number => layers.waitingUnpackers;
   return {

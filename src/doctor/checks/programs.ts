@@ -20,6 +20,7 @@ const kinds = catalogue("programs", {
   "runtime-broken": ["error", "pods of this handler cannot start containers"],
   "runtime-old": ["note", "it does not report its features, so davit assumes that it has none"],
   "fix-missing": ["warning", "a container or an image can attack the node through a known defect"],
+  "runtime-no-affinity": ["error", "containers of this handler are rejected"],
   "runtime-no-seccomp": [
     "warning",
     "containers with a seccomp profile, including RuntimeDefault, fail to start",
@@ -83,7 +84,7 @@ async function examineMonitor(host: Host, path: string): Promise<readonly Findin
 async function examineRuntime(
   host: Host,
   name: string,
-  { path }: HandlerConfig,
+  { path, execCpuAffinity }: HandlerConfig,
   isDefault: boolean,
 ): Promise<readonly Finding[]> {
   const fix = `install it, or set runtime.handlers.${name}.path`;
@@ -104,10 +105,24 @@ async function examineRuntime(
     return [kinds.report("runtime-old", text, "install crun 1.8 or runc 1.1, or a newer version")];
   }
   const known = (["crun", "runc"] as const).find((program) => version.stdout.startsWith(program));
-  const fixes = known === undefined ? [] : reportMissingFixes(known, text, version.stdout);
+  const fixes = [
+    ...(known === undefined ? [] : reportMissingFixes(known, text, version.stdout)),
+    ...(execCpuAffinity === "" ? [] : await reportAffinity(name, text, features.stdout)),
+  ];
   if (seccomp) return [kinds.report("runtime", text), ...fixes];
   const better = "install a build with seccomp support";
   return [kinds.report("runtime-no-seccomp", `${text} is built without seccomp`, better), ...fixes];
+}
+
+async function reportAffinity(
+  name: string,
+  text: string,
+  features: string,
+): Promise<readonly Finding[]> {
+  const { parseFeatures } = await import("../../drivers/oci/index.ts");
+  if (parseFeatures(JSON.parse(features)).execCpuAffinity === true) return [];
+  const fix = `install crun 1.19 or runc 1.3, or remove runtime.handlers.${name}.exec_cpu_affinity`;
+  return [kinds.report("runtime-no-affinity", `${text} ignores exec_cpu_affinity`, fix)];
 }
 
 /** A finding for each known defect of a program; `text` names the program in the report. */

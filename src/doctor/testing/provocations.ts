@@ -150,6 +150,12 @@ export const provocations: Readonly<Record<string, Provocation>> = {
   "programs.fix-missing": host(({ commands }) =>
     commands.set("crun --version", succeeded("crun version 1.21\n")),
   ),
+  "programs.runtime-no-affinity": (machine) => {
+    const features = '{"ociVersionMax":"1.2.0","linux":{"seccomp":{"enabled":true}}}';
+    machine.commands.set("runc features", succeeded(features));
+    const text = '[runtime.handlers.runc]\nexec_cpu_affinity = "first"\n';
+    return { config: parseConfig(text, "davit.toml") };
+  },
   "programs.runtime-no-seccomp": host(({ commands }) =>
     commands.set("crun features", succeeded('{"linux":{}}')),
   ),

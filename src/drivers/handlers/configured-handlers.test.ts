@@ -19,6 +19,10 @@ const plain: HandlerDefinition = {
   baseRuntimeSpec: "",
   hooksDir: "",
   writableLayerLimit: -1,
+  defaultAnnotations: {},
+  seccompProfile: "",
+  createTimeoutSeconds: 0,
+  execCpuAffinity: "",
 };
 const able: RuntimeFeatures = {
   mountOptions: ["ro", "rro"],
@@ -129,6 +133,25 @@ describe("the features of handlers", () => {
       handlers.checkUserNamespaces(handlers.bind("crun")),
       (error) => isKind(error, "failed-precondition") && /"crun"/.test(String(error)),
     );
+  });
+
+  test("one whose runtime ignores a setting of it is named in the log as an error", async () => {
+    const lines: string[] = [];
+    const log = { ...silentLogger, error: (text: string) => lines.push(text) };
+    const first: HandlerDefinition = { ...plain, execCpuAffinity: "first" };
+    await handlersWith({ crun: plain, web: first }).probe(log);
+    assert.match(lines.join(), /^containers of handler "web" are rejected: .*exec_cpu_affinity/);
+    lines.length = 0;
+    const starts = (): Promise<RuntimeFeatures> =>
+      Promise.resolve({ ...able, execCpuAffinity: true });
+    await handlersWith({ web: first }, starts).probe(log);
+    assert.deepEqual(lines, []);
+  });
+
+  test("createMsOf() is the handler's own time, if it has one", () => {
+    const handlers = handlersWith({ crun: plain, slow: { ...plain, createTimeoutSeconds: 300 } });
+    const ms = (name: string): number | undefined => handlers.createMsOf(handlers.bind(name));
+    assert.deepEqual([ms("crun"), ms("slow")], [undefined, 300_000]);
   });
 
   test("settings fall back to the defaults once the handler has been removed", () => {

@@ -119,6 +119,12 @@ export class ConfiguredHandlers implements Handlers {
     return this.#definition(handler.name) ?? defaultSettings;
   }
 
+  /** The time for a pod or container of a handler to be created; undefined for the one of all handlers. */
+  readonly createMsOf = (handler: BoundHandler): number | undefined => {
+    const { createTimeoutSeconds } = this.settings(handler);
+    return createTimeoutSeconds === 0 ? undefined : createTimeoutSeconds * 1000;
+  };
+
   /** Asks the runtimes. A runtime that does not answer has no features; pods that need none still run. */
   async probe(log: Logger): Promise<void> {
     await Promise.all(
@@ -140,7 +146,8 @@ export class ConfiguredHandlers implements Handlers {
 
   async #ask(name: string, log: Logger): Promise<void> {
     const handler = this.#definition(name);
-    const program = handler === undefined ? "" : ociRuntimeOf(this.#deps.shims, handler);
+    if (handler === undefined) return;
+    const program = ociRuntimeOf(this.#deps.shims, handler);
     if (program === "") return;
     try {
       this.#runtimes.set(name, await this.#deps.readFeatures(program));
@@ -151,6 +158,12 @@ export class ConfiguredHandlers implements Handlers {
       );
     }
     this.#features = this.#withDefault((each) => this.#offered(each));
+    if (handler.execCpuAffinity === "") return;
+    if (this.#runtimes.get(name)?.execCpuAffinity === true) return;
+    log.error(
+      `containers of handler "${name}" are rejected: its OCI runtime ignores exec_cpu_affinity; install crun 1.19 or runc 1.3, or remove it`,
+      { handler: name },
+    );
   }
 
   #offered(name: string): Features {
@@ -214,4 +227,8 @@ const defaultSettings: HandlerSettings = {
   baseRuntimeSpec: "",
   hooksDir: "",
   writableLayerLimit: -1,
+  defaultAnnotations: {},
+  seccompProfile: "",
+  createTimeoutSeconds: 0,
+  execCpuAffinity: "",
 };

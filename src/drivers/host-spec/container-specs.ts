@@ -1,5 +1,5 @@
 import type { HandlerSettings, RuntimeFeatures } from "../../core/handler/index.ts";
-import { RuntimeError, wrap } from "../../base/errors.ts";
+import { RuntimeError } from "../../base/errors.ts";
 import type {
   CheckedConfig,
   Container,
@@ -8,7 +8,7 @@ import type {
   ResourceUpdate,
   SpecSubject,
 } from "../../core/container/index.ts";
-import type { OciProcess, OciSeccomp, OciSpec } from "../../core/oci/index.ts";
+import type { OciProcess, OciSpec } from "../../core/oci/index.ts";
 import { containerCgroup, requestedConfig, type Sandbox } from "../../core/sandbox/index.ts";
 import {
   allowedAnnotations,
@@ -21,22 +21,19 @@ import {
   type ExecRequest,
   hasByteValues,
   nodeIdsOfContainer,
-  parseSeccompProfile,
+  onFirstCpu,
   processSpec,
   refuseCdi,
   refuseNul,
   requestedCdiDevices,
   resourceUpdate,
-  seccompChoice,
   type SpecHost,
   type SpecInput,
-  writesCgroups,
   startedProcess,
+  writesCgroups,
 } from "../../oci-spec/index.ts";
-import { errnoCode } from "../../base/system-error.ts";
 import { hasNsdelegate } from "../../linux/cgroup/index.ts";
 import { listMounts } from "../../linux/mount/index.ts";
-import { readRegular } from "../../linux/file/index.ts";
 import { addEnvProgram } from "./env-program.ts";
 import { Apparmor } from "./apparmor.ts";
 import { CdiFiles } from "./cdi-files.ts";
@@ -44,6 +41,7 @@ import { ClientPaths } from "./client-paths.ts";
 import { readBase, readHooks } from "./handler-files.ts";
 import { allHostDevices, requestedDevices } from "./host-devices.ts";
 import { mountHolding, mountSources, unmappableMount } from "./mount-sources.ts";
+import { readSeccomp } from "./seccomp-files.ts";
 import type { Selinux } from "./selinux.ts";
 
 /** Makes specs: collects the input of the pure generator, and calls it. */
@@ -136,6 +134,7 @@ export class HostContainerSpecs implements ContainerSpecs {
 
   async build(subject: SpecSubject): Promise<OciSpec> {
     const input = await this.#input(subject);
+    checkHandler(this.#settingsOf(subject.sandbox), subject.sandbox, input.runtime);
     const spec = containerSpec(input);
     refuseNul(spec);
     // Once: files that containers write later have their label.
@@ -149,7 +148,9 @@ export class HostContainerSpecs implements ContainerSpecs {
   async process(subject: SpecSubject, exec: ExecRequest): Promise<OciProcess> {
     const process = processSpec(await this.#processOf(subject), exec);
     refuseNul(process);
-    return process;
+    if (this.#settingsOf(subject.sandbox).execCpuAffinity === "") return process;
+    const { container } = subject;
+    return onFirstCpu(process, container.resources ?? container.config.linux?.resources);
   }
 
   /** The container's own process, which a command in it is like. */
@@ -164,7 +165,7 @@ export class HostContainerSpecs implements ContainerSpecs {
       mountSources: [],
       volumes: [],
       devices: [],
-      localhostSeccomp: await localhostSeccomp(config),
+      ...(await readSeccomp(config, this.#settingsOf(subject.sandbox))),
       apparmorProfile: await this.#apparmor.profileOf(config),
       base: await readBase(this.#settingsOf(subject.sandbox)),
     };
@@ -227,7 +228,7 @@ export class HostContainerSpecs implements ContainerSpecs {
       this.#classesOf(subject),
       cdi.length === 0 ? undefined : this.#cdi?.edits(cdi),
       privileged && withHostDevices ? allHostDevices() : undefined,
-      localhostSeccomp(config),
+      readSeccomp(config, settings),
       this.#apparmor.profileOf(config),
       readBase(settings),
       readHooks(settings),
@@ -245,7 +246,7 @@ export class HostContainerSpecs implements ContainerSpecs {
       ...(cdi.length === 0 ? {} : { cdi: edits }),
       hostDevices,
       allDevicesAllowed: !withHostDevices && settings.privilegedWithoutHostDevicesAllDevicesAllowed,
-      localhostSeccomp: seccomp,
+      ...seccomp,
       apparmorProfile,
       base,
       hooks,
@@ -290,6 +291,7 @@ export class HostContainerSpecs implements ContainerSpecs {
       user: container.user,
       cgroupPath: containerCgroup(sandbox.cgroup, container.id).specPath,
       annotations: {
+        ...settings.defaultAnnotations,
         ...allowedAnnotations(sandbox.config.annotations, settings.podAnnotations),
         ...allowedAnnotations(container.config.annotations, settings.containerAnnotations),
       },
@@ -300,19 +302,12 @@ export class HostContainerSpecs implements ContainerSpecs {
   }
 }
 
-async function localhostSeccomp(config: Container["config"]): Promise<OciSeccomp | undefined> {
-  const choice = seccompChoice(config.linux?.securityContext);
-  if (choice.name !== "localhost") return undefined;
-  try {
-    return parseSeccompProfile(await readRegular(choice.ref, "open it"), choice.ref);
-  } catch (error) {
-    if (errnoCode(error) === "ENOENT") {
-      throw new RuntimeError(
-        "failed-precondition",
-        `read seccomp profile "${choice.ref}": this node does not have it; create it`,
-        { cause: error },
-      );
-    }
-    throw wrap(`read seccomp profile "${choice.ref}"`, error);
-  }
+/** `failed-precondition` for a handler whose OCI runtime would ignore what the handler says. */
+function checkHandler(settings: HandlerSettings, sandbox: Sandbox, runtime: RuntimeFeatures): void {
+  if (settings.execCpuAffinity === "" || runtime.execCpuAffinity === true) return;
+  const { name } = sandbox.handler;
+  throw new RuntimeError(
+    "failed-precondition",
+    `make spec: handler "${name}" has exec_cpu_affinity, which its OCI runtime ignores; install crun 1.19 or runc 1.3, or remove it from [runtime.handlers.${name}]`,
+  );
 }

@@ -83,6 +83,8 @@ export interface ContainerContext {
   readonly log: Logger;
   readonly bootId: string;
   readonly times: ContainerTimes;
+  /** The time that a handler's containers may take to be created, and to be started; undefined for that of `times`. */
+  readonly createMsOf?: (handler: BoundHandler) => number | undefined;
 }
 
 /** The runtime that a container runs in. The record of its sandbox normally outlives its own. */

@@ -75,7 +75,7 @@ export async function createContainer(
       name: "create-container",
       subject: name,
       object: plan.id,
-      timeoutMs: context.times.createMs,
+      timeoutMs: context.createMsOf?.(sandbox.handler) ?? context.times.createMs,
       log: context.log.with({
         ...sandboxSubject(sandbox),
         containerName: config.metadata.name,

@@ -25,10 +25,11 @@ export async function startContainer(
   const container = context.store.get(id);
   checkCanStart(context, container);
   context.prewarmCgroupMigration();
+  const { handler } = context.sandboxes.get(container.sandboxId);
   using operation = context.operations.begin({
     name: "start-container",
     subject: id,
-    timeoutMs: context.times.startMs,
+    timeoutMs: context.createMsOf?.(handler) ?? context.times.startMs,
     log: context.log.with(containerSubject(container, context.sandboxes)),
   });
   // Stop and Remove do not wait for the lock. They abort this operation.

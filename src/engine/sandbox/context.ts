@@ -88,6 +88,8 @@ export interface SandboxContext {
   readonly log: Logger;
   readonly bootId: string;
   readonly times: SandboxTimes;
+  /** The time that a handler's pods may take to be created; undefined for that of `times`. */
+  readonly createMsOf?: (handler: BoundHandler) => number | undefined;
 }
 
 /** The controller of the sandbox; undefined when this daemon has none of that name. */

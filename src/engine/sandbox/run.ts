@@ -71,7 +71,7 @@ export async function runPodSandbox(
       name: "run-pod-sandbox",
       subject: name,
       object: plan.id,
-      timeoutMs: context.times.createMs,
+      timeoutMs: context.createMsOf?.(handler) ?? context.times.createMs,
       log: context.log.with(sandboxSubject(plan)),
     });
     return {

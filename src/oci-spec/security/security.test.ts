@@ -20,6 +20,20 @@ const { RuntimeDefault, Unconfined, Localhost } = SecurityProfile_ProfileType;
 const choose = (init: Init): ProfileChoice =>
   seccompChoice(create(LinuxContainerSecurityContextSchema, init));
 
+test("the handler's profile replaces davit's own for RuntimeDefault alone", () => {
+  const handlerSeccomp = { defaultAction: "SCMP_ACT_LOG" } as const;
+  const of = (profileType: SecurityProfile_ProfileType): unknown =>
+    containerSecurity(
+      specInput(
+        { linux: { securityContext: { seccomp: { profileType, localhostRef: "" } } } },
+        { handlerSeccomp },
+      ),
+      [],
+    ).seccomp;
+  assert.equal(of(RuntimeDefault), handlerSeccomp);
+  assert.equal(of(Unconfined), undefined);
+});
+
 test("seccompChoice() reads the new field first, then the old one", () => {
   assert.deepEqual(seccompChoice(undefined), { name: "unconfined" });
   assert.deepEqual(choose({}), { name: "unconfined" });

@@ -83,7 +83,7 @@ function withoutPrefix(ref: string): string {
 
 type SeccompInput = Pick<
   SpecInput,
-  "config" | "host" | "runtime" | "localhostSeccomp" | "allowSocketcall"
+  "config" | "host" | "runtime" | "localhostSeccomp" | "handlerSeccomp" | "allowSocketcall"
 >;
 
 /**
@@ -111,6 +111,7 @@ function seccompOf(input: SeccompInput, boundingSet: readonly string[]): OciSecc
   if (!input.runtime.seccomp)
     refuseHere("seccomp is wanted, but the OCI runtime was built without");
   if (choice.name === "runtime-default") {
+    if (input.handlerSeccomp !== undefined) return input.handlerSeccomp;
     const { arch, kernel } = input.host;
     const allowSocketcall = input.allowSocketcall === true;
     return defaultSeccomp({ capabilities: boundingSet, arch, kernel, allowSocketcall });
