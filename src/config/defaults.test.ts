@@ -23,6 +23,7 @@ test("defaultConfig() returns the documented defaults", () => {
     dockerConfig: "",
     credentialProvidersConfig: "",
     credentialProvidersBinDir: "",
+    decryptionKeysPath: "",
     pinned: [],
     preloadDir: "",
     volumes: "copy",
