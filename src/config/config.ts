@@ -220,6 +220,7 @@ export interface HandlerConfig {
   /** The containerd shim. Empty if and only if `path` is set. */
   readonly runtimeType: string;
   readonly runtimePath: string;
+  readonly ioType: "fifo" | "streaming";
   readonly options: Options;
   readonly podAnnotations: readonly string[];
   readonly containerAnnotations: readonly string[];

@@ -88,6 +88,7 @@ test("defaultConfig() returns the documented defaults", () => {
     path: "runc",
     runtimeType: "",
     runtimePath: "",
+    ioType: "fifo",
     options: {},
     podAnnotations: [],
     containerAnnotations: [],

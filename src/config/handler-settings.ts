@@ -1,14 +1,13 @@
 import type { HandlerConfig } from "./config.ts";
+import { shim } from "./shim-settings.ts";
 import {
   choice,
   flag,
   integer,
   optionalPath,
   optionalProgram,
-  options,
   type Section,
   strings,
-  text,
   texts,
 } from "./setting.ts";
 
@@ -32,21 +31,7 @@ export const handlerSection: Section<HandlerTable> = {
     default: "",
     doc: "The OCI runtime that conmon runs: a path, or a name on PATH. Mutually exclusive with runtime_type.",
   }),
-  runtimeType: text({
-    default: "",
-    pattern: /^$|^\/\S+$|^[a-z0-9][\w-]*(\.[\w-]+)+$/,
-    allowed:
-      'the name of a shim, such as "io.containerd.runc.v2", its absolute path, or "" for none',
-    doc: 'The containerd shim that runs containers, such as "io.containerd.runc.v2". Mutually exclusive with path.',
-  }),
-  runtimePath: optionalPath({
-    default: "",
-    doc: "Path of the shim's program, if it is not the one on PATH that runtime_type names.",
-  }),
-  options: options({
-    default: {},
-    doc: "Options that are passed to the shim unchanged.",
-  }),
+  ...shim,
   podAnnotations: texts({
     default: [],
     doc: 'The pod annotations that are passed to the runtime: names, or patterns such as "io.katacontainers.*".',

@@ -219,6 +219,7 @@ function checkHandler(key: string, handler: HandlerConfig, findings: Finding[]):
     add("controller", `"${key}" has controller = "shim" without runtime_type: ${reason}`);
   }
   if (path === "") return;
+  if (handler.ioType !== "fifo") add("ioType", onlyForShims(key, "io_type"));
   if (handler.runtimePath !== "") add("runtimePath", onlyForShims(key, "runtime_path"));
   if (Object.keys(handler.options).length > 0) add("options", onlyForShims(key, "options"));
 }

@@ -18,7 +18,12 @@ import { messageOf, RuntimeError, type ErrorKind } from "../../src/base/errors.t
 import { silentLogger } from "../../src/base/logger.ts";
 import { OptionsSchema } from "../../src/gen/containerd/runc/v1/options_pb.ts";
 import { Sandbox } from "../../src/gen/containerd/runtime/sandbox/v1/sandbox_pb.ts";
-import { CreateTaskRequestSchema, Task } from "../../src/gen/containerd/task/v3/task_pb.ts";
+import {
+  CreateTaskRequestSchema,
+  ExecProcessRequestSchema,
+  StartRequestSchema,
+  Task,
+} from "../../src/gen/containerd/task/v3/task_pb.ts";
 import { type PodSandboxConfig, PodSandboxConfigSchema } from "../../src/gen/runtime/v1/api_pb.ts";
 import {
   TtrpcClient,
@@ -26,6 +31,7 @@ import {
   TtrpcServer,
   unaryMethod,
 } from "../../src/wire/ttrpc/index.ts";
+import { TestStreams } from "./sandboxer-streams.ts";
 
 /**
  * How a call fails: `late` answers after a while, `empty` with an empty message, `say` with the given bytes.
@@ -126,9 +132,11 @@ function deleteTask(words: readonly string[]): void {
 async function serve({ script, id, socket }: Call): Promise<void> {
   const tasks = await startRuncShim(script, id);
   const sandbox = new TestSandbox();
+  const streams = new TestStreams(script);
   const methods = new Map<string, TtrpcHandler>([
     ...sandbox.methods(),
-    ...passThrough(tasks, script),
+    ...passThrough(tasks, script, streams),
+    streams.method(),
   ]);
   for (const [name, handler] of methods) methods.set(name, scripted(script, name, handler));
   const server = new TtrpcServer({ methods, log: silentLogger });
@@ -258,6 +266,7 @@ const asSandbox =
 function passThrough(
   tasks: TtrpcClient,
   script: string,
+  streams: TestStreams,
 ): readonly (readonly [string, TtrpcHandler])[] {
   const root = path.join(path.dirname(script), "runc");
   const options = create(AnySchema, {
@@ -275,11 +284,25 @@ function passThrough(
         let payload = request;
         if (name === "Create") {
           const message = fromBinary(CreateTaskRequestSchema, request);
-          payload = toBinary(CreateTaskRequestSchema, { ...message, options });
+          const fifos = streams.fifosFor(message);
+          payload = toBinary(CreateTaskRequestSchema, { ...message, ...fifos, options });
         }
-        return tasks.unary({ service: "containerd.task.v2.Task", method: name }, payload, {
-          metadata,
-        });
+        if (name === "Exec") {
+          const message = fromBinary(ExecProcessRequestSchema, request);
+          payload = toBinary(ExecProcessRequestSchema, {
+            ...message,
+            ...streams.fifosFor(message),
+          });
+        }
+        const answer = await tasks.unary(
+          { service: "containerd.task.v2.Task", method: name },
+          payload,
+          { metadata },
+        );
+        // The runc shim has opened them.
+        if (name === "Create") streams.letEnd(fromBinary(CreateTaskRequestSchema, request).id);
+        if (name === "Start") streams.letEnd(fromBinary(StartRequestSchema, request).execId);
+        return answer;
       },
     },
   ]);

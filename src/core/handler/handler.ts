@@ -17,6 +17,8 @@ export interface BoundHandler {
   readonly runtimeType?: string;
   /** The shim's program, if it differs from the one that its type implies. */
   readonly runtimePath?: string;
+  /** How the shim's containers get their streams; undefined for fifos. */
+  readonly ioType?: "streaming";
   /** Options for the shim. JSON values only. */
   readonly options?: Readonly<Record<string, unknown>>;
 }

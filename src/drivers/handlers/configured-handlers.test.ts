@@ -10,6 +10,7 @@ const plain: HandlerDefinition = {
   path: "crun",
   runtimeType: "",
   runtimePath: "",
+  ioType: "fifo",
   options: {},
   podAnnotations: [],
   containerAnnotations: [],

@@ -18,6 +18,8 @@ export interface HandlerDefinition extends HandlerSettings {
   readonly runtimeType: string;
   /** The shim's program; empty for the one that its type names. */
   readonly runtimePath: string;
+  /** How the shim's containers get their streams. */
+  readonly ioType: "fifo" | "streaming";
   /** Options for the shim, as the configuration has them. */
   readonly options: Readonly<Record<string, unknown>>;
 }
@@ -187,13 +189,14 @@ export class ConfiguredHandlers implements Handlers {
 
 /** The part of a shim's handler that a sandbox keeps, so that a later configuration does not change it. */
 function shimOf(shims: ShimKnowledge, handler: HandlerDefinition): Partial<BoundHandler> {
-  const { runtimeType, runtimePath, options } = handler;
+  const { runtimeType, runtimePath, ioType, options } = handler;
   // A shim that cannot be started, or options that it would reject, fail before anything is made.
   shims.shimProgram(runtimeType, runtimePath);
   shims.encodeOptions(runtimeType, options, "");
   return {
     runtimeType,
     ...(runtimePath === "" ? {} : { runtimePath }),
+    ...(ioType === "streaming" ? { ioType } : {}),
     ...(Object.keys(options).length === 0 ? {} : { options }),
   };
 }

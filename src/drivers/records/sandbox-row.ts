@@ -140,6 +140,7 @@ function parseHandler(fields: Fields): BoundHandler {
   const path = fields.optionalString("path");
   const runtimeType = fields.optionalString("runtimeType");
   const runtimePath = fields.optionalString("runtimePath");
+  const ioType = fields.optionalString("ioType");
   const options = fields.optionalJson("options");
   return {
     requested: fields.string("requested"),
@@ -148,6 +149,7 @@ function parseHandler(fields: Fields): BoundHandler {
     ...(path !== undefined && { path }),
     ...(runtimeType !== undefined && { runtimeType }),
     ...(runtimePath !== undefined && { runtimePath }),
+    ...(ioType === "streaming" && { ioType }),
     ...(options !== undefined && { options }),
   };
 }

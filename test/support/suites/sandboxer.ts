@@ -4,7 +4,7 @@ import { readFileSync } from "node:fs";
 import { after, before } from "node:test";
 import { create, type DescMessage, type MessageInitShape, toBinary } from "@bufbuild/protobuf";
 import type { PodSandboxConfig } from "../../../src/gen/runtime/v1/api_pb.ts";
-import type { TestDaemon } from "../daemon.ts";
+import type { ConfigTable, TestDaemon } from "../daemon.ts";
 import {
   removeSandboxer,
   type SandboxerScript,
@@ -23,13 +23,13 @@ let directory = "";
 export let file = "";
 export const served = (): TestDaemon => daemon;
 
-/** Starts the daemon before the tests of a file, and ends it after. */
-export function serveSandboxer(): void {
+/** Starts the daemon before the tests of a file, and ends it after. `more`: further keys of the handler. */
+export function serveSandboxer(more: ConfigTable = {}): void {
   before(async () => {
     const sandboxer = makeSandboxer();
     ({ directory, file } = sandboxer);
     const handlers = {
-      sandboxer: { controller: "shim", runtime_type: sandboxer.program },
+      sandboxer: { controller: "shim", runtime_type: sandboxer.program, ...more },
       debian: { controller: "shim", runtime_type: "io.containerd.runc.v2" },
     };
     node = await Node.startWithBusybox({ config: { runtime: { handlers } } });

@@ -19,6 +19,7 @@ import type { StateLayout } from "./state-layout.ts";
 import { deleteTask, KnownInputs, type ShimEnvironment, startShim } from "./shim-binary.ts";
 import { askForProcess, findShimProcess, killShim, removeSocket } from "./shim-process.ts";
 import { ShimLog } from "./shim-log.ts";
+import { streamAddress } from "../streams/streams.ts";
 import { TaskClient } from "./task-client.ts";
 
 /** A connection to the shim of a pod. */
@@ -26,6 +27,8 @@ export interface PodShim {
   readonly task: TaskClient;
   readonly client: TtrpcClient;
   readonly process: ProcessIdentity | undefined;
+  /** Its address in the URLs of streams. */
+  readonly address: string;
 }
 
 /** The shim to start for a pod. */
@@ -265,7 +268,7 @@ export class PodShims {
         const path = this.#deps.paths.podFile(sandboxId, "shim.json");
         await writeState(path, { ...state, process });
       }
-      const shim = { client, task, process };
+      const shim = { client, task, process, address: streamAddress(state.socketPath) };
       this.#shims.set(sandboxId, shim);
       void client.closed.then(() => {
         if (this.#shims.get(sandboxId) === shim) this.#shims.delete(sandboxId);

@@ -46,6 +46,16 @@ export class StateLayout {
     this.sockets = join(shims, "s");
   }
 
+  /** Those that exist as long as the daemon. */
+  get directories(): readonly string[] {
+    return [this.tasks, this.pods, this.works, this.runtimeRoot, this.sockets];
+  }
+
+  /** What shims are told about them. */
+  get forShims(): { readonly eventsPath: string; readonly socketDirectory: string } {
+    return { eventsPath: this.events, socketDirectory: this.sockets };
+  }
+
   task(id: string): string {
     return join(this.tasks, plainName(id));
   }

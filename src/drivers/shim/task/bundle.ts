@@ -59,7 +59,7 @@ export async function createTask(
 ): Promise<number> {
   const { bundle, state, options } = task;
   const { id, terminal } = bundle;
-  const fifos = ContainerIo.fifoPaths(paths, id, state);
+  const fifos = ContainerIo.pathsFor(shim, paths, id, state);
   const request = { id, bundle: paths.task(id), terminal, ...fifos, options };
   const { pid } = await shim.task.call(
     Task.method.create,

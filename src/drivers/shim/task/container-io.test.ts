@@ -31,7 +31,7 @@ test("finish() does not wait for a log whose disk hangs; the log is written when
   makeFifo(logPath);
   const disk = openSync(logPath, constants.O_RDWR | constants.O_NONBLOCK);
   writeSync(disk, Buffer.alloc(65_536));
-  const choice = { logPath, terminal: true, stdin: false };
+  const choice = { logPath, terminal: true, stdin: false, streaming: false };
   const warnings: string[] = [];
   const log = { ...silentLogger, warn: (text: string) => void warnings.push(text) };
   ContainerIo.make(paths, id, choice);
@@ -59,7 +59,7 @@ test("release() while the container runs is not a failure to read its output", a
   const id = "c1";
   mkdirSync(paths.task(id), { recursive: true });
   const logPath = join(directory, "0.log");
-  const choice = { logPath, terminal: false, stdin: false };
+  const choice = { logPath, terminal: false, stdin: false, streaming: false };
   const warnings: string[] = [];
   const log = { ...silentLogger, warn: (text: string) => void warnings.push(text) };
   ContainerIo.make(paths, id, choice);

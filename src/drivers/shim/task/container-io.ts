@@ -14,6 +14,12 @@ import { AttachedClients, inputInto } from "../../../stdio/attached-clients.ts";
 import { CriLog, type CriLogDeps } from "../../../stdio/cri-log.ts";
 import { CriLogLines, type LogStream } from "../../../stdio/cri-log-lines.ts";
 import type { StateLayout } from "../process/state-layout.ts";
+import {
+  openInputStream,
+  openOutputStream,
+  type StreamServer,
+  streamUrl,
+} from "../streams/streams.ts";
 import { within } from "../../../base/wait.ts";
 
 /** The streams and the log of a container. */
@@ -23,9 +29,11 @@ export interface IoChoice {
   /** True: all output is on stdout. */
   readonly terminal: boolean;
   readonly stdin: boolean;
+  /** The shim serves the streams, and there are no fifos. */
+  readonly streaming: boolean;
 }
 
-/** Paths of fifos as a shim gets them; "" for a stream that does not exist. */
+/** Paths of fifos, or URLs of streams, as a shim gets them; "" for a stream that does not exist. */
 export interface FifoPaths {
   readonly stdin: string;
   readonly stdout: string;
@@ -84,6 +92,7 @@ export class ContainerIo {
 
   /** Creates the fifos of a container that is to be started. */
   static make(paths: StateLayout, id: string, choice: IoChoice): void {
+    if (choice.streaming) return;
     const fifos = ContainerIo.fifoPaths(paths, id, choice);
     for (const path of [fifos.stdin, fifos.stdout, fifos.stderr]) if (path !== "") makeFifo(path);
   }
@@ -97,27 +106,52 @@ export class ContainerIo {
     };
   }
 
-  /** Opens the fifos, which this daemon or an earlier one has created, and the log. */
+  /** What the shim gets: paths of fifos, or URLs of its own streams, which are named after the container. */
+  static pathsFor(
+    shim: Pick<StreamServer, "address">,
+    paths: StateLayout,
+    id: string,
+    choice: IoChoice,
+  ): FifoPaths {
+    const fifos = ContainerIo.fifoPaths(paths, id, choice);
+    if (!choice.streaming) return fifos;
+    const url = (name: "stdin" | "stdout" | "stderr"): string =>
+      fifos[name] === "" ? "" : streamUrl(shim.address, `${id}-${name}`);
+    return { stdin: url("stdin"), stdout: url("stdout"), stderr: url("stderr") };
+  }
+
+  /**
+   * Opens the fifos, which this daemon or an earlier one has created, and the log. With `server`, it opens the streams
+   * of the shim instead.
+   */
   static async open(
     paths: StateLayout,
     id: string,
     choice: IoChoice,
     deps: Deps,
+    server?: StreamServer,
   ): Promise<ContainerIo> {
     const fifos = ContainerIo.fifoPaths(paths, id, choice);
     const { logPath } = choice;
     const log = logPath === undefined ? undefined : await openLog(logPath, deps);
     const opened: { close(): void }[] = [];
-    const reader = (path: string): FifoReader | undefined => {
-      if (path === "") return undefined;
-      const one = openFifoReader(path);
+    const reader = async (name: LogStream): Promise<FifoReader | undefined> => {
+      if (fifos[name] === "") return undefined;
+      const one =
+        server === undefined
+          ? openFifoReader(fifos[name])
+          : await openOutputStream(server.client, `${id}-${name}`);
       opened.push(one);
       return one;
     };
+    const writer = async (): Promise<FifoWriter | undefined> => {
+      if (fifos.stdin === "") return undefined;
+      if (server === undefined) return openFifoWriter(fifos.stdin);
+      return openInputStream(server.client, `${id}-stdin`);
+    };
     try {
-      const readers = { stdout: reader(fifos.stdout), stderr: reader(fifos.stderr) };
-      const stdin = fifos.stdin === "" ? undefined : openFifoWriter(fifos.stdin);
-      return new ContainerIo(id, readers, stdin, log, deps);
+      const readers = { stdout: await reader("stdout"), stderr: await reader("stderr") };
+      return new ContainerIo(id, readers, await writer(), log, deps);
     } catch (error) {
       for (const one of opened) one.close();
       await log?.close();
@@ -134,10 +168,12 @@ export class ContainerIo {
     id: string,
     choice: IoChoice,
     deps: Deps,
+    server?: StreamServer,
   ): Promise<ContainerIo | undefined> {
+    if (choice.streaming && server === undefined) return undefined;
     for (const each of [choice, { ...choice, logPath: undefined }]) {
       try {
-        return await ContainerIo.open(paths, id, each, deps);
+        return await ContainerIo.open(paths, id, each, deps, server);
       } catch (error) {
         deps.log.error(`failed to adopt output of container "${id}": ${messageOf(error)}`);
       }

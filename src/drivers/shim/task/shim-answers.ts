@@ -16,7 +16,7 @@ const stateMs = 2_000;
 
 /** The state of a container whose bundle is lost: only its cgroup is known. */
 export function lostState(cgroupPath: string): TaskState {
-  const io = { logPath: undefined, terminal: false, stdin: false };
+  const io = { logPath: undefined, terminal: false, streaming: false, stdin: false };
   return { sandboxId: "", cgroupPath, program: "", ...io };
 }
 

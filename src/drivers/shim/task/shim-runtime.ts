@@ -42,7 +42,7 @@ import { refuseHostProcesses } from "./host-processes.ts";
 import { resumeIfPaused } from "./pause.ts";
 import { identityOf, lostState, readText, responded, startError } from "./shim-answers.ts";
 import { ShimUsers } from "./shim-users.ts";
-import { readTaskState, type TaskState } from "./task-state.ts";
+import { newTaskState, readTaskState, type TaskState } from "./task-state.ts";
 import { type RunningTask, TrackedTask } from "./tracked-task.ts";
 
 interface Deps {
@@ -96,8 +96,7 @@ export class ShimRuntime implements ContainerRuntime {
     this.#deps = deps;
     this.#paths = paths;
     const { publishBinary, log } = deps;
-    const { events: eventsPath, sockets: socketDirectory } = paths;
-    const environment = { eventsPath, publishBinary, socketDirectory };
+    const environment = { publishBinary, ...paths.forShims };
     this.#shims = new PodShims({ paths, environment, log });
     this.#shimUsers = new ShimUsers(this.#shims, log);
     this.#cleanup = new TaskCleanup({ ...deps, paths, environment, shims: this.#shims });
@@ -108,8 +107,7 @@ export class ShimRuntime implements ContainerRuntime {
   /** Creates the directories of the state, serves events, and ends shims that no container needs. */
   static async open(deps: Deps): Promise<ShimRuntime> {
     const paths = new StateLayout(deps.state);
-    const { tasks, pods, works, runtimeRoot, sockets } = paths;
-    for (const directory of [tasks, pods, works, runtimeRoot, sockets]) {
+    for (const directory of paths.directories) {
       await mkdir(directory, { recursive: true, mode: 0o700 });
     }
     const runtime = new ShimRuntime(deps, paths);
@@ -139,8 +137,7 @@ export class ShimRuntime implements ContainerRuntime {
     const { runtimeType = "", runtimePath = "" } = handler;
     const program = shimProgram(runtimeType, runtimePath);
     const options = taskOptions(bundle, this.#paths.runtimeRoot);
-    const { cgroupPath, logPath, terminal, stdin } = bundle;
-    const state = { sandboxId, cgroupPath, program, logPath, terminal, stdin };
+    const state = newTaskState(bundle, program);
     await operation.enter("make-bundle");
     try {
       await mkdir(this.#paths.task(id), { mode: 0o700 });
@@ -152,9 +149,10 @@ export class ShimRuntime implements ContainerRuntime {
     try {
       await operation.enter("write-bundle");
       await writeBundle(this.#paths, bundle, state, options);
-      io = await ContainerIo.open(this.#paths, id, state, this.#deps);
+      if (!state.streaming) io = await ContainerIo.open(this.#paths, id, state, this.#deps);
       await operation.enter("start-monitor");
       const shim = await this.#shims.open(sandboxId, { program, options }, operation.signal);
+      io ??= await ContainerIo.open(this.#paths, id, state, this.#deps, shim);
       await operation.enter("create-process");
       const task = { bundle, state, options };
       const pid = await createTask(this.#paths, shim, task, operation.signal);
@@ -194,7 +192,7 @@ export class ShimRuntime implements ContainerRuntime {
     if (state !== undefined) this.#endLostCommands(id, state);
     this.#track(id, {
       state: state ?? lostState(started.cgroupPath),
-      io: state && (await ContainerIo.adopt(this.#paths, id, state, this.#deps)),
+      io: state && (await this.#adoptIo(id, state)),
       process: openProcess(pid, BigInt(startTime)),
       shim: undefined,
       startedAtNs: 0n,
@@ -210,7 +208,7 @@ export class ShimRuntime implements ContainerRuntime {
       return undefined;
     }
     const { started, process, shim } = run;
-    const io = await ContainerIo.adopt(this.#paths, id, state, this.#deps);
+    const io = await this.#adoptIo(id, state);
     this.#endLostCommands(id, state);
     this.#track(id, { state, io, process, shim, startedAtNs: started.startedAtNs });
     return started;
@@ -350,6 +348,12 @@ export class ShimRuntime implements ContainerRuntime {
     };
     const exitNote = this.#paths.taskFile(id, "exit.json");
     this.#tasks.set(id, new TrackedTask(deps, { id, ...running, exitNote }));
+  }
+
+  /** The streams of a container of an earlier daemon; undefined if those of its shim cannot be reached. */
+  async #adoptIo(id: string, state: TaskState): Promise<ContainerIo | undefined> {
+    const server = state.streaming ? await this.#shims.find(state.sandboxId) : undefined;
+    return ContainerIo.adopt(this.#paths, id, state, this.#deps, server);
   }
 
   /** Ends the commands of an earlier daemon in the background. */

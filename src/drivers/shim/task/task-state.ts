@@ -1,3 +1,4 @@
+import type { ContainerBundle } from "../../../core/container/index.ts";
 import { readFields } from "../process/shim-state.ts";
 import type { IoChoice } from "./container-io.ts";
 
@@ -9,10 +10,17 @@ export interface TaskState extends IoChoice {
   readonly program: string;
 }
 
+/** The state of a container that is to be started by `program`. */
+export function newTaskState(bundle: ContainerBundle, program: string): TaskState {
+  const { sandboxId, cgroupPath, logPath, terminal, stdin } = bundle;
+  const streaming = bundle.handler.ioType === "streaming";
+  return { sandboxId, cgroupPath, program, logPath, terminal, stdin, streaming };
+}
+
 /** Undefined when the file does not exist or is incomplete: then nothing was started. */
 export async function readTaskState(path: string): Promise<TaskState | undefined> {
   const fields = await readFields(path);
-  const { sandboxId, cgroupPath, program, logPath, terminal, stdin } = fields ?? {};
+  const { sandboxId, cgroupPath, program, logPath, terminal, stdin, streaming } = fields ?? {};
   if (
     typeof sandboxId !== "string" ||
     typeof cgroupPath !== "string" ||
@@ -27,5 +35,6 @@ export async function readTaskState(path: string): Promise<TaskState | undefined
     logPath: typeof logPath === "string" ? logPath : undefined,
     terminal: terminal === true,
     stdin: stdin === true,
+    streaming: streaming === true,
   };
 }

@@ -4,12 +4,7 @@ import type { Operation } from "../../../../core/operation/index.ts";
 import { Task } from "../../../../gen/containerd/task/v3/task_pb.ts";
 import { type CgroupLayout, cgroupProcs } from "../../../../linux/cgroup/index.ts";
 import { killProcessTree, SIGHUP, SIGKILL } from "../../../../linux/process/index.ts";
-import {
-  type FifoReader,
-  type FifoWriter,
-  openFifoReader,
-  openFifoWriter,
-} from "../../../../linux/stream/index.ts";
+import type { FifoReader, FifoWriter } from "../../../../linux/stream/index.ts";
 import { endCommand, type ExecCommand, execLimits } from "../../../../stdio/exec-session.ts";
 import type { TerminalSizes } from "../../../../stdio/terminal-sizes.ts";
 import type { PodShim } from "../../process/pod-shims.ts";
@@ -24,6 +19,15 @@ export interface ExecTarget {
   readonly id: string;
   readonly cgroupPath: string;
   readonly shim: PodShim;
+  /** The shim serves the streams of commands, and there are no fifos. */
+  readonly streaming: boolean;
+}
+
+/** Our ends of a command's streams; undefined for /dev/null. */
+export interface CommandStreams {
+  readonly stdin: FifoWriter | undefined;
+  readonly stdout: FifoReader | undefined;
+  readonly stderr: FifoReader | undefined;
 }
 
 /** What commands are run with. */
@@ -59,8 +63,7 @@ export class TaskCommand implements ExecCommand {
     target: ExecTarget,
     options: {
       readonly execId: string;
-      /** Paths of the fifos; "" for /dev/null. */
-      readonly streams: Readonly<Record<"stdin" | "stdout" | "stderr", string>>;
+      readonly streams: CommandStreams;
       readonly fifos: readonly string[];
       readonly sizes: TerminalSizes | undefined;
     },
@@ -71,11 +74,10 @@ export class TaskCommand implements ExecCommand {
     this.#execId = options.execId;
     this.#operation = operation;
     this.#sizes = options.sizes;
-    const { stdin, stdout, stderr } = options.streams;
     this.#fifos = options.fifos;
-    this.stdin = stdin === "" ? undefined : openFifoWriter(stdin);
-    this.stdout = stdout === "" ? undefined : openFifoReader(stdout);
-    this.stderr = stderr === "" ? undefined : openFifoReader(stderr);
+    this.stdin = options.streams.stdin;
+    this.stdout = options.streams.stdout;
+    this.stderr = options.streams.stderr;
   }
 
   /** Starts the command and waits for its end. */

@@ -62,11 +62,11 @@ export class TaskCommands {
   /** Runs a command in a container. */
   async #inTask<T>(id: string, use: (target: ExecTarget) => Promise<T>): Promise<T> {
     const task = this.#get(id, "run command in");
-    const { cgroupPath, sandboxId } = task.state;
+    const { cgroupPath, sandboxId, streaming } = task.state;
     const shim = await this.#shims.get(sandboxId);
     return explainEnd(task, `run command in container "${id}"`, async () => {
       try {
-        return await use({ id, cgroupPath, shim });
+        return await use({ id, cgroupPath, shim, streaming });
       } catch (error) {
         throw startError(error);
       }

@@ -9,12 +9,12 @@ import { specText, withConsoleSize } from "../../../../oci-spec/index.ts";
 import type { Operation } from "../../../../core/operation/index.ts";
 import type { ExecEnd } from "../../../../core/streaming/index.ts";
 import { Task } from "../../../../gen/containerd/task/v3/task_pb.ts";
-import { makeFifo } from "../../../../linux/stream/index.ts";
 import { collectOutput, streamOutput } from "../../../../stdio/exec-session.ts";
 import { feed, Pump } from "../../../../stdio/pump.ts";
 import { TerminalSizes } from "../../../../stdio/terminal-sizes.ts";
 import { removeFifos } from "../container-io.ts";
 import { type ExecDeps, type ExecTarget, TaskCommand } from "./command.ts";
+import { openCommandStreams } from "./command-streams.ts";
 
 /** The type of a process for a shim: containerd's name for an OCI process as JSON. */
 const processType = "types.containerd.io/opencontainers/runtime-spec/1/Process";
@@ -98,14 +98,12 @@ async function withCommand<T>(
   const { target, choice, sizes } = run;
   const { id, shim } = target;
   const execId = `exec-${randomBytes(6).toString("hex")}`;
-  const pathOf = (name: "stdin" | "stdout" | "stderr"): string =>
-    choice[name] ? deps.paths.execFifo(id, `${execId}-${name}`) : "";
-  const streams = { stdin: pathOf("stdin"), stdout: pathOf("stdout"), stderr: pathOf("stderr") };
-  const fifos = Object.values(streams).filter((path) => path !== "");
+  const chosen = (["stdin", "stdout", "stderr"] as const).filter((name) => choice[name]);
+  const fifos = chosen.map((name) => deps.paths.execFifo(id, `${execId}-${name}`));
   let command: TaskCommand | undefined;
   try {
     await operation.enter("write-spec");
-    for (const path of fifos) makeFifo(path);
+    const { streams, paths } = await openCommandStreams(deps, { target, execId, chosen });
     command = new TaskCommand(deps, target, { execId, streams, fifos, sizes }, operation);
     // The shim's OCI runtime moves the command into the container's cgroup.
     await operation.enter("make-cgroup");
@@ -115,7 +113,7 @@ async function withCommand<T>(
     const process = create(AnySchema, { typeUrl: processType, value });
     await shim.task.call(
       Task.method.exec,
-      { id, execId, terminal: choice.terminal, ...streams, spec: process },
+      { id, execId, terminal: choice.terminal, ...paths, spec: process },
       { signal: operation.signal },
     );
     return await use(command);
