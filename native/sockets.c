@@ -1,7 +1,7 @@
 /*
  * Operations on sockets and terminals that node:net does not have: SOCK_SEQPACKET (conmon's attach socket),
  * receiving a descriptor (SCM_RIGHTS: a console socket), sizes of terminals, and sockets
- * in another network namespace. All descriptors are non-blocking and close-on-exec. All of this file
+ * in another network namespace. All descriptors are close-on-exec, and non-blocking except one. All of this file
  * runs on the main thread and never waits.
  */
 #include "davit.h"
@@ -30,6 +30,33 @@ static int unix_address(struct sockaddr_un *address, const char *path, struct fa
   address->sun_family = AF_UNIX;
   memcpy(address->sun_path, path, length);
   return 0;
+}
+
+/*
+ * JS: connectedSockets(): [near, far]. A pair of unix stream sockets. The far one is for a child, which may expect that
+ * its descriptors block.
+ */
+static napi_value connected_sockets(napi_env env, napi_callback_info info) {
+  int fds[2];
+  struct fault fault = {0};
+  napi_value result = NULL, number = NULL;
+  (void)info;
+  if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds) < 0) {
+    fault_set(&fault, "socketpair", "");
+  } else if (fcntl(fds[0], F_SETFL, O_NONBLOCK) < 0) {
+    fault_set(&fault, "fcntl", "");
+    close(fds[0]);
+    close(fds[1]);
+  } else {
+    napi_create_array_with_length(env, 2, &result);
+    for (uint32_t i = 0; i < 2; i++) {
+      napi_create_int32(env, fds[i], &number);
+      napi_set_element(env, result, i, number);
+    }
+    return result;
+  }
+  fault_throw(env, &fault);
+  return NULL;
 }
 
 /* A console socket gets only one connection. */
@@ -377,6 +404,7 @@ napi_status sockets_init(napi_env env, napi_value exports) {
     const char *name;
     napi_callback call;
   } calls[] = {
+      {"connectedSockets", connected_sockets},
       {"socketListen", socket_listen},
       {"socketConnectPackets", socket_connect_packets},
       {"socketAccept", socket_accept},

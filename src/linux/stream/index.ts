@@ -8,5 +8,6 @@ export {
   openFifoWriter,
 } from "./fifo.ts";
 export { PipeEnd, UnreadSocket } from "./unread-socket.ts";
+export { connectedSockets } from "./native.ts";
 export { peerOf, type SocketPeer } from "./peer.ts";
 export { ConsoleSocket, connectLoopback, connectPackets } from "./sockets.ts";

@@ -10,6 +10,7 @@ interface Calls {
   watchDescriptor(fd: number, onEvent: (events: number) => void): NativeWatch;
   watchEvents(watch: NativeWatch, events: number): void;
   watchRelease(watch: NativeWatch): number;
+  connectedSockets(): readonly [number, number];
   socketListen(path: string): number;
   socketConnectPackets(path: string): number;
   socketAccept(watch: NativeWatch): number;
@@ -56,6 +57,13 @@ export function watchFor(watch: NativeWatch, { readable, writable }: Readiness):
 /** Ends a descriptor's watch and returns the descriptor, under another number. Once only. */
 export function releaseDescriptor(watch: NativeWatch): number {
   return callNative(() => calls().watchRelease(watch));
+}
+
+/**
+ * Two connected unix stream sockets, close-on-exec: one for this process, and a blocking one for a child. EMFILE, ENFILE.
+ */
+export function connectedSockets(): readonly [near: number, far: number] {
+  return callNative(() => calls().connectedSockets(), "connect a process");
 }
 
 /** A unix stream socket that listens. ENAMETOOLONG: more than 107 bytes. EADDRINUSE: a file is at the path. */

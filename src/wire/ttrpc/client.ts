@@ -1,4 +1,4 @@
-import { connect, type Socket } from "node:net";
+import { connect } from "node:net";
 
 import {
   create,
@@ -16,6 +16,7 @@ import { decodeBounded } from "../protobuf.ts";
 import { checkSocketPath, connectError } from "../unix-socket.ts";
 import { encodeFrame, type Frame, FrameReader, frameFlag, frameType } from "./frame.ts";
 import { Inbox, type TtrpcStream } from "./stream.ts";
+import type { TtrpcTransport } from "./transport.ts";
 
 /** Options of a single call. */
 export interface TtrpcCallOptions {
@@ -41,6 +42,9 @@ interface Pending {
 
 const lastStreamId = 2 ** 32 - 1;
 
+/** A failure that the server answered: its status. All other failures are of the connection or of this side. */
+export class TtrpcStatusError extends RuntimeError {}
+
 /**
  * A connection to a ttrpc server for concurrent calls; messages are bytes. All failures are
  * RuntimeErrors. When the connection is lost, all calls fail with `unavailable` at once, and so
@@ -49,23 +53,24 @@ const lastStreamId = 2 ** 32 - 1;
 export class TtrpcClient implements Disposable {
   /** Resolves with the reason when the connection is closed by either side. */
   readonly closed: Promise<RuntimeError>;
-  readonly #socket: Socket;
-  readonly #path: string;
+  readonly #socket: TtrpcTransport;
+  readonly #peer: string;
   readonly #reader = new FrameReader();
   readonly #pending = new Map<number, Pending>();
   readonly #onClosed: (reason: RuntimeError) => void;
   #nextId = 1;
   #closedReason: RuntimeError | undefined;
 
-  private constructor(socket: Socket, path: string) {
+  /** `peer` is the name of the peer in errors. */
+  constructor(socket: TtrpcTransport, peer: string) {
     const { promise, resolve } = Promise.withResolvers<RuntimeError>();
     this.closed = promise;
     this.#onClosed = resolve;
     this.#socket = socket;
-    this.#path = path;
-    socket.on("data", (chunk: Buffer) => this.#read(chunk));
-    socket.on("error", (cause) => this.#end(`connection to "${path}": ${messageOf(cause)}`));
-    socket.on("close", () => this.#end(`connection to "${path}": the peer closed it`));
+    this.#peer = peer;
+    socket.on("data", (chunk) => this.#read(chunk));
+    socket.on("error", (cause) => this.#end(`connection to "${peer}": ${messageOf(cause)}`));
+    socket.on("close", () => this.#end(`connection to "${peer}": the peer closed it`));
   }
 
   /**
@@ -213,7 +218,7 @@ export class TtrpcClient implements Disposable {
 
   /** Closes the connection; running calls fail with `unavailable`. Idempotent. */
   close(): void {
-    this.#end(`connection to "${this.#path}": closed by this side`);
+    this.#end(`connection to "${this.#peer}": closed by this side`);
   }
 
   [Symbol.dispose](): void {
@@ -223,7 +228,7 @@ export class TtrpcClient implements Disposable {
   #open(name: string, pending: Pending): number {
     if (this.#closedReason !== undefined) throw wrap(`call ${name}`, this.#closedReason);
     if (this.#nextId > lastStreamId) {
-      this.#end(`connection to "${this.#path}": no stream ids are left`);
+      this.#end(`connection to "${this.#peer}": no stream ids are left`);
       throw unavailable(`call ${name}: no stream ids of the connection are left`);
     }
     const id = this.#nextId;
@@ -304,12 +309,12 @@ export class TtrpcClient implements Disposable {
     }
     const { status } = response;
     if (status === undefined || status.code === grpcOk) return response.payload;
-    throw new RuntimeError(kindOfGrpcCode(status.code), status.message);
+    throw new TtrpcStatusError(kindOfGrpcCode(status.code), status.message);
   }
 
   #protocolError(what: string): void {
     this.#end(
-      `connection to "${this.#path}": closed, because the peer does not speak ttrpc: ${what}`,
+      `connection to "${this.#peer}": closed, because the peer does not speak ttrpc: ${what}`,
     );
   }
 

@@ -3,7 +3,7 @@ import { RuntimeError } from "../../base/errors.ts";
 import { Gatherer } from "../gatherer.ts";
 
 /** Bytes before a frame's data: length (4), stream id (4), type (1), flags (1). */
-const headerBytes = 10;
+export const headerBytes = 10;
 /** A frame with more data is rejected, and its call fails with `resource-exhausted`. */
 export const maxDataBytes = 4 * 1024 * 1024;
 

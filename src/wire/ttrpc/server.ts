@@ -1,4 +1,4 @@
-import { createServer, type Server, type Socket } from "node:net";
+import { createServer, type Server } from "node:net";
 
 import {
   create,
@@ -17,6 +17,7 @@ import { decodeBounded, decodeRequest } from "../protobuf.ts";
 import { listenUnix, type UnixListener, type UnixListenOptions } from "../unix-socket.ts";
 import { encodeFrame, type Frame, FrameReader, frameFlag, frameType } from "./frame.ts";
 import { Inbox, type TtrpcStream } from "./stream.ts";
+import type { TtrpcTransport } from "./transport.ts";
 
 /** A call, as its handler sees it. */
 export interface TtrpcCall {
@@ -41,10 +42,11 @@ export interface TtrpcServerOptions {
   /** By `service/method`. */
   readonly methods: ReadonlyMap<string, TtrpcHandler>;
   readonly log: Logger;
+  /** Concurrent calls of one connection, 1024 if not given; further ones fail with `resource-exhausted`. */
+  readonly maxCalls?: number;
 }
 
-/** Concurrent calls of one connection. */
-const maxCalls = 1024;
+const defaultMaxCalls = 1024;
 /** A peer that does not read more than this is disconnected. */
 const maxUnsentBytes = 64 * 1024 * 1024;
 /** The longest message of a failure. */
@@ -70,17 +72,13 @@ export function unaryMethod<I extends DescMessage, O extends DescMessage>(
 
 /** Serves ttrpc on a unix socket. A connection with invalid data is closed; others continue. */
 export class TtrpcServer {
-  readonly #methods: ReadonlyMap<string, TtrpcHandler>;
-  readonly #log: Logger;
   readonly #server: Server;
-  readonly #connections = new Set<Connection>();
+  readonly #connections = new Set<TtrpcConnection>();
   #listener: UnixListener | undefined;
 
   constructor(options: TtrpcServerOptions) {
-    this.#methods = options.methods;
-    this.#log = options.log;
     this.#server = createServer((socket) => {
-      const connection = new Connection(socket, this.#methods, this.#log);
+      const connection = new TtrpcConnection(socket, options);
       this.#connections.add(connection);
       socket.once("close", () => this.#connections.delete(connection));
     });
@@ -108,19 +106,22 @@ interface Call {
   release(): void;
 }
 
-class Connection {
-  readonly #socket: Socket;
+/** Serves one connection: of a server, or a logical one of a Multiplexer. */
+export class TtrpcConnection {
+  readonly #socket: TtrpcTransport;
   readonly #methods: ReadonlyMap<string, TtrpcHandler>;
   readonly #log: Logger;
+  readonly #maxCalls: number;
   readonly #reader = new FrameReader();
   readonly #calls = new Map<number, Call>();
   #lastId = 0;
 
-  constructor(socket: Socket, methods: ReadonlyMap<string, TtrpcHandler>, log: Logger) {
+  constructor(socket: TtrpcTransport, options: TtrpcServerOptions) {
     this.#socket = socket;
-    this.#methods = methods;
-    this.#log = log;
-    socket.on("data", (chunk: Buffer) => this.#read(chunk));
+    this.#methods = options.methods;
+    this.#log = options.log;
+    this.#maxCalls = options.maxCalls ?? defaultMaxCalls;
+    socket.on("data", (chunk) => this.#read(chunk));
     socket.on("error", () => undefined);
     socket.on("close", () => this.#closed());
   }
@@ -199,7 +200,7 @@ class Connection {
       if (handler === undefined) {
         throw new RuntimeError("unimplemented", `call ${name}: no such method`);
       }
-      if (this.#calls.size >= maxCalls) {
+      if (this.#calls.size >= this.#maxCalls) {
         throw new RuntimeError("resource-exhausted", `call ${name}: too many concurrent calls`);
       }
       const call = this.#begin(streamId, request, handler.kind === "stream");
