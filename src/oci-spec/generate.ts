@@ -1,4 +1,5 @@
 import { posix } from "node:path";
+import { adjustedSpec } from "./adjust/adjust.ts";
 import { specAnnotations } from "./annotations.ts";
 import { withCdiEdits } from "./cdi/apply.ts";
 import { containerDevices, ownedDevices } from "./devices.ts";
@@ -40,10 +41,14 @@ export function containerSpec(input: SpecInput): OciSpec {
     },
   };
   const handled = withHandler(spec, input);
-  return limitedSpec(
-    input.cdi === undefined ? handled : withCdiEdits(handled, input.cdi, input.runtime),
-    input,
-  );
+  const edited =
+    input.cdi === undefined ? handled : withCdiEdits(handled, input.cdi, input.runtime);
+  return limitedSpec(withAdjustments(edited, input), input);
+}
+
+function withAdjustments(spec: OciSpec, { adjust, host, runtime }: SpecInput): OciSpec {
+  if (adjust === undefined) return spec;
+  return adjustedSpec(spec, adjust.adjustment, { ...adjust, host, runtime });
 }
 
 /** A container in a virtual machine has no filter here, and does not reach the files of the node. */

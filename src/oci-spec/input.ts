@@ -2,6 +2,7 @@ import type { RuntimeFeatures } from "../core/handler/index.ts";
 import type { ContainerUser } from "../core/container/index.ts";
 import type { ImageConfig } from "../core/image/index.ts";
 import type { Sandbox } from "../core/sandbox/index.ts";
+import type { ContainerAdjustment } from "../gen/nri/pkg/api/v1alpha1/api_pb.ts";
 import type { ContainerConfig, LinuxContainerResources } from "../gen/runtime/v1/api_pb.ts";
 import type { BaseSpec } from "./handler/base-spec.ts";
 import type { CdiEdits } from "./cdi/cdi.ts";
@@ -53,6 +54,8 @@ export interface SpecInput {
   readonly volumes: readonly { readonly path: string; readonly source: string }[];
   /** What the CDI devices of the request add, with the numbers of their nodes. */
   readonly cdi?: CdiEdits | undefined;
+  /** Of plugins; the propagation of their mounts was checked. */
+  readonly adjust?: PluginAdjustments | undefined;
   /** The request's devices belong to the request's user (run_as_user, run_as_group). */
   readonly devicesOfUser?: boolean | undefined;
   /** The devices of the config: links followed, directories expanded, numbers read. */
@@ -92,6 +95,18 @@ export interface SpecInput {
   readonly allDevicesAllowed?: boolean | undefined;
   readonly host: SpecHost;
   readonly runtime: RuntimeFeatures;
+}
+
+/** What the plugins of the node (NRI) adjusted of a container, with what it depends on of the host. */
+export interface PluginAdjustments {
+  /** Without the resources that the CRI has: those are among the container's resources. */
+  readonly adjustment: ContainerAdjustment;
+  /** What the CDI devices of the adjustments add, with the numbers of their nodes. */
+  readonly cdi?: CdiEdits | undefined;
+  /** The limits of the class of block I/O that they name. */
+  readonly blockIo?: OciBlockIo | undefined;
+  /** The RDT class that they name. */
+  readonly intelRdt?: IntelRdt | undefined;
 }
 
 /** Namespaces of a pod that are pinned by a bind mount. */

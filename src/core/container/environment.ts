@@ -1,3 +1,4 @@
+import type { LinuxResources } from "../../gen/nri/pkg/api/v1alpha1/api_pb.ts";
 import type { LinuxContainerResources } from "../../gen/runtime/v1/api_pb.ts";
 import type { OciProcess, OciSpec } from "../oci/index.ts";
 import type { Sandbox, SandboxEnvironment } from "../sandbox/index.ts";
@@ -73,9 +74,14 @@ export interface ContainerSpecs {
   build(subject: SpecSubject): Promise<OciSpec>;
   /**
    * An update of resources, merged with those in force. `invalid-argument` for invalid
-   * limits, `failed-precondition` for those that this host does not support. Changes nothing.
+   * limits, `failed-precondition` for those that this host does not support. Changes nothing. `ofPlugins` may have
+   * limits for which the update has no fields.
    */
-  update(before: Container["resources"], update: LinuxContainerResources): ResourceUpdate;
+  update(
+    before: Container["resources"],
+    update: LinuxContainerResources,
+    ofPlugins?: LinuxResources,
+  ): ResourceUpdate;
   /** The process of an exec in the container (runtime-spec, config.md, process). */
   process(
     subject: SpecSubject,

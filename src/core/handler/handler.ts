@@ -37,11 +37,23 @@ export interface RuntimeFeatures {
   /** The supported mount options. `rro` means recursive read-only mounts. */
   readonly mountOptions: readonly string[];
   readonly seccomp: boolean;
-  /** Moves network devices into containers (config-linux.md, netDevices). */
-  readonly netDevices?: boolean;
-  /** Starts a command on a CPU of its own (config.md, process, execCPUAffinity). */
-  readonly execCpuAffinity?: boolean;
+  /** What it does of those fields of a spec that not every runtime knows. */
+  readonly optionalFields?: readonly OptionalField[];
 }
+
+/**
+ * Fields of a spec that an OCI runtime ignores without a word if it does not know them: of runtime-spec 1.1 to 1.3, and
+ * those that need a feature of the node.
+ */
+export type OptionalField =
+  | "process.scheduler"
+  | "process.execCPUAffinity"
+  | "process.ioPriority"
+  | "linux.netDevices"
+  | "linux.memoryPolicy"
+  | "linux.intelRdt"
+  | "linux.intelRdt.schemata"
+  | "linux.intelRdt.enableMonitoring";
 
 /** The settings of a handler's containers. A path that is not set is empty. */
 export interface HandlerSettings {

@@ -5,5 +5,6 @@ export type {
   HandlerFeatures,
   HandlerSettings,
   Handlers,
+  OptionalField,
   RuntimeFeatures,
 } from "./handler.ts";

@@ -1,4 +1,4 @@
-// The parts of the OCI runtime-spec 1.1 that davit writes: github.com/opencontainers/runtime-spec,
+// The parts of the OCI runtime-spec 1.1, and of later ones, that davit writes: github.com/opencontainers/runtime-spec,
 // config.md and config-linux.md. Imports nothing. Specs travel as these values; the driver that passes
 // one to an OCI runtime serializes it (specText() of oci-spec). Absent fields are left out of the JSON.
 // Quantities that need 64 bits are bigint, and JSON numbers there.
@@ -57,6 +57,26 @@ export interface OciProcess {
   readonly execCPUAffinity?: { readonly initial?: string; readonly final?: string };
   readonly apparmorProfile?: string;
   readonly selinuxLabel?: string;
+  readonly scheduler?: OciScheduler;
+  readonly ioPriority?: OciIoPriority;
+}
+
+/** A policy of sched(7). Times in nanoseconds. */
+export interface OciScheduler {
+  /** `SCHED_FIFO`... */
+  readonly policy: string;
+  readonly nice?: number;
+  readonly priority?: number;
+  readonly flags?: readonly string[];
+  readonly runtime?: bigint;
+  readonly deadline?: bigint;
+  readonly period?: bigint;
+}
+
+/** A class of ioprio_set(2), `IOPRIO_CLASS_BE`..., and the priority in it: 0, the highest, to 7. */
+export interface OciIoPriority {
+  readonly class: string;
+  readonly priority: number;
 }
 
 /** Numeric user, group and further groups, as the container's user namespace numbers them. */
@@ -117,8 +137,19 @@ export interface OciLinux {
   readonly rootfsPropagation?: "rshared" | "rslave";
   readonly mountLabel?: string;
   readonly intelRdt?: IntelRdt;
-  /** Interfaces of the node that move into the container's network namespace, by their names there. */
+  readonly sysctl?: Readonly<Record<string, string>>;
+  /** Network interfaces of the host, by name, that are moved into the container (runtime-spec 1.3). */
   readonly netDevices?: Readonly<Record<string, { readonly name?: string }>>;
+  readonly memoryPolicy?: OciMemoryPolicy;
+}
+
+/** A policy of set_mempolicy(2) (runtime-spec 1.3). */
+export interface OciMemoryPolicy {
+  /** `MPOL_BIND`... */
+  readonly mode: string;
+  /** A list as `0-3,7`. */
+  readonly nodes: string;
+  readonly flags?: readonly string[];
 }
 
 /** A namespace other than the runtime's own: joined at `path`, new without one. */
@@ -187,6 +218,9 @@ export interface OciCpu {
   readonly period?: bigint;
   readonly cpus?: string;
   readonly mems?: string;
+  /** Cgroup v1 only, as the period. */
+  readonly realtimeRuntime?: bigint;
+  readonly realtimePeriod?: bigint;
 }
 
 /** Limits of memory. Bytes. */
@@ -194,29 +228,44 @@ export interface OciMemory {
   readonly limit?: bigint;
   /** Memory and swap together, on cgroup v1 and v2 alike. */
   readonly swap?: bigint;
+  readonly reservation?: bigint;
+  /** Cgroup v1 only, as the following ones. */
+  readonly kernel?: bigint;
+  readonly kernelTCP?: bigint;
+  readonly swappiness?: bigint;
+  readonly disableOOMKiller?: boolean;
+  readonly useHierarchy?: boolean;
 }
 
+/** What a seccomp rule can do (config-linux.md, "Seccomp"). */
+export const seccompActions = [
+  "SCMP_ACT_ALLOW",
+  "SCMP_ACT_ERRNO",
+  "SCMP_ACT_KILL",
+  "SCMP_ACT_KILL_PROCESS",
+  "SCMP_ACT_KILL_THREAD",
+  "SCMP_ACT_LOG",
+  "SCMP_ACT_NOTIFY",
+  "SCMP_ACT_TRACE",
+  "SCMP_ACT_TRAP",
+] as const;
+
 /** What a seccomp rule does. */
-export type OciSeccompAction =
-  | "SCMP_ACT_ALLOW"
-  | "SCMP_ACT_ERRNO"
-  | "SCMP_ACT_KILL"
-  | "SCMP_ACT_KILL_PROCESS"
-  | "SCMP_ACT_KILL_THREAD"
-  | "SCMP_ACT_LOG"
-  | "SCMP_ACT_NOTIFY"
-  | "SCMP_ACT_TRACE"
-  | "SCMP_ACT_TRAP";
+export type OciSeccompAction = (typeof seccompActions)[number];
+
+/** How seccomp rules can compare arguments (config-linux.md, "Seccomp"). */
+export const seccompOperators = [
+  "SCMP_CMP_NE",
+  "SCMP_CMP_LT",
+  "SCMP_CMP_LE",
+  "SCMP_CMP_EQ",
+  "SCMP_CMP_GE",
+  "SCMP_CMP_GT",
+  "SCMP_CMP_MASKED_EQ",
+] as const;
 
 /** How a seccomp rule compares an argument. */
-export type OciSeccompOperator =
-  | "SCMP_CMP_NE"
-  | "SCMP_CMP_LT"
-  | "SCMP_CMP_LE"
-  | "SCMP_CMP_EQ"
-  | "SCMP_CMP_GE"
-  | "SCMP_CMP_GT"
-  | "SCMP_CMP_MASKED_EQ";
+export type OciSeccompOperator = (typeof seccompOperators)[number];
 
 /** A seccomp filter by names; the runtime compiles it. */
 export interface OciSeccomp {

@@ -120,7 +120,10 @@ async function reportAffinity(
   features: string,
 ): Promise<readonly Finding[]> {
   const { parseFeatures } = await import("../../drivers/oci/index.ts");
-  if (parseFeatures(JSON.parse(features)).execCpuAffinity === true) return [];
+  if (
+    parseFeatures(JSON.parse(features)).optionalFields?.includes("process.execCPUAffinity") === true
+  )
+    return [];
   const fix = `install crun 1.19 or runc 1.3, or remove runtime.handlers.${name}.exec_cpu_affinity`;
   return [kinds.report("runtime-no-affinity", `${text} ignores exec_cpu_affinity`, fix)];
 }

@@ -144,7 +144,7 @@ describe("the features of handlers", () => {
     assert.match(lines.join(), /^containers of handler "web" are rejected: .*exec_cpu_affinity/);
     lines.length = 0;
     const starts = (): Promise<RuntimeFeatures> =>
-      Promise.resolve({ ...able, execCpuAffinity: true });
+      Promise.resolve({ ...able, optionalFields: ["process.execCPUAffinity"] });
     await handlersWith({ web: first }, starts).probe(log);
     assert.deepEqual(lines, []);
   });

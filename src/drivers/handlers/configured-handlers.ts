@@ -161,7 +161,8 @@ export class ConfiguredHandlers implements Handlers {
     }
     this.#features = this.#withDefault((each) => this.#offered(each));
     if (handler.execCpuAffinity === "") return;
-    if (this.#runtimes.get(name)?.execCpuAffinity === true) return;
+    if (this.#runtimes.get(name)?.optionalFields?.includes("process.execCPUAffinity") === true)
+      return;
     log.error(
       `containers of handler "${name}" are rejected: its OCI runtime ignores exec_cpu_affinity; install crun 1.19 or runc 1.3, or remove it`,
       { handler: name },

@@ -22,6 +22,7 @@ import {
   hasByteValues,
   nodeIdsOfContainer,
   onFirstCpu,
+  type PluginAdjustments,
   processSpec,
   refuseCdi,
   refuseNul,
@@ -30,6 +31,7 @@ import {
   type SpecHost,
   type SpecInput,
   startedProcess,
+  updateWithOthers,
   writesCgroups,
 } from "../../oci-spec/index.ts";
 import { hasNsdelegate } from "../../linux/cgroup/index.ts";
@@ -75,7 +77,7 @@ export class HostContainerSpecs implements ContainerSpecs {
     readonly isLayerLimited?: (sandbox: Sandbox) => boolean;
     /** Where containers get SELinux labels. */
     readonly selinux?: Selinux | undefined;
-    /** The classes of block I/O and RDT, asked for those that a request names. */
+    /** The classes of block I/O and RDT, asked for those that a request or a plugin names. */
     readonly classes: ResourceClasses;
     /** The configuration for containers of a sandbox's handler. */
     readonly settingsOf: (sandbox: Sandbox) => HandlerSettings;
@@ -125,8 +127,10 @@ export class HostContainerSpecs implements ContainerSpecs {
   update(
     before: Container["resources"],
     update: NonNullable<Container["resources"]>,
+    ofPlugins?: Parameters<ContainerSpecs["update"]>[2],
   ): ResourceUpdate {
-    const { inForce, limits, spec } = resourceUpdate(before, update, this.#host);
+    const all = ofPlugins === undefined ? update : updateWithOthers(update, ofPlugins, this.#host);
+    const { inForce, limits, spec } = resourceUpdate(before, all, this.#host);
     refuseNul(spec);
     const isEmpty = Object.keys(spec).length === 0;
     return { inForce, limits: isEmpty ? undefined : { resources: limits, spec } };
@@ -159,6 +163,7 @@ export class HostContainerSpecs implements ContainerSpecs {
     const { container } = subject;
     const started = await this.#startedProcess(subject);
     if (started !== undefined) return started;
+    const { adjustment } = container;
     const config = { ...container.config, mounts: [], devices: [] };
     const input = await this.#facts({ ...subject, container: { ...container, config } });
     const found = {
@@ -168,21 +173,26 @@ export class HostContainerSpecs implements ContainerSpecs {
       ...(await readSeccomp(config, this.#settingsOf(subject.sandbox))),
       apparmorProfile: await this.#apparmor.profileOf(config),
       base: await readBase(this.#settingsOf(subject.sandbox)),
+      ...(adjustment === undefined ? {} : { adjust: await this.#processAdjustments(adjustment) }),
     };
     return containerSpec({ ...input, ...found }).process;
   }
 
   /**
    * The process that the container was started with, if not the request alone defines it: CDI files and the
-   * handler's base may have changed since.
+   * handler's base may have changed since, and plugins may have adjusted it.
    */
   async #startedProcess(subject: SpecSubject): Promise<OciProcess | undefined> {
     const { container, sandbox, startedSpec } = subject;
     const hasBase = this.#settingsOf(sandbox).baseRuntimeSpec !== "";
-    if (!hasBase && requestedCdiDevices(container.config).length === 0) return undefined;
+    const isAdjusted = container.adjustment !== undefined;
+    const hasCdi = requestedCdiDevices(container.config).length > 0;
+    if (!hasBase && !hasCdi && !isAdjusted) return undefined;
     const spec = await startedSpec?.();
     if (spec === undefined) return undefined;
     const process = startedProcess(spec);
+    // A plugin's score is in no resources.
+    if (isAdjusted) return process;
     const { linux } = container.config;
     const { oomScoreAdj = 0n } = container.resources ?? linux?.resources ?? {};
     // An update may have changed it.
@@ -205,7 +215,7 @@ export class HostContainerSpecs implements ContainerSpecs {
   }
 
   async #input(subject: SpecSubject): Promise<SpecInput> {
-    const { config } = subject.container;
+    const { config, adjustment } = subject.container;
     const cdi = requestedCdiDevices(config);
     const privileged = config.linux?.securityContext?.privileged === true;
     const settings = this.#settingsOf(subject.sandbox);
@@ -222,6 +232,7 @@ export class HostContainerSpecs implements ContainerSpecs {
       base,
       hooks,
       delegated,
+      adjust,
     ] = await Promise.all([
       this.#facts(subject),
       this.#named(subject),
@@ -235,6 +246,7 @@ export class HostContainerSpecs implements ContainerSpecs {
       writesCgroups(config, settings.cgroupWritable) && this.#host.cgroupVersion === 2
         ? listMounts().then(hasNsdelegate)
         : undefined,
+      adjustment === undefined ? undefined : this.#pluginAdjustments(adjustment),
     ]);
     return {
       ...facts,
@@ -252,7 +264,18 @@ export class HostContainerSpecs implements ContainerSpecs {
       hooks,
       cgroupWritable: settings.cgroupWritable,
       cgroupDelegated: delegated,
+      adjust,
     };
+  }
+
+  async #pluginAdjustments(bytes: Uint8Array): Promise<PluginAdjustments> {
+    const { pluginAdjustments } = await import("./plugin-adjustments.ts");
+    return pluginAdjustments(bytes, { cdi: this.#cdi, paths: this.#paths, classes: this.#classes });
+  }
+
+  async #processAdjustments(bytes: Uint8Array): Promise<PluginAdjustments> {
+    const { processAdjustments } = await import("./plugin-adjustments.ts");
+    return processAdjustments(bytes);
   }
 
   /** What the classes that the request names stand for. */
@@ -304,7 +327,11 @@ export class HostContainerSpecs implements ContainerSpecs {
 
 /** `failed-precondition` for a handler whose OCI runtime would ignore what the handler says. */
 function checkHandler(settings: HandlerSettings, sandbox: Sandbox, runtime: RuntimeFeatures): void {
-  if (settings.execCpuAffinity === "" || runtime.execCpuAffinity === true) return;
+  if (
+    settings.execCpuAffinity === "" ||
+    runtime.optionalFields?.includes("process.execCPUAffinity") === true
+  )
+    return;
   const { name } = sandbox.handler;
   throw new RuntimeError(
     "failed-precondition",

@@ -1,5 +1,5 @@
 import { wrap } from "../../base/errors.ts";
-import type { RuntimeFeatures } from "../../core/handler/index.ts";
+import type { OptionalField, RuntimeFeatures } from "../../core/handler/index.ts";
 import { findProgram, run } from "../../linux/process/index.ts";
 import { runtimeProgram } from "./runtime-command.ts";
 
@@ -20,37 +20,55 @@ export async function readRuntimeFeatures(path: string): Promise<RuntimeFeatures
   }
 }
 
+interface FeaturesJson {
+  readonly ociVersionMax?: unknown;
+  readonly mountOptions?: readonly string[];
+  readonly linux?: {
+    readonly seccomp?: { readonly enabled?: boolean };
+    readonly mountExtensions?: { readonly idmap?: { readonly enabled?: boolean } };
+    readonly intelRdt?: Readonly<Partial<Record<"enabled" | "schemata" | "monitoring", boolean>>>;
+    readonly netDevices?: { readonly enabled?: boolean };
+    readonly memoryPolicy?: object;
+  };
+  readonly annotations?: Readonly<Record<string, string>>;
+}
+
 /** Reads the JSON of `crun features` or `runc features`. A feature that is absent there is not supported. */
 export function parseFeatures(json: unknown): RuntimeFeatures {
-  const { linux, ...features } = (json ?? {}) as {
-    readonly ociVersionMax?: string;
-    readonly annotations?: Readonly<Record<string, string>>;
-    readonly mountOptions?: readonly string[];
-    readonly linux?: {
-      readonly seccomp?: { readonly enabled?: boolean };
-      readonly netDevices?: { readonly enabled?: boolean };
-      readonly mountExtensions?: { readonly idmap?: { readonly enabled?: boolean } };
-    };
-  };
+  const features = json as FeaturesJson | null;
   return {
-    mountOptions: features.mountOptions ?? [],
-    seccomp: linux?.seccomp?.enabled ?? false,
-    idMappedMounts: linux?.mountExtensions?.idmap?.enabled ?? false,
-    netDevices: linux?.netDevices?.enabled ?? false,
-    execCpuAffinity: startsOnCpus(features.ociVersionMax, features.annotations),
+    mountOptions: features?.mountOptions ?? [],
+    seccomp: features?.linux?.seccomp?.enabled ?? false,
+    idMappedMounts: features?.linux?.mountExtensions?.idmap?.enabled ?? false,
+    optionalFields: features === null ? [] : optionalFields(features),
   };
 }
 
 /**
- * Whether it honours execCPUAffinity, which `features` does not list: it came with version 1.2.1 of the runtime-spec,
- * and crun has it since 1.19, although it reports an older version of the spec.
+ * features.md has no word for three of them. Scheduler and ioPriority go by the versions that brought them.
+ * execCPUAffinity came with version 1.2.1 of the runtime-spec, and crun has it since 1.19, although it reports an older
+ * version of the spec.
  */
-function startsOnCpus(
-  spec: unknown,
-  annotations: Readonly<Record<string, unknown>> | undefined,
-): boolean {
+function optionalFields({
+  ociVersionMax,
+  linux,
+  annotations,
+}: FeaturesJson): readonly OptionalField[] {
   const crun = annotations?.["run.oci.crun.version"];
-  return isAtLeast(spec, [1, 2, 1]) || isAtLeast(crun, [1, 19, 0]);
+  const runc = annotations?.["org.opencontainers.runc.version"];
+  const fields: Readonly<Record<OptionalField, boolean>> = {
+    "process.scheduler": isAtLeast(crun, [1, 9, 0]) || isAtLeast(runc, [1, 2, 0]),
+    "process.ioPriority": isAtLeast(crun, [1, 9, 0]) || isAtLeast(runc, [1, 2, 0]),
+    "process.execCPUAffinity": isAtLeast(ociVersionMax, [1, 2, 1]) || isAtLeast(crun, [1, 19, 0]),
+    "linux.netDevices": linux?.netDevices?.enabled === true,
+    "linux.memoryPolicy": linux?.memoryPolicy !== undefined,
+    "linux.intelRdt": linux?.intelRdt?.enabled === true,
+    "linux.intelRdt.schemata": linux?.intelRdt?.schemata === true,
+    // crun does not report it.
+    "linux.intelRdt.enableMonitoring":
+      linux?.intelRdt?.monitoring === true || isAtLeast(crun, [1, 24, 0]),
+  };
+  return (Object.keys(fields) as OptionalField[]).filter((field) => fields[field]);
 }
 
 function isAtLeast(version: unknown, least: readonly number[]): boolean {

@@ -161,6 +161,7 @@ export class OciRuntime implements ContainerRuntime {
       if (created === undefined) {
         throw new RuntimeError("unknown", "its process ended before it was started");
       }
+      await bundle.beforeCommand?.(pid);
       await operation.enter("mark-start");
       // Before the call: a short process has ended when the call returns.
       const startedAtNs = this.#deps.clock.nowNs();

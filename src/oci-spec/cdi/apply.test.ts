@@ -102,7 +102,7 @@ describe("withCdiEdits()", () => {
       { hostName: "eth8", name: "eth8" },
     ];
     const { runtime } = specInput();
-    const able = { runtime: { ...runtime, netDevices: true } };
+    const able = { runtime: { ...runtime, optionalFields: ["linux.netDevices"] as const } };
     assert.deepEqual(specWith({ netDevices }, able).linux.netDevices, {
       eth7: { name: "dra0" },
       eth8: { name: "eth8" },

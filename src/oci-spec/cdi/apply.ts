@@ -25,7 +25,7 @@ const defaultMode = 0o666;
 export function withCdiEdits(
   spec: OciSpec,
   edits: CdiEdits,
-  runtime: Pick<RuntimeFeatures, "netDevices">,
+  runtime: Pick<RuntimeFeatures, "optionalFields">,
 ): OciSpec {
   const { process, linux } = spec;
   const devices = edits.deviceNodes.map((node) => deviceOf(node, process.user));
@@ -153,11 +153,11 @@ function hookOf({ path, args, env, timeout }: CdiEdits["hooks"][number]): OciHoo
 function netDevicesOf(
   { linux }: OciSpec,
   { netDevices }: CdiEdits,
-  runtime: Pick<RuntimeFeatures, "netDevices">,
+  runtime: Pick<RuntimeFeatures, "optionalFields">,
 ): Pick<OciLinux, "netDevices"> {
   if (netDevices.length === 0) return {};
   const asked = netDevices.map(({ hostName }) => quoted(hostName)).join(", ");
-  if (runtime.netDevices !== true) {
+  if (runtime.optionalFields?.includes("linux.netDevices") !== true) {
     refuseHere(
       `the OCI runtime cannot move the network devices of CDI, ${asked}; it needs crun 1.22 or runc 1.4`,
     );

@@ -1,35 +1,13 @@
 import { quoted, refuse } from "../refuse.ts";
-import type {
-  OciSeccomp,
-  OciSeccompAction,
-  OciSeccompOperator,
-  OciSyscallArg,
-  OciSyscallRule,
+import {
+  type OciSeccomp,
+  type OciSyscallArg,
+  type OciSyscallRule,
+  seccompActions as actions,
+  seccompOperators as operators,
 } from "../../core/oci/index.ts";
 
 type JsonObject = Readonly<Record<string, unknown>>;
-
-const actions: readonly OciSeccompAction[] = [
-  "SCMP_ACT_ALLOW",
-  "SCMP_ACT_ERRNO",
-  "SCMP_ACT_KILL",
-  "SCMP_ACT_KILL_PROCESS",
-  "SCMP_ACT_KILL_THREAD",
-  "SCMP_ACT_LOG",
-  "SCMP_ACT_NOTIFY",
-  "SCMP_ACT_TRACE",
-  "SCMP_ACT_TRAP",
-];
-
-const operators: readonly OciSeccompOperator[] = [
-  "SCMP_CMP_NE",
-  "SCMP_CMP_LT",
-  "SCMP_CMP_LE",
-  "SCMP_CMP_EQ",
-  "SCMP_CMP_GE",
-  "SCMP_CMP_GT",
-  "SCMP_CMP_MASKED_EQ",
-];
 
 /**
  * A profile of the runtime-spec's form (config-linux.md, "Seccomp"), as `localhost_ref` names one.

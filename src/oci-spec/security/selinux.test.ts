@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { create, type MessageInitShape } from "@bufbuild/protobuf";
 import { isKind } from "../../base/errors.ts";
+import { ContainerAdjustmentSchema } from "../../gen/nri/pkg/api/v1alpha1/api_pb.ts";
 import {
   ContainerConfigSchema,
   type LinuxContainerSecurityContextSchema,
@@ -207,4 +208,19 @@ test("relabelPaths() refuses directories of the node", () => {
     );
   }
   assert.deepEqual(relabelPaths(relabelInput(["/etc/my"], pod))[0], "/etc/my");
+});
+
+test("relabelPaths() names the sources that plugins relabel, and refuses the same directories", () => {
+  const ofPlugin = (source: string) => {
+    const adjustment = create(ContainerAdjustmentSchema, {
+      mounts: [
+        { destination: "/x", source, options: ["relabel"] },
+        { destination: "/y", source: "/other" },
+        { destination: "-/z", source: "/gone", options: ["relabel"] },
+      ],
+    });
+    return relabelPaths({ ...relabelInput([], pod), adjust: { adjustment } });
+  };
+  assert.deepEqual(ofPlugin("/srv//data/"), ["/srv/data", "/volumes/0", "/pod/hosts"]);
+  assert.throws(() => ofPlugin("/etc/"), isInvalid);
 });

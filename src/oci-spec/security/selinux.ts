@@ -3,6 +3,7 @@ import { namespaceModes } from "../../core/sandbox/index.ts";
 import { RuntimeError } from "../../base/errors.ts";
 import type { ContainerConfig, SELinuxOption } from "../../gen/runtime/v1/api_pb.ts";
 import { NamespaceMode } from "../../gen/runtime/v1/api_pb.ts";
+import { relabelledSources } from "../adjust/mounts.ts";
 import type { ContainerLabels, SpecInput } from "../input.ts";
 import { quoted, refuse } from "../refuse.ts";
 
@@ -166,16 +167,21 @@ const neverRelabelled = new Set(
  * mounts. `invalid-argument` for a directory that is the node's own.
  */
 export function relabelPaths(
-  input: Pick<SpecInput, "config" | "mountSources" | "volumes" | "sandboxFiles" | "selinux">,
+  input: Pick<
+    SpecInput,
+    "config" | "mountSources" | "volumes" | "sandboxFiles" | "selinux" | "adjust"
+  >,
 ): readonly string[] {
-  const { config, mountSources, volumes, sandboxFiles, selinux } = input;
+  const { config, mountSources, volumes, sandboxFiles, selinux, adjust } = input;
   if (selinux === undefined) return [];
   const isConfined =
     selinux.process === undefined || parseLabel(selinux.process)?.type !== unconfinedType;
   // An image volume is mounted with the label.
-  const asked = config.mounts.flatMap(({ selinuxRelabel, image }, index) =>
-    isConfined && selinuxRelabel && image === undefined ? [mountSources[index] ?? ""] : [],
+  const requested = config.mounts.flatMap(({ selinuxRelabel, image }, index) =>
+    selinuxRelabel && image === undefined ? [mountSources[index] ?? ""] : [],
   );
+  const ofPlugins = adjust === undefined ? [] : relabelledSources(adjust.adjustment.mounts);
+  const asked = isConfined ? [...requested, ...ofPlugins] : [];
   for (const path of asked) {
     if (neverRelabelled.has(path)) {
       refuse(
