@@ -19,6 +19,7 @@ export interface Config {
   readonly runtime: RuntimeConfig;
   readonly streaming: StreamingConfig;
   readonly cadvisor: CadvisorConfig;
+  readonly nri: NriConfig;
   readonly tracing: TracingConfig;
   readonly metrics: MetricsConfig;
   readonly tuning: TuningConfig;
@@ -138,6 +139,33 @@ export interface CniConfig {
 export interface CadvisorConfig {
   readonly serve: "auto" | "always" | "never";
   readonly listen: string;
+}
+
+/** `[nri]`: plugins of the node. */
+export interface NriConfig {
+  readonly enable: boolean;
+  readonly socketPath: string;
+  readonly pluginPath: string;
+  readonly pluginConfigPath: string;
+  /** Seconds, here and below. */
+  readonly pluginRegistrationTimeout: number;
+  readonly pluginRequestTimeout: number;
+  readonly disableConnections: boolean;
+  readonly defaultValidator: NriValidatorConfig;
+}
+
+/** `[nri.default_validator]`: what plugins may not adjust, and which ones must be connected. */
+export interface NriValidatorConfig {
+  readonly enable: boolean;
+  readonly rejectOciHookAdjustment: boolean;
+  readonly rejectRuntimeDefaultSeccompAdjustment: boolean;
+  readonly rejectUnconfinedSeccompAdjustment: boolean;
+  readonly rejectCustomSeccompAdjustment: boolean;
+  readonly rejectNamespaceAdjustment: boolean;
+  readonly rejectSysctlAdjustment: boolean;
+  readonly requiredPlugins: readonly string[];
+  /** The key of an annotation; empty for none. */
+  readonly tolerateMissingPluginsAnnotation: string;
 }
 
 /** `[metrics]`: the endpoint for Prometheus. */

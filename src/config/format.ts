@@ -2,6 +2,7 @@ import { stringify } from "smol-toml";
 import type { Config, HandlerConfig, SignerIdentity } from "./config.ts";
 import { defaultConfig } from "./load.ts";
 import { builtInHandlers, handlerSection, sections, tomlKey, topLevel } from "./schema.ts";
+import { nriValidator, nriValidatorDoc } from "./nri-settings.ts";
 import { policySection, verificationDoc, verificationSection } from "./verification-settings.ts";
 
 const WIDTH = 100;
@@ -33,7 +34,8 @@ function format(config: Config, style: Style): string {
     lines.push("", ...comment(section.doc, style), `[${name}]`);
     lines.push(...assignments(config[name as keyof typeof sections], section.settings, style));
   }
-  lines.push("", ...verification(config, style), "", ...handlers(config, style));
+  lines.push("", ...verification(config, style), "", ...validator(config, style));
+  lines.push("", ...handlers(config, style));
   return `${lines.join("\n")}\n`;
 }
 
@@ -49,6 +51,11 @@ function verification({ images }: Config, style: Style): readonly string[] {
     }),
   ]);
   return [...comment(verificationDoc, style), ...table, ...lines];
+}
+
+function validator({ nri }: Config, style: Style): readonly string[] {
+  const table = assignments(nri.defaultValidator, nriValidator, style);
+  return [...comment(nriValidatorDoc, style), "[nri.default_validator]", ...table];
 }
 
 function identity({ issuer, subject, subjectRegexp }: SignerIdentity): object {

@@ -340,3 +340,33 @@ test("parseConfig() finds the lines of long keys and long lines in time", () => 
     (error: Error) => /"z" \(line 5\)|"z".*line 5/s.test(error.message),
   );
 });
+
+test("parseConfig() reads [nri] and its validator, and rejects what they do not have", () => {
+  const { nri } = parseConfig(
+    `[nri]
+    plugin_request_timeout = 7
+    disable_connections = true
+    [nri.default_validator]
+    enable = true
+    required_plugins = ["topology"]`,
+    FILE,
+  );
+  assert.partialDeepStrictEqual(nri, {
+    enable: true,
+    socketPath: "/var/run/nri/nri.sock",
+    pluginRequestTimeout: 7,
+    disableConnections: true,
+    defaultValidator: {
+      enable: true,
+      requiredPlugins: ["topology"],
+      rejectSysctlAdjustment: false,
+    },
+  });
+  assert.deepEqual(
+    findings("[nri]\nplugin_request_timeout = 0\n[nri.default_validator]\nenabled = 1"),
+    [
+      '2: "nri.plugin_request_timeout" is 0: must be an integer from 1 to 3600',
+      '4: unknown key "nri.default_validator.enabled", did you mean "nri.default_validator.enable"?',
+    ],
+  );
+});

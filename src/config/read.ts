@@ -2,6 +2,7 @@ import type {
   Config,
   HandlerConfig,
   ImagesConfig,
+  NriConfig,
   RuntimeConfig,
   ServerConfig,
   StreamingConfig,
@@ -15,6 +16,7 @@ import { builtInHandlers, handlerSection, type HandlerTable } from "./schema.ts"
 import { sections, tomlKey, topLevel } from "./schema.ts";
 import { isTable, type Section } from "./setting.ts";
 import { checkVerification } from "./read-verification.ts";
+import { nriValidator } from "./nri-settings.ts";
 import { policySection, verificationSection } from "./verification-settings.ts";
 
 type Table = Readonly<Record<string, unknown>>;
@@ -44,6 +46,7 @@ export function readConfig(raw: Table, findings: Finding[]): Config {
     },
     streaming: readWhole(sections.streaming.settings, table("streaming"), "streaming", findings),
     cadvisor: readWhole(sections.cadvisor.settings, table("cadvisor"), "cadvisor", findings),
+    nri: readNri(table("nri"), findings),
     tracing: readWhole(sections.tracing.settings, table("tracing"), "tracing", findings),
     metrics: readWhole(sections.metrics.settings, table("metrics"), "metrics", findings),
     tuning: readWhole(sections.tuning.settings, table("tuning"), "tuning", findings),
@@ -61,6 +64,15 @@ function readImages(raw: Table, findings: Finding[]): ImagesConfig {
       ...readSection(verificationSection, settings, at, {}, findings),
       policies: readPolicies(policies, `${at}.policies`, findings),
     },
+  };
+}
+
+function readNri(raw: Table, findings: Finding[]): NriConfig {
+  const { default_validator: validator, ...rest } = raw;
+  const at = "nri.default_validator";
+  return {
+    ...readWhole(sections.nri.settings, rest, "nri", findings),
+    defaultValidator: readWhole(nriValidator, asTable(validator, at, findings), at, findings),
   };
 }
 
@@ -228,10 +240,16 @@ function onlyForShims(key: string, name: string): string {
   return `"${key}.${name}" has no effect with path: it requires runtime_type`;
 }
 
+/** The tables in a table that are read separately. */
+const innerTables: Readonly<Record<string, readonly string[]>> = {
+  runtime: ["handlers"],
+  images: ["verification"],
+  nri: ["default_validator"],
+};
+
 /** Reads a section, and rejects keys that are not in its schema. */
 function readWhole<T>(section: Section<T>, raw: Table, at: string, findings: Finding[]): T {
-  const inner = at === "runtime" ? ["handlers"] : at === "images" ? ["verification"] : [];
-  rejectUnknown(raw, [...tomlKeys(section), ...inner], at, findings);
+  rejectUnknown(raw, [...tomlKeys(section), ...(innerTables[at] ?? [])], at, findings);
   return readSection(section, raw, at, {}, findings);
 }
 
@@ -300,6 +318,7 @@ function allKeys(): readonly string[] {
     ...Object.keys(sections),
     ...inSections,
     "images.verification",
+    "nri.default_validator",
     "runtime.handlers",
   ];
 }

@@ -1,5 +1,6 @@
 import { toml } from "./format.ts";
 import { builtInHandlers, handlerSection, sections, tomlKey, topLevel } from "./schema.ts";
+import { nriValidator, nriValidatorDoc } from "./nri-settings.ts";
 import { policySection, verificationDoc, verificationSection } from "./verification-settings.ts";
 import type { Setting } from "./setting.ts";
 
@@ -27,6 +28,9 @@ export function formatReference(): string {
     "## [[images.verification.policies]]",
     "What images of some names need. The first policy that is for an image decides.",
     ...entries("images.verification.policies.", policySection),
+    "## [nri.default_validator]",
+    nriValidatorDoc,
+    ...entries("nri.default_validator.", nriValidator),
   );
   const named = Object.entries(builtInHandlers).map(
     ([name, { path = "" }]) => `\`${name}\` (path = ${toml(path)})`,

@@ -7,16 +7,16 @@ import type {
   CniConfig,
   Config,
   LogConfig,
-  MetricsConfig,
   RuntimeConfig,
   ServerConfig,
   StreamingConfig,
-  TracingConfig,
   TuningConfig,
 } from "./config.ts";
 import { classes } from "./class-settings.ts";
 import type { HandlerTable } from "./handler-settings.ts";
 import { images } from "./image-settings.ts";
+import { nri } from "./nri-settings.ts";
+import { metrics, tracing } from "./observer-settings.ts";
 import {
   absolutePath,
   absolutePaths,
@@ -24,14 +24,10 @@ import {
   choice,
   flag,
   group,
-  headers,
-  httpUrl,
   integer,
   ipAddress,
-  listenAddress,
   optionalPath,
   program,
-  ratio,
   type Section,
   socketPath,
   text,
@@ -247,39 +243,6 @@ const cadvisor: Section<CadvisorConfig> = {
   }),
 };
 
-const tracing: Section<TracingConfig> = {
-  endpoint: httpUrl({
-    default: "",
-    doc: 'The URL of a collector that accepts OTLP over HTTP, such as "http://127.0.0.1:4318". /v1/traces is appended unless it has a path. https trusts the certificates of the system. Empty turns tracing off.',
-  }),
-  protocol: choice({
-    of: ["http/protobuf", "http/json"],
-    default: "http/protobuf",
-    doc: "How spans are encoded. Collectors accept both; protobuf is smaller.",
-  }),
-  headers: headers({
-    default: {},
-    doc: 'HTTP headers that are sent to the collector, for example { Authorization = "Bearer ..." }. They are never logged. Restrict who can read this file.',
-  }),
-  samplingRatio: ratio({
-    default: 0.01,
-    doc: "The share of calls that are traced, from 0 to 1, among those of clients that send no traceparent. A client that sends one, such as kubelet with tracing, decides itself.",
-  }),
-  serviceName: text({
-    default: "davit",
-    pattern: /^[\x20-\x7e]{1,255}$/,
-    allowed: "1 to 255 printable ASCII characters",
-    doc: "The name of this service in traces (service.name).",
-  }),
-};
-
-const metrics: Section<MetricsConfig> = {
-  listen: listenAddress({
-    default: "",
-    doc: 'Where Prometheus reads metrics, at /metrics: "127.0.0.1:9090", or the path of a unix socket. Whoever can connect can read them. Empty turns metrics off. See docs/metrics.md.',
-  }),
-};
-
 const tuning: Section<TuningConfig> = {
   enable: flag({
     default: true,
@@ -299,6 +262,10 @@ export const sections = {
   cadvisor: {
     doc: "The names of pods for kubelet's cAdvisor, which gets them only from containerd's socket.",
     settings: cadvisor,
+  },
+  nri: {
+    doc: "Plugins of the node (NRI, Node Resource Interface). See docs/nri.md.",
+    settings: nri,
   },
   tracing: {
     doc: "Traces of calls for an OpenTelemetry collector.",

@@ -45,7 +45,9 @@ test(
     inPod(daemon, bare(), async (at) => {
       const cgroupMountMode = CgroupMountMode.READ_ONLY;
       const id = await runIn(at, container({ linux: { securityContext: { cgroupMountMode } } }));
-      const said = await exec(daemon, id, ["mkdir", "/sys/fs/cgroup/own"]);
+      // On v1 the directory above the hierarchies is a tmpfs.
+      const directory = cgroups === undefined ? "memory/own" : "own";
+      const said = await exec(daemon, id, ["mkdir", `/sys/fs/cgroup/${directory}`]);
       assert.match(said.stderr, /Read-only file system/);
     }),
   ),

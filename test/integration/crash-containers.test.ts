@@ -4,9 +4,8 @@
  */
 import assert from "node:assert/strict";
 import { after, describe, test } from "node:test";
-import { crashPoints } from "../../src/core/operation/index.ts";
 import { type PodKind, podKinds } from "../support/crash/sites.ts";
-import { atStages, nameOf, spotsOf, turn } from "../support/crash/spots.ts";
+import { atStages, nameOf, pointsOf, spotsOf, turn } from "../support/crash/spots.ts";
 import {
   killCreate,
   killExec,
@@ -50,7 +49,7 @@ const kindAt = (at: number): PodKind => turn(podKinds, at);
 test("every crash point of the containers' operations is tested here", () => {
   const all = [create, start, stop, remove, update, exec, recover].flat();
   const struck = new Set(all.map(({ point }) => point));
-  const ours = crashPoints.filter((point) =>
+  const ours = pointsOf("podsandbox").filter((point) =>
     /^(.*-containers?(-resources)?|exec-sync)\//.test(point),
   );
   assert.deepEqual([...struck].toSorted(), [...ours].toSorted());

@@ -59,6 +59,8 @@ interface DaemonPaths {
   readonly config: string;
   readonly confDir: string;
   readonly ipamDir: string;
+  /** Where plugins of the node connect, if the configuration turns them on. */
+  readonly nriSocket: string;
 }
 
 /** How a daemon's process ended. */
@@ -103,6 +105,7 @@ export class TestDaemon implements AsyncDisposable {
       config: at("davit.toml"),
       confDir: at("net.d"),
       ipamDir: at("ipam"),
+      nriSocket: path.join(state, "nri.sock"),
     };
     this.#options = options;
     this.#command = commandOf(options.entry);
@@ -149,6 +152,13 @@ export class TestDaemon implements AsyncDisposable {
       images: { registries_conf: "", verification: { policy_json: "" } },
       // Its socket is in /run, outside of the daemon's directory.
       cadvisor: { serve: "never" },
+      // Off, since the plugins of the host must not matter. A test that sets `enable` has its own paths.
+      nri: {
+        enable: false,
+        socket_path: this.paths.nriSocket,
+        plugin_path: path.join(this.paths.directory, "nri-plugins"),
+        plugin_config_path: path.join(this.paths.directory, "nri-conf"),
+      },
     };
     writeFileSync(config, stringify(merge(own, changes)));
   }

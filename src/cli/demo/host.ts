@@ -79,6 +79,8 @@ export class DemoHost {
       `conf_dir = ${text(this.#cniDirectory)}`,
       "[cadvisor]",
       'serve = "never"',
+      "[nri]",
+      "enable = false",
     ].join("\n");
   }
 

@@ -61,6 +61,8 @@ export interface Container {
   readonly hasLog: boolean;
   /** cgroupfs path below each hierarchy's root. */
   readonly cgroupPath: string;
+  /** What plugins adjust in its spec (NRI, ContainerAdjustment), without what is in `resources`. */
+  readonly adjustment?: Uint8Array;
   readonly createdAtNs: bigint;
   readonly bootId: string;
   readonly state: ContainerState;

@@ -30,6 +30,8 @@ export interface ContainerBundle {
   readonly stdin: boolean;
   /** The process's stdin ends with the first client that attached to it. */
   readonly stdinOnce: boolean;
+  /** Called when the process is created, before it runs the command; a rejection fails the start. */
+  readonly beforeCommand?: ((pid: number) => Promise<void>) | undefined;
 }
 
 /** A container whose process runs. */

@@ -32,12 +32,14 @@ export const stages = {
     "start-shim",
     "create-sandbox",
     "start-sandbox",
-    // The engine.
+    // The engine. Only while plugins of the node (NRI) are connected, here and below.
+    "ask-plugins",
     "finish-record",
     "answer",
   ],
   "stop-pod-sandbox": [
     "end-processes",
+    "tell-plugins",
     "remove-network",
     "network-plugin-done",
     "network-removed",
@@ -45,8 +47,15 @@ export const stages = {
     "write-record",
     "answer",
   ],
-  "remove-pod-sandbox": ["stop", "shut-down", "delete-record", "answer"],
-  "update-pod-sandbox-resources": ["write-limits", "update-controller", "write-record", "answer"],
+  "remove-pod-sandbox": ["stop", "shut-down", "tell-plugins", "delete-record", "answer"],
+  "update-pod-sandbox-resources": [
+    "ask-plugins",
+    "write-limits",
+    "update-controller",
+    "write-record",
+    "tell-plugins",
+    "answer",
+  ],
   "create-container": [
     "write-record",
     // Roots.mount().
@@ -57,7 +66,9 @@ export const stages = {
     "copy-volumes",
     "resolve-user",
     "prepare-spec",
+    "ask-plugins",
     "finish-record",
+    "tell-plugins",
     "answer",
   ],
   "start-container": [
@@ -67,15 +78,20 @@ export const stages = {
     "write-bundle",
     "start-monitor",
     "create-process",
+    // The engine, called by the runtime.
+    "ask-plugins",
+    // ContainerRuntime.start().
     "mark-start",
     "start-process",
     // The engine.
     "finish-record",
+    "tell-plugins",
     "answer",
   ],
   "stop-container": ["send-signal", "wait-for-end", "kill-all", "wait-for-exit", "answer"],
   "remove-container": [
     "stop",
+    "tell-plugins",
     "remove-runtime-state",
     // ContainerRuntime.remove().
     "remove-files",
@@ -87,7 +103,13 @@ export const stages = {
     "delete-record",
     "answer",
   ],
-  "update-container-resources": ["write-limits", "write-record", "answer"],
+  "update-container-resources": [
+    "ask-plugins",
+    "write-limits",
+    "write-record",
+    "tell-plugins",
+    "answer",
+  ],
   "exec-sync": [
     "build-spec",
     // ContainerRuntime.execSync().

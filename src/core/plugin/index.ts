@@ -3,7 +3,15 @@ export type {
   ChangesOfOthers,
   ContainerOfPlugins,
   CreatedWithPlugins,
+  DividedAdjustment,
   PluginHost,
+  PluginMessages,
   Plugins,
   UpdatedWithPlugins,
 } from "./plugins.ts";
+export type {
+  ContainerAdjustment,
+  ContainerEviction,
+  ContainerUpdate,
+  LinuxResources,
+} from "../../gen/nri/pkg/api/v1alpha1/api_pb.ts";

@@ -26,6 +26,22 @@ export function containerCgroup(pod: PodCgroup | undefined, id: string): Contain
   };
 }
 
+/**
+ * The cgroup that a `linux.cgroupsPath` means, as a path below the root of each hierarchy. Undefined for one
+ * that is not as those of this pod's cgroup driver: a path, or `slice:prefix:name`.
+ */
+export function specCgroup(pod: PodCgroup | undefined, specPath: string): string | undefined {
+  if (pod?.driver !== "systemd") {
+    return specPath.startsWith("/") && posix.normalize(specPath) === specPath
+      ? specPath
+      : undefined;
+  }
+  const match = /^([^:/]+\.slice):([^:/]+):([^:/]+)$/.exec(specPath);
+  if (match === null) return undefined;
+  const [, slice = "", prefix = "", name = ""] = match;
+  return `${slicePath(slice)}/${prefix}-${name}.scope`;
+}
+
 /** True when no other sandbox, except stopped ones, has its cgroup in that of this sandbox. */
 export function isAloneInCgroup({ id, cgroup }: Sandbox, all: Iterable<Sandbox>): boolean {
   const parent = cgroup?.parent ?? "";

@@ -24,6 +24,7 @@ export {
   isAloneInCgroup,
   isScope,
   slicePath,
+  specCgroup,
 } from "./cgroup-paths.ts";
 export {
   cgroupResources,

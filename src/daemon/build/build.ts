@@ -23,7 +23,6 @@ import { PodSandboxController } from "../../drivers/podsandbox/index.ts";
 import { FileAttachmentNotes, Records, WriteBehindRecords } from "../../drivers/records/index.ts";
 import { Selinux } from "../../drivers/host-spec/index.ts";
 import type { ShimController, ShimRuntime } from "../../drivers/shim/index.ts";
-import { HostStats } from "../../drivers/stats/index.ts";
 import { Attachments, defaultPatience, NetworkTeardown } from "../../engine/network/index.ts";
 import { removeContainersOf, stopContainersOf } from "../../engine/container/index.ts";
 import { EventFeed, type PodEvent } from "../../engine/events/index.ts";
@@ -45,7 +44,9 @@ import { gaugesOf } from "./gauges.ts";
 import { keepHistory } from "./history.ts";
 import type { Measured, Metrics } from "./metrics.ts";
 import { Networks } from "./networks.ts";
+import { type BuiltPlugins, pluginsOf } from "./plugins.ts";
 import { recoverAll } from "./recover.ts";
+import { statsOf } from "./stats.ts";
 
 /** What a controller from outside this build can work with. */
 export interface ControllerParts {
@@ -70,7 +71,7 @@ export interface BuildOptions {
   /** The configuration in use; some of its settings can change while the daemon runs. */
   readonly config: () => Config;
   /** Observes pulls and network plugins; absent without metrics. */
-  readonly metrics?: Pick<Metrics, "pulls" | "pluginRun"> | undefined;
+  readonly metrics?: Pick<Metrics, "pulls" | "pluginRun" | "nriCall"> | undefined;
 }
 
 /** A daemon's parts, before it serves. */
@@ -89,8 +90,7 @@ export async function build(config: Config, options: BuildOptions): Promise<Buil
   const clock = systemClock;
   const bootId = options.bootId ?? hostBootId();
 
-  const database = undo.use(Records.open(join(config.root, "davit.db"), { logger: log }));
-  const records = undo.use(new WriteBehindRecords(database, log));
+  const { database, records } = openRecords(config.root, undo, log);
   const layout = usableCgroups(config.runtime.cgroupDriver, log);
   const selinux = config.runtime.selinux ? Selinux.open() : undefined;
   const namespaces = undo.use(new NamespaceWatch());
@@ -99,16 +99,18 @@ export async function build(config: Config, options: BuildOptions): Promise<Buil
   const parts = { state: config.state, cgroups: layout, namespaces, isAlone, clock, log };
   const onPluginRun = options.metrics?.pluginRun;
   const networks = undo.use(await Networks.open(config, { bootId, log, onPluginRun }));
-  const withShims = mayHaveShims(config, database);
-  const opened = await openControllers(withShims, parts, { ...options, config }, undo);
+  const opened = await openControllers(database, parts, { ...options, config }, undo);
   const { shimParts, shims, controllers, meter } = opened;
   const handlers = handlersOf(config.runtime, shimParts);
 
   const operations = new Operations({ faults: options.faults, clock });
   undo.use(keepHistory(operations, config.root, log));
+  const plugins = undo.use(pluginsOf(config, { ...options, containers: () => containers }));
   // What background work of the engine uses until it has ended.
   const ends = undo.use(new AsyncDisposableStack());
-  const engine = undo.use(buildEngine({ config, records, networks, operations, clock, log }));
+  const engine = undo.use(
+    buildEngine({ config, records, networks, operations, plugins, clock, log }),
+  );
   const shared = { ...engine.parts, operations, locks: new KeyedLock(), clock, log, bootId };
   const { images, containers, waitingUnpackers, gc, layerFormat, layerVerity } =
     await buildContainers(
@@ -159,14 +161,23 @@ export async function build(config: Config, options: BuildOptions): Promise<Buil
       network: networks.default,
       cgroupDriver: config.runtime.cgroupDriver,
       handlers: () => handlers.features(),
-      describe: () => factsOf(about, layout, database, records, [gc, cadvisor]),
+      describe: () => factsOf(about, layout, database, records, [gc, cadvisor, plugins]),
       log,
     },
     gauges: gaugesOf(sandboxes, { networks, records, waitingUnpackers, urls }),
-    // Not earlier: what cAdvisor asks for and is not known yet, it never asks for again.
-    recover: () => recoverAll(contexts, { records, networks, config }).then(beginAll(cadvisor, gc)),
+    recover: () =>
+      recoverAll(contexts, { records, networks, config }).then(beginAll(plugins, cadvisor, gc)),
     [Symbol.asyncDispose]: () => kept.disposeAsync(),
   };
+}
+
+function openRecords(
+  root: string,
+  undo: AsyncDisposableStack,
+  log: Logger,
+): { readonly database: Records; readonly records: WriteBehindRecords } {
+  const database = undo.use(Records.open(join(root, "davit.db"), { logger: log }));
+  return { database, records: undo.use(new WriteBehindRecords(database, log)) };
 }
 
 /** Undefined where pods get user namespaces only if they ask. */
@@ -179,7 +190,10 @@ async function ownIdsOf(config: Config, log: Logger): Promise<SandboxContext["ow
   return ownIdsPolicy(config, modeOf, log);
 }
 
-/** Begins, one after the other, what needs restored objects. */
+/**
+ * Begins, one after the other, what needs restored objects: cAdvisor never asks again for what is not known
+ * when it asks first, and a plugin takes what it is shown as the whole truth.
+ */
 function beginAll(
   ...parts: readonly { readonly begin: () => Promise<void> }[]
 ): () => Promise<void> {
@@ -243,7 +257,7 @@ function mayHaveShims(config: Config, records: Records): boolean {
 
 /** The controllers by name, built-in and given, and the runtime for containers of shims. */
 async function openControllers(
-  withShims: boolean,
+  database: Records,
   parts: Omit<Parameters<(typeof ShimParts)["buildShims"]>[0], "logRoots">,
   options: Pick<BuildOptions, "controllers"> & { readonly config: Config },
   undo: AsyncDisposableStack,
@@ -258,6 +272,7 @@ async function openControllers(
   undo.defer(() => podsandbox.close());
   // A start without shims does not load their code. Loading blocks the event loop, so it comes after the
   // other steps of the start, and after the first calls.
+  const withShims = mayHaveShims(options.config, database);
   const shimParts = withShims ? await import("./shims.ts") : undefined;
   const { logRoots } = options.config.runtime;
   const shims = await shimParts?.buildShims({ ...parts, logRoots }, undo);
@@ -317,45 +332,27 @@ function factsOf(
   };
 }
 
-/** Stats of the objects in the stores; samples are dropped with their object. */
-function statsOf(
-  deps: {
-    readonly cgroups: CgroupLayout;
-    readonly clock: Clock;
-    /** Reports the usage of the sandboxes of its controller. */
-    readonly meter: ShimController | undefined;
-    readonly tuning: Pick<Tuning, "cachesCgroupFiles">;
-  },
-  { roots, store: containers, sandboxes }: CriContext["containers"],
-): HostStats {
-  const { meter } = deps;
-  const stats = new HostStats({
-    ...deps,
-    roots,
-    cachesFiles: deps.tuning.cachesCgroupFiles,
-    meterOf: ({ handler }) => (handler.controller === meter?.name ? meter : undefined),
-  });
-  for (const store of [sandboxes, containers]) {
-    store.listen(({ id, state }, change) => {
-      if (change === "removed") stats.forget(id);
-      else if (state.name !== "running" && state.name !== "ready") stats.ended(id);
-    });
-  }
-  return stats;
-}
-
 interface EngineDeps {
   readonly config: Config;
   readonly records: WriteBehindRecords;
   readonly networks: Networks;
   readonly operations: Operations;
+  /** Closed after the engine, whose verbs may be telling them something. */
+  readonly plugins: BuiltPlugins;
   readonly clock: Clock;
   readonly log: Logger;
 }
 
 type EngineParts = Pick<
   SandboxContext,
-  "attachments" | "teardown" | "inflightCreates" | "janitor" | "failedTeardowns" | "tasks" | "times"
+  | "attachments"
+  | "teardown"
+  | "inflightCreates"
+  | "janitor"
+  | "failedTeardowns"
+  | "plugins"
+  | "tasks"
+  | "times"
 >;
 
 /** The parts of the engine that must be closed: before the drivers that they use. */
@@ -381,8 +378,9 @@ function buildEngine(deps: EngineDeps): AsyncDisposable & { readonly parts: Engi
   const inflightCreates = new InflightCreates({ tasks, clock, holdMs: times.holdMs });
   const janitor = new Janitor({ tasks, log });
   const failedTeardowns = new FailedTeardowns(clock);
+  const owners = { attachments, teardown, inflightCreates, janitor, failedTeardowns, tasks };
   return {
-    parts: { attachments, teardown, inflightCreates, janitor, failedTeardowns, tasks, times },
+    parts: { ...owners, plugins: deps.plugins.plugins, times },
     async [Symbol.asyncDispose]() {
       inflightCreates[Symbol.dispose]();
       janitor[Symbol.dispose]();

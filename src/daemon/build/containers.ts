@@ -70,6 +70,7 @@ type Shared = Pick<
   | "clock"
   | "log"
   | "bootId"
+  | "plugins"
 >;
 
 interface BuiltContainers {

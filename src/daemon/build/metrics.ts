@@ -12,6 +12,7 @@ import {
   type MetricsAddress,
   MetricsServer,
   OperationMetrics,
+  nriSeries,
   pluginSeries,
   ProcessSeries,
   PullSeries,
@@ -54,6 +55,7 @@ export class Metrics implements AsyncDisposable {
   readonly callEnded: CallObserver;
   readonly pulls: PullObserver;
   readonly pluginRun: PluginObserver;
+  readonly nriCall: ReturnType<typeof nriSeries>;
   readonly #operations: OperationMetrics;
   readonly #exits: ExitSeries;
   readonly #process: ProcessSeries;
@@ -72,6 +74,7 @@ export class Metrics implements AsyncDisposable {
       pullFailed: pulls.failed,
     });
     this.pluginRun = pluginSeries(registry);
+    this.nriCall = nriSeries(registry);
     this.#exits = new ExitSeries(registry);
     addObjectSeries(registry, {
       sandboxes: () => cri()?.sandboxes.store.all() ?? [],

@@ -33,6 +33,16 @@ const kinds = catalogue("daemon", {
     "note",
     "without the feature gate PodAndContainerStatsFromCRI, kubelet's metrics have neither the names nor the network of pods",
   ],
+  "nri-plugins": [
+    "note",
+    "they are told about pods and containers, and can change them as root can",
+  ],
+  "nri-plugin-lost": [
+    "warning",
+    "pods and containers are made without this plugin until it runs again; see docs/nri.md",
+  ],
+  "nri-plugin-refused": ["warning", "a plugin of the node rejects pods or containers"],
+  "nri-not-listening": ["warning", "plugins of the node (NRI) cannot connect to davit"],
   "layer-verity-off": [
     "note",
     "damage to the file of an EROFS layer is found by a deep check only, and not when it is read",
@@ -77,6 +87,7 @@ export const daemonCheck: Check = {
       ...pendingWork(answer),
       ...failures(answer, host.nowMs()),
       ...cadvisor(answer),
+      ...plugins(answer, host.nowMs()),
       ...layerVerity(answer),
       ...differences(context, answer),
     ];
@@ -211,6 +222,42 @@ function cadvisor(answer: CriStatus): readonly Finding[] {
   const fix =
     "set cadvisor.listen to another path and start kubelet with --containerd=PATH, or enable the gate (docs/operations.md)";
   return [kinds.report("cadvisor-not-served", text, fix)];
+}
+
+/** The plugins of the node. Of each one that failed lately, the last failure. */
+function plugins(answer: CriStatus, nowMs: number): readonly Finding[] {
+  const nri = asTable(readInfo(answer, "nri"));
+  const found: Finding[] = [];
+  if (typeof nri["notListening"] === "string") {
+    const text = `no plugin can connect to ${String(nri["socket"])}: ${nri["notListening"]}`;
+    const fix = "stop the other runtime that uses it, or set nri.socket_path; restart davit";
+    found.push(kinds.report("nri-not-listening", text, fix));
+  }
+  const recent = listOf(nri["failures"])
+    .map(asTable)
+    .filter(({ atMs }) => typeof atMs === "number" && atMs > nowMs - recentMs);
+  const last = new Map(recent.map((failure) => [String(failure["plugin"]), failure]));
+  for (const failure of last.values()) {
+    const text = describePluginFailure(failure);
+    found.push(
+      failure["dropped"] === true
+        ? kinds.report("nri-plugin-lost", text, "see the plugin's log; fix it and start it again")
+        : kinds.report("nri-plugin-refused", text, "see the plugin's log, or stop the plugin"),
+    );
+  }
+  const names = listOf(nri["plugins"]).map((plugin) => String(asTable(plugin)["name"]));
+  if (names.length === 0) return found;
+  return [...found, kinds.report("nri-plugins", `plugins of the node (NRI): ${names.join(", ")}`)];
+}
+
+/** Which plugin, at which event of which pod or container, and why. */
+function describePluginFailure(failure: Readonly<Record<string, unknown>>): string {
+  const { plugin, event, sandbox, container, reason } = failure;
+  const words = [`plugin ${String(plugin)}`];
+  if (typeof event === "string") words.push(`at ${event}`);
+  if (typeof container === "string") words.push(`of container ${container}`);
+  else if (typeof sandbox === "string") words.push(`of pod ${sandbox}`);
+  return `${words.join(" ")}: ${String(reason)}`;
 }
 
 /** JSON with sorted keys. */

@@ -18,6 +18,7 @@ import {
   hybrid,
   kubelet,
   mirror,
+  nriFailure,
   mount,
   networkProbe,
   noDaemon,
@@ -285,6 +286,12 @@ export const provocations: Readonly<Record<string, Provocation>> = {
   ]),
   "daemon.cadvisor-not-served": answer({
     cadvisor: { socket: "/run/containerd/containerd.sock", served: false, reason: "in use" },
+  }),
+  "daemon.nri-plugins": answer({ nri: { plugins: [{ name: "10-topology" }], failures: [] } }),
+  "daemon.nri-plugin-lost": nriFailure({ event: "CreateContainer", container: "c", dropped: true }),
+  "daemon.nri-plugin-refused": nriFailure({ event: "RunPodSandbox", sandbox: "p", dropped: false }),
+  "daemon.nri-not-listening": answer({
+    nri: { socket: "/var/run/nri/nri.sock", plugins: [], failures: [], notListening: "in use" },
   }),
   "daemon.layer-verity-off": answer({
     layerFormat: "erofs",

@@ -124,6 +124,15 @@ export function answer(...given: Parameters<typeof criStatus>): Provocation {
   });
 }
 
+/** A failure of a plugin of the node, a minute ago. */
+export function nriFailure(failure: Readonly<Record<string, unknown>>): Provocation {
+  return host((machine) => {
+    const { timeMs } = machine;
+    const lost = { plugin: "10-topology", reason: "no answer", atMs: timeMs - 60_000, ...failure };
+    machine.cri = criStatus({ nri: { plugins: [], failures: [lost] } });
+  });
+}
+
 export function registry(...hosts: FixtureHost["registry"]["hosts"]): Provocation {
   return (machine) => {
     machine.registry = { ...machine.registry, hosts };

@@ -58,6 +58,7 @@ export const containerRows: RowFormat<Container> = {
       logPath: container.logPath,
       hasLog: container.hasLog,
       cgroupPath: container.cgroupPath,
+      ...(container.adjustment && { adjustment: toBase64(container.adjustment) }),
     }),
   }),
   parse,
@@ -86,12 +87,21 @@ function parse(row: Row): Container {
     logPath: fields.string("logPath"),
     hasLog: fields.boolean("hasLog"),
     cgroupPath: fields.string("cgroupPath"),
+    ...(fields.has("adjustment") && { adjustment: fromBase64(fields.string("adjustment")) }),
     createdAtNs: fields.has("createdAtNs")
       ? fields.bigint("createdAtNs")
       : recordedAtMs * 1_000_000n,
     bootId: fields.string("bootId"),
     state: parseState(fields.object("state")),
   };
+}
+
+function toBase64(bytes: Uint8Array): string {
+  return Buffer.from(bytes).toString("base64");
+}
+
+function fromBase64(text: string): Uint8Array {
+  return new Uint8Array(Buffer.from(text, "base64"));
 }
 
 function parseConfig(bytes: Uint8Array): ContainerConfig {

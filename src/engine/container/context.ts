@@ -23,6 +23,7 @@ import type { InflightCreates } from "../lifecycle/inflight-creates.ts";
 import type { FailedTeardowns } from "../lifecycle/failed-teardowns.ts";
 import type { Janitor } from "../lifecycle/janitor.ts";
 import type { CancellableOperations } from "../lifecycle/cancellable-operations.ts";
+import type { EnginePlugins } from "../plugins/index.ts";
 import type { OomKills } from "./oom-kills.ts";
 
 /** Time limits of the container verbs, in milliseconds. */
@@ -75,6 +76,8 @@ export interface ContainerContext {
   readonly cancellable: CancellableOperations;
   /** The OOM kills in containers that continued to run. */
   readonly oomKills: Pick<OomKills, "of" | "total">;
+  /** Undefined where NRI is off. */
+  readonly plugins?: EnginePlugins | undefined;
   /** Called after a container was removed, when its layers may be unused. */
   readonly onRemoved: (container: Container) => void;
   readonly locks: KeyedLock;

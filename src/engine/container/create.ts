@@ -14,6 +14,9 @@ import { type DeclaredVolumes, declaredVolumes, stopSignal } from "../../oci-spe
 import { buildOrUndo, checkNameIsFree } from "../lifecycle/inflight-creates.ts";
 import { type ContainerContext, findTarget, specSubject } from "./context.ts";
 import { containerSubject, sandboxSubject } from "../lifecycle/subjects.ts";
+import { holdPlugins, tellPlugins } from "../plugins/index.ts";
+import { adjustByPlugins } from "./adjust.ts";
+import { ofPlugins } from "./of-plugins.ts";
 import { userOf } from "./user.ts";
 import { imageNames } from "./image-names.ts";
 import { requireOwnIds } from "./own-ids.ts";
@@ -206,9 +209,17 @@ async function assemble(
 
   await operation.enter("prepare-spec");
   // The start builds it again, since resources may change until then. This build reports errors early.
-  await context.specs.build(specSubject(context, resolved));
+  const spec = await context.specs.build(specSubject(context, resolved));
+  using _hold = await holdPlugins(context, operation.signal);
+  await adjustByPlugins(context, resolved, { spec, operation, undo });
 
   await operation.enter("finish-record");
-  store.update(id, (now) => ({ ...now, state: { name: "created" } }));
+  const created = store.update(id, (now) => ({ ...now, state: { name: "created" } }));
+  const of = ofPlugins(context, created);
+  if (of !== undefined) {
+    await tellPlugins(context, operation, "PostCreateContainer", (plugins, signal) =>
+      plugins.postCreateContainer(of, signal),
+    );
+  }
   await operation.enter("answer");
 }

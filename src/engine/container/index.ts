@@ -13,6 +13,7 @@ export { execSync } from "./exec-sync.ts";
 export { OomKills } from "./oom-kills.ts";
 export { removeContainersOf, stopContainersOf } from "./of-sandbox.ts";
 export { type ContainerFilter, listContainers } from "./list.ts";
+export { pluginHost } from "./plugin-host.ts";
 export { recoverContainers } from "./recover.ts";
 export { removeContainer } from "./remove.ts";
 export { reopenContainerLog } from "./reopen-log.ts";

@@ -5,9 +5,10 @@ import type { RunningOperation } from "../../core/operation/index.ts";
 import type { KnownIds, RecordTable, SetAsideRecord } from "../../core/store/index.ts";
 import { runWithTimeoutThenBackground } from "../lifecycle/run-with-timeout.ts";
 import { containerSubject } from "../lifecycle/subjects.ts";
+import { adoptProcess } from "./adopt.ts";
 import { type ContainerContext, runtimeOf } from "./context.ts";
 import { removeContainerById } from "./remove.ts";
-import { type ExitedState, adoptProcess, logExit, watchContainer } from "./watch.ts";
+import { type ExitedState, logExit, watchContainer } from "./watch.ts";
 
 const parallelLoads = 64;
 const clearMs = 2_000;

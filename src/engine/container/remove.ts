@@ -2,7 +2,10 @@ import { beforeAbort } from "../../base/wait.ts";
 import type { Container } from "../../core/container/index.ts";
 import type { RunningOperation } from "../../core/operation/index.ts";
 import { type ContainerContext, runtimeOf } from "./context.ts";
+import { holdPlugins, tellPlugins } from "../plugins/index.ts";
+import { ofPlugins } from "./of-plugins.ts";
 import { endById } from "./stop.ts";
+import { updateOthers } from "./update-others.ts";
 import { containerSubject } from "../lifecycle/subjects.ts";
 
 /**
@@ -51,6 +54,7 @@ async function takeApart(
   const { id } = container;
   await operation.enter("stop");
   await endById(context, id, 0);
+  await tellRemoved(context, id, operation);
   await operation.enter("remove-runtime-state");
   await beforeAbort(runtimeOf(context, container).remove(id, operation), operation.signal);
   // An unmount can wait for a disk in the kernel forever.
@@ -59,5 +63,30 @@ async function takeApart(
   context.store.remove(id);
   context.inflightCreates.forget(container.name, id);
   context.onRemoved(container);
+  context.plugins?.forget(id);
   await operation.enter("answer");
+}
+
+/** Tells the plugins, once. A container that never ran ends with its removal, as with containerd. */
+async function tellRemoved(
+  context: ContainerContext,
+  id: string,
+  operation: RunningOperation,
+): Promise<void> {
+  const { plugins } = context;
+  if (plugins?.active !== true) return;
+  await plugins.endTold(id);
+  const container = context.store.get(id);
+  const of = ofPlugins(context, container);
+  const { name } = container.state;
+  // The undo of an unfinished create has told them already, if they knew it.
+  if (of === undefined || name === "creating" || !plugins.isFirst("remove", id)) return;
+  using _hold = await holdPlugins(context, operation.signal);
+  await tellPlugins(context, operation, "RemoveContainer", async (port, signal) => {
+    if (name === "created") {
+      const { updates } = await port.stopContainer(of, signal);
+      await updateOthers(context, updates, signal);
+    }
+    await port.removeContainer(of, signal);
+  });
 }

@@ -25,7 +25,12 @@ describe("startContainer()", () => {
     const state = stateOf(engine, id);
     assert.ok(state.name === "running" && state.process.pid === 5001 && state.startedAtNs > 0n);
     assert.deepEqual(engine.world.records.containers.rows.get(id)?.state, state);
-    const { spec = "", handler, ...bundle } = engine.world.runtime.bundleOf(id) ?? {};
+    const {
+      spec = "",
+      handler,
+      beforeCommand: _ask,
+      ...bundle
+    } = engine.world.runtime.bundleOf(id) ?? {};
     assert.deepEqual(bundle, {
       id,
       sandboxId: pod,

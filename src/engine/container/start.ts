@@ -1,7 +1,11 @@
 import { messageOf, RuntimeError } from "../../base/errors.ts";
 import type { Container } from "../../core/container/index.ts";
+import type { OciSpec } from "../../core/oci/index.ts";
 import type { RunningOperation } from "../../core/operation/index.ts";
+import { askPlugins, holdPlugins, tellPlugins } from "../plugins/index.ts";
 import { type ContainerContext, runtimeOf, specSubject } from "./context.ts";
+import { ofPlugins } from "./of-plugins.ts";
+import { tellEnd } from "./tell-end.ts";
 import { verifyImagesAgain } from "./verify-images.ts";
 import { watchContainer } from "./watch.ts";
 import { containerSubject } from "../lifecycle/subjects.ts";
@@ -11,7 +15,8 @@ const startErrorCode = 128;
 
 /**
  * Starts a created container. After a failure it is exited, with reason StartError, code 128 and the
- * error of the call as its message; everything that the start made is removed.
+ * error of the call as its message; everything that the start made is removed. A plugin that refuses it
+ * fails it.
  *
  * `failed-precondition` when it is not in state created, or its sandbox is not ready.
  */
@@ -21,6 +26,7 @@ export async function startContainer(
   caller: AbortSignal,
 ): Promise<void> {
   const { id } = context.store.resolve(idOrPrefix);
+  using _hold = await holdPlugins(context, caller);
   using _turn = await context.locks.acquire(id, caller);
   const container = context.store.get(id);
   checkCanStart(context, container);
@@ -82,25 +88,50 @@ async function start(
       terminal: config.tty,
       stdin: config.stdin,
       stdinOnce: config.stdinOnce,
+      ...(context.plugins?.active === true && {
+        beforeCommand: (pid) => tellStart(context, container, { spec, pid }, operation),
+      }),
     },
     operation,
   );
+  let running: Container;
   try {
     await operation.enter("finish-record");
-    context.store.update(id, (now) => ({ ...now, state: { name: "running", ...started } }));
+    running = context.store.update(id, (now) => ({
+      ...now,
+      state: { name: "running", ...started },
+    }));
   } catch (error) {
     await runtime.remove(id);
     throw error;
   }
   watchContainer(context, id);
+  const of = ofPlugins(context, running, { spec });
+  if (of !== undefined) {
+    await tellPlugins(context, operation, "PostStartContainer", (plugins, signal) =>
+      plugins.postStartContainer(of, signal),
+    );
+  }
   await operation.enter("answer");
+}
+
+/** Tells the plugins, before the command runs. Rejects when one refuses the start. */
+async function tellStart(
+  context: ContainerContext,
+  container: Container,
+  known: { readonly spec: OciSpec; readonly pid: number },
+  operation: RunningOperation,
+): Promise<void> {
+  const of = ofPlugins(context, container, known);
+  if (of === undefined) return;
+  await askPlugins(context, operation, (plugins, signal) => plugins.startContainer(of, signal));
 }
 
 function failStart(context: ContainerContext, id: string, message: string): void {
   // A container that was recorded as running exits like any other.
   if (context.store.peek(id)?.state.name !== "created") return;
   try {
-    context.store.update(id, (now) => ({
+    const failed = context.store.update(id, (now) => ({
       ...now,
       state: {
         name: "exited",
@@ -111,6 +142,7 @@ function failStart(context: ContainerContext, id: string, message: string): void
         message,
       },
     }));
+    tellEnd(context, failed);
   } catch (error) {
     context.log.error("failed to record a failed start", {
       container: id,

@@ -5,8 +5,9 @@ import { maxTimerMs } from "../../base/time.ts";
 import type { Container, ContainerRuntime } from "../../core/container/index.ts";
 import { parseSignal } from "../../oci-spec/index.ts";
 import type { RunningOperation } from "../../core/operation/index.ts";
+import { adoptProcess } from "./adopt.ts";
 import { type ContainerContext, runtimeOf } from "./context.ts";
-import { recordExit, adoptProcess } from "./watch.ts";
+import { recordExit } from "./watch.ts";
 import { containerSubject } from "../lifecycle/subjects.ts";
 
 // How long a stop waits for a start that it has aborted.
@@ -34,9 +35,16 @@ export async function stopContainer(
   await beforeAbort(stopById(context, id, graceMs), caller);
 }
 
-/** Stops a container by its full id. The verbose Status shows a failure. */
-export function stopById(context: ContainerContext, id: string, graceMs: number): Promise<void> {
-  return context.failedTeardowns.track(id, () => endById(context, id, graceMs));
+/**
+ * Stops a container by its full id, and waits until the plugins know. The verbose Status shows a failure.
+ */
+export async function stopById(
+  context: ContainerContext,
+  id: string,
+  graceMs: number,
+): Promise<void> {
+  await context.failedTeardowns.track(id, () => endById(context, id, graceMs));
+  await context.plugins?.endTold(id);
 }
 
 /** Like {@link stopById}, as part of a removal: the removal records a failure itself. */

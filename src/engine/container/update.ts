@@ -7,9 +7,13 @@ import type {
 } from "../../core/container/index.ts";
 import type { RunningOperation } from "../../core/operation/index.ts";
 import { buildOrUndo } from "../lifecycle/inflight-creates.ts";
-import { type ContainerContext, runtimeOf } from "./context.ts";
-import { adoptProcess } from "./watch.ts";
 import { containerSubject } from "../lifecycle/subjects.ts";
+import { askPlugins, holdPlugins, tellPlugins } from "../plugins/index.ts";
+import type { ContainerContext } from "./context.ts";
+import { evictContainers } from "./evict.ts";
+import { ofPlugins } from "./of-plugins.ts";
+import { checkCanUpdate, writeUpdate } from "./update-limits.ts";
+import { updateOthersOrFail } from "./update-others.ts";
 
 /**
  * Changes the resources of a container. Fields that are 0 or empty in the request do not change.
@@ -18,7 +22,7 @@ import { containerSubject } from "../lifecycle/subjects.ts";
  * Status and the database show them when this returns. On failure the former resources apply, in the
  * cgroup and in the database. `invalid-argument` for limits that make no sense;
  * `failed-precondition` for a container that has exited, for less memory than it uses now, and for
- * limits that this host does not support.
+ * limits that this host does not support. Plugins may change the request, or refuse it.
  *
  * The limits are written before the record. A daemon that dies in between leaves the former resources
  * in the database, and kubelet, which compares them with the desired ones, sends the update again.
@@ -35,11 +39,13 @@ export async function updateContainerResources(
       `update resources of container "${id}": the request has Windows resources, this node runs Linux`,
     );
   }
+  using _hold = await holdPlugins(context, caller);
   using _turn = await context.locks.acquire(id, caller);
   const container = context.store.get(id);
   checkCanUpdate(container);
   if (request.linux === undefined) return;
-  const update = context.specs.update(container.resources, request.linux);
+  const { linux } = request;
+  const update = context.specs.update(container.resources, linux);
   using operation = context.operations.begin({
     name: "update-container-resources",
     subject: id,
@@ -55,15 +61,7 @@ export async function updateContainerResources(
     });
   };
   await buildOrUndo(operation, onStuck, (undo) =>
-    apply(context, container, { update, operation, undo }),
-  );
-}
-
-function checkCanUpdate({ id, state }: Container): void {
-  if (state.name === "created" || state.name === "running") return;
-  throw new RuntimeError(
-    "failed-precondition",
-    `update resources of container "${id}": it is ${state.name}, neither created nor running`,
+    apply(context, container, { linux, update, operation, undo }),
   );
 }
 
@@ -71,35 +69,44 @@ async function apply(
   context: ContainerContext,
   container: Container,
   plan: {
+    readonly linux: NonNullable<UpdateContainerResourcesRequest["linux"]>;
     readonly update: ResourceUpdate;
     readonly operation: RunningOperation;
     readonly undo: Rollback;
   },
 ): Promise<void> {
-  const { id, state, resources: earlier } = container;
-  const { update, operation, undo } = plan;
-  // Deferred first, so that it runs last. A full disk must not prevent the limits from being undone.
-  undo.defer("restore the former resources in the database", () => {
-    if (context.store.peek(id) !== undefined) {
-      context.store.update(id, (now) =>
-        now.resources === earlier ? now : { ...now, resources: earlier },
-      );
-    }
-  });
-
-  await operation.enter("write-limits");
-  if (state.name === "running" && update.limits !== undefined) {
-    // The recovery may have failed to do so.
-    await adoptProcess(context, container, state);
-    const runtime = runtimeOf(context, container);
-    const restore = await runtime.update(id, update.limits, operation.signal);
-    undo.defer("restore the former limits", restore);
+  const { operation } = plan;
+  const update = (await updateOfPlugins(context, container, plan)) ?? plan.update;
+  await writeUpdate(context, container, { ...plan, update });
+  const of = ofPlugins(context, context.store.get(container.id));
+  if (of !== undefined) {
+    await tellPlugins(context, operation, "PostUpdateContainer", (plugins, signal) =>
+      plugins.postUpdateContainer(of, signal),
+    );
   }
-
-  await operation.enter("write-record");
-  context.store.update(id, (now) => {
-    checkCanUpdate(now);
-    return { ...now, resources: update.inForce };
-  });
   await operation.enter("answer");
+}
+
+/** The update as the plugins want it, undefined without plugins. What they want for others is done. */
+async function updateOfPlugins(
+  context: ContainerContext,
+  container: Container,
+  plan: Pick<Parameters<typeof apply>[2], "linux" | "operation" | "undo">,
+): Promise<ResourceUpdate | undefined> {
+  const { linux, operation, undo } = plan;
+  const { plugins } = context;
+  const of = ofPlugins(context, container);
+  if (plugins === undefined || of === undefined) return undefined;
+  const answer = await askPlugins(context, operation, (port, signal) =>
+    port.updateContainer(of, plugins.messages.pluginResources(linux), signal),
+  );
+  if (answer === undefined) return undefined;
+  await evictContainers(context, answer.evictions, "a plugin");
+  await updateOthersOrFail(context, answer.updates, { signal: operation.signal, undo });
+  // NRI has no OOM score among its resources.
+  const wanted = {
+    ...plugins.messages.criResources(answer.resources),
+    oomScoreAdj: linux.oomScoreAdj,
+  };
+  return context.specs.update(container.resources, wanted, answer.resources);
 }

@@ -4,7 +4,8 @@ import type { ContainerExit } from "../../core/container/index.ts";
 import { FakeEngine, never } from "../testing/engine.ts";
 import { settle } from "../testing/manual-time.ts";
 import { stopContainer } from "./stop.ts";
-import { recordExit, adoptProcess } from "./watch.ts";
+import { adoptProcess } from "./adopt.ts";
+import { recordExit } from "./watch.ts";
 
 const ends: readonly {
   readonly name: string;

@@ -1,7 +1,7 @@
-import { isKind, messageOf, RuntimeError } from "../../base/errors.ts";
 import type { Container, ContainerExit } from "../../core/container/index.ts";
 import { containerSubject } from "../lifecycle/subjects.ts";
 import { type ContainerContext, runtimeOf } from "./context.ts";
+import { tellEnd } from "./tell-end.ts";
 
 export type ExitedState = Extract<Container["state"], { readonly name: "exited" }>;
 
@@ -13,38 +13,16 @@ export function watchContainer(context: ContainerContext, id: string): void {
   });
 }
 
-/**
- * Makes the runtime adopt the process of a running container; does nothing when it already has. Never
- * fails with `not-found`, for example when the runtime is not installed any more: kubelet would
- * conclude that the container does not exist.
- */
-export async function adoptProcess(
-  context: ContainerContext,
-  container: Container,
-  running: Extract<Container["state"], { readonly name: "running" }>,
-): Promise<void> {
-  const { handler } = context.sandboxes.get(container.sandboxId);
-  try {
-    await runtimeOf(context, container).load(container.id, {
-      runtimePath: handler.path ?? handler.name,
-      process: running.process,
-      monitor: running.monitor,
-      cgroupPath: container.cgroupPath,
-    });
-  } catch (error) {
-    if (!isKind(error, "not-found")) throw error;
-    throw new RuntimeError("failed-precondition", messageOf(error), { cause: error });
-  }
-}
-
 /** Changes a running container to exited. Does nothing in any other state. */
 export function recordExit(context: ContainerContext, id: string, exit: ContainerExit): void {
   const container = context.store.peek(id);
   if (container?.state.name !== "running") return;
   const { startedAtNs } = container.state;
-  const state = exitedState(startedAtNs, exit);
-  context.store.update(id, (now) => ({ ...now, state }));
+  const evicted = context.plugins?.evicted.get(id);
+  const state = exitedState(startedAtNs, exit, evicted);
+  const ended = context.store.update(id, (now) => ({ ...now, state }));
   logExit(context, container, state);
+  tellEnd(context, ended);
   context.failedTeardowns.ended(id);
 }
 
@@ -65,14 +43,18 @@ export function logExit(
 }
 
 /** The state after `exit`, with the reasons that kubelet shows and acts on. */
-function exitedState(startedAtNs: bigint, exit: ContainerExit): ExitedState {
+function exitedState(
+  startedAtNs: bigint,
+  exit: ContainerExit,
+  evicted: string | undefined,
+): ExitedState {
   return {
     name: "exited",
     startedAtNs,
     finishedAtNs: exit.finishedAtNs,
     exitCode: exit.exitCode,
     reason: reasonOf(exit),
-    message: exit.unknown ? "the exit status of its process is lost" : "",
+    message: exit.unknown ? "the exit status of its process is lost" : (evicted ?? ""),
   };
 }
 

@@ -21,6 +21,7 @@ import type { NetworkTeardown } from "../network/teardown.ts";
 import type { InflightCreates } from "../lifecycle/inflight-creates.ts";
 import type { FailedTeardowns } from "../lifecycle/failed-teardowns.ts";
 import type { Janitor } from "../lifecycle/janitor.ts";
+import type { EnginePlugins } from "../plugins/index.ts";
 
 /** Time limits of the sandbox verbs, in milliseconds. */
 export interface SandboxTimes {
@@ -77,6 +78,8 @@ export interface SandboxContext {
   readonly labels?: PodLabeller | undefined;
   /** Undefined when only pods that ask for a user namespace get one. */
   readonly ownIds?: OwnIdsPolicy | undefined;
+  /** Undefined where NRI is off. */
+  readonly plugins?: EnginePlugins | undefined;
   readonly namespaces: NamespaceStates;
   readonly operations: Operations;
   readonly inflightCreates: InflightCreates;

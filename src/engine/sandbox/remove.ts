@@ -1,6 +1,8 @@
 import { beforeAbort } from "../../base/wait.ts";
 import type { RunningOperation } from "../../core/operation/index.ts";
+import type { Sandbox } from "../../core/sandbox/index.ts";
 import { controllerOf, otherCgroups, type SandboxContext } from "./context.ts";
+import { holdPlugins, tellPlugins } from "../plugins/index.ts";
 import { stopLocked } from "./stop.ts";
 import { sandboxSubject } from "../lifecycle/subjects.ts";
 
@@ -58,11 +60,28 @@ async function takeApart(
   }
   if (sandbox.cgroup !== undefined)
     await context.cgroups.remove(sandbox.cgroup, () => otherCgroups(context, id), operation.signal);
+  await tellRemoved(context, sandbox, operation);
 
   await operation.enter("delete-record");
   context.store.remove(id);
   context.inflightCreates.forget(sandbox.name, id);
+  context.plugins?.forget(id);
   await operation.enter("answer");
+}
+
+/** Tells the plugins once. A sandbox that was never finished is not known to them. */
+async function tellRemoved(
+  context: SandboxContext,
+  sandbox: Sandbox,
+  operation: RunningOperation,
+): Promise<void> {
+  const { plugins } = context;
+  if (plugins?.active !== true || sandbox.state.name === "creating") return;
+  if (!plugins.isFirst("remove", sandbox.id)) return;
+  using _hold = await holdPlugins(context, operation.signal);
+  await tellPlugins(context, operation, "RemovePodSandbox", (port, signal) =>
+    port.removePodSandbox(sandbox, signal),
+  );
 }
 
 /** Stops a sandbox whose create was interrupted. It was never ready, so there is no state to keep. */

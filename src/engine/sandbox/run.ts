@@ -17,6 +17,7 @@ import {
 } from "../../core/sandbox/index.ts";
 import { buildOrUndo, checkNameIsFree, type DiscardReason } from "../lifecycle/inflight-creates.ts";
 import { sandboxSubject } from "../lifecycle/subjects.ts";
+import { askPlugins, holdPlugins } from "../plugins/index.ts";
 import { otherCgroups, type SandboxContext } from "./context.ts";
 import { chooseOwnIds, type OwnIdsPlan, planOwnIds } from "./own-ids.ts";
 import { removeSandbox } from "./remove.ts";
@@ -38,7 +39,8 @@ interface Plan {
  * Creates a pod sandbox with its network and returns its id.
  *
  * The create continues when its caller disconnects (see {@link InflightCreates}). `already-exists`,
- * with the id, for an attempt of a pod whose sandbox a client already knows. A failure undoes every
+ * with the id, for an attempt of a pod whose sandbox a client already knows. A failure, or a plugin that
+ * refuses the pod, undoes every
  * step. If that takes longer than 5 s, the sandbox is listed as dead, and the janitor or the client
  * removes it.
  */
@@ -120,6 +122,7 @@ async function assemble(
   const ownIds = chooseOwnIds(context, plan.ownIds, config);
   undo.defer("delete its record", () => {
     store.remove(id);
+    context.plugins?.forget(id);
   });
   store.add({
     id,
@@ -154,18 +157,45 @@ async function assemble(
 
   const networked = await addNetwork(context, created, operation, undo);
   const { process, createdAtNs } = await controller.start(networked, operation);
+  const started = process === undefined ? networked : { ...networked, process };
+  // Until the record says that it is finished: a plugin that comes meanwhile is told one way or the other.
+  using _hold = await holdPlugins(context, operation.signal);
+  await askPlugins(context, operation, (plugins, signal) => {
+    undo.defer("tell plugins that it is gone", (undoing) => tellGone(context, started, undoing));
+    return plugins.runPodSandbox(started, signal);
+  });
 
   await operation.enter("finish-record");
   const ready = store.update(id, () => ({
-    ...networked,
+    ...started,
     state: { name: "ready" },
-    ...(process === undefined ? {} : { process }),
     // A sandboxer may report 0, or the zero time of its language (year 1).
     createdAtNs:
       createdAtNs !== undefined && createdAtNs > 0n ? createdAtNs : networked.createdAtNs,
   }));
   await operation.enter("answer");
   return ready;
+}
+
+/** The pod is undone: the plugins are told that it is stopped and removed, as by containerd. */
+async function tellGone(
+  context: SandboxContext,
+  sandbox: Sandbox,
+  signal: AbortSignal,
+): Promise<void> {
+  const { plugins } = context;
+  if (plugins?.active !== true) return;
+  plugins.isFirst("stop", sandbox.id);
+  plugins.isFirst("remove", sandbox.id);
+  try {
+    using _hold = await holdPlugins(context, signal);
+    await plugins.port.stopPodSandbox(sandbox, signal);
+    await plugins.port.removePodSandbox(sandbox, signal);
+  } catch (error) {
+    const subject = sandboxSubject(sandbox);
+    const failure = { ...subject, error: messageOf(error) };
+    context.log.warn("a plugin failed at the undo of RunPodSandbox", failure);
+  }
 }
 
 async function addNetwork(

@@ -3,6 +3,7 @@ import type { RunningOperation } from "../../core/operation/index.ts";
 import type { Sandbox } from "../../core/sandbox/index.ts";
 import { controllerOf, type SandboxContext } from "./context.ts";
 import { sandboxSubject } from "../lifecycle/subjects.ts";
+import { holdPlugins, tellPlugins } from "../plugins/index.ts";
 
 /**
  * Kills the sandbox's processes and removes its network. The sandbox stays listed, NOTREADY.
@@ -56,6 +57,7 @@ async function endAndRelease(
   if (controller !== undefined) {
     await beforeAbort(controller.stop(sandbox, operation.signal), operation.signal);
   }
+  await tellStopped(context, id, operation);
 
   await operation.enter("remove-network");
   await context.teardown.remove(id, operation.signal, {
@@ -75,4 +77,18 @@ async function endAndRelease(
     state: { name: "stopped", atNs: context.clock.nowNs() },
   }));
   await operation.enter("answer");
+}
+
+/** Tells the plugins once, while the pod has its network. */
+async function tellStopped(
+  context: SandboxContext,
+  id: string,
+  operation: RunningOperation,
+): Promise<void> {
+  const { plugins } = context;
+  if (plugins?.active !== true || !plugins.isFirst("stop", id)) return;
+  using _hold = await holdPlugins(context, operation.signal);
+  await tellPlugins(context, operation, "StopPodSandbox", (port, signal) =>
+    port.stopPodSandbox(context.store.get(id), signal),
+  );
 }

@@ -8,6 +8,7 @@ import {
   type UpdatePodSandboxResourcesRequest,
 } from "../../core/sandbox/index.ts";
 import { buildOrUndo } from "../lifecycle/inflight-creates.ts";
+import { askPlugins, holdPlugins, tellPlugins } from "../plugins/index.ts";
 import { controllerOf, type SandboxContext } from "./context.ts";
 import { sandboxSubject } from "../lifecycle/subjects.ts";
 
@@ -15,7 +16,7 @@ import { sandboxSubject } from "../lifecycle/subjects.ts";
  * Changes the pod-wide resources and overhead of a sandbox: writes them to the pod's cgroup if davit
  * created it, updates the controller, and records them. A cgroup that existed before belongs to
  * kubelet, which alone writes it. On failure nothing changes. `invalid-argument` for limits that make
- * no sense, `failed-precondition` for a sandbox that is not ready.
+ * no sense, `failed-precondition` for a sandbox that is not ready. A plugin may refuse it.
  */
 export async function updatePodSandboxResources(
   context: SandboxContext,
@@ -50,7 +51,7 @@ export async function updatePodSandboxResources(
   };
   const after = { ...sandbox, resourcesBytes: input.requestBytes };
   await buildOrUndo(operation, onStuck, (undo) =>
-    apply(context, { before: sandbox, after, resources, operation, undo }),
+    apply(context, { before: sandbox, after, resources, overhead, operation, undo }),
   );
 }
 
@@ -60,12 +61,23 @@ async function apply(
     readonly before: Sandbox;
     readonly after: Sandbox;
     readonly resources: UpdatePodSandboxResourcesRequest["resources"];
+    readonly overhead: UpdatePodSandboxResourcesRequest["overhead"];
     readonly operation: RunningOperation;
     readonly undo: Rollback;
   },
 ): Promise<void> {
-  const { before, after, resources, operation, undo } = plan;
+  const { before, after, resources, overhead, operation, undo } = plan;
   const { id } = before;
+  using _hold = await holdPlugins(context, operation.signal);
+  const { plugins } = context;
+  await askPlugins(context, operation, (port, signal) => {
+    const messages = plugins?.messages;
+    const wanted = {
+      ...(overhead && messages && { overhead: messages.pluginResources(overhead) }),
+      ...(resources && messages && { resources: messages.pluginResources(resources) }),
+    };
+    return port.updatePodSandbox(before, wanted, signal);
+  });
   undo.defer("restore the former resources in the database", () => {
     context.store.update(id, (now) => withResources(now, before.resourcesBytes));
   });
@@ -86,7 +98,10 @@ async function apply(
   }
 
   await operation.enter("write-record");
-  context.store.update(id, (now) => withResources(now, after.resourcesBytes));
+  const updated = context.store.update(id, (now) => withResources(now, after.resourcesBytes));
+  await tellPlugins(context, operation, "PostUpdatePodSandbox", (plugins, signal) =>
+    plugins.postUpdatePodSandbox(updated, signal),
+  );
   await operation.enter("answer");
 }
 

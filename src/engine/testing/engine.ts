@@ -43,6 +43,7 @@ import { FakeController } from "./fake-controller.ts";
 import { FakeHandlers } from "./fake-handlers.ts";
 import { FakeHost } from "./fake-host.ts";
 import { FakeNetwork } from "./fake-network.ts";
+import { FakePlugins } from "./fake-plugins.ts";
 import { FakeRecords } from "./fake-records.ts";
 import { FakeRootFiles } from "./fake-root-files.ts";
 import { FakeRuntime } from "./fake-runtime.ts";
@@ -69,6 +70,7 @@ export class FakeWorld {
   readonly handlers = new FakeHandlers();
   readonly specs = new FakeSpecs();
   readonly rootFiles = new FakeRootFiles();
+  readonly plugins = new FakePlugins();
   readonly cgroups: FakeCgroups;
   readonly controller: FakeController;
   readonly network: FakeNetwork;
@@ -99,8 +101,9 @@ export class FakeWorld {
   /** Releases all calls that hang. */
   releaseAll(): void {
     const { source, archives, packer, specs, rootFiles, cgroups } = this;
-    const { controller, network, runtime, layers, roots } = this;
+    const { controller, network, runtime, layers, roots, plugins } = this;
     for (const each of [
+      plugins,
       source,
       archives,
       packer,
@@ -159,7 +162,8 @@ export class FakeEngine {
     const inflightCreates = new InflightCreates({ tasks, clock, holdMs: defaultTimes.holdMs });
     const failedTeardowns = new FailedTeardowns(clock);
     const owners = { operations, janitor, inflightCreates, failedTeardowns, tasks };
-    const shared = { ...owners, clock, log, bootId, locks: new KeyedLock() };
+    const plugins = this.world.plugins.ofEngine();
+    const shared = { ...owners, clock, log, bootId, locks: new KeyedLock(), plugins };
     const store = new SandboxStore(this.late.sandboxes);
     const containerStore = new ContainerStore(this.late.containers);
     this.images = {
@@ -329,6 +333,7 @@ type Shared = Pick<
   | "clock"
   | "log"
   | "bootId"
+  | "plugins"
 >;
 
 function logInto(lines: LogLine[], always: LogFields = {}): Logger {

@@ -99,6 +99,7 @@ export class FakeRuntime implements ContainerRuntime {
       await operation.enter("create-process");
       this.#host.make("process", id);
       await this.trouble.at("start", operation.signal);
+      await bundle.beforeCommand?.(this.#lastPid + 1);
       await operation.enter("start-process");
     } catch (error) {
       this.#host.remove("process", id);

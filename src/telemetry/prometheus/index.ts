@@ -5,6 +5,7 @@ export { type FamilyInfo, Registry } from "./registry.ts";
 export { type MetricsAddress, MetricsServer } from "./metrics-server.ts";
 export { CallSeries } from "./series/calls.ts";
 export { addGauges } from "./series/gauges.ts";
+export { nriSeries } from "./series/nri.ts";
 export { addObjectSeries, ExitSeries } from "./series/objects.ts";
 export { OperationMetrics } from "./series/operations.ts";
 export { pluginSeries } from "./series/plugins.ts";

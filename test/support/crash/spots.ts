@@ -35,9 +35,16 @@ const controllerOf: Partial<Readonly<Record<CrashPoint, Controller>>> = {
   "run-pod-sandbox/start-sandbox": "shim",
 };
 
-/** The crash points that the sandboxes of this controller reach. */
+/** The stages that are entered only while plugins are connected; nri-crash.test.ts tests them. */
+export const pluginPoints: readonly CrashPoint[] = crashPoints.filter((point) =>
+  /\/(ask|tell)-plugins$/.test(point),
+);
+
+/** The crash points that the sandboxes of this controller reach, without plugins. */
 export function pointsOf(controller: Controller): readonly CrashPoint[] {
-  return crashPoints.filter((point) => (controllerOf[point] ?? controller) === controller);
+  return crashPoints.filter(
+    (point) => (controllerOf[point] ?? controller) === controller && !pluginPoints.includes(point),
+  );
 }
 
 /** All spots of one operation, in order. */

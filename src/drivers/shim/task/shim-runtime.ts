@@ -158,6 +158,7 @@ export class ShimRuntime implements ContainerRuntime {
       const pid = await createTask(this.#paths, shim, task, operation.signal);
       await refuseHostProcesses(bundle, pid, this.#deps.cgroups);
       const process = openProcess(pid);
+      await bundle.beforeCommand?.(pid);
       await operation.enter("mark-start");
       // Before the call: a short process has ended when the call returns.
       const startedAtNs = this.#deps.clock.nowNs();

@@ -8,6 +8,7 @@ import { Registry } from "../registry.ts";
 import { CallSeries } from "./calls.ts";
 import { ExitSeries } from "./objects.ts";
 import { OperationMetrics } from "./operations.ts";
+import { nriSeries } from "./nri.ts";
 import { pluginSeries } from "./plugins.ts";
 import { delaySeconds, ProcessSeries } from "./process.ts";
 import { PullSeries } from "./pulls.ts";
@@ -203,6 +204,27 @@ describe("pluginSeries()", () => {
     assert.equal(samples(registry, /failures/).length, 17);
     assert.deepEqual(samples(registry, /failures.*other/), [
       'davit_cni_plugin_failures_total{plugin="other",command="DEL"} 85',
+    ]);
+  });
+});
+
+describe("nriSeries()", () => {
+  test("measures plugins by event, counts failures, and bounds the names", () => {
+    const registry = new Registry();
+    const called = nriSeries(registry);
+    const event = "CreateContainer";
+    called({ plugin: "10-a", event, tookMs: 2, outcome: "ok" });
+    called({ plugin: "10-a", event, tookMs: 3, outcome: "refused" });
+    assert.deepEqual(samples(registry, /failures|_sum|_count/), [
+      'davit_nri_plugin_duration_seconds_sum{plugin="10-a",event="CreateContainer"} 0.005',
+      'davit_nri_plugin_duration_seconds_count{plugin="10-a",event="CreateContainer"} 2',
+      'davit_nri_plugin_failures_total{plugin="10-a",event="CreateContainer",outcome="refused"} 1',
+    ]);
+    for (let at = 0; at < 100; at++) {
+      called({ plugin: `20-p${at}`, event, tookMs: 1, outcome: "dropped" });
+    }
+    assert.deepEqual(samples(registry, /failures.*other/), [
+      'davit_nri_plugin_failures_total{plugin="other",event="CreateContainer",outcome="dropped"} 85',
     ]);
   });
 });

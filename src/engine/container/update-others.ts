@@ -1,0 +1,105 @@
+import { messageOf, wrap } from "../../base/errors.ts";
+import type { Rollback } from "../../base/rollback.ts";
+import type { Container } from "../../core/container/index.ts";
+import type { ContainerUpdate } from "../../core/plugin/index.ts";
+import { buildOrUndo } from "../lifecycle/inflight-creates.ts";
+import { containerSubject } from "../lifecycle/subjects.ts";
+import type { ContainerContext } from "./context.ts";
+import { writeUpdate } from "./update-limits.ts";
+
+/** The number of updates that are applied of one answer of the plugins. */
+const maxUpdates = 1_000;
+
+/**
+ * Applies updates that plugins want for containers other than the one of their event, and returns those
+ * that failed. Containers that do not exist or have ended are skipped: a plugin may not know it yet.
+ * Rejects only with the reason of an aborted signal.
+ */
+export async function updateOthers(
+  context: ContainerContext,
+  updates: readonly ContainerUpdate[],
+  signal: AbortSignal,
+): Promise<readonly ContainerUpdate[]> {
+  const failed: ContainerUpdate[] = updates.slice(maxUpdates);
+  for (const update of updates.slice(0, maxUpdates)) {
+    try {
+      await updateOne(context, update, signal);
+    } catch (error) {
+      signal.throwIfAborted();
+      logFailure(context, update, error);
+      failed.push(update);
+    }
+  }
+  return failed;
+}
+
+/**
+ * Like {@link updateOthers}, as part of a create or an update: a failure fails it, unless the plugin
+ * ignores it, and its undo restores the former limits.
+ */
+export async function updateOthersOrFail(
+  context: ContainerContext,
+  updates: readonly ContainerUpdate[],
+  plan: { readonly signal: AbortSignal; readonly undo: Rollback },
+): Promise<void> {
+  for (const update of updates.slice(0, maxUpdates)) {
+    try {
+      const restore = await updateOne(context, update, plan.signal);
+      if (restore !== undefined) {
+        plan.undo.defer(`restore the limits of container ${update.containerId}`, restore);
+      }
+    } catch (error) {
+      plan.signal.throwIfAborted();
+      if (!update.ignoreFailure) {
+        const doing = `apply the update of a plugin to container "${update.containerId}"`;
+        throw wrap(doing, error);
+      }
+      logFailure(context, update, error);
+    }
+  }
+}
+
+function logFailure(context: ContainerContext, update: ContainerUpdate, error: unknown): void {
+  context.log.warn("failed to apply the update of a plugin", {
+    container: update.containerId,
+    error: messageOf(error),
+  });
+}
+
+/** The result restores the former limits. Undefined when there was nothing to do. */
+async function updateOne(
+  context: ContainerContext,
+  { containerId: id, linux }: ContainerUpdate,
+  signal: AbortSignal,
+): Promise<(() => Promise<void>) | undefined> {
+  const wanted = linux?.resources && context.plugins?.messages.criResources(linux.resources);
+  if (wanted === undefined || !isUpdatable(context.store.peek(id))) return undefined;
+  using _turn = await context.locks.acquire(id, signal);
+  const container = context.store.peek(id);
+  if (container === undefined || !isUpdatable(container)) return undefined;
+  const update = context.specs.update(container.resources, wanted, linux?.resources);
+  using operation = context.operations.begin({
+    name: "update-container-resources",
+    subject: id,
+    timeoutMs: context.times.endMs,
+    log: context.log.with(containerSubject(container, context.sandboxes)),
+  });
+  using _caller = operation.follow(signal);
+  using _abortable = context.cancellable.add(id, operation);
+  const onStuck = (what: string, error: unknown): void => {
+    operation.log.error(`a failed update was not undone, its limits still apply: cannot ${what}`, {
+      error,
+    });
+  };
+  const restore = await buildOrUndo(operation, onStuck, (undo) =>
+    writeUpdate(context, container, { update, operation, undo }),
+  );
+  return async () => {
+    using _again = await context.locks.acquire(id);
+    await restore();
+  };
+}
+
+function isUpdatable(container: Container | undefined): boolean {
+  return container?.state.name === "created" || container?.state.name === "running";
+}

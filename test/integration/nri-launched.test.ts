@@ -1,0 +1,42 @@
+/** Plugins of the node (NRI) that davit starts from a directory: the example of the SDK, and one that dies. */
+import assert from "node:assert/strict";
+import { mkdirSync, writeFileSync } from "node:fs";
+import path from "node:path";
+import { after, before, test } from "node:test";
+import type { TestDaemon } from "../support/daemon.ts";
+import { nriStatus, pluginNames, withPlugins } from "../support/nri.ts";
+import { inPod, Node, runIn, script, sh } from "../support/suites/containers.ts";
+import { launchDaemon, pod, until } from "../support/suites/pods.ts";
+
+const example = path.resolve(import.meta.dirname, "../../examples/nri/ulimit-adjuster.ts");
+
+let node: Node;
+let daemon: TestDaemon;
+
+before(async () => {
+  node = await Node.startWithBusybox({ config: withPlugins });
+  daemon = node.daemon;
+});
+after(() => node[Symbol.asyncDispose]());
+
+test("davit starts the plugins of the directory before it answers, and reports one that dies", async () => {
+  await daemon.stop();
+  const plugins = path.join(daemon.paths.directory, "nri-plugins");
+  mkdirSync(plugins, { mode: 0o755 });
+  const program = `#!/bin/sh\nexec '${process.execPath}' '${example}'\n`;
+  writeFileSync(path.join(plugins, "10-ulimits"), program, { mode: 0o755 });
+  writeFileSync(path.join(plugins, "20-dies"), "#!/bin/sh\nexit 3\n", { mode: 0o755 });
+  await launchDaemon(daemon);
+  assert.deepEqual(await pluginNames(daemon), ["10-ulimits"]);
+  await until("the failure of the other one is shown", async () => {
+    const { failures } = await nriStatus(daemon);
+    return failures.some(({ plugin }) => plugin.includes("20-dies"));
+  });
+  const wanted = script("sleep 1000");
+  const key = `ulimits.noderesource.dev/container.${wanted.metadata?.name ?? ""}`;
+  const limits = "- type: RLIMIT_NOFILE\n  soft: 111\n  hard: 222\n";
+  await inPod(daemon, pod({}, { annotations: { [key]: limits } }), async (inside) => {
+    const id = await runIn(inside, wanted);
+    assert.equal(await sh(daemon, id, "ulimit -Sn; ulimit -Hn"), "111\n222");
+  });
+});
