@@ -75,5 +75,5 @@ export default tseslint.config(
       "@typescript-eslint/require-await": "off",
     },
   },
-  { files: ["test/**", "bench/**", "scripts/**"], rules: { "no-console": "off" } },
+  { files: ["test/**", "bench/**", "scripts/**", "examples/**"], rules: { "no-console": "off" } },
 );

@@ -17,6 +17,7 @@ export const layers = {
   cri: ["base", "gen", "wire", "core", "engine"],
   streaming: ["base", "wire", "core"],
   client: ["base", "gen", "wire"],
+  nri: ["base", "gen", "wire"],
   telemetry: ["base", "gen", "wire", "core"],
   daemon: [
     "base",

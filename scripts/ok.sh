@@ -36,7 +36,7 @@ unit() { node test/run.ts unit; }
 
 # The directories that hold TypeScript now: the tools call an empty directory an error.
 sources() {
-  for directory in src test bench scripts; do
+  for directory in src test bench scripts examples; do
     [ -n "$(find "$directory" -name '*.ts' -print -quit 2>/dev/null)" ] && echo "$directory"
   done
 }
