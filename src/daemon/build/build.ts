@@ -97,8 +97,7 @@ export async function build(config: Config, options: BuildOptions): Promise<Buil
   const store = new SandboxStore(records.sandboxes);
   const isAlone = aloneCheck(store, records);
   const parts = { state: config.state, cgroups: layout, namespaces, isAlone, clock, log };
-  const onPluginRun = options.metrics?.pluginRun;
-  const networks = undo.use(await Networks.open(config, { bootId, log, onPluginRun }));
+  const networks = undo.use(await networksOf(config, { ...options, bootId }));
   const opened = await openControllers(database, parts, { ...options, config }, undo);
   const { shimParts, shims, controllers, meter } = opened;
   const handlers = handlersOf(config.runtime, shimParts);
@@ -108,27 +107,27 @@ export async function build(config: Config, options: BuildOptions): Promise<Buil
   const plugins = undo.use(pluginsOf(config, { ...options, containers: () => containers }));
   // What background work of the engine uses until it has ended.
   const ends = undo.use(new AsyncDisposableStack());
-  const engine = undo.use(
-    buildEngine({ config, records, networks, operations, plugins, clock, log }),
-  );
+  const base = { config, records, networks, operations, plugins, clock, log };
+  const engine = undo.use(buildEngine(base));
   const shared = { ...engine.parts, operations, locks: new KeyedLock(), clock, log, bootId };
-  const { images, containers, waitingUnpackers, gc, layerFormat, layerVerity } =
-    await buildContainers(
-      {
-        config,
-        tuning: options.tuning,
-        records,
-        layout,
-        handlers,
-        selinux,
-        pullObserver: options.metrics?.pulls ?? noPullObserver,
-        sandboxes: store,
-        controllers,
-        shims,
-        undo: ends,
-      },
-      shared,
-    );
+  const built = await buildContainers(
+    {
+      config,
+      tuning: options.tuning,
+      records,
+      layout,
+      handlers,
+      selinux,
+      pullObserver: options.metrics?.pulls ?? noPullObserver,
+      sandboxes: store,
+      controllers,
+      shims,
+      undo: ends,
+    },
+    shared,
+  );
+  const { images, containers, waitingUnpackers, gc } = built;
+  const about = { ...options, ...built };
   const sandboxes: SandboxContext = {
     ...shared,
     store,
@@ -148,7 +147,6 @@ export async function build(config: Config, options: BuildOptions): Promise<Buil
   const stores = { sandboxes: store, containers: containers.store };
   const cadvisor = undo.use(cadvisorOf(config, { ...options, ...stores, layout }));
   const contexts = { sandboxes, containers, images };
-  const about = { ...options, layerFormat, layerVerity };
   const kept = undo.move();
   return {
     cri: {
@@ -169,6 +167,13 @@ export async function build(config: Config, options: BuildOptions): Promise<Buil
       recoverAll(contexts, { records, networks, config }).then(beginAll(plugins, cadvisor, gc)),
     [Symbol.asyncDispose]: () => kept.disposeAsync(),
   };
+}
+
+function networksOf(
+  config: Config,
+  { bootId, log, metrics }: BuildOptions & { readonly bootId: string },
+): Promise<Networks> {
+  return Networks.open(config, { bootId, log, onPluginRun: metrics?.pluginRun });
 }
 
 function openRecords(

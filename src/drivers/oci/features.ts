@@ -56,17 +56,18 @@ function optionalFields({
 }: FeaturesJson): readonly OptionalField[] {
   const crun = annotations?.["run.oci.crun.version"];
   const runc = annotations?.["org.opencontainers.runc.version"];
+  const hasPriorities = isAtLeast(crun, [1, 9, 0]) || isAtLeast(runc, [1, 2, 0]);
+  const { intelRdt, netDevices, memoryPolicy } = linux ?? {};
   const fields: Readonly<Record<OptionalField, boolean>> = {
-    "process.scheduler": isAtLeast(crun, [1, 9, 0]) || isAtLeast(runc, [1, 2, 0]),
-    "process.ioPriority": isAtLeast(crun, [1, 9, 0]) || isAtLeast(runc, [1, 2, 0]),
+    "process.scheduler": hasPriorities,
+    "process.ioPriority": hasPriorities,
     "process.execCPUAffinity": isAtLeast(ociVersionMax, [1, 2, 1]) || isAtLeast(crun, [1, 19, 0]),
-    "linux.netDevices": linux?.netDevices?.enabled === true,
-    "linux.memoryPolicy": linux?.memoryPolicy !== undefined,
-    "linux.intelRdt": linux?.intelRdt?.enabled === true,
-    "linux.intelRdt.schemata": linux?.intelRdt?.schemata === true,
+    "linux.netDevices": netDevices?.enabled === true,
+    "linux.memoryPolicy": memoryPolicy !== undefined,
+    "linux.intelRdt": intelRdt?.enabled === true,
+    "linux.intelRdt.schemata": intelRdt?.schemata === true,
     // crun does not report it.
-    "linux.intelRdt.enableMonitoring":
-      linux?.intelRdt?.monitoring === true || isAtLeast(crun, [1, 24, 0]),
+    "linux.intelRdt.enableMonitoring": intelRdt?.monitoring === true || isAtLeast(crun, [1, 24, 0]),
   };
   return (Object.keys(fields) as OptionalField[]).filter((field) => fields[field]);
 }
