@@ -38,7 +38,13 @@ function parse<T extends PodNames>(
 ): T[] {
   const lines = new LineCounter();
   const documents = unlessTooDeep(file, () =>
-    parseAllDocuments(yaml, { lineCounter: lines, uniqueKeys: true, logLevel: "error" }),
+    // Pretty errors take time that grows with the square of their number.
+    parseAllDocuments(yaml, {
+      lineCounter: lines,
+      uniqueKeys: true,
+      logLevel: "error",
+      prettyErrors: false,
+    }),
   );
   const findings: ManifestFinding[] = [];
   const pods: T[] = [];

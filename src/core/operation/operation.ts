@@ -285,6 +285,11 @@ export class Operations {
     this.#clock = deps.clock;
   }
 
+  /** True since abortAll(): an operation that fails from then on says nothing about its object. */
+  get isOver(): boolean {
+    return this.#over !== undefined;
+  }
+
   /** Calls `observer` for operations that begin or end from now on. */
   observe(observer: OperationObserver): void {
     this.#observers.push(observer);

@@ -92,8 +92,9 @@ async function contentOf(path: string, size: bigint): Promise<CdiFile | Error> {
 /** The parser is loaded for the first such file: no start of the daemon is to wait for it. */
 async function parseYaml(text: string): Promise<unknown> {
   const { parse } = await import("yaml");
-  // Numbers as YAML 1.1 has them, in which 0660 is octal: containerd and CRI-O read it so.
-  return parse(text, { version: "1.1", logLevel: "error" });
+  // Numbers as YAML 1.1 has them, in which 0660 is octal: containerd and CRI-O read it so. Pretty errors take
+  // time that grows with the square of their number.
+  return parse(text, { version: "1.1", logLevel: "error", prettyErrors: false });
 }
 
 /** The CDI files of a directory that may not exist, by name. */

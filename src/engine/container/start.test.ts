@@ -48,6 +48,16 @@ describe("startContainer()", () => {
     assert.equal(stateOf(engine, id).name, "exited");
   });
 
+  test("leaves the container created when the daemon ends in mid-start", async (t) => {
+    const engine = new FakeEngine(t);
+    const id = await engine.create(await engine.run());
+    const end = new RuntimeError("unavailable", "davit is shutting down");
+    const starting = startContainer(engine.containers, id, never);
+    engine.containers.operations.abortAll(end);
+    await assert.rejects(starting, { kind: "unavailable", message: /davit is shutting down/ });
+    assert.equal(stateOf(engine, id).name, "created");
+  });
+
   test("writes no log if the request has no log path", async (t) => {
     const engine = new FakeEngine(t);
     const id = await engine.start(await engine.run());

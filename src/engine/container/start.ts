@@ -16,7 +16,7 @@ const startErrorCode = 128;
 /**
  * Starts a created container. After a failure it is exited, with reason StartError, code 128 and the
  * error of the call as its message; everything that the start made is removed. A plugin that refuses it
- * fails it.
+ * fails it. A start that the end of the daemon interrupts leaves it created, as a crash does.
  *
  * `failed-precondition` when it is not in state created, or its sandbox is not ready.
  */
@@ -44,7 +44,8 @@ export async function startContainer(
     await start(context, container, operation);
   } catch (error) {
     const explained = operation.explain(error);
-    failStart(context, id, explained.message);
+    // At the end of the daemon it stays created: nothing is wrong with it, and a client may start it again.
+    if (!context.operations.isOver) failStart(context, id, explained.message);
     throw explained;
   }
 }

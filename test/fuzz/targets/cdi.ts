@@ -70,7 +70,7 @@ const file = fc.record({
 /** The value of the text; `undefined` where the YAML itself is invalid, which the reader of files handles. */
 function valueOf(text: string): unknown {
   try {
-    return parse(text, { version: "1.1", logLevel: "error" });
+    return parse(text, { version: "1.1", logLevel: "error", prettyErrors: false });
   } catch {
     return undefined;
   }
