@@ -40,6 +40,7 @@ export async function updateContainerResources(
     );
   }
   using _hold = await holdPlugins(context, caller);
+  using _alone = await updateTurn(context, caller);
   using _turn = await context.locks.acquire(id, caller);
   const container = context.store.get(id);
   checkCanUpdate(container);
@@ -63,6 +64,17 @@ export async function updateContainerResources(
   await buildOrUndo(operation, onStuck, (undo) =>
     apply(context, container, { linux, update, operation, undo }),
   );
+}
+
+/**
+ * With plugins, updates come one after the other: a plugin may answer one with updates of other containers, so two
+ * updates would each wait for the lock that the other one has.
+ */
+async function updateTurn(
+  { plugins, locks }: Pick<ContainerContext, "plugins" | "locks">,
+  caller: AbortSignal,
+): Promise<Disposable | undefined> {
+  return plugins?.active === true ? await locks.acquire("updates with plugins", caller) : undefined;
 }
 
 async function apply(

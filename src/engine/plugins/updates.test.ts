@@ -1,0 +1,37 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { create } from "@bufbuild/protobuf";
+import { ContainerUpdateSchema } from "../../gen/nri/pkg/api/v1alpha1/api_pb.ts";
+import {
+  LinuxContainerResourcesSchema,
+  UpdateContainerResourcesRequestSchema,
+} from "../../gen/runtime/v1/api_pb.ts";
+import { updateContainerResources } from "../container/index.ts";
+import { FakeEngine, never } from "../testing/engine.ts";
+
+function memoryUpdate(containerId: string, value: bigint) {
+  const linux = { resources: { memory: { limit: { value } } } };
+  return create(ContainerUpdateSchema, { containerId, linux });
+}
+
+test("two updates that a plugin answers with updates of each other's container are both made", async (t) => {
+  const engine = new FakeEngine(t);
+  const { plugins } = engine.world;
+  const pod = await engine.run();
+  const ids = [await engine.start(pod), await engine.start(pod, { metadata: { name: "second" } })];
+  const update = plugins.updateContainer.bind(plugins);
+  plugins.updateContainer = async (of, wanted, signal) => {
+    const updates = ids.filter((id) => id !== of.container.id).map((id) => memoryUpdate(id, 50n));
+    return { ...(await update(of, wanted, signal)), updates };
+  };
+  const linux = create(LinuxContainerResourcesSchema, { memoryLimitInBytes: 9n });
+  await Promise.all(
+    ids.map(async (containerId) => {
+      const request = create(UpdateContainerResourcesRequestSchema, { containerId, linux });
+      await updateContainerResources(engine.containers, request, never);
+    }),
+  );
+  // The second one changed the container of the first one.
+  const limits = ids.map((id) => engine.containers.store.get(id).resources?.memoryLimitInBytes);
+  assert.deepEqual(limits, [50n, 9n]);
+});
