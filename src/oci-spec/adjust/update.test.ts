@@ -39,6 +39,7 @@ describe("updateWithOthers()", () => {
   const refused: readonly (readonly [field: string, init: Init, version: 1 | 2])[] = [
     ["blockio_class", { blockioClass: { value: "" } }, 2],
     ["rdt_class", { rdtClass: { value: "gold" } }, 2],
+    ["devices", { devices: [{ allow: true, type: "c", access: "rw" }] }, 2],
     ["cpu.realtime_runtime", { cpu: { realtimeRuntime: value } }, 1],
     ["cpu.realtime_period", { cpu: { realtimePeriod: value } }, 2],
     ["memory.kernel", { memory: { kernel: value } }, 2],

@@ -17,6 +17,7 @@ export function updateWithOthers(
   const fixed: Readonly<Record<string, unknown>> = {
     blockio_class: blockioClass,
     rdt_class: rdtClass,
+    devices: others.devices[0],
     "cpu.realtime_runtime": cpu?.realtimeRuntime,
     "cpu.realtime_period": cpu?.realtimePeriod,
     ...fixedMemory(memory),
