@@ -6,6 +6,7 @@ import { join } from "node:path";
 import { afterEach, beforeEach, describe, it } from "node:test";
 import { create, fromBinary, toBinary } from "@bufbuild/protobuf";
 import { AnySchema } from "@bufbuild/protobuf/wkt";
+import { RuntimeError } from "../../../base/errors.ts";
 import { silentLogger } from "../../../base/logger.ts";
 import {
   StreamInitSchema,
@@ -55,6 +56,7 @@ beforeEach(async () => {
     const first = await next();
     const { id: name } = fromBinary(StreamInitSchema, first?.value ?? new Uint8Array());
     if (name === "refused") return;
+    if (name === "failed") throw new RuntimeError("not-found", "no stream of this name");
     stream.send(any("google.protobuf.Empty", new Uint8Array()));
     await serve({ name, stream, next });
   };
@@ -124,6 +126,8 @@ describe("openOutputStream()", () => {
     await assert.rejects(output.stream.toArray(), /read stream "c1-stdout": the shim sent no data/);
     const refused = openOutputStream(client, "refused");
     await assert.rejects(refused, /open stream "refused" of a shim: it ended the stream/);
+    const failed = openOutputStream(client, "failed");
+    await assert.rejects(failed, /open stream "failed" of a shim: .*no stream of this name/);
   });
 });
 

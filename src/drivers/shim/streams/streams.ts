@@ -3,7 +3,7 @@ import { Readable, Writable } from "node:stream";
 import { create, type MessageInitShape, type DescMessage, toBinary } from "@bufbuild/protobuf";
 import { AnySchema } from "@bufbuild/protobuf/wkt";
 import { RuntimeError, wrap } from "../../../base/errors.ts";
-import { within } from "../../../base/wait.ts";
+import { valueWithin } from "../../../base/wait.ts";
 import {
   StreamInitSchema,
   Streaming,
@@ -88,11 +88,11 @@ async function open(client: TtrpcClient, name: string): Promise<Opened> {
   try {
     send(stream, StreamInitSchema, { id: name });
     const ready = messages.next();
-    ready.catch(() => undefined);
-    if (!(await within(ready, openMs))) {
+    const first = await valueWithin(ready, openMs);
+    if (first === undefined) {
       throw new RuntimeError("deadline-exceeded", `it has not answered after ${openMs} ms`);
     }
-    if ((await ready).done === true) {
+    if (first.done === true) {
       throw new RuntimeError("unavailable", "it ended the stream");
     }
     return { stream, messages, closing };
