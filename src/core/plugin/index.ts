@@ -1,5 +1,6 @@
 // Plugins of the node (NRI): the port that the engine calls, and the one that plugins call. Start with plugins.ts.
 export type {
+  AskedEviction,
   ChangesOfOthers,
   ContainerOfPlugins,
   CreatedWithPlugins,

@@ -22,10 +22,16 @@ export interface ContainerOfPlugins {
   readonly pid?: number | undefined;
 }
 
+/** An eviction in an answer. */
+export interface AskedEviction extends Pick<ContainerEviction, "containerId" | "reason"> {
+  /** Index and name of the plugin that asks for it. */
+  readonly plugin?: string;
+}
+
 /** What plugins ask for other containers than the one of the event. */
 export interface ChangesOfOthers {
   readonly updates: readonly ContainerUpdate[];
-  readonly evictions: readonly ContainerEviction[];
+  readonly evictions: readonly AskedEviction[];
 }
 
 /** What the plugins make of a new container. */

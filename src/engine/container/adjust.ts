@@ -36,7 +36,7 @@ export async function adjustByPlugins(
     return plugins.createContainer(of, signal);
   });
   if (answer === undefined) return;
-  await evictContainers(context, answer.evictions, "a plugin");
+  await evictContainers(context, answer.evictions);
   await updateOthersOrFail(context, answer.updates, { signal: operation.signal, undo });
   if (answer.adjustment === undefined) return;
   const { adjustment } = answer;

@@ -15,7 +15,10 @@ export function pluginHost(context: () => ContainerContext): PluginHost {
       const { tasks } = context();
       return updateOthers(context(), updates, tasks.signal);
     },
-    evict: (evictions, plugin) => evictContainers(context(), evictions, `plugin "${plugin}"`),
+    evict: (evictions, plugin) => {
+      const asked = evictions.map(({ containerId, reason }) => ({ containerId, reason, plugin }));
+      return evictContainers(context(), asked);
+    },
   };
 }
 

@@ -1,4 +1,4 @@
-import { messageOf, wrap } from "../../base/errors.ts";
+import { messageOf, RuntimeError, wrap } from "../../base/errors.ts";
 import type { Rollback } from "../../base/rollback.ts";
 import type { Container } from "../../core/container/index.ts";
 import type { ContainerUpdate } from "../../core/plugin/index.ts";
@@ -42,7 +42,13 @@ export async function updateOthersOrFail(
   updates: readonly ContainerUpdate[],
   plan: { readonly signal: AbortSignal; readonly undo: Rollback },
 ): Promise<void> {
-  for (const update of updates.slice(0, maxUpdates)) {
+  if (updates.length > maxUpdates) {
+    throw new RuntimeError(
+      "resource-exhausted",
+      `apply the updates of plugins to other containers: there are ${updates.length}, at most ${maxUpdates} can be`,
+    );
+  }
+  for (const update of updates) {
     try {
       const restore = await updateOne(context, update, plan.signal);
       if (restore !== undefined) {

@@ -113,7 +113,7 @@ async function updateOfPlugins(
     port.updateContainer(of, plugins.messages.pluginResources(linux), signal),
   );
   if (answer === undefined) return undefined;
-  await evictContainers(context, answer.evictions, "a plugin");
+  await evictContainers(context, answer.evictions);
   await updateOthersOrFail(context, answer.updates, { signal: operation.signal, undo });
   // NRI has no OOM score among its resources.
   const wanted = {

@@ -300,14 +300,14 @@ describe("changes of other containers", () => {
     const pod = await engine.run();
     const other = await engine.start(pod);
     const evictions = [
-      create(ContainerEvictionSchema, { containerId: other, reason: "too hot" }),
+      { containerId: other, reason: "too hot", plugin: "10-a" },
       create(ContainerEvictionSchema, { containerId: "unknown" }),
     ];
     engine.world.plugins.created = { ...none, evictions, adjustment: undefined };
     await engine.create(pod, { metadata: { name: "second" } });
     const { state } = engine.containers.store.get(other);
     assert.ok(state.name === "exited");
-    assert.equal(state.message, "evicted by a plugin: too hot");
+    assert.equal(state.message, 'evicted by plugin "10-a": too hot');
   });
 });
 

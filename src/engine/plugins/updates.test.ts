@@ -35,3 +35,12 @@ test("two updates that a plugin answers with updates of each other's container a
   const limits = ids.map((id) => engine.containers.store.get(id).resources?.memoryLimitInBytes);
   assert.deepEqual(limits, [50n, 9n]);
 });
+
+test("too many updates of other containers fail the create instead of being left out", async (t) => {
+  const engine = new FakeEngine(t);
+  const pod = await engine.run();
+  const updates = Array.from({ length: 1001 }, (_, at) => memoryUpdate(`c${at}`, 50n));
+  engine.world.plugins.created = { updates, evictions: [], adjustment: undefined };
+  await assert.rejects(engine.create(pod), /there are 1001, at most 1000 can be/);
+  assert.deepEqual([...engine.containers.store.all()], []);
+});

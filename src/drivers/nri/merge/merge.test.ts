@@ -186,8 +186,8 @@ describe("CreateResult", () => {
     assert.equal(c2.ignoreFailure, false);
     assert.equal(c3?.linux?.resources?.cpu?.shares?.value, 6n);
     assert.deepEqual(
-      result.evictions.map(({ reason }) => reason),
-      ["first"],
+      result.evictions.map(({ reason, plugin }) => `${plugin}: ${reason}`),
+      ["20-b: first"],
     );
     assert.throws(() => {
       result.apply(answer({ update: [update("c3", 8n)] }), "30-c");

@@ -1,5 +1,6 @@
 import { create } from "@bufbuild/protobuf";
 import { quote } from "../../../base/quote.ts";
+import type { AskedEviction } from "../../../core/plugin/index.ts";
 import {
   type ContainerEviction,
   type ContainerUpdate,
@@ -32,7 +33,7 @@ interface Turn {
 export class ChangesOfOthers {
   readonly #owners: Owners;
   readonly #updates = new Map<string, ContainerUpdate>();
-  readonly #evictions = new Map<string, ContainerEviction>();
+  readonly #evictions = new Map<string, AskedEviction>();
 
   constructor(owners: Owners) {
     this.#owners = owners;
@@ -42,7 +43,7 @@ export class ChangesOfOthers {
     return [...this.#updates.values()];
   }
 
-  get evictions(): ContainerEviction[] {
+  get evictions(): AskedEviction[] {
     return [...this.#evictions.values()];
   }
 
@@ -91,7 +92,7 @@ export class ChangesOfOthers {
     this.#updates.set(id, after);
   }
 
-  #evict(eviction: ContainerEviction, { created }: Turn, refuse: Refuse): void {
+  #evict(eviction: ContainerEviction, { plugin, created }: Turn, refuse: Refuse): void {
     const { containerId: id, reason } = eviction;
     checkId("evict.container_id", id, refuse);
     checkText("evict.reason", reason, longestReason, refuse);
@@ -99,7 +100,7 @@ export class ChangesOfOthers {
       refuse("evict", `container ${quote(id)} is being created; answer with an error instead`);
     }
     // The first plugin's reason is as good as the second's.
-    if (!this.#evictions.has(id)) this.#evictions.set(id, eviction);
+    if (!this.#evictions.has(id)) this.#evictions.set(id, { containerId: id, reason, plugin });
   }
 }
 
