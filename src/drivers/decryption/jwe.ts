@@ -20,6 +20,11 @@ const contentAlgorithms: readonly string[] = [
   "A256CBC-HS512",
 ];
 const maxRecipients = 100;
+/**
+ * The text of what was encrypted, and of its headers, of which ocicrypt writes a few hundred bytes: each try decodes and
+ * decrypts them on the daemon's thread.
+ */
+const maxSharedChars = 64 * 1024;
 
 /** One recipient of a JWE, with what only it can decrypt. */
 export interface JweRecipient {
@@ -43,6 +48,11 @@ export function recipientsOf(packet: Uint8Array): readonly JweRecipient[] | stri
   const whole = asRecord(value);
   if (whole === undefined) return "it is not an object";
   const { recipients, header, encrypted_key, ...shared } = whole;
+  for (const [name, field] of Object.entries(shared)) {
+    if (typeof field === "string" && field.length > maxSharedChars) {
+      return `its ${quote(name)} has more than ${maxSharedChars} characters`;
+    }
+  }
   const single = [{ header, encrypted_key }];
   const list: unknown = recipients ?? single;
   if (!Array.isArray(list)) return "its recipients are not a list";

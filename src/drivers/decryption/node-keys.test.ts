@@ -159,6 +159,8 @@ describe("NodeKeys.ciphersOf()", () => {
     await fails(withKeys(base64({ recipients: 1 })), "data-loss", /not a list/);
     const many = base64({ recipients: Array.from({ length: 101 }, () => ({})) });
     await fails(withKeys(many), "data-loss", /more than 100 recipients/);
+    const long = base64({ ciphertext: "A".repeat(64 * 1024 + 1) });
+    await fails(withKeys(long), "data-loss", /its "ciphertext" has more than 65536 characters/);
     await fails(withKeys("eA==,".repeat(101)), "data-loss", /more than 100 keys/);
     await fails(withKeys("A".repeat(1024 * 1024 + 1)), "data-loss", /too large/);
     await fails(
