@@ -122,7 +122,12 @@ export class Members {
     try {
       await gate.alone(async () => {
         const state = await this.#state();
-        const updates = await connection.synchronize(synchronizeParts(state));
+        const parts = synchronizeParts(state, (why) => {
+          this.#log.error(
+            `NRI plugin "${connection.name}" is not told about a part of the node: ${why}`,
+          );
+        });
+        const updates = await connection.synchronize(parts);
         await this.#apply(updates, connection);
         connection.signal.throwIfAborted();
         connection.ready();

@@ -1,7 +1,6 @@
 import type { DescMessage, MessageShape } from "@bufbuild/protobuf";
 import { BinaryWriter, WireType } from "@bufbuild/protobuf/wire";
 import { toBinary } from "@bufbuild/protobuf";
-import { RuntimeError } from "../../base/errors.ts";
 import {
   type Container,
   ContainerSchema,
@@ -24,20 +23,20 @@ export interface SynchronizePart {
 
 /**
  * The state of the node as SynchronizeRequests of at most `limit` bytes, in order: pods first, then containers. There is
- * always one. `resource-exhausted` for an object that is larger than that by itself.
+ * always one. An object that is larger than that by itself is left out, and `onLeftOut` is told why: a pod with large
+ * variables must not keep all plugins away from the node.
  */
 export function synchronizeParts(
   state: { readonly pods: readonly PodSandbox[]; readonly containers: readonly Container[] },
+  onLeftOut: (why: string) => void,
   limit = maxRequestBytes,
 ): SynchronizePart[] {
   const bodies: Uint8Array[][] = [[]];
   let length = 0;
   const add = (field: Uint8Array, id: string): void => {
     if (field.length > limit - moreBytes.length) {
-      throw new RuntimeError(
-        "resource-exhausted",
-        `synchronize: "${id}" has ${field.length} bytes, the limit of a message is ${limit}`,
-      );
+      onLeftOut(`"${id}" has ${field.length} bytes, the limit of a message is ${limit}`);
+      return;
     }
     if (length + field.length > limit - moreBytes.length) {
       bodies.push([]);
