@@ -41,6 +41,8 @@ interface Pending {
 }
 
 const lastStreamId = 2 ** 32 - 1;
+/** The connection to a peer that does not read more than this is closed. */
+const maxUnsentBytes = 64 * 1024 * 1024;
 
 /** A failure that the server answered: its status. All other failures are of the connection or of this side. */
 export class TtrpcStatusError extends RuntimeError {}
@@ -173,7 +175,7 @@ export class TtrpcClient implements Disposable {
       open = false;
       const last = frameFlag.remoteClosed | frameFlag.noData;
       if (this.#closedReason === undefined)
-        this.#socket.write(encodeFrame({ streamId: id, type: frameType.data, flags: last }));
+        this.#write(encodeFrame({ streamId: id, type: frameType.data, flags: last }));
     };
     return {
       send: (message) => {
@@ -181,7 +183,7 @@ export class TtrpcClient implements Disposable {
           throw new RuntimeError("failed-precondition", `send on ${name}: this side is closed`);
         }
         if (this.#closedReason !== undefined) throw this.#closedReason;
-        this.#socket.write(encodeFrame({ streamId: id, type: frameType.data, flags: 0 }, message));
+        this.#write(encodeFrame({ streamId: id, type: frameType.data, flags: 0 }, message));
       },
       closeSend,
       async *[Symbol.asyncIterator]() {
@@ -257,10 +259,18 @@ export class TtrpcClient implements Disposable {
     });
     const frame = { streamId: id, type: frameType.request, flags: call.flags };
     try {
-      this.#socket.write(encodeFrame(frame, toBinary(RequestSchema, message)));
+      this.#write(encodeFrame(frame, toBinary(RequestSchema, message)));
     } catch (error) {
       this.#pending.get(id)?.fail(wrap(`call ${nameOf(method)}`, error));
     }
+  }
+
+  #write(bytes: Buffer): void {
+    this.#socket.write(bytes);
+    if (this.#socket.writableLength <= maxUnsentBytes) return;
+    this.#end(
+      `connection to "${this.#peer}": closed, because the peer does not read: ${maxUnsentBytes} bytes were not sent`,
+    );
   }
 
   #read(chunk: Buffer): void {

@@ -310,6 +310,21 @@ describe("ttrpc, invalid data", () => {
     });
   }
 
+  it("closes the connection to a server that does not read what a stream sends", async () => {
+    await peer(
+      (socket) => socket.pause(),
+      async (client) => {
+        const stream = client.stream(method("echo"), bytes(""), { sends: true });
+        const message = new Uint8Array(1024 * 1024);
+        const sendAll = (): void => {
+          for (let sent = 0; sent < 80; sent++) stream.send(message);
+        };
+        assert.throws(sendAll, ofKind("unavailable", /the peer does not read/));
+        assert.match(messageOf(await client.closed), /67108864 bytes were not sent/);
+      },
+    );
+  });
+
   it("accepts frames one byte at a time", async () => {
     await peer(
       (socket) => {
