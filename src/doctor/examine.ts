@@ -14,6 +14,7 @@ import { kernelCheck } from "./checks/kernel.ts";
 import { leftoversCheck } from "./checks/leftovers.ts";
 import { mountsCheck } from "./checks/mounts.ts";
 import { networkCheck } from "./checks/network.ts";
+import { nriCheck } from "./checks/nri.ts";
 import { programsCheck } from "./checks/programs.ts";
 import { registriesCheck } from "./checks/registries.ts";
 import { socketsCheck } from "./checks/sockets.ts";
@@ -26,6 +27,7 @@ export const checks: readonly Check[] = [
   capabilitiesCheck,
   cgroupsCheck,
   classesCheck,
+  nriCheck,
   programsCheck,
   mountsCheck,
   diskCheck,

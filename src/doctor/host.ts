@@ -40,6 +40,14 @@ export interface ImageKeys {
   readonly problems: readonly string[];
 }
 
+/** The files in the directory of the plugins that davit starts. */
+export interface PluginFiles {
+  /** Index and name of those that it starts. */
+  readonly names: readonly string[];
+  /** Those that it must not start. */
+  readonly refused: readonly { readonly file: string; readonly reason: string }[];
+}
+
 /** The Version and verbose Status of a CRI server. */
 export interface CriStatus {
   readonly version?: VersionResponse;
@@ -98,6 +106,8 @@ export interface Host {
   probeImage(image: string, settings: ImagesConfig): Promise<ImageProbe>;
   /** Reads the private keys for images in a directory. */
   readImageKeys(directory: string): Promise<ImageKeys>;
+  /** Looks for plugins of the node (NRI), as davit serve does. Starts none. */
+  readPlugins(pluginDirectory: string, configDirectory: string): Promise<PluginFiles>;
 
   /** The changes that fixes make. They reject when they fail. */
   write(path: string, text: string): Promise<void>;

@@ -29,6 +29,7 @@ import type {
   FileInfo,
   DiskSpace,
   ImageKeys,
+  PluginFiles,
 } from "./host.ts";
 
 const defaultSearchPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -259,6 +260,12 @@ export class ThisHost implements Host {
     } catch (error) {
       return { count: 0, problems: [messageOf(error)] };
     }
+  }
+
+  async readPlugins(pluginDirectory: string, configDirectory: string): Promise<PluginFiles> {
+    const { findPlugins } = await import("../drivers/nri/index.ts");
+    const { found, refused } = await findPlugins({ pluginDirectory, configDirectory });
+    return { names: found.map(({ name: { index, base } }) => `${index}-${base}`), refused };
   }
 
   async write(path: string, text: string): Promise<void> {

@@ -1,6 +1,6 @@
 /** `davit doctor` on the real machine: disks, mounts, capabilities and programs, in namespaces of the test. */
 import assert from "node:assert/strict";
-import { copyFileSync, existsSync, mkdirSync, rmSync, writeFileSync } from "node:fs";
+import { chmodSync, copyFileSync, existsSync, mkdirSync, rmSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { describe, test } from "node:test";
 import {
@@ -18,6 +18,34 @@ import {
 } from "../support/suites/doctor.ts";
 
 prepareDaemons();
+
+describe("davit doctor on plugins of the node", () => {
+  test("names the files that davit would not start, without a daemon", async () => {
+    const directory = path.join(daemon.paths.directory, "nri-plugins");
+    mkdirSync(directory);
+    const nri = { plugin_path: directory, enable: true };
+    configure({ nri });
+    assert.deepEqual((await doctor("nri")).ids, ["nri.fine"]);
+    for (const [name, mode] of [
+      ["10-good", 0o755],
+      ["20-open", 0o777],
+      ["topology", 0o755],
+    ] as const) {
+      writeFileSync(path.join(directory, name), "#!/bin/sh\n");
+      chmodSync(path.join(directory, name), mode);
+    }
+    const { findings, code } = await doctor("nri");
+    assert.equal(code, 0, "a warning does not fail the command");
+    assert.deepEqual(
+      findings.map(({ id }) => id),
+      ["nri.file-refused", "nri.file-refused"],
+    );
+    assert.match(findings[0]?.found ?? "", /20-open.*\(mode 777\): chmod go-w it/);
+    assert.match(findings[1]?.found ?? "", /"topology".*"NN-name"/);
+    configure({ nri: { ...nri, enable: false } });
+    assert.deepEqual((await doctor("nri")).ids, ["nri.fine"]);
+  });
+});
 
 describe("davit doctor on disks", () => {
   const mounted = (options: string, only = "disk"): Promise<Outcome> =>

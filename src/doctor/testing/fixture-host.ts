@@ -12,6 +12,7 @@ import type {
   FileInfo,
   DiskSpace,
   ImageKeys,
+  PluginFiles,
 } from "../host.ts";
 
 /** A mount for `FixtureHost.mountTable`. */
@@ -203,6 +204,7 @@ export class FixtureHost implements Host {
     hosts: [{ root: "https://registry.example/v2", ms: 12, status: 401 }],
   };
   imageKeys: ImageKeys = { count: 1, problems: [] };
+  plugins: PluginFiles = { names: [], refused: [] };
   image: ImageProbe = { image: "busybox", ms: 20, digest: "sha256:abc" };
   /** Thrown by all methods that change the machine. */
   changeError: Error | undefined;
@@ -312,6 +314,10 @@ export class FixtureHost implements Host {
 
   async readImageKeys(): Promise<ImageKeys> {
     return this.imageKeys;
+  }
+
+  async readPlugins(): Promise<PluginFiles> {
+    return this.plugins;
   }
 
   async write(path: string, text: string): Promise<void> {

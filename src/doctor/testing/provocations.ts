@@ -129,6 +129,12 @@ export const provocations: Readonly<Record<string, Provocation>> = {
     return withClasses("rdt", text)(machine);
   },
 
+  "nri.fine": nothing,
+  "nri.file-refused": host((machine) => {
+    machine.directories.set("/opt/nri/plugins", ["topology"]);
+    machine.plugins = { names: [], refused: [{ file: "topology", reason: "no index" }] };
+  }),
+
   "programs.addon": nothing,
   "programs.monitor": nothing,
   "programs.runtime": nothing,
