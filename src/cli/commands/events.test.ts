@@ -54,6 +54,7 @@ function event(name: string, containerEventType: ContainerEventType): Uint8Array
         image: { image: "app:1" },
         exitCode: 137,
         reason: "OOMKilled",
+        message: 'evicted by plugin "10-topology": \u001b[2Jtoo loud\n',
       },
     ],
   });
@@ -91,8 +92,12 @@ test("davit events prints events, reports losses, and prints no control characte
   assert.equal(code, 5);
   assert.equal(
     out.replaceAll(/^\S+ \S+\.250/gm, "TIME"),
-    "TIME  stopped  default/web1?[2J/app  app:1  code 137  OOMKilled\n" +
-      "TIME  stopped  default/web2?[2J/app  app:1  code 137  OOMKilled\n",
+    [1, 2]
+      .map(
+        (at) =>
+          `TIME  stopped  default/web${at}?[2J/app  app:1  code 137  OOMKilled  evicted by plugin "10-topology": ?[2Jtoo loud\n`,
+      )
+      .join(""),
   );
   assert.deepEqual(err.split("\n").slice(0, 4), [
     "davit: watching events",

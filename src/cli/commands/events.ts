@@ -121,7 +121,10 @@ function jsonLine(event: ContainerEventResponse): string {
   return formatJsonLine(messageToJson(ContainerEventResponseSchema, event));
 }
 
-/** Time, kind, pod or container, image, and how a container ended. */
+/** How much of the message of a container's end is printed: errors of other servers can be long. */
+const maxMessage = 500;
+
+/** Time, kind, pod or container, image, and how and why a container ended. */
 function textLine(event: NamedEvent, style: Style): string {
   const { kind, podName, namespace, container, end } = event;
   const failed = end !== undefined && end.exitCode !== 0;
@@ -132,7 +135,13 @@ function textLine(event: NamedEvent, style: Style): string {
     paint(kind.padEnd(7)),
     printable(path.filter((part) => part !== "").join("/") || event.id),
     ...(container === undefined ? ["(pod)"] : [printable(container.image)]),
-    ...(end === undefined ? [] : [paint(`code ${end.exitCode}`), printable(end.reason)]),
+    ...(end === undefined
+      ? []
+      : [
+          paint(`code ${end.exitCode}`),
+          printable(end.reason),
+          printable(end.message.trim().slice(0, maxMessage)),
+        ]),
   ];
   return `${parts.filter((part) => part !== "").join("  ")}\n`;
 }
