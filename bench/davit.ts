@@ -1,4 +1,5 @@
 /** The davit that is measured. */
+import { existsSync } from "node:fs";
 import { cp, mkdir, realpath, writeFile } from "node:fs/promises";
 import path from "node:path";
 import { pluginDir, writeNetwork } from "./network.ts";
@@ -47,6 +48,10 @@ export async function prepareDavit(options: DavitOptions): Promise<Server> {
   });
   const config = path.join(directory, "davit.toml");
   const text = JSON.stringify;
+  // A checkout from before NRI does not start with its settings.
+  const nriSocket = existsSync(path.join(home, "src/drivers/nri"))
+    ? `${state}/nri.sock`
+    : undefined;
   const lines = [
     `root = ${text(path.join(directory, "root"))}`,
     `state = ${text(state)}`,
@@ -63,6 +68,7 @@ export async function prepareDavit(options: DavitOptions): Promise<Server> {
     'runtime_type = "io.containerd.runc.v2"',
     `[runtime.handlers.${shimHandler}.options]`,
     'BinaryName = "/usr/bin/crun"',
+    ...(nriSocket === undefined ? [] : nriConfig(nriSocket, path.join(directory, "nri"))),
     ...(options.more ?? []),
   ];
   await writeFile(config, `${lines.join("\n")}\n`);
@@ -70,7 +76,18 @@ export async function prepareDavit(options: DavitOptions): Promise<Server> {
     name,
     command: [path.join(copy, "bin/davit"), "serve", "--config", config],
     socket,
+    nriSocket,
     mark: `${state}/`,
     logFile: path.join(directory, "log"),
   });
+}
+
+/** NRI with a socket and directories of its own, so that no plugin of the host takes part. */
+function nriConfig(socket: string, directory: string): readonly string[] {
+  return [
+    "[nri]",
+    `socket_path = ${JSON.stringify(socket)}`,
+    `plugin_path = ${JSON.stringify(path.join(directory, "plugins"))}`,
+    `plugin_config_path = ${JSON.stringify(path.join(directory, "conf.d"))}`,
+  ];
 }

@@ -66,6 +66,10 @@ const done: readonly (readonly [title: string, text: string])[] = [
     "no pause process, and so no task for it; the shim is started for the first container",
   ],
   [
+    "NRI plugin",
+    "a message is made only if a plugin has subscribed to its event; nothing is started or opened for it",
+  ],
+  [
     "8 pods at once",
     "CNI calls in parallel, at most 8; only conmon and crun as processes of a pod",
   ],

@@ -21,6 +21,7 @@ import { images } from "./rows/images.ts";
 import { hostPort, lifecycle } from "./rows/lifecycle.ts";
 import { memory } from "./rows/memory.ts";
 import { metrics } from "./rows/metrics.ts";
+import { nri } from "./rows/nri.ts";
 import { pull } from "./rows/pull.ts";
 import { restart } from "./rows/restart.ts";
 import { shims } from "./rows/shims.ts";
@@ -34,6 +35,7 @@ const groups: readonly RowGroup[] = [
   containers,
   streaming,
   shims,
+  nri,
   atOnce,
   answers,
   memory,

@@ -17,6 +17,8 @@ interface ServerOptions {
   readonly name: string;
   readonly command: readonly [program: string, ...args: string[]];
   readonly socket: string;
+  /** Where plugins of the node (NRI) connect; undefined if they cannot. */
+  readonly nriSocket?: string | undefined;
   /** In the command line of its processes that are not its descendants, such as shims. */
   readonly mark: string;
   /** Its stderr is appended to this. */
@@ -40,6 +42,10 @@ export class Server {
 
   get socket(): string {
     return this.#options.socket;
+  }
+
+  get nriSocket(): string | undefined {
+    return this.#options.nriSocket;
   }
 
   get client(): CriClient {
