@@ -1,6 +1,6 @@
 /** Plugins of the node (NRI) that davit starts from a directory: the example of the SDK, and one that dies. */
 import assert from "node:assert/strict";
-import { mkdirSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { after, before, test } from "node:test";
 import type { TestDaemon } from "../support/daemon.ts";
@@ -40,3 +40,20 @@ test("davit starts the plugins of the directory before it answers, and reports o
     assert.equal(await sh(daemon, id, "ulimit -Sn; ulimit -Hn"), "111\n222");
   });
 });
+
+test("a plugin that davit started ends with a davit that is killed, and is started once by the next", async () => {
+  const first = await pidOf("10-ulimits");
+  await daemon.kill9();
+  await until("the plugin ends", () => !existsSync(`/proc/${first}`));
+  await launchDaemon(daemon);
+  assert.notEqual(await pidOf("10-ulimits"), first);
+});
+
+async function pidOf(plugin: string): Promise<number> {
+  const { plugins } = await nriStatus(daemon);
+  assert.deepEqual(
+    plugins.map(({ name }) => name),
+    [plugin],
+  );
+  return plugins[0]?.pid ?? 0;
+}

@@ -122,7 +122,7 @@ export async function pluginNames(daemon: TestDaemon): Promise<readonly string[]
 }
 
 interface NriFacts {
-  readonly plugins: readonly { readonly name: string }[];
+  readonly plugins: readonly { readonly name: string; readonly pid: number }[];
   readonly failures: readonly { readonly plugin: string; readonly reason: string }[];
 }
 
