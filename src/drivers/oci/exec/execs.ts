@@ -5,6 +5,7 @@ import type { Operation, StepObserver } from "../../../core/operation/index.ts";
 import type { ExecEnd } from "../../../core/streaming/index.ts";
 import type { CgroupLayout } from "../../../linux/cgroup/index.ts";
 import { type EndingContainer, explainEnd } from "../../../stdio/exec-session.ts";
+import { explainProcessLimit } from "../../../stdio/process-limit.ts";
 import type { RuntimeState } from "../runtime-state.ts";
 import type { StateLayout } from "../state-layout.ts";
 import type { ExecTarget } from "./command.ts";
@@ -41,10 +42,7 @@ export class Execs {
 
   /** See ContainerRuntime.execSync. */
   sync(container: ExecContainer, spec: OciProcess, operation: Operation): Promise<ExecResult> {
-    const target = this.#target(container);
-    return explainEnd(container, `run command in container "${container.id}"`, () =>
-      execSync(this.#deps, target, spec, operation),
-    );
+    return this.#inContainer(container, (target) => execSync(this.#deps, target, spec, operation));
   }
 
   /** See ContainerRuntime.exec. */
@@ -53,9 +51,18 @@ export class Execs {
     run: { readonly spec: OciProcess; readonly client: ProcessClient },
     operation: Operation,
   ): Promise<ExecEnd> {
-    const target = this.#target(container);
-    return explainEnd(container, `run command in container "${container.id}"`, () =>
+    return this.#inContainer(container, (target) =>
       execStream(this.#deps, { target, ...run }, operation),
+    );
+  }
+
+  /** Runs a command, and explains an error that the container's end or its limit of processes has caused. */
+  #inContainer<T>(container: ExecContainer, run: (target: ExecTarget) => Promise<T>): Promise<T> {
+    const doing = `run command in container "${container.id}"`;
+    const target = this.#target(container);
+    const cgroup = { cgroups: this.#deps.cgroups, path: target.cgroupPath };
+    return explainEnd(container, doing, () =>
+      explainProcessLimit(cgroup, doing, () => run(target)),
     );
   }
 

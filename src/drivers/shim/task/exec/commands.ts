@@ -10,6 +10,7 @@ import type { CgroupLayout } from "../../../../linux/cgroup/index.ts";
 import type { StateLayout } from "../../process/state-layout.ts";
 import type { PodShims } from "../../process/pod-shims.ts";
 import { explainEnd } from "../../../../stdio/exec-session.ts";
+import { explainProcessLimit } from "../../../../stdio/process-limit.ts";
 import { startError } from "../shim-answers.ts";
 import type { TrackedTask } from "../tracked-task.ts";
 import { attachToTask } from "./attach.ts";
@@ -64,12 +65,15 @@ export class TaskCommands {
     const task = this.#get(id, "run command in");
     const { cgroupPath, sandboxId, streaming } = task.state;
     const shim = await this.#shims.get(sandboxId);
-    return explainEnd(task, `run command in container "${id}"`, async () => {
+    const doing = `run command in container "${id}"`;
+    const cgroup = { cgroups: this.#deps.cgroups, path: cgroupPath };
+    const run = async (): Promise<T> => {
       try {
         return await use({ id, cgroupPath, shim, streaming });
       } catch (error) {
         throw startError(error);
       }
-    });
+    };
+    return explainEnd(task, doing, () => explainProcessLimit(cgroup, doing, run));
   }
 }
