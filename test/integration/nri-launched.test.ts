@@ -5,6 +5,7 @@ import path from "node:path";
 import { after, before, test } from "node:test";
 import type { TestDaemon } from "../support/daemon.ts";
 import { nriStatus, pluginNames, withPlugins } from "../support/nri.ts";
+import { patient } from "../support/patience.ts";
 import { inPod, Node, runIn, script, sh } from "../support/suites/containers.ts";
 import { launchDaemon, pod, until } from "../support/suites/pods.ts";
 
@@ -14,7 +15,12 @@ let node: Node;
 let daemon: TestDaemon;
 
 before(async () => {
-  node = await Node.startWithBusybox({ config: withPlugins });
+  // The example starts Node.js, which takes seconds on a busy machine.
+  const patience = {
+    plugin_registration_timeout: patient(30),
+    plugin_request_timeout: patient(30),
+  };
+  node = await Node.startWithBusybox({ config: { nri: { ...withPlugins.nri, ...patience } } });
   daemon = node.daemon;
 });
 after(() => node[Symbol.asyncDispose]());

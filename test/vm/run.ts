@@ -54,6 +54,8 @@ const machines: readonly Machine[] = [
     job: "suites",
     what: "cgroup v2, cgroupfs driver: kernel and integration tests",
     minutes: 60,
+    // Some tests limit the I/O of a disk.
+    bootsWithDisk: 1,
   },
   {
     job: "reboot",
