@@ -20,6 +20,6 @@ test("formatReference() has every key with its allowed values", () => {
   const text = formatReference();
   const keys = [...formatDefaultConfig().matchAll(/^(?:# )?([a-z_]+) = /gm)].map(([, key]) => key);
   assert.ok(keys.length > 20);
-  for (const key of keys) assert.match(text, new RegExp(`^### \`([a-z]+\\.)*${key}\`$`, "m"));
+  for (const key of keys) assert.match(text, new RegExp(`^### \`([a-z_]+\\.)*${key}\`$`, "m"));
   assert.equal(text.match(/^- must be /gm)?.length, text.match(/^- default: /gm)?.length);
 });
