@@ -77,7 +77,7 @@ async function tellRemoved(
   if (plugins?.active !== true) return;
   await plugins.endTold(id);
   const container = context.store.get(id);
-  const of = ofPlugins(context, container);
+  const of = ofPlugins(context, container, { isOver: true });
   const { name } = container.state;
   // The undo of an unfinished create has told them already, if they knew it.
   if (of === undefined || name === "creating" || !plugins.isFirst("remove", id)) return;
