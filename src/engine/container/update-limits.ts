@@ -16,7 +16,7 @@ export function checkCanUpdate({ id, state }: Container): void {
 
 /**
  * Writes an update of resources to the cgroup of a container and to its record. The caller has its lock.
- * The result restores the former limits and the record, when the update has been done.
+ * The result restores the former limits and the record, when the update has been done and no later one has replaced it.
  */
 export async function writeUpdate(
   context: ContainerContext,
@@ -54,6 +54,7 @@ export async function writeUpdate(
     return { ...now, resources: update.inForce };
   });
   return async () => {
+    if (context.store.peek(id)?.resources !== update.inForce) return;
     await restoreLimits?.();
     restoreRecord();
   };

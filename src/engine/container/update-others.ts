@@ -80,7 +80,7 @@ async function updateOne(
 ): Promise<(() => Promise<void>) | undefined> {
   const wanted = linux?.resources && context.plugins?.messages.criResources(linux.resources);
   if (wanted === undefined || !isUpdatable(context.store.peek(id))) return undefined;
-  using _turn = await context.locks.acquire(id, signal);
+  using _turn = await turnOf(context, id, signal);
   const container = context.store.peek(id);
   if (container === undefined || !isUpdatable(container)) return undefined;
   const update = context.specs.update(container.resources, wanted, linux?.resources);
@@ -104,6 +104,24 @@ async function updateOne(
     using _again = await context.locks.acquire(id);
     await restore();
   };
+}
+
+/** The lock of another container. Its own call may hang, and must not make this one hang. */
+async function turnOf(
+  context: Pick<ContainerContext, "locks" | "times">,
+  id: string,
+  signal: AbortSignal,
+): Promise<Disposable> {
+  const { endMs } = context.times;
+  try {
+    return await context.locks.acquire(id, AbortSignal.any([signal, AbortSignal.timeout(endMs)]));
+  } catch {
+    signal.throwIfAborted();
+    throw new RuntimeError(
+      "deadline-exceeded",
+      `another call has been using container "${id}" for ${endMs / 1000} s; see davit inflight`,
+    );
+  }
 }
 
 function isUpdatable(container: Container | undefined): boolean {
