@@ -5,7 +5,7 @@ import { defaultConfig } from "../config/load.ts";
 import type { Check, DoctorContext } from "./check.ts";
 import { allFindings, checks, examine, ownKinds, type Report } from "./examine.ts";
 import type { Catalogue } from "./finding.ts";
-import { FixtureHost } from "./testing/fixture-host.ts";
+import { criStatus, FixtureHost } from "./testing/fixture-host.ts";
 import { failingChecks } from "./testing/failing-checks.ts";
 import { provocations } from "./testing/provocations.ts";
 
@@ -142,6 +142,21 @@ describe("examine()", () => {
       assert.ok(proxied?.found.startsWith(`HTTPS_PROXY=${shown} in this`), proxied?.found);
     });
   }
+
+  test("reports a lost plugin of the node for as long as only a restart of davit brings it back", async () => {
+    const lost = { plugin: "10-topology", reason: "no answer", dropped: true, atMs: 0 };
+    const found = async (external: boolean, plugins: readonly object[]) => {
+      const host = new FixtureHost();
+      host.cri = criStatus({ nri: { plugins, failures: [{ ...lost, external }] } });
+      const { groups } = await examine(contextOf(host), { checks, fix: false });
+      return groups
+        .flatMap(({ findings }) => findings)
+        .find(({ id }) => id === "daemon.nri-plugin-lost");
+    };
+    assert.match(JSON.stringify((await found(false, []))?.fix), /restart davit/);
+    assert.equal(await found(true, []), undefined);
+    assert.equal(await found(false, [{ name: "10-topology" }]), undefined);
+  });
 
   test("accepts processes in the root of v2, which has no cgroup.type", async () => {
     const host = new FixtureHost();

@@ -224,7 +224,10 @@ function cadvisor(answer: CriStatus): readonly Finding[] {
   return [kinds.report("cadvisor-not-served", text, fix)];
 }
 
-/** The plugins of the node. Of each one that failed lately, the last failure. */
+/**
+ * The plugins of the node. Of each one that failed lately, the last failure; of one that davit started and lost, for
+ * as long as it is lost.
+ */
 function plugins(answer: CriStatus, nowMs: number): readonly Finding[] {
   const nri = asTable(readInfo(answer, "nri"));
   const found: Finding[] = [];
@@ -233,19 +236,26 @@ function plugins(answer: CriStatus, nowMs: number): readonly Finding[] {
     const fix = "stop the other runtime that uses it, or set nri.socket_path; restart davit";
     found.push(kinds.report("nri-not-listening", text, fix));
   }
+  const names = listOf(nri["plugins"]).map((plugin) => String(asTable(plugin)["name"]));
   const recent = listOf(nri["failures"])
     .map(asTable)
-    .filter(({ atMs }) => typeof atMs === "number" && atMs > nowMs - recentMs);
+    .filter(
+      ({ atMs, dropped, external }) =>
+        (typeof atMs === "number" && atMs > nowMs - recentMs) ||
+        (dropped === true && external === false),
+    )
+    .filter(({ plugin, dropped }) => dropped !== true || !names.includes(String(plugin)));
   const last = new Map(recent.map((failure) => [String(failure["plugin"]), failure]));
   for (const failure of last.values()) {
     const text = describePluginFailure(failure);
+    const again =
+      failure["external"] === false ? "restart davit, which starts it" : "start it again";
     found.push(
       failure["dropped"] === true
-        ? kinds.report("nri-plugin-lost", text, "see the plugin's log; fix it and start it again")
+        ? kinds.report("nri-plugin-lost", text, `see the plugin's log; fix it and ${again}`)
         : kinds.report("nri-plugin-refused", text, "see the plugin's log, or stop the plugin"),
     );
   }
-  const names = listOf(nri["plugins"]).map((plugin) => String(asTable(plugin)["name"]));
   if (names.length === 0) return found;
   return [...found, kinds.report("nri-plugins", `plugins of the node (NRI): ${names.join(", ")}`)];
 }

@@ -170,7 +170,11 @@ export class Dispatcher {
     const { name } = event.method;
     const reason = error.message;
     const text = `NRI plugin "${plugin.name}" refused ${name} of ${describeSubject(subject)}: ${reason}`;
-    this.#failures.add({ plugin: plugin.name, event: name, reason, dropped: false }, subject);
+    const { name: pluginName, isExternal: external } = plugin;
+    this.#failures.add(
+      { plugin: pluginName, event: name, reason, dropped: false, external },
+      subject,
+    );
     if (event.canReject) throw new RuntimeError("failed-precondition", text, { cause: error });
     this.#log.warn(text, { plugin: plugin.name, event: name, ...subject });
   }

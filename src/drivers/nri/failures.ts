@@ -13,6 +13,8 @@ export interface PluginFailure {
   readonly reason: string;
   /** The plugin was disconnected. */
   readonly dropped: boolean;
+  /** False: davit starts it, and only at its own start, so it stays away. */
+  readonly external: boolean;
 }
 
 const maxFailures = 32;

@@ -103,7 +103,8 @@ describe("plugins that connect", () => {
     );
     plugin[Symbol.dispose]();
     await until("the plugin is gone", () => !plugins.active);
-    assert.equal(plugins.status.failures.at(-1)?.plugin, "10-test");
+    const { plugin: lost, external } = plugins.status.failures.at(-1) ?? {};
+    assert.deepEqual([lost, external], ["10-test", true]);
   });
 
   it("refuses plugins that register wrongly", async () => {

@@ -69,7 +69,7 @@ export class Members {
     try {
       launched = await LaunchedPlugin.start(found, this.#log);
     } catch (error) {
-      this.#failed(nameOf(found.name), error);
+      this.#failed(nameOf(found.name), error, { external: false });
       return;
     }
     if (this.#isStopping) {
@@ -112,7 +112,8 @@ export class Members {
       await this.#synchronize(connection);
     } catch (error) {
       connection.close(messageOf(error));
-      this.#failed(connection.name, error, connection.pid);
+      const { name, pid, isExternal } = connection;
+      this.#failed(name, error, { pid, external: isExternal });
     }
   }
 
@@ -195,9 +196,9 @@ export class Members {
     this.#launched.delete(connection);
     if (launched !== undefined) this.#tasks.spawn("end NRI plugin", () => launched.end());
     if (!wasMember) return;
-    const { name: plugin, unanswered } = connection;
+    const { name: plugin, unanswered, isExternal } = connection;
     const { event, subject } = unanswered ?? {};
-    failures.add({ plugin, event, reason, dropped: true }, subject);
+    failures.add({ plugin, event, reason, dropped: true, external: isExternal }, subject);
     const at = subject === undefined ? "" : ` at ${event ?? ""} of ${describeSubject(subject)}`;
     const next =
       launched === undefined ? "" : "; davit starts it again when davit itself is restarted";
@@ -209,10 +210,14 @@ export class Members {
     options.onLost?.(plugin, reason);
   }
 
-  #failed(plugin: string, error: unknown, pid?: number): void {
+  #failed(
+    plugin: string,
+    error: unknown,
+    { pid, external }: { readonly pid?: number; readonly external: boolean },
+  ): void {
     if (this.#isStopping) return;
     const reason = messageOf(error);
-    this.#parts.failures.add({ plugin, reason, dropped: true });
+    this.#parts.failures.add({ plugin, reason, dropped: true, external });
     const who = plugin === "unknown" ? `process ${pid ?? 0}` : `"${plugin}"`;
     this.#log.error(`NRI plugin ${who} is not used: ${reason}`, { plugin, pid });
   }

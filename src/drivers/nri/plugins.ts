@@ -79,7 +79,7 @@ export class NriPlugins implements Plugins {
     this.#members = members;
     const { found, refused } = await findPlugins(this.#options);
     for (const { file, reason } of refused) {
-      this.#failures.add({ plugin: file, reason, dropped: true });
+      this.#failures.add({ plugin: file, reason, dropped: true, external: false });
       log.error(`NRI plugin "${file}" is not started: ${reason}`, { plugin: file });
     }
     await Promise.all(found.map((plugin) => members.launch(plugin)));
@@ -93,7 +93,7 @@ export class NriPlugins implements Plugins {
       else await listener.close();
     } catch (error) {
       this.#notListening = messageOf(error);
-      log.warn(`NRI plugins cannot connect: ${this.#notListening}`);
+      log.warn(`NRI plugins cannot connect: ${this.#notListening}; then restart davit`);
     }
   }
 
