@@ -220,4 +220,15 @@ describe("plugins that connect", () => {
     assert.equal(plugin.calls.at(-1), "Shutdown");
     assert.deepEqual(node.plugins.status.failures, []);
   });
+
+  it("does not wait for a plugin that hangs when davit stops", { timeout: 60_000 }, async () => {
+    const timeouts = { registrationMs: 10_000, requestMs: 3_600_000 };
+    const node = await startNode({ timeouts });
+    const hang = Promise.withResolvers<object>();
+    const plugin = await connected(node, { answers: { shutdown: () => hang.promise } });
+    const ended = once(plugin.socket, "close");
+    await node[Symbol.asyncDispose]();
+    await ended;
+    hang.resolve({});
+  });
 });

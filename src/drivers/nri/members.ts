@@ -2,6 +2,7 @@ import type { Socket } from "node:net";
 import { messageOf, wrap } from "../../base/errors.ts";
 import type { Logger } from "../../base/logger.ts";
 import { TaskGroup } from "../../base/task-group.ts";
+import { within } from "../../base/wait.ts";
 import type { PluginHost } from "../../core/plugin/index.ts";
 import type {
   ContainerUpdate,
@@ -20,6 +21,9 @@ import { synchronizeParts } from "./synchronize.ts";
 
 /** Plugins that are connected or are becoming so. */
 const maxPlugins = 64;
+
+/** How long davit waits at its end for plugins that it tells about that. Milliseconds. */
+const shutdownMs = 2_000;
 
 /** What brings plugins in. */
 export interface MembersParts {
@@ -85,7 +89,8 @@ export class Members {
   async stop(): Promise<void> {
     const { plugins } = this.#parts.dispatcher;
     this.#isStopping = true;
-    await Promise.allSettled(plugins.map((plugin) => plugin.shutdown()));
+    // Requests may take up to an hour (plugin_request_timeout), and kubelet waits for the next daemon.
+    await within(Promise.allSettled(plugins.map((plugin) => plugin.shutdown())), shutdownMs);
     for (const connection of this.#connections) connection.close("davit stops");
     await Promise.all([...this.#launched.values()].map((launched) => launched.end()));
     await this.#tasks[Symbol.asyncDispose]();
