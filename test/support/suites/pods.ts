@@ -105,7 +105,7 @@ const keptFiles = [
   /\/root\/attachments\/$/,
   /\/state\/[\w-]*(crun|runc)\/$/,
   /\/state\/([\w-]*crun|shims\/runtime\/k8s\.io)\/\.cache\//,
-  /\/state\/shims\/(events\.sock|((pods|tasks|work|runtime|runtime\/k8s\.io)\/)?)$/,
+  /\/state\/shims\/(events\.sock|((pods|tasks|work|runtime|runtime\/k8s\.io|s)\/)?)$/,
 ];
 
 /** Everything of a pod that could be left on the machine. */
