@@ -113,7 +113,15 @@ async function updateOfPlugins(
     port.updateContainer(of, plugins.messages.pluginResources(linux), signal),
   );
   if (answer === undefined) return undefined;
-  await evictContainers(context, answer.evictions);
+  const isOwn = ({ containerId }: { readonly containerId: string }): boolean =>
+    containerId === container.id;
+  await evictContainers(
+    context,
+    answer.evictions.filter((each) => !isOwn(each)),
+  );
+  const own = answer.evictions.filter(isOwn);
+  // It aborts this call, and would wait here for the lock that this call has.
+  if (own.length > 0) context.tasks.spawn("evict", () => evictContainers(context, own));
   await updateOthersOrFail(context, answer.updates, { signal: operation.signal, undo });
   // NRI has no OOM score among its resources.
   const wanted = {

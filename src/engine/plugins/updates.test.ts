@@ -8,6 +8,7 @@ import {
 } from "../../gen/runtime/v1/api_pb.ts";
 import { updateContainerResources } from "../container/index.ts";
 import { FakeEngine, never } from "../testing/engine.ts";
+import { settle } from "../testing/manual-time.ts";
 
 function memoryUpdate(containerId: string, value: bigint) {
   const linux = { resources: { memory: { limit: { value } } } };
@@ -43,4 +44,21 @@ test("too many updates of other containers fail the create instead of being left
   engine.world.plugins.created = { updates, evictions: [], adjustment: undefined };
   await assert.rejects(engine.create(pod), /there are 1001, at most 1000 can be/);
   assert.deepEqual([...engine.containers.store.all()], []);
+});
+
+test("an update whose container the plugin evicts ends with the container, without waiting for itself", async (t) => {
+  const engine = new FakeEngine(t);
+  const { plugins } = engine.world;
+  const id = await engine.start(await engine.run());
+  const update = plugins.updateContainer.bind(plugins);
+  plugins.updateContainer = async (of, wanted, signal) => {
+    const evictions = [{ containerId: id, reason: "too hot", plugin: "10-a" }];
+    return { ...(await update(of, wanted, signal)), evictions };
+  };
+  const linux = create(LinuxContainerResourcesSchema, { memoryLimitInBytes: 9n });
+  const request = create(UpdateContainerResourcesRequestSchema, { containerId: id, linux });
+  await Promise.allSettled([updateContainerResources(engine.containers, request, never)]);
+  await settle();
+  const { state } = engine.containers.store.get(id);
+  assert.equal(state.name === "exited" && state.message, 'evicted by plugin "10-a": too hot');
 });
