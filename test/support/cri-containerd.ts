@@ -1,14 +1,13 @@
 /** Debian's containerd with its CRI and NRI, all of its files below one directory. */
-import { type ChildProcess, execFile, spawn } from "node:child_process";
-import { once } from "node:events";
-import { existsSync, mkdirSync, openSync, readFileSync, writeFileSync } from "node:fs";
+import { execFile } from "node:child_process";
+import { existsSync, mkdirSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { promisify } from "node:util";
 import { CriClient } from "../../src/client/cri-client.ts";
 import { ociLayout, tarOf } from "./archives.ts";
+import { ContainerdProcess, socketIn, unusedPlugins } from "./containerd-process.ts";
 import type { TestImage } from "./images.ts";
 import { patient } from "./patience.ts";
-import { until } from "./suites/pods.ts";
 
 const run = promisify(execFile);
 
@@ -21,14 +20,12 @@ export const noContainerd = ["/usr/bin/containerd", "/usr/bin/ctr", "/usr/bin/cr
 export class CriContainerd implements AsyncDisposable {
   readonly client: CriClient;
   readonly nriSocket: string;
-  readonly #process: ChildProcess;
-  readonly #directory: string;
+  readonly #process: ContainerdProcess;
 
-  private constructor(child: ChildProcess, directory: string) {
-    this.#process = child;
-    this.#directory = directory;
+  private constructor(running: ContainerdProcess, client: CriClient, directory: string) {
+    this.#process = running;
+    this.client = client;
     this.nriSocket = path.join(directory, "nri.sock");
-    this.client = new CriClient(path.join(directory, "c.sock"));
   }
 
   /**
@@ -40,24 +37,25 @@ export class CriContainerd implements AsyncDisposable {
     image: { readonly name: string; readonly image: TestImage },
   ): Promise<CriContainerd> {
     mkdirSync(path.join(directory, "net.d"), { recursive: true });
-    const config = path.join(directory, "config.toml");
-    writeFileSync(config, configuration(directory, image.name));
-    const out = openSync(path.join(directory, "log"), "w");
-    const child = spawn("containerd", ["--config", config], { stdio: ["ignore", out, out] });
-    const containerd = new CriContainerd(child, directory);
-    try {
-      await until("containerd answers", () => containerd.#answers(), 30_000);
-      await containerd.#import(image.name, image.image);
-      return containerd;
-    } catch (error) {
-      await containerd[Symbol.asyncDispose]();
-      throw new Error(`start containerd: ${containerd.log().slice(-2000)}`, { cause: error });
-    }
+    const client = new CriClient(socketIn(directory));
+    const answers = (): Promise<boolean> =>
+      client.runtime.version({}).then(
+        () => true,
+        () => false,
+      );
+    await using undo = new AsyncDisposableStack();
+    undo.defer(() => client.close());
+    const config = configuration(directory, image.name);
+    const running = await ContainerdProcess.start(directory, config, answers);
+    undo.defer(() => running.end("SIGTERM"));
+    await importImage(directory, image.name, image.image);
+    undo.move();
+    return new CriContainerd(running, client, directory);
   }
 
   /** What it has logged. */
   log(): string {
-    return readFileSync(path.join(this.#directory, "log"), "utf8");
+    return this.#process.log();
   }
 
   /** Whether a plugin that it started has registered, or one from outside is also synchronized. */
@@ -69,47 +67,30 @@ export class CriContainerd implements AsyncDisposable {
 
   async [Symbol.asyncDispose](): Promise<void> {
     this.client.close();
-    if (this.#process.exitCode !== null || this.#process.signalCode !== null) return;
-    const exited = once(this.#process, "exit");
-    this.#process.kill("SIGTERM");
-    await exited;
+    await this.#process.end("SIGTERM");
   }
+}
 
-  async #answers(): Promise<boolean> {
-    if (this.#process.exitCode !== null) throw new Error("containerd ended");
-    return await this.client.runtime.version({}).then(
-      () => true,
-      () => false,
-    );
-  }
-
-  /** Without a registry: containerd pulls nothing. */
-  async #import(name: string, image: TestImage): Promise<void> {
-    const annotations = { "io.containerd.image.name": name };
-    const archive = path.join(this.#directory, "image.tar");
-    writeFileSync(archive, tarOf(ociLayout([image], [{ blob: image.manifest, annotations }])));
-    const socket = path.join(this.#directory, "c.sock");
-    const timeout = patient(30_000);
-    await run("ctr", ["-a", socket, "-n", "k8s.io", "images", "import", archive], { timeout });
-  }
+/** Without a registry: containerd pulls nothing. */
+async function importImage(directory: string, name: string, image: TestImage): Promise<void> {
+  const annotations = { "io.containerd.image.name": name };
+  const archive = path.join(directory, "image.tar");
+  writeFileSync(archive, tarOf(ociLayout([image], [{ blob: image.manifest, annotations }])));
+  const timeout = patient(30_000);
+  const args = ["-a", socketIn(directory), "-n", "k8s.io", "images", "import", archive];
+  await run("ctr", args, { timeout });
 }
 
 function configuration(directory: string, image: string): string {
   const text = (name: string): string => JSON.stringify(path.join(directory, name));
-  const without = [
-    "io.containerd.internal.v1.restart",
-    ...["btrfs", "devmapper", "zfs", "blockfile", "native"].map(
-      (name) => `io.containerd.snapshotter.v1.${name}`,
-    ),
-  ];
   return `
 version = 2
 root = ${text("root")}
 state = ${text("state")}
 temp = ${text("tmp")}
-disabled_plugins = ${JSON.stringify(without)}
+disabled_plugins = ${JSON.stringify(unusedPlugins)}
 [grpc]
-  address = ${text("c.sock")}
+  address = ${JSON.stringify(socketIn(directory))}
 [plugins."io.containerd.internal.v1.opt"]
   path = ${text("opt")}
 [plugins."io.containerd.monitor.v1.cgroups"]

@@ -13,8 +13,8 @@ import { ofPlugins } from "./of-plugins.ts";
 import { updateOthers, updateOthersOrFail } from "./update-others.ts";
 
 /**
- * Asks the plugins about a new container, and keeps in its record what they adjust. What they want for other
- * containers is done before this returns. Rejects when a plugin refuses the container, when plugins
+ * Asks the plugins about a new container, and keeps in its record what they adjust. Their changes of other
+ * containers are made before this returns. Rejects when a plugin refuses the container, when plugins
  * contradict each other, and when an adjustment cannot be carried out. The caller holds the plugins.
  */
 export async function adjustByPlugins(

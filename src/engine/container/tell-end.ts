@@ -7,8 +7,8 @@ import { ofPlugins } from "./of-plugins.ts";
 import { updateOthers } from "./update-others.ts";
 
 /**
- * Tells the plugins that a container has ended (StopContainer), in the background, and applies what they
- * want for others. Call it in the same turn as the change of the state, so that a plugin that is
+ * Tells the plugins that a container has ended (StopContainer), in the background, and applies their
+ * updates of others. Call it in the same turn as the change of the state, so that a plugin that is
  * synchronized later sees the container ended.
  */
 export function tellEnd(context: ContainerContext, container: Container): void {

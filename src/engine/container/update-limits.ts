@@ -2,6 +2,8 @@ import { RuntimeError } from "../../base/errors.ts";
 import type { Rollback } from "../../base/rollback.ts";
 import type { Container, ResourceUpdate } from "../../core/container/index.ts";
 import type { RunningOperation } from "../../core/operation/index.ts";
+import { buildOrUndo } from "../lifecycle/inflight-creates.ts";
+import { containerSubject } from "../lifecycle/subjects.ts";
 import { adoptProcess } from "./adopt.ts";
 import { type ContainerContext, runtimeOf } from "./context.ts";
 
@@ -12,6 +14,33 @@ export function checkCanUpdate({ id, state }: Container): void {
     "failed-precondition",
     `update resources of container "${id}": it is ${state.name}, neither created nor running`,
   );
+}
+
+/**
+ * Runs `work` as an operation that updates the resources of a container. `caller`, a stop and a removal abort it, since
+ * the latter do not wait for the lock, which the caller of this has.
+ */
+export async function asUpdate<T>(
+  context: ContainerContext,
+  container: Container,
+  caller: AbortSignal,
+  work: (parts: { readonly operation: RunningOperation; readonly undo: Rollback }) => Promise<T>,
+): Promise<T> {
+  const { id } = container;
+  using operation = context.operations.begin({
+    name: "update-container-resources",
+    subject: id,
+    timeoutMs: context.times.endMs,
+    log: context.log.with(containerSubject(container, context.sandboxes)),
+  });
+  using _caller = operation.follow(caller);
+  using _abortable = context.cancellable.add(id, operation);
+  const onStuck = (what: string, error: unknown): void => {
+    operation.log.error(`a failed update was not undone, its limits still apply: cannot ${what}`, {
+      error,
+    });
+  };
+  return await buildOrUndo(operation, onStuck, (undo) => work({ operation, undo }));
 }
 
 /**

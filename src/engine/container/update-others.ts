@@ -2,16 +2,14 @@ import { messageOf, RuntimeError, wrap } from "../../base/errors.ts";
 import type { Rollback } from "../../base/rollback.ts";
 import type { Container } from "../../core/container/index.ts";
 import type { ContainerUpdate } from "../../core/plugin/index.ts";
-import { buildOrUndo } from "../lifecycle/inflight-creates.ts";
-import { containerSubject } from "../lifecycle/subjects.ts";
 import type { ContainerContext } from "./context.ts";
-import { writeUpdate } from "./update-limits.ts";
+import { asUpdate, writeUpdate } from "./update-limits.ts";
 
 /** The number of updates that are applied of one answer of the plugins. */
 const maxUpdates = 1_000;
 
 /**
- * Applies updates that plugins want for containers other than the one of their event, and returns those
+ * Applies updates that plugins ask for, of containers other than the one of their event, and returns those
  * that failed. Containers that do not exist or have ended are skipped: a plugin may not know it yet.
  * Rejects only with the reason of an aborted signal.
  */
@@ -84,21 +82,8 @@ async function updateOne(
   const container = context.store.peek(id);
   if (container === undefined || !isUpdatable(container)) return undefined;
   const update = context.specs.update(container.resources, wanted, linux?.resources);
-  using operation = context.operations.begin({
-    name: "update-container-resources",
-    subject: id,
-    timeoutMs: context.times.endMs,
-    log: context.log.with(containerSubject(container, context.sandboxes)),
-  });
-  using _caller = operation.follow(signal);
-  using _abortable = context.cancellable.add(id, operation);
-  const onStuck = (what: string, error: unknown): void => {
-    operation.log.error(`a failed update was not undone, its limits still apply: cannot ${what}`, {
-      error,
-    });
-  };
-  const restore = await buildOrUndo(operation, onStuck, (undo) =>
-    writeUpdate(context, container, { update, operation, undo }),
+  const restore = await asUpdate(context, container, signal, (parts) =>
+    writeUpdate(context, container, { update, ...parts }),
   );
   return async () => {
     using _again = await context.locks.acquire(id);

@@ -6,13 +6,11 @@ import type {
   UpdateContainerResourcesRequest,
 } from "../../core/container/index.ts";
 import type { RunningOperation } from "../../core/operation/index.ts";
-import { buildOrUndo } from "../lifecycle/inflight-creates.ts";
-import { containerSubject } from "../lifecycle/subjects.ts";
 import { askPlugins, holdPlugins, tellPlugins } from "../plugins/index.ts";
 import type { ContainerContext } from "./context.ts";
 import { evictContainers } from "./evict.ts";
 import { ofPlugins } from "./of-plugins.ts";
-import { checkCanUpdate, writeUpdate } from "./update-limits.ts";
+import { asUpdate, checkCanUpdate, writeUpdate } from "./update-limits.ts";
 import { updateOthersOrFail } from "./update-others.ts";
 
 /**
@@ -47,22 +45,8 @@ export async function updateContainerResources(
   if (request.linux === undefined) return;
   const { linux } = request;
   const update = context.specs.update(container.resources, linux);
-  using operation = context.operations.begin({
-    name: "update-container-resources",
-    subject: id,
-    timeoutMs: context.times.endMs,
-    log: context.log.with(containerSubject(container, context.sandboxes)),
-  });
-  using _caller = operation.follow(caller);
-  // Stop and Remove do not wait for the lock. They abort this operation.
-  using _abortable = context.cancellable.add(id, operation);
-  const onStuck = (what: string, error: unknown): void => {
-    operation.log.error(`a failed update was not undone, its limits still apply: cannot ${what}`, {
-      error,
-    });
-  };
-  await buildOrUndo(operation, onStuck, (undo) =>
-    apply(context, container, { linux, update, operation, undo }),
+  await asUpdate(context, container, caller, (parts) =>
+    apply(context, container, { linux, update, ...parts }),
   );
 }
 
@@ -99,7 +83,7 @@ async function apply(
   await operation.enter("answer");
 }
 
-/** The update as the plugins want it, undefined without plugins. What they want for others is done. */
+/** The update that the plugins make of it, undefined without plugins. Their changes of other containers are made here. */
 async function updateOfPlugins(
   context: ContainerContext,
   container: Container,
@@ -113,13 +97,10 @@ async function updateOfPlugins(
     port.updateContainer(of, plugins.messages.pluginResources(linux), signal),
   );
   if (answer === undefined) return undefined;
-  const isOwn = ({ containerId }: { readonly containerId: string }): boolean =>
-    containerId === container.id;
-  await evictContainers(
-    context,
-    answer.evictions.filter((each) => !isOwn(each)),
+  const { own = [], others = [] } = Object.groupBy(answer.evictions, ({ containerId }) =>
+    containerId === container.id ? "own" : "others",
   );
-  const own = answer.evictions.filter(isOwn);
+  await evictContainers(context, others);
   // It aborts this call, and would wait here for the lock that this call has.
   if (own.length > 0) context.tasks.spawn("evict", () => evictContainers(context, own));
   await updateOthersOrFail(context, answer.updates, { signal: operation.signal, undo });

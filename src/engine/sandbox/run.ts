@@ -40,9 +40,8 @@ interface Plan {
  *
  * The create continues when its caller disconnects (see {@link InflightCreates}). `already-exists`,
  * with the id, for an attempt of a pod whose sandbox a client already knows. A failure, or a plugin that
- * refuses the pod, undoes every
- * step. If that takes longer than 5 s, the sandbox is listed as dead, and the janitor or the client
- * removes it.
+ * refuses the pod, undoes every step. If that takes longer than 5 s, the sandbox is listed as dead, and
+ * the janitor or the client removes it.
  */
 export async function runPodSandbox(
   context: SandboxContext,
