@@ -91,6 +91,8 @@ export class Session {
     const lost = client.closed.then((reason) => {
       throw reason;
     });
+    // Nobody waits for it once the plugin is configured.
+    lost.catch(() => undefined);
     const late = Promise.withResolvers<never>();
     const timer = setTimeout(
       () => late.reject(new RuntimeError("deadline-exceeded", "the runtime did not configure it")),
@@ -105,10 +107,8 @@ export class Session {
       );
       const both = Promise.all([registered, service.configured]);
       const [, runtime] = await Promise.race([both, lost, late.promise]);
-      lost.catch(() => undefined);
       return new Session(client, multiplexer, runtime);
     } catch (error) {
-      lost.catch(() => undefined);
       multiplexer[Symbol.dispose]();
       throw wrap(doing, error);
     } finally {
@@ -135,12 +135,11 @@ export class Session {
 }
 
 function connectFailure(path: string, cause: NodeJS.ErrnoException): RuntimeError {
-  const advice =
-    cause.code === "EACCES" || cause.code === "EPERM"
-      ? "run the plugin as root"
-      : "is the runtime running, with NRI enabled? start it, or name its socket with the option socket";
-  const kind =
-    cause.code === "EACCES" || cause.code === "EPERM" ? "permission-denied" : "unavailable";
+  const isDenied = cause.code === "EACCES" || cause.code === "EPERM";
+  const kind = isDenied ? "permission-denied" : "unavailable";
+  const advice = isDenied
+    ? "run the plugin as root"
+    : "is the runtime running, with NRI enabled? start it, or name its socket with the option socket";
   return new RuntimeError(kind, `connect to NRI at "${path}": ${messageOf(cause)}: ${advice}`, {
     cause,
   });

@@ -317,7 +317,7 @@ export class PluginConnection {
       if (!(error instanceof PluginRefusal && error.isUnimplemented)) throw error;
       if (!isStateChange) {
         if (!this.#subscribedToAll) throw error;
-        // It did not name the event, it only did not name any.
+        // It gets all events because it named none, so it did not ask for this one.
         this.#events &= ~bitOf(event);
         return undefined;
       }

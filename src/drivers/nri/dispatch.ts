@@ -35,7 +35,7 @@ export interface Question<I extends DescMessage, O extends DescMessage> {
  *
  * Order: the plugins are asked one after the other. Events of one pod never overlap. Events of different pods do, but a
  * plugin gets one event at a time, in the order in which it was their turn. A plugin that is slow for one pod delays
- * others only where they need it, too.
+ * other pods only while they wait for the same plugin.
  */
 export class Dispatcher {
   readonly #log: Logger;
@@ -159,7 +159,7 @@ export class Dispatcher {
       }
       signal.throwIfAborted();
       if (!plugin.isClosed) throw error;
-      // Who watches the connection says why it is lost.
+      // Members logs why the connection was lost.
       note("dropped");
       return undefined;
     }

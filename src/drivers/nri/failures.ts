@@ -13,7 +13,7 @@ export interface PluginFailure {
   readonly reason: string;
   /** The plugin was disconnected. */
   readonly dropped: boolean;
-  /** False: davit starts it, and only at its own start, so it stays away. */
+  /** False: davit starts it, and only at its own start, so it is not there again before that. */
   readonly external: boolean;
 }
 

@@ -23,7 +23,7 @@ interface Directories {
   readonly configDirectory: string;
 }
 
-/** Plugins that davit starts. */
+/** The most plugins that davit starts. */
 const maxPlugins = 32;
 const maxConfigBytes = 1024 * 1024;
 const executableBits = 0o111;

@@ -19,7 +19,7 @@ import { describeSubject } from "./subject.ts";
 import type { SyncGate } from "./sync-gate.ts";
 import { synchronizeParts } from "./synchronize.ts";
 
-/** Plugins that are connected or are becoming so. */
+/** The most connections of plugins, with those that are not synchronized yet. */
 const maxPlugins = 64;
 
 /** How long davit waits at its end for plugins that it tells about that. Milliseconds. */

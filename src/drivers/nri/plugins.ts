@@ -1,4 +1,4 @@
-import { create } from "@bufbuild/protobuf";
+import { create, type DescMessage, type MessageShape } from "@bufbuild/protobuf";
 import { messageOf, RuntimeError } from "../../base/errors.ts";
 import type {
   ChangesOfOthers,
@@ -12,6 +12,7 @@ import type { Sandbox } from "../../core/sandbox/index.ts";
 import {
   CreateContainerRequestSchema,
   type LinuxResources,
+  type PluginInstance,
   UpdateContainerRequestSchema,
 } from "../../gen/nri/pkg/api/v1alpha1/api_pb.ts";
 import { Dispatcher, encode } from "./dispatch.ts";
@@ -49,6 +50,12 @@ export interface NriStatus {
   readonly failures: readonly PluginFailure[];
   /** Why plugins cannot connect, if they should be able to. */
   readonly notListening?: string | undefined;
+}
+
+/** The answers of plugins to one event, merged: each plugin is shown what those before it changed. */
+interface MergedAnswers<I extends DescMessage, O extends DescMessage> {
+  readonly request: MessageShape<I>;
+  apply(answer: MessageShape<O>, plugin: string): void;
 }
 
 /** Plugins that speak NRI: those that connect to davit's socket, and those that davit starts. */
@@ -176,15 +183,7 @@ export class NriPlugins implements Plugins {
     const subject = subjectOf(of);
     const request = create(CreateContainerRequestSchema, await this.#describe(of));
     const result = new CreateResult(request);
-    const shown = await this.#dispatcher.ask(
-      {
-        event,
-        subject,
-        request: () => encode(event.method.input, result.request),
-        take: (answer, plugin) => result.apply(answer, plugin),
-      },
-      signal,
-    );
+    const shown = await this.#collect(event, subject, result, signal);
     if (validates) {
       const validation = result.validation(shown);
       const reason = validate?.(validation);
@@ -218,15 +217,7 @@ export class NriPlugins implements Plugins {
     const described = await this.#describe(of);
     const request = create(UpdateContainerRequestSchema, { ...described, linuxResources: wanted });
     const result = new UpdateResult(request);
-    await this.#dispatcher.ask(
-      {
-        event,
-        subject: subjectOf(of),
-        request: () => encode(event.method.input, result.request),
-        take: (answer, plugin) => result.apply(answer, plugin),
-      },
-      signal,
-    );
+    await this.#collect(event, subjectOf(of), result, signal);
     const { resources, updates, evictions } = result;
     return { resources, updates, evictions };
   }
@@ -255,6 +246,18 @@ export class NriPlugins implements Plugins {
 
   async removeContainer(of: ContainerOfPlugins, signal: AbortSignal): Promise<void> {
     await this.#tellContainer(events.removeContainer, of, signal);
+  }
+
+  /** Asks the plugins, each with what those before it changed; returns those that were shown it. */
+  async #collect<I extends DescMessage, O extends DescMessage>(
+    event: PluginEvent<I, O>,
+    subject: Subject,
+    result: MergedAnswers<I, O>,
+    signal: AbortSignal,
+  ): Promise<PluginInstance[]> {
+    const request = () => encode(event.method.input, result.request);
+    const take = (answer: MessageShape<O>, plugin: string) => result.apply(answer, plugin);
+    return await this.#dispatcher.ask({ event, subject, request, take }, signal);
   }
 
   async #tellPod(event: PluginEvent, pod: Sandbox, signal: AbortSignal): Promise<void> {

@@ -1,4 +1,4 @@
-/** Whom an event is about, by ids. */
+/** What an event is about, by ids. */
 export interface Subject {
   readonly sandbox: string;
   readonly container?: string | undefined;

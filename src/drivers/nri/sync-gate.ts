@@ -3,7 +3,7 @@ import { beforeAbort, valueWithin } from "../../base/wait.ts";
 
 /** Times of a SyncGate, in milliseconds; for tests. */
 export interface GateTimes {
-  /** How long verbs come first at the beginning; doubled with each attempt, up to `maxOpenMs`. */
+  /** How long the first attempt waits for a moment without verbs; doubled with each one, up to `maxOpenMs`. */
   readonly openMs: number;
   readonly maxOpenMs: number;
   /** How long new verbs wait for those that run, in each attempt. */

@@ -1,14 +1,15 @@
-import type {
-  IntelRdt,
-  OciCpu,
-  OciHooks,
-  OciIoPriority,
-  OciMemory,
-  OciMount,
-  OciResources,
-  OciScheduler,
-  OciSeccomp,
-  OciSpec,
+import {
+  hookStages,
+  type IntelRdt,
+  type OciCpu,
+  type OciHooks,
+  type OciIoPriority,
+  type OciMemory,
+  type OciMount,
+  type OciResources,
+  type OciScheduler,
+  type OciSeccomp,
+  type OciSpec,
 } from "../../../core/oci/index.ts";
 import {
   type HooksSchema,
@@ -47,14 +48,7 @@ export function describeHooks(hooks: OciHooks): Fields<typeof HooksSchema> {
       env: [...env],
       ...(timeout === undefined ? {} : { timeout: { value: BigInt(timeout) } }),
     }));
-  return {
-    prestart: of("prestart"),
-    createRuntime: of("createRuntime"),
-    createContainer: of("createContainer"),
-    startContainer: of("startContainer"),
-    poststart: of("poststart"),
-    poststop: of("poststop"),
-  };
+  return Object.fromEntries(hookStages.map((stage) => [stage, of(stage)]));
 }
 
 /** The Linux part of a spec. */

@@ -1,10 +1,10 @@
 import { create, type DescMessage, type MessageShape, toBinary } from "@bufbuild/protobuf";
+import { hookStages } from "../../../core/oci/index.ts";
 import {
   type Container,
   type ContainerAdjustment,
   ContainerAdjustmentSchema,
   Field,
-  type Hooks,
   HooksSchema,
   KeyValueSchema,
   LinuxContainerSchema,
@@ -18,7 +18,7 @@ import { type AnswerContext, claim, clear, splitRemoval } from "./answer.ts";
 import { mergedList, mergedTable, shownList } from "./entries.ts";
 import { mergeLinux } from "./linux.ts";
 
-/** What the answers of all plugins come together in. */
+/** What the answers of all plugins are merged into. */
 export interface MergeTarget {
   /** The adjustments until now. */
   readonly collected: ContainerAdjustment;
@@ -73,7 +73,7 @@ const mergeMounts: Merge = (context, { mounts }, { collected, container }) => {
 };
 
 const mergeEnv: Merge = (context, { env }, { collected, container }) => {
-  const names = env.map(({ key }) => splitRemoval(key).key);
+  const names = new Set(env.map(({ key }) => splitRemoval(key).key));
   collected.env = mergedList(context, {
     field: Field.Env,
     collected: collected.env,
@@ -83,7 +83,7 @@ const mergeEnv: Merge = (context, { env }, { collected, container }) => {
   });
   const added = env.filter(({ key }) => !splitRemoval(key).removed);
   container.env = [
-    ...container.env.filter((line) => !names.includes(line.split("=", 1)[0] ?? "")),
+    ...container.env.filter((line) => !names.has(line.split("=", 1)[0] ?? "")),
     ...added.map(({ key, value }) => `${key}=${value}`),
   ];
 };
@@ -98,22 +98,13 @@ const mergeArgs: Merge = (context, { args }, { collected, container }) => {
   container.args = collected.args;
 };
 
-const stages = [
-  "prestart",
-  "createRuntime",
-  "createContainer",
-  "startContainer",
-  "poststart",
-  "poststop",
-] as const satisfies readonly (keyof Hooks)[];
-
 /** Hooks of several plugins are added up. */
 const mergeHooks: Merge = (context, { hooks }, { collected, container }) => {
-  if (hooks === undefined || stages.every((stage) => hooks[stage].length === 0)) return;
+  if (hooks === undefined || hookStages.every((stage) => hooks[stage].length === 0)) return;
   context.owners.share(context.container, Field.OciHooks, context.plugin);
   for (const target of [collected, container]) {
     const all = (target.hooks ??= create(HooksSchema));
-    for (const stage of stages) all[stage] = [...all[stage], ...hooks[stage]];
+    for (const stage of hookStages) all[stage] = [...all[stage], ...hooks[stage]];
   }
 };
 

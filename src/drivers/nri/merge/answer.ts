@@ -16,9 +16,11 @@ export function refusal(plugin: string, container: string): Refuse {
 }
 
 /** More than any plugin needs. Entries of a list or map. */
-export const mostEntries = 4096;
+const mostEntries = 4096;
 /** PATH_MAX of linux/limits.h. Bytes. */
 const longestPath = 4096;
+/** More than a list of all CPUs needs. Bytes. */
+const longestList = 4096;
 /** MAX_ARG_STRLEN of linux/binfmts.h. Bytes. */
 export const longestArgument = 128 * 1024;
 
@@ -38,6 +40,14 @@ export function checkText(field: string, text: string, most: number, refuse: Ref
 export function checkPath(field: string, path: string, refuse: Refuse): void {
   if (!path.startsWith("/")) refuse(field, `must be an absolute path, got ${quote(path)}`);
   checkText(field, path, longestPath, refuse);
+}
+
+/** Refuses what is not a list of CPUs or memory nodes as in cpuset(7); it may be empty. */
+export function checkNumbers(field: string, list: string, refuse: Refuse): void {
+  checkText(field, list, longestList, refuse);
+  if (!/^([0-9]+(-[0-9]+)?(,[0-9]+(-[0-9]+)?)*)?$/.test(list)) {
+    refuse(field, `must be a list such as 0-2,4 (cpuset(7)), got ${quote(list)}`);
+  }
 }
 
 /** A name that stands for the removal of an entry begins with "-" (NRI, IsMarkedForRemoval). */

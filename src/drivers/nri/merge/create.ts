@@ -87,7 +87,7 @@ export class CreateResult {
     return create(ValidateContainerAdjustmentRequestSchema, {
       ...(pod === undefined ? {} : { pod }),
       ...(container === undefined ? {} : { container }),
-      // As from the Go implementation: there is one, which may be empty.
+      // The Go implementation always sends one, even an empty one.
       adjust: this.#adjustment ?? create(ContainerAdjustmentSchema),
       update: [...this.updates],
       owners: this.owners,

@@ -54,8 +54,7 @@ export class UpdateResult {
 
 /** What the plugins ask for other containers when one stops. */
 export class StopResult {
-  readonly #owners = new Owners();
-  readonly #others = new ChangesOfOthers(this.#owners);
+  readonly #others = new ChangesOfOthers(new Owners());
 
   /** Merges a plugin's answer; errors as of CreateResult. */
   apply({ update }: StopContainerResponse, plugin: string): void {
@@ -64,9 +63,5 @@ export class StopResult {
 
   get updates(): ChangesOfOthers["updates"] {
     return this.#others.updates;
-  }
-
-  get owners(): OwningPlugins {
-    return this.#owners.message();
   }
 }

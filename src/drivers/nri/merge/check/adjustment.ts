@@ -1,11 +1,13 @@
 import { posix } from "node:path";
-import type {
-  ContainerAdjustment,
-  Hook,
-  Hooks,
-  Mount,
+import {
+  type ContainerAdjustment,
+  type Hook,
+  type Hooks,
+  HooksSchema,
+  type Mount,
 } from "../../../../gen/nri/pkg/api/v1alpha1/api_pb.ts";
 import { quote } from "../../../../base/quote.ts";
+import { hookStages } from "../../../../core/oci/index.ts";
 import {
   checkCount,
   checkPath,
@@ -21,7 +23,7 @@ const longestAnnotation = 256 * 1024;
 const longestName = 512;
 
 /**
- * Refuses an answer that cannot be meant or that no container can have, naming its field. Destinations of mounts are
+ * Refuses an answer that makes no sense or that no container can have, naming its field. Destinations of mounts are
  * changed to their shortest form, so that all names of a path are one.
  */
 export function checkAdjustment(adjust: ContainerAdjustment, refuse: Refuse): void {
@@ -51,7 +53,7 @@ function checkAnnotations({ annotations }: ContainerAdjustment, refuse: Refuse):
     checkText(`annotations[${quote(key)}]`, value, longestAnnotation, refuse);
     // OCI runtimes and containerd's shims tell pods and containers apart by them.
     if (key.startsWith("io.kubernetes.cri.")) {
-      refuse("annotations", `${quote(key)} is of the runtime, plugins cannot change it`);
+      refuse("annotations", `${quote(key)} belongs to the runtime, plugins cannot change it`);
     }
   }
 }
@@ -94,17 +96,9 @@ function checkArgs({ args }: ContainerAdjustment, refuse: Refuse): void {
   if (first === "" && (second ?? "") === "") refuse("args", "there is no command to run");
 }
 
-const hookFields = [
-  ["prestart", "prestart"],
-  ["createRuntime", "create_runtime"],
-  ["createContainer", "create_container"],
-  ["startContainer", "start_container"],
-  ["poststart", "poststart"],
-  ["poststop", "poststop"],
-] as const satisfies readonly (readonly [keyof Hooks, string])[];
-
 function checkHooks(hooks: Hooks, refuse: Refuse): void {
-  for (const [stage, name] of hookFields) {
+  for (const stage of hookStages) {
+    const { name } = HooksSchema.field[stage];
     checkCount(`hooks.${name}`, hooks[stage].length, refuse);
     for (const hook of hooks[stage]) checkHook(`hooks.${name}`, hook, refuse);
   }
@@ -141,7 +135,10 @@ function checkRlimits({ rlimits }: ContainerAdjustment, refuse: Refuse): void {
   checkCount("rlimits", rlimits.length, refuse);
   for (const { type, soft, hard } of rlimits) {
     if (!rlimitTypes.has(type)) {
-      refuse("rlimits", `type must be as RLIMIT_NOFILE (getrlimit(2)), got ${quote(type)}`);
+      refuse(
+        "rlimits",
+        `type must be a name such as RLIMIT_NOFILE (getrlimit(2)), got ${quote(type)}`,
+      );
     }
     if (soft > hard)
       refuse("rlimits", `soft limit ${soft} of ${type} is above its hard limit ${hard}`);

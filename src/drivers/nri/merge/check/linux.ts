@@ -13,7 +13,14 @@ import {
   MpolMode,
 } from "../../../../gen/nri/pkg/api/v1alpha1/api_pb.ts";
 import { quote } from "../../../../base/quote.ts";
-import { checkCount, checkPath, checkText, type Refuse, splitRemoval } from "../answer.ts";
+import {
+  checkCount,
+  checkNumbers,
+  checkPath,
+  checkText,
+  type Refuse,
+  splitRemoval,
+} from "../answer.ts";
 import { checkDeviceNumbers, checkResources } from "./resources.ts";
 import { checkSeccomp } from "./seccomp.ts";
 
@@ -93,7 +100,8 @@ function checkSysctl({ sysctl }: LinuxContainerAdjustment, refuse: Refuse): void
   for (const [name, value] of Object.entries(sysctl)) {
     const { key } = splitRemoval(name);
     const isName = /^[a-zA-Z0-9_-]+([./][a-zA-Z0-9_-]+)+$/.test(key) && key.length <= 253;
-    if (!isName) refuse("linux.sysctl", `must be as net.core.somaxconn, got ${quote(key)}`);
+    if (!isName)
+      refuse("linux.sysctl", `must be a name such as net.core.somaxconn, got ${quote(key)}`);
     checkText(`linux.sysctl[${quote(key)}]`, value, 4096, refuse);
   }
 }
@@ -182,8 +190,5 @@ function checkMemoryPolicy({ mode, nodes, flags }: LinuxMemoryPolicy, refuse: Re
   checkEnum("linux.memory_policy.mode", MpolMode, mode, refuse);
   checkCount("linux.memory_policy.flags", flags.length, refuse);
   for (const flag of flags) checkEnum("linux.memory_policy.flags", MpolFlag, flag, refuse);
-  checkText("linux.memory_policy.nodes", nodes, 4096, refuse);
-  if (!/^([0-9]+(-[0-9]+)?(,[0-9]+(-[0-9]+)?)*)?$/.test(nodes)) {
-    refuse("linux.memory_policy.nodes", `must be a list as 0-2,4, got ${quote(nodes)}`);
-  }
+  checkNumbers("linux.memory_policy.nodes", nodes, refuse);
 }

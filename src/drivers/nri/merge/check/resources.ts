@@ -5,9 +5,9 @@ import type {
   LinuxResources,
 } from "../../../../gen/nri/pkg/api/v1alpha1/api_pb.ts";
 import { quote } from "../../../../base/quote.ts";
-import { checkCount, checkText, type Refuse } from "../answer.ts";
+import { checkCount, checkNumbers, checkText, type Refuse } from "../answer.ts";
 
-const longestList = 4096;
+const longestValue = 4096;
 const longestName = 256;
 
 /** Refuses resources that no kernel accepts, naming their field. What depends on the node is checked later. */
@@ -35,7 +35,7 @@ export function checkUpdateResources(resources: LinuxResources, refuse: Refuse):
 function checkMemory(memory: LinuxMemory, refuse: Refuse): void {
   for (const field of ["limit", "reservation", "swap", "kernel", "kernelTcp"] as const) {
     const value = memory[field]?.value ?? 0n;
-    if (value < -1n) refuse(`resources.memory.${field}`, `cannot be negative, got ${value}`);
+    if (value < -1n) refuse(`resources.memory.${field}`, `must be -1 or a limit, got ${value}`);
   }
   const swappiness = memory.swappiness?.value ?? 0n;
   if (swappiness > 100n) {
@@ -54,7 +54,7 @@ function checkCpu(cpu: LinuxCPU, refuse: Refuse): void {
   if (shares > most) refuse("resources.cpu.shares", `must be at most ${most}, got ${shares}`);
   const runtime = cpu.realtimeRuntime?.value ?? 0n;
   if (runtime < -1n) {
-    refuse("resources.cpu.realtime_runtime", `cannot be negative, got ${runtime}`);
+    refuse("resources.cpu.realtime_runtime", `must be at least -1, got ${runtime}`);
   }
   checkBandwidth(cpu, refuse);
   checkLists(cpu, refuse);
@@ -79,11 +79,7 @@ function checkBandwidth(cpu: LinuxCPU, refuse: Refuse): void {
 
 function checkLists(cpu: LinuxCPU, refuse: Refuse): void {
   for (const name of ["cpus", "mems"] as const) {
-    const field = `resources.cpu.${name}`;
-    checkText(field, cpu[name], longestList, refuse);
-    if (!/^([0-9]+(-[0-9]+)?(,[0-9]+(-[0-9]+)?)*)?$/.test(cpu[name])) {
-      refuse(field, `must be a list as 0-2,4 (cpuset(7)), got ${quote(cpu[name])}`);
-    }
+    checkNumbers(`resources.cpu.${name}`, cpu[name], refuse);
   }
 }
 
@@ -91,7 +87,10 @@ function checkHugepages({ hugepageLimits }: LinuxResources, refuse: Refuse): voi
   checkCount("resources.hugepage_limits", hugepageLimits.length, refuse);
   for (const { pageSize } of hugepageLimits) {
     if (!/^[1-9][0-9]{0,9}(KB|MB|GB)$/.test(pageSize)) {
-      refuse("resources.hugepage_limits", `page_size must be as 2MB, got ${quote(pageSize)}`);
+      refuse(
+        "resources.hugepage_limits",
+        `page_size must be a size such as 2MB, got ${quote(pageSize)}`,
+      );
     }
   }
 }
@@ -102,7 +101,7 @@ function checkUnified({ unified }: LinuxResources, refuse: Refuse): void {
     if (!/^[a-z0-9_]+(\.[a-zA-Z0-9_]+)+$/.test(file) || file.startsWith("cgroup.")) {
       refuse("resources.unified", `${quote(file)} is not a resource of cgroup v2`);
     }
-    checkText(`resources.unified[${quote(file)}]`, value, longestList, refuse);
+    checkText(`resources.unified[${quote(file)}]`, value, longestValue, refuse);
   }
 }
 
