@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { execFileSync } from "node:child_process";
 import { chmodSync, mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -63,6 +64,8 @@ describe("findPlugins", () => {
     program("40-good");
     program("50-config");
     mkdirSync(inConf("50-config.conf"));
+    program("60-fifo");
+    execFileSync("mkfifo", [inConf("60-fifo.conf")]);
     const { found, refused } = await find();
     assert.deepEqual(
       found.map(({ name }) => name.base),
@@ -75,6 +78,7 @@ describe("findPlugins", () => {
       "20-writable": /can be changed by others.*mode 775.*chmod go-w/,
       "30-module": /WebAssembly/,
       "50-config": /50-config.conf" must be a file/,
+      "60-fifo": /60-fifo.conf" must be a file/,
       plugin: /"NN-name"/,
       "xx-letters": /two digits/,
     };

@@ -2,6 +2,7 @@ import { open, readdir, stat } from "node:fs/promises";
 import { join } from "node:path";
 import { messageOf, RuntimeError } from "../../base/errors.ts";
 import { errnoCode } from "../../base/system-error.ts";
+import { readRegular } from "../../linux/file/index.ts";
 import { nameOf, parseFileName, type PluginName } from "./name.ts";
 
 /** A plugin that davit starts. */
@@ -123,15 +124,14 @@ async function readConfig(name: PluginName, directory: string): Promise<string> 
 }
 
 async function readText(path: string): Promise<string> {
-  await using file = await open(path);
-  const info = await file.stat();
+  const info = await stat(path);
   if (!info.isFile() || info.size > maxConfigBytes) {
     throw new RuntimeError(
       "failed-precondition",
       `"${path}" must be a file of at most ${maxConfigBytes} bytes`,
     );
   }
-  return await file.readFile("utf8");
+  return await readRegular(path, `read "${path}"`);
 }
 
 function tooMany(): RuntimeError {
