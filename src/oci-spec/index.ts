@@ -1,7 +1,7 @@
 // OCI runtime-specs, generated from a CRI request, the image's config and the pod: pure functions that
 // import base, gen and core and do no I/O. Start with generate.ts; input.ts has what the
 // caller must find out first.
-export { type AskedClass, askedClass } from "./classes/asked-class.ts";
+export { askedClass } from "./classes/asked-class.ts";
 export {
   type BlockIoClasses,
   type BlockIoDevice,
@@ -9,12 +9,10 @@ export {
   blockIoLimits,
   parseBlockIoClasses,
 } from "./classes/blockio.ts";
-export { isClassName, parseRdtConfig, type RdtConfig, rootClass } from "./classes/rdt-config.ts";
+export { parseRdtConfig, type RdtConfig, rootClass } from "./classes/rdt-config.ts";
 export { type BandwidthInfo, type RdtInfo, rdtSchemata } from "./classes/rdt-schemata.ts";
 export type { CacheInfo } from "./classes/rdt-share.ts";
 export { envProgram, hasByteValues } from "./byte-env.ts";
-export { adjustedSpec } from "./adjust/adjust.ts";
-export type { AdjustFacts } from "./adjust/facts.ts";
 export { boundSources } from "./adjust/mounts.ts";
 export { updateWithOthers } from "./adjust/update.ts";
 export { allowedAnnotations, matchesPattern } from "./allow-list.ts";

@@ -43,7 +43,7 @@ export class ClassFile<Content> {
 }
 
 /** Reads the text of a file of classes, which is not large. */
-export async function readClassFile(path: string): Promise<string> {
+async function readClassFile(path: string): Promise<string> {
   const doing = `read "${path}"`;
   const info = await stat(path).catch((cause: unknown) => {
     throw wrap(doing, cause);

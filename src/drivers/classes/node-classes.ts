@@ -1,5 +1,6 @@
 import { messageOf, RuntimeError, wrap } from "../../base/errors.ts";
 import type { Logger } from "../../base/logger.ts";
+import { quote } from "../../base/quote.ts";
 import type { ClassOrigin, ResourceClasses } from "../../core/container/index.ts";
 import type { IntelRdt, OciBlockIo } from "../../core/oci/index.ts";
 import type { CgroupLayout } from "../../linux/cgroup/index.ts";
@@ -8,7 +9,6 @@ import {
   type BlockIoDevice,
   type BlockIoItem,
   blockIoLimits,
-  isClassName,
   type RdtConfig,
   rdtSchemata,
   rootClass,
@@ -80,20 +80,16 @@ export class NodeClasses implements ResourceClasses {
   }
 
   async blockIoOf(name: string): Promise<OciBlockIo | undefined> {
-    const doing = `use blockio class "${name.slice(0, 100)}"`;
+    const doing = `use blockio class ${quote(name)}`;
     try {
       const { blockioConfigFile: path } = this.#settings;
       const obstacle =
         path === "" ? "runtime.blockio_config_file is not set" : blockIoObstacle(this.#layout);
       if (obstacle !== undefined) {
-        if (this.#settings.ignoreBlockioNotEnabledErrors) {
-          this.#warn(`ignored: ${doing}: ${obstacle}`);
-          return undefined;
-        }
-        throw new RuntimeError(
-          "failed-precondition",
-          `${obstacle}; or set runtime.ignore_blockio_not_enabled_errors`,
-        );
+        const isIgnored = this.#settings.ignoreBlockioNotEnabledErrors;
+        const setting = "runtime.ignore_blockio_not_enabled_errors";
+        this.#ignoreOrRefuse(doing, obstacle, { setting, isIgnored });
+        return undefined;
       }
       const { content } = await this.#blockIo.current();
       const items = content.get(name) ?? refuseUnknown(path, [...content.keys()]);
@@ -106,22 +102,18 @@ export class NodeClasses implements ResourceClasses {
   }
 
   async rdtOf(name: string, origin: ClassOrigin): Promise<IntelRdt | undefined> {
-    const doing = `use RDT class "${name.slice(0, 100)}"`;
+    const doing = `use RDT class ${quote(name)}`;
     try {
       const obstacle = await this.#rdtObstacle();
       if (obstacle !== undefined) {
-        if (this.#settings.ignoreRdtNotEnabledErrors) {
-          this.#warn(`ignored: ${doing}: ${obstacle}`);
-          return undefined;
-        }
-        throw new RuntimeError(
-          "failed-precondition",
-          `${obstacle}; or set runtime.ignore_rdt_not_enabled_errors`,
-        );
+        const isIgnored = this.#settings.ignoreRdtNotEnabledErrors;
+        const setting = "runtime.ignore_rdt_not_enabled_errors";
+        this.#ignoreOrRefuse(doing, obstacle, { setting, isIgnored });
+        return undefined;
       }
       const config = await this.#rdtConfig(name);
       const classes = new Map([...config.partitions.values()].flatMap((each) => [...each.classes]));
-      const found = isClassName(name) ? classes.get(name) : undefined;
+      const found = classes.get(name);
       if (found === undefined && name !== rootClass) {
         refuseUnknown(this.#settings.rdtConfigFile, [...classes.keys()]);
       }
@@ -132,11 +124,23 @@ export class NodeClasses implements ResourceClasses {
         const text = `the class is not open to annotations of a ${origin}`;
         throw new RuntimeError("failed-precondition", text);
       }
-      // The root group has the processes of the daemon, which containers are born in.
+      // Containers start in the daemon's group, which is the root one.
       return name === rootClass ? undefined : { closID: name };
     } catch (error) {
       throw refused(doing, error);
     }
+  }
+
+  /** Logs why a class cannot be used where the node's settings ignore that; `failed-precondition` otherwise. */
+  #ignoreOrRefuse(
+    doing: string,
+    obstacle: string,
+    { setting, isIgnored }: { readonly setting: string; readonly isIgnored: boolean },
+  ): void {
+    if (!isIgnored) {
+      throw new RuntimeError("failed-precondition", `${obstacle}; or set ${setting}`);
+    }
+    this.#warn(`ignored: ${doing}: ${obstacle}`);
   }
 
   async #limitsOf(name: string, items: readonly BlockIoItem[]): Promise<OciBlockIo> {
@@ -164,15 +168,20 @@ export class NodeClasses implements ResourceClasses {
    */
   async #rdtConfig(name = rootClass): Promise<RdtConfig> {
     const { stamp } = await this.#rdt.current();
-    const mount = await this.#resctrl();
-    const isThere = mount !== undefined && (await hasGroup(mount.root, name));
-    if (this.#applied?.stamp === stamp && (isThere || !this.#applied.names.has(name))) {
-      return this.#applied.config;
+    const applied = this.#applied;
+    if (applied?.stamp === stamp) {
+      // Only these names are looked up in resctrl: others are of pods, and may be paths to anywhere.
+      if (!applied.names.has(name) || (await this.#hasGroup(name))) return applied.config;
+      this.#applied = undefined;
     }
-    if (!isThere) this.#applied = undefined;
     const applying = this.#applying.then(() => this.#apply());
     this.#applying = applying.catch(() => undefined);
     return applying;
+  }
+
+  async #hasGroup(name: string): Promise<boolean> {
+    const mount = await this.#resctrl();
+    return mount !== undefined && (await hasGroup(mount.root, name));
   }
 
   async #apply(): Promise<RdtConfig> {

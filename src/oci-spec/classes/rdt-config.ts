@@ -84,7 +84,7 @@ function partitionOf(name: string, value: unknown, names: Set<string>): RdtParti
 }
 
 /** Whether a class can have this name, which is that of its directory in resctrl. */
-export function isClassName(name: string): boolean {
+function isClassName(name: string): boolean {
   if (name === rootClass) return true;
   return name.length < 256 && name !== "." && name !== ".." && /^[^/\n\0]+$/.test(name);
 }

@@ -60,7 +60,7 @@ function parsePortion(text: string, minBits: number): Portion {
 }
 
 /** The numbers of a list such as `0,2-5`; undefined if it is not one. */
-export function numbersOf(list: string, most: number): readonly number[] | undefined {
+function numbersOf(list: string, most: number): readonly number[] | undefined {
   const numbers: number[] = [];
   for (const part of list.split(",")) {
     const [, first, last] = /^(\d{1,3})(?:-(\d{1,3}))?$/.exec(part) ?? [];
