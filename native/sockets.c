@@ -1,8 +1,8 @@
 /*
  * Operations on sockets and terminals that node:net does not have: SOCK_SEQPACKET (conmon's attach socket),
  * receiving a descriptor (SCM_RIGHTS: a console socket), sizes of terminals, and sockets
- * in another network namespace. All descriptors are close-on-exec, and non-blocking except one. All of this file
- * runs on the main thread and never waits.
+ * in another network namespace. All descriptors are close-on-exec and non-blocking, except that a child's
+ * end of connectedSockets() blocks. All of this file runs on the main thread and never waits.
  */
 #include "davit.h"
 

@@ -29,7 +29,7 @@ export function containerSpec(input: SpecInput): OciSpec {
   const { mounts, rootfsPropagation } = containerMounts(input);
   const readonly = config.linux?.securityContext?.readonlyRootfs === true;
   const spec: OciSpec = {
-    // crun 1.21 and runc 1.1 know 1.1, and nothing newer is used.
+    // crun 1.21 and runc 1.1 know 1.1. adjustedSpec() raises it for newer fields of plugins.
     ociVersion: "1.1.0",
     root: { path: rootfs, ...(readonly ? { readonly } : {}) },
     process,

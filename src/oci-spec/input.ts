@@ -54,7 +54,7 @@ export interface SpecInput {
   readonly volumes: readonly { readonly path: string; readonly source: string }[];
   /** What the CDI devices of the request add, with the numbers of their nodes. */
   readonly cdi?: CdiEdits | undefined;
-  /** Of plugins; the propagation of their mounts was checked. */
+  /** What plugins adjust. The propagation of their mounts was checked. */
   readonly adjust?: PluginAdjustments | undefined;
   /** The request's devices belong to the request's user (run_as_user, run_as_group). */
   readonly devicesOfUser?: boolean | undefined;
@@ -97,7 +97,7 @@ export interface SpecInput {
   readonly runtime: RuntimeFeatures;
 }
 
-/** What the plugins of the node (NRI) adjusted of a container, with what it depends on of the host. */
+/** The adjustments of the plugins of the node (NRI) for a container, with what they need from the host. */
 export interface PluginAdjustments {
   /** Without the resources that the CRI has: those are among the container's resources. */
   readonly adjustment: ContainerAdjustment;

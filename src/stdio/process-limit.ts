@@ -3,7 +3,7 @@ import { type CgroupLayout, findProcessLimit } from "../linux/cgroup/index.ts";
 
 /**
  * How many processes and threads a runtime needs for a moment to start a command: crun two, runc also the threads of Go's
- * runtime. When it has failed they are gone again.
+ * runtime. They are gone when the failure is reported.
  */
 const needed = 16;
 
@@ -12,7 +12,7 @@ const noProcess = /resource temporarily unavailable|failed to create new OS thre
 
 /**
  * Runs `work`, which starts a process in the cgroup `path`. If its runtime cannot, and the cgroup or one above it is at its
- * limit of processes, the error is `resource-exhausted` and has that cgroup with both numbers. The runtime's own words are
+ * limit of processes, the error is `resource-exhausted` and names that cgroup with both numbers. The runtime's own words are
  * its cause: Go's runtime adds a dump of its threads.
  *
  * NOTE(crun): on cgroup v2 `crun exec` starts its first process in the cgroup, which forks the command there. So a command

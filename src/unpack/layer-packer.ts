@@ -11,7 +11,7 @@ import {
 
 import { RuntimeError } from "../base/errors.ts";
 import { errnoCode, SystemError } from "../base/system-error.ts";
-import { getXattrs } from "../linux/file/index.ts";
+import { deviceNumbers, getXattrs } from "../linux/file/index.ts";
 import { onDisk } from "./disk-files.ts";
 import type { FromBelow } from "./layer-writer.ts";
 import { printable } from "./tar-entry.ts";
@@ -108,10 +108,10 @@ export class LayerPacker {
         return;
       }
       case S_IFCHR:
-        this.#head({ name, ...described(info, "3"), ...deviceOf(info), xattrs });
+        this.#head({ name, ...described(info, "3"), ...deviceNumbers(info.rdev), xattrs });
         return;
       case S_IFBLK:
-        this.#head({ name, ...described(info, "4"), ...deviceOf(info), xattrs });
+        this.#head({ name, ...described(info, "4"), ...deviceNumbers(info.rdev), xattrs });
         return;
       case S_IFIFO:
         this.#head({ name, ...described(info, "6"), xattrs });
@@ -199,12 +199,4 @@ function described(info: BigIntStats, type: string) {
 
 function modeOf({ mode }: BigIntStats): number {
   return Number(mode & 0o7777n);
-}
-
-/** The encoding of dev_t in glibc (gnu_dev_major(3)). */
-function deviceOf({ rdev }: BigIntStats): { readonly major: number; readonly minor: number } {
-  return {
-    major: Number(((rdev >> 8n) & 0xfffn) | ((rdev >> 32n) & 0xfffff000n)),
-    minor: Number((rdev & 0xffn) | ((rdev >> 12n) & 0xffffff00n)),
-  };
 }

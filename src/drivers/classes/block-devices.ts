@@ -3,6 +3,7 @@ import { readdir, readFile, realpath, stat } from "node:fs/promises";
 import { join } from "node:path";
 import { RuntimeError } from "../../base/errors.ts";
 import { errnoCode, systemError } from "../../base/system-error.ts";
+import { deviceNumbers } from "../../linux/file/index.ts";
 import { type BlockIoDevice, type BlockIoItem, matchesPattern } from "../../oci-spec/index.ts";
 
 /** A glob that reaches into every directory of a node must not take its memory. */
@@ -34,11 +35,7 @@ export const nodeDevices: BlockDevices = {
     try {
       const info = await stat(path);
       if (!info.isBlockDevice()) return undefined;
-      const number = BigInt(info.rdev);
-      // gnu_dev_major(3) and gnu_dev_minor(3).
-      const major = Number(((number >> 8n) & 0xfffn) | ((number >> 32n) & ~0xfffn));
-      const minor = Number(((number & 0xffn) | ((number >> 12n) & ~0xffn)) & 0xffff_ffffn);
-      return { path: await realpath(path), major, minor };
+      return { path: await realpath(path), ...deviceNumbers(info.rdev) };
     } catch (cause) {
       if (["ENOENT", "ENOTDIR", "ELOOP"].includes(errnoCode(cause) ?? "")) return undefined;
       throw systemError(`find block device "${path}"`, cause);

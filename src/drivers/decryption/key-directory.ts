@@ -1,5 +1,5 @@
 import { createPrivateKey, type JsonWebKey, type KeyObject } from "node:crypto";
-import { constants, type Stats } from "node:fs";
+import { constants, type Dirent, type Stats } from "node:fs";
 import { type FileHandle, open, readdir } from "node:fs/promises";
 import { join } from "node:path";
 import { geteuid } from "node:process";
@@ -71,15 +71,13 @@ async function filesIn(
   return { files, isCut };
 }
 
-async function entriesOf(path: string): ReturnType<typeof readEntries> {
+async function entriesOf(path: string): Promise<readonly Dirent[]> {
   try {
-    return await readEntries(path);
+    return await readdir(path, { withFileTypes: true });
   } catch (cause) {
     throw systemError(`read "${path}"`, cause);
   }
 }
-
-const readEntries = (path: string) => readdir(path, { withFileTypes: true });
 
 /** The key in a file, why it cannot be used, or undefined for a file without a private key. */
 async function readKey(file: string): Promise<PrivateKey | string | undefined> {

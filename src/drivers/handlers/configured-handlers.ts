@@ -121,7 +121,7 @@ export class ConfiguredHandlers implements Handlers {
     return this.#definition(handler.name) ?? defaultSettings;
   }
 
-  /** The time for a pod or container of a handler to be created; undefined for the one of all handlers. */
+  /** How long the creation of a pod or container of a handler may take; undefined for the time of all handlers. */
   readonly createMsOf = (handler: BoundHandler): number | undefined => {
     const { createTimeoutSeconds } = this.settings(handler);
     return createTimeoutSeconds === 0 ? undefined : createTimeoutSeconds * 1000;

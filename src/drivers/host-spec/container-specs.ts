@@ -191,7 +191,7 @@ export class HostContainerSpecs implements ContainerSpecs {
     const spec = await startedSpec?.();
     if (spec === undefined) return undefined;
     const process = startedProcess(spec);
-    // A plugin's score is in no resources.
+    // The OOM score of a plugin is not among the resources.
     if (isAdjusted) return process;
     const { linux } = container.config;
     const { oomScoreAdj = 0n } = container.resources ?? linux?.resources ?? {};

@@ -3,6 +3,7 @@ import type { Stats } from "node:fs";
 import { join } from "node:path";
 import { RuntimeError } from "../../base/errors.ts";
 import type { ContainerConfig } from "../../gen/runtime/v1/api_pb.ts";
+import { deviceNumbers } from "../../linux/file/index.ts";
 import { listDevices } from "../../linux/host/index.ts";
 import { systemError } from "../../base/system-error.ts";
 import type { GrantedDevice, HostDevice } from "../../oci-spec/index.ts";
@@ -47,15 +48,10 @@ async function devicesAt(path: string, target: string): Promise<readonly HostDev
 
 /** A device node of the host, for `path` in the container. */
 export function deviceOf(stats: Stats, path: string): HostDevice {
-  const number = BigInt(stats.rdev);
-  // The kernel's huge_encode_dev as glibc's gnu_dev_major(3) and gnu_dev_minor(3) take it apart.
-  const major = ((number >> 8n) & 0xfffn) | ((number >> 32n) & ~0xfffn);
-  const minor = (number & 0xffn) | ((number >> 12n) & ~0xffn);
   return {
     path,
     type: stats.isBlockDevice() ? "b" : "c",
-    major: Number(major),
-    minor: Number(minor & 0xffff_ffffn),
+    ...deviceNumbers(stats.rdev),
     fileMode: stats.mode & 0o7777,
     uid: stats.uid,
     gid: stats.gid,

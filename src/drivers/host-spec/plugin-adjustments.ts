@@ -71,13 +71,13 @@ async function checkSource(
     try {
       checkPropagation(mount, mountPoint, propagation);
     } catch (cause) {
-      // The request was not what is wrong.
+      // It is not the client's mistake.
       throw new RuntimeError("failed-precondition", `${doing}: ${messageOf(cause)}`, { cause });
     }
   });
 }
 
-/** What of a container's adjustments its further processes have too (exec). */
+/** The part of a container's adjustments that commands run in it have, too (exec). */
 export function processAdjustments(bytes: Uint8Array): PluginAdjustments {
   const { env, rlimits, linux } = parseAdjustment(bytes);
   const adjustment: ContainerAdjustment = create(ContainerAdjustmentSchema, {

@@ -45,8 +45,8 @@ export function parseFeatures(json: unknown): RuntimeFeatures {
 }
 
 /**
- * features.md has no word for three of them. Scheduler and ioPriority go by the versions that brought them.
- * execCPUAffinity came with version 1.2.1 of the runtime-spec, and crun has it since 1.19, although it reports an older
+ * The answer has nothing about three of them (features.md). Scheduler and ioPriority are known by the versions of crun
+ * and runc that introduced them. execCPUAffinity came with version 1.2.1 of the runtime-spec, and crun has it since 1.19, although it reports an older
  * version of the spec.
  */
 function optionalFields({

@@ -1,6 +1,6 @@
 import { constants } from "node:fs";
 import { copyFile, open, readlink, symlink } from "node:fs/promises";
-import { copyAttributes, makeNode, setAttributes } from "../../linux/file/index.ts";
+import { copyAttributes, deviceNumbers, makeNode, setAttributes } from "../../linux/file/index.ts";
 import type { DiskHeadroom } from "../../linux/host/index.ts";
 import type { LowerFile } from "./lower-files.ts";
 
@@ -36,19 +36,11 @@ export async function copyLower(
     setAttributes(name, { uid, gid, mode: undefined, time });
     return;
   }
-  makeNode(name, info.mode, deviceOf(info.rdev));
+  makeNode(name, info.mode, deviceNumbers(info.rdev));
   setAttributes(name, { uid, gid, mode: info.mode & 0o7777, time });
 }
 
 /** A double has microseconds of today's times. */
 function nanosecondsOf(milliseconds: number): number {
   return Math.round((milliseconds - Math.floor(milliseconds / 1000) * 1000) * 1000) * 1000;
-}
-
-/** The numbers in st_rdev (gnu_dev_major(), gnu_dev_minor() of glibc). */
-function deviceOf(rdev: number): { readonly major: number; readonly minor: number } {
-  const number = BigInt(rdev);
-  const major = ((number >> 8n) & 0xfffn) | ((number >> 32n) & ~0xfffn);
-  const minor = (number & 0xffn) | ((number >> 12n) & ~0xffn & 0xffffffffn);
-  return { major: Number(major), minor: Number(minor) };
 }

@@ -26,7 +26,7 @@ export {
 } from "./layout.ts";
 export { countOpenFiles, type OpenFiles } from "./native.ts";
 export { memoryInUse, assertLimitAboveUsage } from "./memory-use.ts";
-export { findProcessLimit, type ProcessLimit } from "./process-count.ts";
+export { findProcessLimit } from "./process-count.ts";
 export { rememberLimits } from "./remember.ts";
 export { countOomKilled, oomKills, oomKillsOfGone, parseOomKills } from "./oom.ts";
 export { type CgroupOomWatch, watchOomEvents } from "./oom-watch.ts";

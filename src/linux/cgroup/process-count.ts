@@ -2,7 +2,7 @@ import { findCgroupFile } from "./files.ts";
 import { type CgroupLayout, cgroupDirs, cgroupParts, controllerDir } from "./layout.ts";
 
 /** A cgroup that limits its processes: `used` of at most `limit`, threads and those of cgroups below included. */
-export interface ProcessLimit {
+interface ProcessLimit {
   readonly path: string;
   readonly used: number;
   readonly limit: number;

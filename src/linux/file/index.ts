@@ -26,6 +26,7 @@ export {
   syncFileSystem,
   xattrNames,
 } from "./native.ts";
+export { deviceNumbers } from "./device-numbers.ts";
 export { type FileLock, lockFile } from "./file-lock.ts";
 export { type FileOwner, type FileStep, runFileSteps, stepsDone } from "./file-steps.ts";
 export { type FileIdentity, LogDirectory, type LogDirectoryOptions } from "./log-directory.ts";

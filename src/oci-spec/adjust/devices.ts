@@ -5,7 +5,7 @@ import type {
 } from "../../gen/nri/pkg/api/v1alpha1/api_pb.ts";
 import { splitRemoval } from "./facts.ts";
 
-// What OCI runtimes give a device node without one.
+// The mode that OCI runtimes give a device node without one.
 const defaultMode = 0o666;
 // Programs may send the type of the file with it, as Go's fs.FileMode has it.
 const permissionBits = 0o777;

@@ -2,7 +2,7 @@ import { RuntimeError } from "../../base/errors.ts";
 import type { OptionalField, RuntimeFeatures } from "../../core/handler/index.ts";
 import type { PluginAdjustments, SpecHost } from "../input.ts";
 
-/** What the adjustments of plugins depend on of the machine. All I/O was done by the caller. */
+/** What the adjustments of plugins need to know about the machine. The caller did all I/O. */
 export interface AdjustFacts extends Omit<PluginAdjustments, "adjustment"> {
   readonly host: Pick<SpecHost, "cgroupVersion" | "oomScoreAdjFloor">;
   /** The features of the OCI runtime of the container's handler. */
@@ -29,10 +29,7 @@ export function splitRemoval(name: string): { readonly key: string; readonly rem
     : { key: name, removed: false };
 }
 
-/**
- * A map with changes: entries with the mark of a removal are taken out first, so that what is removed and set
- * again is there.
- */
+/** A map with changes. Removals come first, so that an entry that is removed and set again has its new value. */
 export function changedTable<Value>(
   before: Readonly<Record<string, Value>> | undefined,
   changes: Readonly<Record<string, Value>>,

@@ -4,7 +4,7 @@ import type { Mount } from "../../gen/nri/pkg/api/v1alpha1/api_pb.ts";
 import { MountPropagation } from "../../gen/runtime/v1/api_pb.ts";
 import { type AdjustFacts, refuseAdjustment, splitRemoval } from "./facts.ts";
 
-// A word for containerd and CRI-O to relabel the source; SELinux labels are not an option of mounts.
+// Asks the runtime to give the source an SELinux label, as of containerd and CRI-O. It is not an option of mount(2).
 const relabel = "relabel";
 
 /**
@@ -47,13 +47,13 @@ function isBind({ type, options }: Pick<Mount, "type" | "options">): boolean {
 function mountOf(mount: Mount): OciMount {
   const { destination, type, source } = mount;
   const options = mount.options.filter((option) => option !== relabel);
-  const bound = options.includes("bind") || options.includes("rbind");
   const isBound = isBind(mount);
+  const saysBind = options.includes("bind") || options.includes("rbind");
   return {
     destination,
     type: isBound ? "bind" : type,
     source,
-    options: isBound && !bound ? ["rbind", ...options] : options,
+    options: isBound && !saysBind ? ["rbind", ...options] : options,
   };
 }
 
@@ -74,8 +74,8 @@ function checkOptions(
   }
 }
 
-/** What a mount of a plugin needs of the mount below its source, as the CRI has it (mount_namespaces(7)). */
-export function propagationOf({ options }: Pick<Mount, "options">): MountPropagation {
+/** The propagation that a mount of a plugin asks for, as the CRI names it (mount_namespaces(7)). */
+function propagationOf({ options }: Pick<Mount, "options">): MountPropagation {
   const last = options.findLast((option) => /^r?(shared|slave|private|unbindable)$/.test(option));
   if (last?.endsWith("shared") === true) return MountPropagation.PROPAGATION_BIDIRECTIONAL;
   if (last?.endsWith("slave") === true) return MountPropagation.PROPAGATION_HOST_TO_CONTAINER;

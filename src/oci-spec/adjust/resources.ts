@@ -1,4 +1,10 @@
-import type { OciCpu, OciLinux, OciMemory, OciResources } from "../../core/oci/index.ts";
+import type {
+  OciCpu,
+  OciDeviceRule,
+  OciLinux,
+  OciMemory,
+  OciResources,
+} from "../../core/oci/index.ts";
 import type {
   LinuxContainerAdjustment,
   LinuxCPU,
@@ -7,8 +13,6 @@ import type {
   LinuxResources,
 } from "../../gen/nri/pkg/api/v1alpha1/api_pb.ts";
 import { type AdjustFacts, refuseAdjustment } from "./facts.ts";
-
-type OciDeviceRule = NonNullable<OciResources["devices"]>[number];
 
 /**
  * The limits that the CRI does not have. Those that it has are among the container's resources in force, of which the spec

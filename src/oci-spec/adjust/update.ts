@@ -4,8 +4,8 @@ import type { SpecHost } from "../input.ts";
 import { refuseAdjustment } from "./facts.ts";
 
 /**
- * An update of resources with what plugins limit and the CRI has no field for. On cgroup v2 these are files, as in
- * `unified`, so that they are in force, shown and restored as all others. `failed-precondition` naming the field for
+ * An update of resources with what plugins limit and the CRI has no field for. On cgroup v2 they are added to
+ * `unified` as files, so that they are applied, reported and restored like all other limits. `failed-precondition` naming the field for
  * those that a running container cannot change.
  */
 export function updateWithOthers(

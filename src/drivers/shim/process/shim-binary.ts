@@ -81,7 +81,7 @@ interface ShimCall {
 export class KnownInputs {
   readonly #known = new Map<string, { readonly stamp: string; readonly input: BootstrapInput }>();
 
-  /** "options" for a program that was not started yet, or is another one by now: old shims ignore a wrong input. */
+  /** "options" for a program that was not started yet or has changed since: old shims do not report a wrong input. */
   async of(program: string): Promise<BootstrapInput> {
     const known = this.#known.get(program);
     return known !== undefined && known.stamp === (await stampOf(program))

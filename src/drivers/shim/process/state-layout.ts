@@ -46,12 +46,12 @@ export class StateLayout {
     this.sockets = join(shims, "s");
   }
 
-  /** Those that exist as long as the daemon. */
+  /** The directories that the daemon makes at its start. */
   get directories(): readonly string[] {
     return [this.tasks, this.pods, this.works, this.runtimeRoot, this.sockets];
   }
 
-  /** What shims are told about them. */
+  /** The paths that shims are given. */
   get forShims(): { readonly eventsPath: string; readonly socketDirectory: string } {
     return { eventsPath: this.events, socketDirectory: this.sockets };
   }

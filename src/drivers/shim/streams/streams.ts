@@ -42,7 +42,7 @@ export function streamUrl(address: string, name: string): string {
 }
 
 /**
- * Opens a stream of output by its name. It ends when the shim ends it, so that nothing has to be done to let it end.
+ * Opens a stream of output by its name. It ends when the shim ends it, so letEnd() does nothing.
  * The shim sends no more than 64 KiB ahead of what is read.
  */
 export async function openOutputStream(client: TtrpcClient, name: string): Promise<FifoReader> {
