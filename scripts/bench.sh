@@ -18,11 +18,13 @@ fi
 sh scripts/setup.sh --test
 sh scripts/build.sh
 
-# The root of the row "a Debian root": made once, here, since the namespaces below have no network.
+# The root of the row "a Debian root": made once, here, since the namespaces below have no network. mmdebstrap takes the
+# host's package sources only for the host's own suite.
 root=bench/out/debian-root.tar
 if [ ! -f "$root" ] && command -v mmdebstrap >/dev/null; then
   mkdir -p bench/out
-  if mmdebstrap --quiet --variant=minbase --format=tar stable "$root.new"; then
+  suite=$(. /etc/os-release && echo "${VERSION_CODENAME:-stable}")
+  if mmdebstrap --quiet --variant=minbase --format=tar "$suite" "$root.new"; then
     mv "$root.new" "$root"
   else
     rm -rf "$root.new"
