@@ -1,16 +1,23 @@
-/** Debian's containerd, which is measured with crun and its runc v2 shim. */
+/** A containerd, by default Debian's, which is measured with crun and its runc v2 shim. */
 import { execFile } from "node:child_process";
 import { mkdir, writeFile } from "node:fs/promises";
 import path from "node:path";
 import { promisify } from "node:util";
 import { pluginDir, writeNetwork } from "./network.ts";
 import { pauseImageName, writePauseImage } from "./pause-image.ts";
-import { Server } from "./server.ts";
+import { environment, Server } from "./server.ts";
 
 const run = promisify(execFile);
 
-/** containerd with files of its own, not started yet. */
+/** Debian's. Others can be measured by hand. */
+export const debianContainerd = "/usr/bin/containerd";
+
+/**
+ * containerd with files of its own, not started yet. The directory of `program` is the first of its PATH, where it
+ * looks for its shim. A containerd 2.x converts the configuration, which is that of 1.7, when it starts.
+ */
 export async function prepareContainerd(options: {
+  readonly program: string;
   readonly directory: string;
   readonly network: string;
 }): Promise<Server> {
@@ -30,7 +37,8 @@ export async function prepareContainerd(options: {
   await writeFile(config, configuration({ directory, state, socket, confDir }));
   return new Server({
     name,
-    command: ["/usr/bin/containerd", "--config", config],
+    command: [options.program, "--config", config],
+    env: { PATH: `${path.dirname(options.program)}:${environment.PATH}` },
     socket,
     mark: `${state}/`,
     logFile: path.join(directory, "log"),

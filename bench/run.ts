@@ -7,7 +7,7 @@ import { mkdirSync, writeFileSync } from "node:fs";
 import { release } from "node:os";
 import path from "node:path";
 import { parseArgs } from "node:util";
-import { importPauseImage, prepareContainerd } from "./containerd.ts";
+import { debianContainerd, importPauseImage, prepareContainerd } from "./containerd.ts";
 import { prepareDavit } from "./davit.ts";
 import { type Collector, observe, observedConfig, startCollector } from "./observers.ts";
 import { Pods } from "./pods.ts";
@@ -50,12 +50,16 @@ const groups: readonly RowGroup[] = [
 const repo = path.resolve(import.meta.dirname, "..");
 const names = groups.map(({ name }) => name).join(" ");
 const usage = `npm run bench -- [--rounds N] [--only GROUP,GROUP...] [--home DIR] [--against DIR]
+                        [--containerd PROGRAM] [--erofs] [--observed]
 
   --rounds N      alternating rounds of the lifecycle; the others follow from it (50):
                   the churn, say, has 20 pods a round
   --only GROUPS   only these groups of rows, of: ${names}
   --home DIR      measure the build of another checkout of davit
   --against DIR   compare with the build of this checkout of davit instead of containerd
+  --containerd PROGRAM
+                  compare with this containerd, whose shim is in the same directory,
+                  instead of Debian's
   --erofs         measure a davit that keeps layers in EROFS images
   --observed      measure davit while metrics are scraped, traces are sampled and events are
                   read, against the same build with all of that off
@@ -67,6 +71,7 @@ interface Arguments {
   readonly chosen: readonly RowGroup[];
   readonly home: string;
   readonly against: string | undefined;
+  readonly containerd: string;
   readonly isObserved: boolean;
   readonly isErofs: boolean;
 }
@@ -108,7 +113,7 @@ function withoutRatioBudget(row: Row): Row {
 }
 
 async function startBoth(
-  { home, against, isErofs }: Arguments,
+  { home, against, containerd, isErofs }: Arguments,
   directory: string,
   collector: Collector | undefined,
 ): Promise<{ readonly peer: Server; readonly davit: Server }> {
@@ -126,7 +131,7 @@ async function startBoth(
     await peer.start();
     return { peer, davit };
   }
-  const peer = await prepareContainerd({ directory, network: "10.202" });
+  const peer = await prepareContainerd({ program: containerd, directory, network: "10.202" });
   await peer.start();
   await importPauseImage(peer, { directory, pause: path.join(directory, "pause") });
   return { peer, davit };
@@ -144,26 +149,31 @@ function report(
   const setting: Setting = {
     date: run.begun.toISOString().slice(0, 10),
     peer: args.against === undefined ? "containerd" : peerName,
-    versions: versions(),
+    versions: versions(args.containerd),
     rounds: args.rounds,
   };
   const out = path.join(repo, "bench/out");
   mkdirSync(out, { recursive: true });
   const stamp = run.begun.toISOString().replaceAll(/[:.]/g, "-");
   writeFileSync(path.join(out, `${stamp}.json`), JSON.stringify({ setting, rows }, null, 1));
-  // Part of a run, or a comparison of two davits, must not take the place of the whole.
+  // Part of a run, or a comparison with something else, must not take the place of the whole.
   const isWhole = args.chosen.length === groups.length && args.rounds >= 50;
-  if (isWhole && args.against === undefined && !args.isErofs) {
+  const isUsual = args.against === undefined && args.containerd === debianContainerd;
+  if (isWhole && isUsual && !args.isErofs) {
     writeFileSync(path.join(repo, "bench/RESULTS.md"), results(rows, setting));
     console.log("written to bench/RESULTS.md");
   }
 }
 
-function versions(): readonly string[] {
+function versions(containerd: string): readonly string[] {
   const debian = (name: string): string =>
     `${name} ${execFileSync("dpkg-query", ["-W", "-f", `\${Version}`, name], { encoding: "utf8" })}`;
-  const packages = ["containerd", "crun", "containernetworking-plugins"];
-  return [`Linux ${release()}`, `Node ${process.version}`, ...packages.map(debian)];
+  const measured =
+    containerd === debianContainerd
+      ? debian("containerd")
+      : execFileSync(containerd, ["--version"], { encoding: "utf8" }).trim();
+  const packages = ["crun", "containernetworking-plugins"].map(debian);
+  return [`Linux ${release()}`, `Node ${process.version}`, measured, ...packages];
 }
 
 let progressPrefix = "";
@@ -181,6 +191,7 @@ function readArguments(): Arguments {
       only: { type: "string" },
       home: { type: "string", default: repo },
       against: { type: "string" },
+      containerd: { type: "string", default: debianContainerd },
       observed: { type: "boolean", default: false },
       erofs: { type: "boolean", default: false },
       help: { type: "boolean", default: false },
@@ -198,8 +209,9 @@ function readArguments(): Arguments {
   const chosen = groups.filter(({ name }) => wanted?.includes(name) ?? true);
   const home = path.resolve(values.home);
   const against = values.observed ? home : values.against;
+  const containerd = path.resolve(values.containerd);
   const { observed: isObserved, erofs: isErofs } = values;
-  return { rounds, chosen, home, against, isObserved, isErofs };
+  return { rounds, chosen, home, against, containerd, isObserved, isErofs };
 }
 
 function fromEnvironment(name: string): string {

@@ -16,6 +16,8 @@ export const environment = { PATH: "/usr/local/sbin:/usr/local/bin:/usr/sbin:/us
 interface ServerOptions {
   readonly name: string;
   readonly command: readonly [program: string, ...args: string[]];
+  /** Beside, or instead of, the environment of both servers. */
+  readonly env?: Readonly<Record<string, string>>;
   readonly socket: string;
   /** Where plugins of the node (NRI) connect; undefined if they cannot. */
   readonly nriSocket?: string | undefined;
@@ -65,7 +67,7 @@ export class Server {
 
   /** Starts it and waits until it answers Version; how long that took, in milliseconds. */
   async start(env: Readonly<Record<string, string>> = {}): Promise<number> {
-    const { command, logFile, socket } = this.#options;
+    const { command, logFile, socket, env: own } = this.#options;
     const [program, ...args] = command;
     // The socket of an earlier run must not count as that of the new one.
     await rm(socket, { force: true });
@@ -74,7 +76,7 @@ export class Server {
     const child = spawn(program, args, {
       stdio: ["ignore", log, log],
       detached: true, // a session of its own, as a service manager gives it
-      env: { ...environment, ...env },
+      env: { ...environment, ...own, ...env },
     });
     this.#child = child;
     child.once("exit", () => {
