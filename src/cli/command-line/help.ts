@@ -37,17 +37,19 @@ export function formatCommandList(
   return `${lines.join("\n")}\n`;
 }
 
+/** The variables of the environment, each with its description. */
+export const environment: readonly Row[] = [
+  ["DAVIT_ENDPOINT", "CRI socket of the server, if --endpoint is not set"],
+  ["NO_COLOR", "Disable colors, which are only used in a terminal"],
+];
+
 function generalHelp(style: Style): readonly string[] {
-  const variables: readonly Row[] = [
-    ["DAVIT_ENDPOINT", "CRI socket of the server, if --endpoint is not set"],
-    ["NO_COLOR", "Disable colors, which are only used in a terminal"],
-  ];
   return [
     style.bold("Options of all commands that connect to a server:"),
     ...table(Object.entries(serverOptions).map(optionRow)),
     "",
     style.bold("Environment:"),
-    ...table(variables),
+    ...table(environment),
     "",
     style.bold("Exit codes:"),
     ...table(exitCodeDocs.map(([code, doc]) => [String(code).padStart(3), doc])),
