@@ -182,7 +182,10 @@ describe("the daemon", () => {
         const { code: exit } = await second.exited;
         assert.notEqual(exit, 0);
         const said = second.lines.map(({ text }) => text).join("\n");
-        assert.match(said, /another davit daemon, process \d+, uses/);
+        assert.match(
+          said,
+          /start davit \d\S+: another davit daemon of version \d\S+, process \d+, uses/,
+        );
         assert.ok(said.includes(daemon.paths[shared]), said);
         assert.doesNotMatch(said, /\n\s+at /);
         await daemon.client.runtime.version({});
@@ -216,6 +219,7 @@ describe("the daemon", () => {
       assert.notEqual(exit, 0);
       const said = second.lines.map(({ text }) => text).join("\n");
       assert.ok(said.includes(daemon.paths.socket), said);
+      assert.match(said, /start davit \d\S+: davit \d\S+, process \d+ \(\w+\) serves the socket/);
       await daemon.client.runtime.version({});
       await withPod(daemon, bare(), async () => undefined);
     }),

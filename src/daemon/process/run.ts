@@ -1,16 +1,10 @@
-import { existsSync, readFileSync } from "node:fs";
-import { mkdir } from "node:fs/promises";
-import { join } from "node:path";
-import { setTimeout as sleep } from "node:timers/promises";
-import { isKind, kindOf, messageOf, RuntimeError } from "../../base/errors.ts";
+import { isKind, messageOf, RuntimeError } from "../../base/errors.ts";
 import type { Logger } from "../../base/logger.ts";
 import { systemClock } from "../../base/time.ts";
 import type { Config } from "../../config/config.ts";
 import { gidOf } from "../../config/group.ts";
 import type { SandboxController } from "../../core/sandbox/index.ts";
 import { type CriContext, criMethods, toStatus } from "../../cri/index.ts";
-import { errnoCode, systemError } from "../../base/system-error.ts";
-import { type FileLock, lockFile } from "../../linux/file/index.ts";
 import { notifyService } from "../../linux/host/index.ts";
 import { peerOf } from "../../linux/stream/index.ts";
 import type { Method } from "../../wire/grpc/call.ts";
@@ -22,6 +16,7 @@ import type { Metrics, MetricsOptions } from "../build/metrics.ts";
 import type { Tracing } from "../build/tracing.ts";
 import { CallLog, isEventStream } from "./call-log.ts";
 import { Calls } from "./calls.ts";
+import { takeDirectory } from "./directory-lock.ts";
 import { faultsFromEnvironment } from "./faults.ts";
 import { LiveConfig } from "./live-config.ts";
 import { type LogSink, openLog } from "./log.ts";
@@ -72,10 +67,12 @@ export async function runDaemon(config: Config, options: DaemonOptions): Promise
   const log = options.log ?? openLog(stderrSink(), () => live.value.log.level);
   const { env, pid } = process;
   const service = undo.use(new ServiceManager({ env, pid, send: notifyService, log }));
-  const root = undo.use(await takeDirectory("root", config.root, log));
-  undo.use(await takeDirectory("state", config.state, log));
+  const { version } = options;
+  const root = undo.use(await takeDirectory({ key: "root", directory: config.root, version }, log));
+  undo.use(await takeDirectory({ key: "state", directory: config.state, version }, log));
   if (config.writableRoot !== "") {
-    undo.use(await takeDirectory("writable_root", config.writableRoot, log));
+    const directory = config.writableRoot;
+    undo.use(await takeDirectory({ key: "writable_root", directory, version }, log));
   }
 
   // Closed last: it records the operations of the parts.
@@ -92,11 +89,10 @@ export async function runDaemon(config: Config, options: DaemonOptions): Promise
     new IdleMaintenance({ log, isBusy, tuning, compiledCode: options.compiledCode }),
   );
   const cri = new StartupGate<CriContext>(earlyCallMs);
-  const { version } = options;
   const serving = { version, tuning, cri, calls, callLog, observers, idle, log };
   const { server, methods } = serverOf(config, serving);
   const gid = config.server.group === "" ? undefined : gidOf(config.server.group);
-  await server.listen(config.server.listen, { mode: 0o660, ...(gid === undefined ? {} : { gid }) });
+  await listen(server, config.server.listen, { gid, version });
   undo.defer(() => server.stop(graceMs));
   undo.use(cri);
   const metrics = await metricsOf(config, { version, calls, server, gid, log });
@@ -150,6 +146,21 @@ export async function runDaemon(config: Config, options: DaemonOptions): Promise
   };
   const daemon = asDaemon(config.server.listen, recovered, { beginEnd, ended }, undo.move());
   return { ...daemon, reload: (read) => live.reload(read, log) };
+}
+
+/** Opens the CRI socket. If another process serves it, the error names that process and its version. */
+async function listen(
+  server: GrpcServer,
+  path: string,
+  { gid, version }: { readonly gid: number | undefined; readonly version: string },
+): Promise<void> {
+  try {
+    await server.listen(path, { mode: 0o660, ...(gid === undefined ? {} : { gid }) });
+  } catch (error) {
+    if (!isKind(error, "failed-precondition")) throw error;
+    const { socketInUse } = await import("./socket-in-use.ts");
+    throw await socketInUse(path, version, error);
+  }
 }
 
 /** The metrics, if the configuration turns them on. Otherwise their code is not loaded. */
@@ -256,32 +267,6 @@ function asDaemon(
   };
 }
 
-/** Makes and locks a directory of the configuration. Errors name the setting that can be changed. */
-async function takeDirectory(
-  key: "root" | "state" | "writable_root",
-  directory: string,
-  log: Logger,
-): Promise<Pick<FileLock, "last"> & Disposable> {
-  try {
-    await makeDirectory(directory);
-    return await takeLock(directory);
-  } catch (error) {
-    if (isKind(error, "failed-precondition")) throw error;
-    if (key !== "state" && errnoCode(error) === "EROFS" && existsSync(directory)) {
-      // What runs must still be served; the lock on the state directory excludes a second daemon.
-      const advice = "no pod, container or image can be made until it is mounted read-write";
-      log.error(`the file system of ${key} "${directory}" is read-only; ${advice}`);
-      return { last: undefined, [Symbol.dispose]: () => undefined };
-    }
-    const todo = isKind(error, "resource-exhausted") ? "free space there" : "make it writable";
-    throw new RuntimeError(
-      kindOf(error),
-      `use directory "${directory}": ${messageOf(error)}; ${todo}, or set ${key} to another directory in the configuration`,
-      { cause: error },
-    );
-  }
-}
-
 /** stderr; the daemon survives the end of its reader (EPIPE). */
 function stderrSink(): LogSink {
   process.stderr.removeListener("error", ignoreLostLog);
@@ -291,57 +276,4 @@ function stderrSink(): LogSink {
 
 function ignoreLostLog(): void {
   // There is no other place to log it.
-}
-
-/** Like mkdir -p, one directory at a time: Node's own recursion never returns below /proc (Node 24). */
-async function makeDirectory(directory: string): Promise<void> {
-  if (existsSync(directory)) return;
-  const steps = directory.split("/").filter((step) => step !== "");
-  for (let depth = 1; depth <= steps.length; depth++) {
-    const path = `/${steps.slice(0, depth).join("/")}`;
-    try {
-      await mkdir(path, { mode: 0o711 });
-    } catch (error) {
-      if (errnoCode(error) !== "EEXIST") throw systemError(`make directory "${path}"`, error);
-    }
-  }
-}
-
-/** How long the lock of a daemon that has ended is waited for. */
-const lockWaitMs = 2_000;
-
-/**
- * A process that the last daemon was starting when it was killed has a copy of the lock until it runs its own
- * program. So the lock of a daemon that has ended is waited for.
- */
-async function takeLock(directory: string): Promise<FileLock> {
-  const path = join(directory, "davit.lock");
-  const endMs = performance.now() + lockWaitMs;
-  for (;;) {
-    const lock = lockFile(path);
-    if (lock !== undefined) return lock;
-    const holder = lockHolder(path);
-    if (!hasEnded(holder) || performance.now() > endMs) throw inUse(directory, path, holder);
-    await sleep(10);
-  }
-}
-
-function inUse(directory: string, path: string, holder: string): RuntimeError {
-  return new RuntimeError(
-    "failed-precondition",
-    `start davit: another davit daemon${holder === "" ? "" : `, process ${holder},`} uses "${directory}" (it holds the lock ${path}); stop that daemon, or set another root and state for this one`,
-  );
-}
-
-function hasEnded(pid: string): boolean {
-  return /^\d+$/.test(pid) && !existsSync(`/proc/${pid}`);
-}
-
-/** The pid in a lock file; empty where a full disk kept the holder from writing it. */
-function lockHolder(path: string): string {
-  try {
-    return readFileSync(path, "utf8").trim();
-  } catch {
-    return "";
-  }
 }

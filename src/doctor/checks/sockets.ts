@@ -117,7 +117,8 @@ function stale(host: Host, path: string): Finding {
 
 /** The process that holds the lock on the state directory (flock(2), shown by proc_locks(5)). */
 async function lockHolder(host: Host, state: string): Promise<number | undefined> {
-  const pid = numberOf(await host.read(`${state}/davit.lock`));
+  // A version of davit may follow in a second line.
+  const pid = numberOf((await host.read(`${state}/davit.lock`))?.split("\n")[0]);
   if (pid === undefined || !host.isProcessAlive(pid)) return undefined;
   const locks = (await host.read("/proc/locks")) ?? "";
   return new RegExp(`FLOCK +ADVISORY +WRITE +${pid} `).test(locks) ? pid : undefined;

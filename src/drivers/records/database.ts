@@ -140,8 +140,8 @@ function findDamage(path: string): string | undefined {
       throw new RuntimeError(
         "failed-precondition",
         `open records "${path}": it has schema version ${schema.version}, this davit knows up to ` +
-          `${migrations.length}; start the newer davit again, or remove all pods with it and ` +
-          "move the file away",
+          `${migrations.length}; it cannot read${contentsOf(db)}, and has changed nothing. Start the ` +
+          "newer davit again, or remove all pods with it and move the file away",
       );
     }
     return undefined;
@@ -150,6 +150,20 @@ function findDamage(path: string): string | undefined {
     throw error;
   } finally {
     db.close();
+  }
+}
+
+/** What a database of a newer schema holds, where that has the tables of this one: " 2 pods, 3 containers ...". */
+function contentsOf(db: DatabaseSync): string {
+  const nouns = { sandbox: "pods", container: "containers", image: "images" };
+  try {
+    const counts = Object.entries(nouns).map(([table, noun]) => {
+      const count = db.prepare(`SELECT count(*) AS count FROM ${table}`).get()?.["count"];
+      return `${String(count)} ${noun}`;
+    });
+    return ` its records of ${counts.join(", ")}`;
+  } catch {
+    return " its records";
   }
 }
 

@@ -4,6 +4,10 @@ import type { DatabaseSync } from "node:sqlite";
  * The steps from an empty database to the newest schema: the step at index n leads to version
  * n + 1. A released step is never edited; a change of the tables is a new step at the end. Every
  * version keeps the table `meta`, since an older daemon recognizes a newer database by it.
+ *
+ * A change of what rows contain that an earlier davit must not read, such as another record version, is a step as
+ * well, even an empty one: an earlier davit then refuses the database and changes nothing. Without it, it would
+ * set the rows aside.
  */
 export const migrations: readonly string[] = [
   `CREATE TABLE meta (

@@ -36,6 +36,13 @@ describe("lockFile()", () => {
     assert.equal(statSync(path).mode & 0o777, 0o600);
   });
 
+  test("writes a note for people into its second line", () => {
+    const path = join(dir, "noted.lock");
+    using lock = lockFile(path, "0.1.0");
+    assert.equal(readFileSync(path, "utf8"), `${process.pid}\n0.1.0\n`);
+    assert.equal(lock?.last, undefined);
+  });
+
   test("is not inherited by a child", async () => {
     const path = join(dir, "inherited.lock");
     const lock = lockFile(path);

@@ -11,17 +11,17 @@ export interface FileLock extends Disposable {
 
 /**
  * Takes the lock file, which is made (0600) if it does not exist, and writes the pid of this process into it for
- * people to read; disposing of the lock removes the pid. `undefined` when another process holds the lock. The file is never removed: a lock on
- * a removed file would exclude no other process.
+ * people to read, and `note` in a second line; disposing of the lock removes both. `undefined` when another
+ * process holds the lock. The file is never removed: a lock on a removed file would exclude no other process.
  */
-export function lockFile(path: string): FileLock | undefined {
+export function lockFile(path: string, note?: string): FileLock | undefined {
   const existed = existsSync(path);
   const fd = openLocked(path);
   if (fd === undefined) return undefined;
   const last = existed ? lastOf(path) : undefined;
   try {
     ftruncateSync(fd);
-    writeSync(fd, `${process.pid}\n`);
+    writeSync(fd, `${process.pid}\n${note === undefined ? "" : `${note}\n`}`);
   } catch {
     // A full disk. The lock is held all the same, only the pid is missing.
   }
