@@ -7,6 +7,10 @@
 #   scripts/build-native.sh             the shipped binaries, into dist/
 #   scripts/build-native.sh --sanitize  the same with AddressSanitizer and UndefinedBehaviorSanitizer, into
 #                                       native/build/, for scripts/test-native.sh
+#   scripts/build-native.sh --package ARCH DIRECTORY
+#                                       for packages, for x64 or arm64, the other one by a cross compiler (Debian:
+#                                       gcc-aarch64-linux-gnu or gcc-x86-64-linux-gnu): stripped, without names of
+#                                       this machine, for glibc 2.34 or newer
 set -eu
 cd "$(dirname "$0")/.."
 
@@ -18,6 +22,7 @@ case "$(uname -m)" in
     exit 1
     ;;
 esac
+# Those of Node-API are the same for all architectures.
 headers="node_modules/node-linux-$arch/include/node"
 if [ ! -f "$headers/node_api.h" ]; then
   echo "build-native: $headers is missing: run npm install" >&2
@@ -35,6 +40,7 @@ newer() {
 }
 
 cc=${CC:-cc}
+isal_header=
 case "${1:-}" in
   "")
     out=dist
@@ -48,8 +54,30 @@ case "${1:-}" in
     # A finding of the other sanitizer, such as an array index out of bounds, is a trap: SIGILL.
     program_flags="-O1 -fsanitize=undefined,bounds-strict -fsanitize-undefined-trap-on-error"
     ;;
+  --package)
+    out=${3:?the directory}
+    addon_flags="-O2 -s -include native/older-glibc.h -Wl,-z,relro,-z,now"
+    program_flags=-Os
+    case $2 in
+      "$arch") ;;
+      x64) cc=x86_64-linux-gnu-gcc ;;
+      arm64) cc=aarch64-linux-gnu-gcc ;;
+      *)
+        echo "build-native: packages are for x64 and arm64, not for $2" >&2
+        exit 2
+        ;;
+    esac
+    if ! command -v $cc >/dev/null; then
+      echo "build-native: $cc is missing: run sh scripts/setup.sh --packages" >&2
+      exit 1
+    fi
+    # A cross compiler does not read /usr/include. This header is the same for all architectures.
+    mkdir -p "$out/include"
+    [ ! -d /usr/include/isa-l ] || ln -sfn /usr/include/isa-l "$out/include/isa-l"
+    isal_header="-idirafter $out/include"
+    ;;
   *)
-    echo "usage: scripts/build-native.sh [--sanitize]" >&2
+    echo "usage: scripts/build-native.sh [--sanitize | --package x64|arm64 DIRECTORY]" >&2
     exit 2
     ;;
 esac
@@ -57,7 +85,7 @@ mkdir -p "$out"
 # ISA-L's header is needed to build, and its library at run time; without either, zlib decompresses gzip.
 isal=
 inflate="zlib decompresses gzip: no isa-l/igzip_lib.h (Debian: libisal-dev)"
-if printf '#include <isa-l/igzip_lib.h>\n' | $cc -E -x c - >/dev/null 2>&1; then
+if printf '#include <isa-l/igzip_lib.h>\n' | $cc $isal_header -E -x c - >/dev/null 2>&1; then
   isal=-DDAVIT_ISAL
   inflate="ISA-L decompresses gzip"
 fi
@@ -70,8 +98,8 @@ is_current_isal() {
 sources=$(ls native/*.c | grep -vE '/(holder|waiter|env)\.c$')
 # Each output is written by rename, so that a running build never breaks a daemon that starts.
 # shellcheck disable=SC2086 # lists of words
-if ! newer "$out/davit.node" native/davit.h native/blob.h native/confine.h $sources scripts/build-native.sh || ! is_current_isal; then
-  $cc -std=gnu11 -shared -fPIC $addon_flags -g1 -Wall -Wextra -Werror -fvisibility=hidden -pthread $isal \
+if ! newer "$out/davit.node" native/davit.h native/blob.h native/confine.h native/older-glibc.h $sources scripts/build-native.sh || ! is_current_isal; then
+  $cc -std=gnu11 -shared -fPIC $addon_flags -g1 -Wall -Wextra -Werror -fvisibility=hidden -pthread $isal $isal_header \
     -I"$headers" -o "$out/davit.node.$$" $sources
   mv -f "$out/davit.node.$$" "$out/davit.node"
   echo "built $out/davit.node ($inflate)"

@@ -45,6 +45,12 @@ test("bin/davit explains what to do if the build or Node.js is missing", () => {
   fakeNode(join(directory, "new/node"), "v24.0.0");
   assert.equal(
     run(davit, { PATH: `${directory}/old:${PATH}` }),
+    "1 davit: no Node.js 24 or newer: install one, or set DAVIT_NODE",
+  );
+  mkdirSync(join(home, "scripts"));
+  writeFileSync(join(home, "scripts/setup.sh"), "");
+  assert.equal(
+    run(davit, { PATH: `${directory}/old:${PATH}` }),
     `1 davit: no Node.js 24 or newer: run "npm install --ignore-scripts" in ${home}, or set DAVIT_NODE`,
   );
   assert.equal(
@@ -58,7 +64,7 @@ test("bin/davit explains what to do if the build or Node.js is missing", () => {
   );
 });
 
-test("bin/davit uses the checkout's Node.js, then DAVIT_NODE, then PATH, also through symlinks", () => {
+test("bin/davit uses DAVIT_NODE, then the Node.js beside it, then PATH, also through symlinks", () => {
   const home = join(directory, "home");
   mkdirSync(join(home, "dist"), { recursive: true });
   writeFileSync(join(home, "dist/davit.cjs"), "");
@@ -73,10 +79,12 @@ test("bin/davit uses the checkout's Node.js, then DAVIT_NODE, then PATH, also th
     run(link, variables).replace(/( --\S+)+/, "");
   const args = `pool=16 ${home}/dist/davit.cjs a b`;
   assert.equal(called(env), `0 v26.1.0 ${args}`);
+  fakeNode(join(home, "node_modules/.bin/node"), "v24.21.0");
+  assert.equal(called(env), `0 v24.21.0 ${args}`);
+  fakeNode(join(home, "bin/node"), "v24.22.0");
+  assert.equal(called(env), `0 v24.22.0 ${args}`);
   const named = { ...env, DAVIT_NODE: join(directory, "named/node") };
   assert.equal(called(named), `0 v25.0.0 ${args}`);
-  fakeNode(join(home, "node_modules/.bin/node"), "v24.21.0");
-  assert.equal(called(named), `0 v24.21.0 ${args}`);
   const serve = (): string => run(link, env, "serve").split(" ").slice(-2).join(" ");
   assert.equal(serve(), `${home}/dist/davit.cjs serve`);
   writeFileSync(join(home, "dist/serve.cjs"), "");

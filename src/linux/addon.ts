@@ -114,10 +114,17 @@ export function nativeError(cause: unknown, doing?: string): RuntimeError {
   return new SystemError(prefix, errnoName(cause.errno), { cause });
 }
 
-/** The path of a built file. From source it is in dist/; the bundle dist/davit.cjs has it in its own directory. */
+/**
+ * The path of a native file. From source it is in dist/; the bundle dist/davit.cjs has it in its own directory, and
+ * in a package for several architectures in a directory below it with the name of this one: x64 or arm64.
+ */
 export function builtFile(name: string): string {
   const fromSource = import.meta.url.endsWith("/src/linux/addon.ts");
-  return fileURLToPath(new URL(fromSource ? `../../dist/${name}` : `./${name}`, import.meta.url));
+  const fileAt = (path: string): string => fileURLToPath(new URL(path, import.meta.url));
+  const built = fileAt(fromSource ? `../../dist/${name}` : `./${name}`);
+  if (fromSource || existsSync(built)) return built;
+  const packaged = fileAt(`./${process.arch}/${name}`);
+  return existsSync(packaged) ? packaged : built;
 }
 
 function load(): unknown {
@@ -125,7 +132,9 @@ function load(): unknown {
   try {
     return createRequire(import.meta.url)(path);
   } catch (cause) {
-    const todo = existsSync(path) ? "" : "; it is not built: run sh scripts/build-native.sh";
+    const todo = existsSync(path)
+      ? ""
+      : `; it is not built for ${process.arch}: run sh scripts/build-native.sh`;
     const text = cause instanceof Error ? cause.message : String(cause);
     throw new RuntimeError("failed-precondition", `load native addon "${path}": ${text}${todo}`, {
       cause,
