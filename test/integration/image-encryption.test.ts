@@ -1,7 +1,7 @@
 /** Images with encrypted layers: by skopeo and by davit's own test code, with keys that come and go. */
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
-import { generateKeyPairSync } from "node:crypto";
+import { generateKeyPairSync, randomBytes } from "node:crypto";
 import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
@@ -150,6 +150,22 @@ describe("an image with encrypted layers", () => {
     for (const text of [key.toString("base64"), key.toString("hex")]) {
       assert.ok(!said.includes(text), "the key of a layer is in the log");
     }
+  });
+
+  test("is decrypted when its download breaks off and is resumed", async () => {
+    const body = randomBytes(3_000_000);
+    const open = imageOf([layerOf([{ path: "noise", body }])]);
+    const { image } = await encryptImage(open, [{ key: ec.publicKey }]);
+    await node.registry.push("locked/cut", image, ["1"]);
+    const blob = new RegExp(`^GET .*/locked/cut/blobs/${image.layers[0]?.digest}`);
+    // Not at the end of a block of the cipher.
+    node.registry.cut(blob, 1_500_007);
+    await withKey(ec.privateKey, async () => {
+      await pull(daemon, "images.test/locked/cut:1");
+      assert.equal(node.registry.count(blob), 2);
+      const hex = image.layers[0]?.diffId.slice("sha256:".length) ?? "";
+      assert.deepEqual(readFileSync(path.join(layersOf(), hex, "fs/noise")), body);
+    });
   });
 
   test("is loaded from an archive with a key", async () => {

@@ -36,6 +36,7 @@ export class TestRegistry implements AsyncDisposable {
     | { readonly match: RegExp; readonly until: Promise<void>; readonly bytes: number }
     | undefined;
 
+  #cut: { readonly match: RegExp; readonly bytes: number } | undefined;
   #corrupt: RegExp | undefined;
   /** By repository: the Authorization header that is required. */
   readonly #guards = new Map<string, string>();
@@ -130,6 +131,11 @@ export class TestRegistry implements AsyncDisposable {
     };
   }
 
+  /** Closes the connection of the next GET that matches after these bytes of the answer. */
+  cut(match: RegExp, bytes: number): void {
+    this.#cut = { match, bytes };
+  }
+
   /** Corrupts a byte in all answers to GETs that match; undefined ends that. */
   corrupt(match: RegExp | undefined): void {
     this.#corrupt = match;
@@ -209,6 +215,12 @@ export class TestRegistry implements AsyncDisposable {
     const [answer] = (await once(behind, "response")) as [IncomingMessage];
     response.on("close", () => answer.destroy());
     response.writeHead(answer.statusCode ?? 502, answer.headers);
+    const cut = this.#cut?.match.test(line) === true ? this.#cut : undefined;
+    if (cut !== undefined) {
+      this.#cut = undefined;
+      await sendPart(answer, response, cut.bytes);
+      return;
+    }
     const hold = this.#hold?.match.test(line) === true ? this.#hold : undefined;
     let left = hold?.bytes ?? Number.POSITIVE_INFINITY;
     let corrupt = this.#corrupt?.test(line) === true;
@@ -228,6 +240,22 @@ export class TestRegistry implements AsyncDisposable {
     }
     response.end();
   }
+}
+
+/** Sends the first bytes, and closes the connection when they are on their way. */
+async function sendPart(
+  answer: IncomingMessage,
+  response: ServerResponse,
+  bytes: number,
+): Promise<void> {
+  let left = bytes;
+  for await (const chunk of answer as AsyncIterable<Buffer>) {
+    const part = chunk.subarray(0, left);
+    left -= part.length;
+    await new Promise((resolve) => response.write(part, resolve));
+    if (left === 0) break;
+  }
+  response.socket?.end();
 }
 
 function configText(storage: string, port: number): string {

@@ -57,6 +57,8 @@ export const stages = {
     "answer",
   ],
   "create-container": [
+    // Only while images are verified, here and below.
+    "verify-image",
     "write-record",
     // Roots.mount().
     "make-root-directory",
@@ -72,6 +74,7 @@ export const stages = {
     "answer",
   ],
   "start-container": [
+    "verify-image",
     "build-spec",
     // ContainerRuntime.start().
     "make-bundle",
@@ -139,6 +142,7 @@ export const stages = {
   "port-forward": ["connect", "answer"],
   "pull-image": [
     "resolve",
+    "verify-image",
     "fetch-config",
     "fetch-layers",
     "complete-layers",

@@ -159,7 +159,7 @@ async function assemble(
   const { id, config, sandbox, image, volumes } = plan;
   const layers = image.layers.map(({ diffId }) => diffId);
 
-  await verifyImages(context, plan, operation.signal);
+  await verifyImages(context, plan, operation);
   await operation.enter("write-record");
   // A stop of the sandbox does not end a container that is not recorded yet.
   checkSandboxReady(context.sandboxes.get(sandbox.id));

@@ -74,7 +74,7 @@ async function start(
   const { id, config } = container;
   const sandbox = context.sandboxes.get(container.sandboxId);
   const runtime = runtimeOf(context, container);
-  await verifyImagesAgain(context, container, operation.signal);
+  await verifyImagesAgain(context, container, operation);
   await operation.enter("build-spec");
   const spec = await context.specs.build(specSubject(context, container));
   const started = await runtime.start(

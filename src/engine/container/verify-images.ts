@@ -1,6 +1,7 @@
 import type { Digest } from "../../base/digest.ts";
 import type { CheckedConfig, Container, ContainerImageVolume } from "../../core/container/index.ts";
 import type { Image, ImageStore } from "../../core/image/index.ts";
+import type { RunningOperation } from "../../core/operation/index.ts";
 import type { Sandbox } from "../../core/sandbox/index.ts";
 import type { ContainerContext } from "./context.ts";
 
@@ -15,24 +16,24 @@ export async function verifyImages(
     readonly image: Pick<Image, "id">;
     readonly volumes: { readonly images: readonly ContainerImageVolume[] };
   },
-  signal: AbortSignal,
+  operation: RunningOperation,
 ): Promise<void> {
   if (context.verification === undefined) return;
   const { image, config, volumes, sandbox } = plan;
   const used = { config, id: image.id, volumes: volumes.images, sandbox };
-  await verifyAll(context, used, signal);
+  await verifyAll(context, used, operation);
 }
 
 /** Rejects the start of a container whose images the policies of now do not allow. */
 export async function verifyImagesAgain(
   context: VerifyContext & Pick<ContainerContext, "sandboxes">,
   { config, image, imageVolumes, sandboxId }: Container,
-  signal: AbortSignal,
+  operation: RunningOperation,
 ): Promise<void> {
   if (context.verification === undefined) return;
   const sandbox = context.sandboxes.get(sandboxId);
   const used = { config, id: image.id, ref: image.ref, volumes: imageVolumes, sandbox };
-  await verifyAll(context, used, signal);
+  await verifyAll(context, used, operation);
 }
 
 interface Used {
@@ -47,8 +48,9 @@ interface Used {
 async function verifyAll(
   { images, verification }: VerifyContext,
   { config, id, ref, volumes, sandbox }: Used,
-  signal: AbortSignal,
+  operation: RunningOperation,
 ): Promise<void> {
+  await operation.enter("verify-image");
   const namespace = sandbox.config.metadata?.namespace ?? "";
   const mounts = config.mounts.flatMap(({ image }) => (image === undefined ? [] : [image]));
   const all = [
@@ -63,7 +65,7 @@ async function verifyAll(
       repoDigests: knownAs?.includes("@") === true ? [knownAs] : [],
     };
     const doing = `verify image "${name === "" ? image : name}"`;
-    await verification?.atUse(doing, known, { name, namespace }, signal);
+    await verification?.atUse(doing, known, { name, namespace }, operation.signal);
   }
 }
 

@@ -18,6 +18,7 @@ import { countsForPull, type Puller, type WantedLayer } from "./present-layers.t
 import { authForName } from "./auth-for-name.ts";
 import { removeUnusedLayers } from "./remove.ts";
 import { sweepIfFull, sweepLater } from "./sweep.ts";
+import type { AllowedPull } from "./verification.ts";
 
 // The deadline of a pull whose caller has none.
 const pullMs = 3_600_000;
@@ -92,7 +93,7 @@ async function fetchImage(
   await operation.enter("resolve");
   const fetcher = await context.source.resolve(reference, auth, operation.signal);
   const resolved = fetcher.image;
-  const allowed = await context.verification?.atPull({ ...wanted, resolved }, operation.signal);
+  const allowed = await verify(context, { ...wanted, resolved }, operation);
   const parsed = await readContent(fetcher, operation);
   checkLayerCount(parsed.diffIds, context.limits);
   // From here on the removal of another image does not remove these layers.
@@ -132,6 +133,17 @@ async function fetchImage(
   await context.layers.claim(parsed.diffIds);
   await operation.enter("answer");
   return parsed.id;
+}
+
+/** Undefined where images are not verified: then there is no such stage. */
+async function verify(
+  { verification }: ImageContext,
+  pull: WantedImage & { readonly resolved: ResolvedImage },
+  operation: RunningOperation,
+): Promise<AllowedPull | undefined> {
+  if (verification === undefined) return undefined;
+  await operation.enter("verify-image");
+  return await verification.atPull(pull, operation.signal);
 }
 
 interface Fetch extends Puller {

@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { type TestContext, test } from "node:test";
 import { isKind, RuntimeError } from "../../base/errors.ts";
+import type { CrashPoint } from "../../core/operation/index.ts";
 import { createContainer, startContainer } from "../container/index.ts";
 import { FakeEngine, FakeWorld, never } from "../testing/engine.ts";
 import { FakeVerification } from "../testing/fake-verification.ts";
@@ -295,6 +296,29 @@ test("an image without a name is accepted only where every name is, in create an
   const why = /the image has no name that a policy could be for: run davit tag/;
   await assert.rejects(create("b"), refused(why));
   assert.ok(refused(why)((await explain()).refusal));
+});
+
+test("a failure while an image is verified names the stage, and the next try works", async (t) => {
+  const { engine, fake, target } = verifyingEngine(t);
+  fake.registry.sign(target, "good");
+  const failing = async (point: CrashPoint, doing: string, work: () => Promise<unknown>) => {
+    engine.faults.fail(point);
+    const message = new RegExp(`^${doing} ".*" \\(stage verify-image, `);
+    await assert.rejects(work(), { kind: "internal", message });
+    engine.faults.heal(point);
+  };
+  await failing("pull-image/verify-image", "pull image", () => pull(engine));
+  assert.deepEqual([...engine.images.store.all()], []);
+  assert.equal(engine.world.source.opened.size, 0);
+  await pull(engine);
+  const sandbox = await engine.run();
+  await failing("create-container/verify-image", "create container", () => engine.create(sandbox));
+  assert.deepEqual([...engine.containers.store.all()], []);
+  const container = await engine.create(sandbox);
+  const start = () => startContainer(engine.containers, container, never);
+  await failing("start-container/verify-image", "start container", start);
+  assert.equal(engine.containers.store.get(container).state.name, "exited");
+  await engine.start(sandbox, { metadata: { name: "b", attempt: 0 } });
 });
 
 test("the removal of an image removes what is kept of it", async (t) => {

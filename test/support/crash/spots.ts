@@ -40,10 +40,16 @@ export const pluginPoints: readonly CrashPoint[] = crashPoints.filter((point) =>
   /\/(ask|tell)-plugins$/.test(point),
 );
 
-/** The crash points that the sandboxes of this controller reach, without plugins. */
+/** The stages that are entered only where images are verified; the engine's verification.test.ts tests them. */
+export const policyPoints: readonly CrashPoint[] = crashPoints.filter((point) =>
+  point.endsWith("/verify-image"),
+);
+
+/** The crash points that the sandboxes of this controller reach, without plugins and policies. */
 export function pointsOf(controller: Controller): readonly CrashPoint[] {
+  const others = new Set([...pluginPoints, ...policyPoints]);
   return crashPoints.filter(
-    (point) => (controllerOf[point] ?? controller) === controller && !pluginPoints.includes(point),
+    (point) => (controllerOf[point] ?? controller) === controller && !others.has(point),
   );
 }
 

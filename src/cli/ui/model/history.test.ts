@@ -53,6 +53,7 @@ test("toOperationView() has a kind for each phase, and names the plugin after a 
     ["create-process", "process"],
     ["mount-root", "files"],
     ["fetch-layers", "pull"],
+    ["verify-image", "pull"],
     ["something-new", "other"],
   ] as const;
   const stages = marks.map(([stage], atMs) => ({ stage, atMs }));

@@ -69,7 +69,7 @@ const kinds: Readonly<Record<Exclude<PhaseKind, "other">, RegExp>> = {
   cgroup: /cgroup|limits/,
   namespace: /namespaces?$|sysctls/,
   network: /network/,
-  pull: /^(resolve|fetch)|layers?$|unpack/,
+  pull: /^(resolve|verify|fetch)|layers?$|unpack/,
   spec: /spec$|user$/,
   process:
     /process|holder|monitor|shim|sandbox$|start$|signal|wait for|kill|connect|command|controller|shut down|^stop$/,
