@@ -36,39 +36,60 @@ function wrapped(schema: DescMessage): DescField | undefined {
   return schema.name.startsWith("Optional") ? schema.field["value"] : undefined;
 }
 
+/** How one field of a message becomes plain. */
+interface PlainField {
+  readonly from: string;
+  readonly to: string;
+  /** Undefined for values that are plain already: numbers, strings, and lists and maps of them. */
+  readonly convert: ((value: unknown) => unknown) | undefined;
+}
+
+/** Made once for each type: a plugin is asked while a container waits for it. */
+const plainFields = new WeakMap<DescMessage, readonly PlainField[]>();
+
+function plainFieldsOf(schema: DescMessage): readonly PlainField[] {
+  let fields = plainFields.get(schema);
+  if (fields === undefined) {
+    fields = schema.fields.map((field) => ({
+      from: field.localName,
+      to: plainName(field),
+      convert: converterOf(field),
+    }));
+    plainFields.set(schema, fields);
+  }
+  return fields;
+}
+
 function plainMessage(schema: DescMessage, message: Message): object {
   const values = message as unknown as Values;
   const result: Values = {};
-  for (const field of schema.fields) {
-    const value = values[field.localName];
-    if (value !== undefined) result[plainName(field)] = plainField(field, value);
+  for (const { from, to, convert } of plainFieldsOf(schema)) {
+    const value = values[from];
+    if (value !== undefined) result[to] = convert === undefined ? value : convert(value);
   }
   return result;
 }
 
-function plainField(field: DescField, value: unknown): unknown {
-  switch (field.fieldKind) {
-    case "list":
-      return (value as readonly unknown[]).map((item) => plainItem(field, item));
-    case "map":
-      return Object.fromEntries(
-        Object.entries(value as Values).map(([key, item]) => [key, plainItem(field, item)]),
-      );
-    case "message":
-    case "enum":
-    case "scalar":
-      return plainItem(field, value);
-  }
+function converterOf(field: DescField): PlainField["convert"] {
+  const item = itemConverterOf(field);
+  if (item === undefined || (field.fieldKind !== "list" && field.fieldKind !== "map")) return item;
+  if (field.fieldKind === "list") return (value) => (value as readonly unknown[]).map(item);
+  return (value) =>
+    Object.fromEntries(Object.entries(value as Values).map(([key, each]) => [key, item(each)]));
 }
 
-function plainItem(field: DescField, value: unknown): unknown {
-  if (field.message !== undefined) {
-    const inner = wrapped(field.message);
-    return inner === undefined
-      ? plainMessage(field.message, value as Message)
-      : plainField(inner, (value as Values)["value"]);
+function itemConverterOf(field: DescField): PlainField["convert"] {
+  const { message, enum: names } = field;
+  if (message !== undefined) {
+    const inner = wrapped(message);
+    if (inner === undefined) return (value) => plainMessage(message, value as Message);
+    const convert = converterOf(inner);
+    return (value) => {
+      const held = (value as Values)["value"];
+      return convert === undefined ? held : convert(held);
+    };
   }
-  return field.enum === undefined ? value : enumName(field.enum, value as number);
+  return names === undefined ? undefined : (value) => enumName(names, value as number);
 }
 
 function enumName(schema: DescEnum, number: number): string {

@@ -1,3 +1,4 @@
+import { isUtf8 } from "node:buffer";
 import type { OciProcess } from "../core/oci/index.ts";
 
 /**
@@ -70,6 +71,14 @@ function bytesOfText(text: string): Buffer {
 /** Whether a variable of the process has a value that is not UTF-8. */
 export function hasByteValues({ env }: Pick<OciProcess, "env">): boolean {
   return env.some((line) => !line.isWellFormed());
+}
+
+/** Whether a request or an image has a variable whose value is not UTF-8. */
+export function asksForByteValues(
+  request: readonly { readonly value: Uint8Array }[],
+  image: readonly string[],
+): boolean {
+  return request.some(({ value }) => !isUtf8(value)) || hasByteValues({ env: image });
 }
 
 /**

@@ -12,7 +12,7 @@ export {
 export { parseRdtConfig, type RdtConfig, rootClass } from "./classes/rdt-config.ts";
 export { type BandwidthInfo, type RdtInfo, rdtSchemata } from "./classes/rdt-schemata.ts";
 export type { CacheInfo } from "./classes/rdt-share.ts";
-export { envProgram, hasByteValues } from "./byte-env.ts";
+export { asksForByteValues, envProgram, hasByteValues } from "./byte-env.ts";
 export { boundSources } from "./adjust/mounts.ts";
 export { updateWithOthers } from "./adjust/update.ts";
 export { allowedAnnotations, matchesPattern } from "./allow-list.ts";

@@ -4,7 +4,12 @@ import type { Rollback } from "../../base/rollback.ts";
 import type { Container } from "../../core/container/index.ts";
 import type { OciSpec } from "../../core/oci/index.ts";
 import type { RunningOperation } from "../../core/operation/index.ts";
-import type { ContainerAdjustment, DividedAdjustment } from "../../core/plugin/index.ts";
+import type {
+  ContainerAdjustment,
+  CreatedWithPlugins,
+  DividedAdjustment,
+  Plugins,
+} from "../../core/plugin/index.ts";
 import { type Sandbox, specCgroup } from "../../core/sandbox/index.ts";
 import { askPlugins, holdPlugins } from "../plugins/index.ts";
 import { type ContainerContext, specSubject } from "./context.ts";
@@ -12,29 +17,26 @@ import { evictContainers } from "./evict.ts";
 import { ofPlugins } from "./of-plugins.ts";
 import { updateOthers, updateOthersOrFail } from "./update-others.ts";
 
+/** What a question about a new container needs. */
+interface Question {
+  readonly spec: OciSpec;
+  readonly operation: RunningOperation;
+  readonly undo: Rollback;
+}
+
 /**
  * Asks the plugins about a new container, and keeps in its record what they adjust. Their changes of other
  * containers are made before this returns. Rejects when a plugin refuses the container, when plugins
- * contradict each other, and when an adjustment cannot be carried out. The caller holds the plugins.
+ * contradict each other, and when an adjustment cannot be carried out. The caller holds the plugins. `asked` is
+ * the result of {@link askEarly}, if they were asked before.
  */
 export async function adjustByPlugins(
   context: ContainerContext,
   container: Container,
-  plan: {
-    readonly spec: OciSpec;
-    readonly operation: RunningOperation;
-    readonly undo: Rollback;
-  },
+  plan: Question & { readonly asked?: Promise<CreatedWithPlugins> | undefined },
 ): Promise<void> {
-  const { spec, operation, undo } = plan;
-  const of = ofPlugins(context, container, { spec });
-  if (of === undefined) return;
-  const answer = await askPlugins(context, operation, (plugins, signal) => {
-    undo.defer("tell plugins that it is gone", (undoing) =>
-      tellGone(context, container.id, spec, undoing),
-    );
-    return plugins.createContainer(of, signal);
-  });
+  const { operation, undo } = plan;
+  const answer = await answerOf(context, container, plan);
   if (answer === undefined) return;
   await evictContainers(context, answer.evictions);
   await updateOthersOrFail(context, answer.updates, { signal: operation.signal, undo });
@@ -46,6 +48,50 @@ export async function adjustByPlugins(
   context.store.update(container.id, () => adjusted);
   // As without plugins: this build reports errors early.
   await context.specs.build(specSubject(context, adjusted));
+}
+
+/**
+ * Asks the plugins about a new container and does not wait for the answer: adjustByPlugins() enters the stage and
+ * applies it. Undefined without plugins.
+ */
+export function askEarly(
+  context: ContainerContext,
+  container: Container,
+  question: Question,
+): Promise<CreatedWithPlugins> | undefined {
+  if (context.plugins?.active !== true) return undefined;
+  const { port } = context.plugins;
+  const asked = ask(context, container, question, port);
+  // The create may fail before it waits for the answer.
+  asked?.catch(() => undefined);
+  return asked;
+}
+
+async function answerOf(
+  context: ContainerContext,
+  container: Container,
+  plan: Question & { readonly asked?: Promise<CreatedWithPlugins> | undefined },
+): Promise<CreatedWithPlugins | undefined> {
+  const { asked, operation } = plan;
+  if (asked === undefined) {
+    return askPlugins(context, operation, async (port) => ask(context, container, plan, port));
+  }
+  await operation.enter("ask-plugins");
+  return asked;
+}
+
+function ask(
+  context: ContainerContext,
+  container: Container,
+  { spec, operation, undo }: Question,
+  port: Plugins,
+): Promise<CreatedWithPlugins> | undefined {
+  const of = ofPlugins(context, container, { spec });
+  if (of === undefined) return undefined;
+  undo.defer("tell plugins that it is gone", (undoing) =>
+    tellGone(context, container.id, spec, undoing),
+  );
+  return port.createContainer(of, operation.signal);
 }
 
 /** Keeps an adjustment: resources of the CRI among those in force, where an update can change them. */

@@ -12,14 +12,13 @@ import type { RunningOperation } from "../../core/operation/index.ts";
 import type { Sandbox } from "../../core/sandbox/index.ts";
 import { type DeclaredVolumes, declaredVolumes, stopSignal } from "../../oci-spec/index.ts";
 import { buildOrUndo, checkNameIsFree } from "../lifecycle/inflight-creates.ts";
-import { type ContainerContext, findTarget, specSubject } from "./context.ts";
+import { type ContainerContext, findTarget } from "./context.ts";
 import { containerSubject, sandboxSubject } from "../lifecycle/subjects.ts";
 import { holdPlugins, tellPlugins } from "../plugins/index.ts";
 import { adjustByPlugins } from "./adjust.ts";
 import { ofPlugins } from "./of-plugins.ts";
-import { userOf } from "./user.ts";
+import { prepareEarly, prepareSpec } from "./prepare-spec.ts";
 import { imageNames } from "./image-names.ts";
-import { requireOwnIds } from "./own-ids.ts";
 import { rootUsers } from "./root-users.ts";
 import { findImageVolumes, type FoundVolumes, makeVolumes } from "./volumes.ts";
 import { verifyImages } from "./verify-images.ts";
@@ -191,6 +190,8 @@ async function assemble(
   const label = context.specs.mountLabel(config, sandbox);
   const limitBytes = context.layerLimitOf(sandbox);
   const options = { users: rootUsers(context, sandbox), label, limitBytes };
+  using _hold = await holdPlugins(context, operation.signal);
+  await using early = await prepareEarly(context, plan, { label, operation, undo });
   const { path } = await roots.mount(id, layers, operation, options);
 
   await makeVolumes(context, store.get(id), operation, options);
@@ -200,26 +201,14 @@ async function assemble(
       volumes: volumes.skipped,
     });
   }
-
-  await operation.enter("resolve-user");
-  const user = await context.rootFiles.resolveUser(path, userOf(config, image.config.user));
-  const resolved = store.update(id, (now) => ({ ...now, user }));
-
-  await requireOwnIds(context, resolved, sandbox.id);
-
-  await operation.enter("prepare-spec");
-  // The start builds it again, since resources may change until then. This build reports errors early.
-  const spec = await context.specs.build(specSubject(context, resolved));
-  using _hold = await holdPlugins(context, operation.signal);
-  await adjustByPlugins(context, resolved, { spec, operation, undo });
+  const spec = early?.spec ?? (await prepareSpec(context, plan, operation, path));
+  await adjustByPlugins(context, store.get(id), { spec, asked: early?.asked, operation, undo });
 
   await operation.enter("finish-record");
   const created = store.update(id, (now) => ({ ...now, state: { name: "created" } }));
-  const of = ofPlugins(context, created);
-  if (of !== undefined) {
-    await tellPlugins(context, operation, "PostCreateContainer", (plugins, signal) =>
-      plugins.postCreateContainer(of, signal),
-    );
-  }
+  await tellPlugins(context, operation, "PostCreateContainer", async (plugins, signal) => {
+    const of = ofPlugins(context, created);
+    if (of !== undefined) await plugins.postCreateContainer(of, signal);
+  });
   await operation.enter("answer");
 }

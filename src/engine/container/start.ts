@@ -107,12 +107,10 @@ async function start(
     throw error;
   }
   watchContainer(context, id);
-  const of = ofPlugins(context, running, { spec });
-  if (of !== undefined) {
-    await tellPlugins(context, operation, "PostStartContainer", (plugins, signal) =>
-      plugins.postStartContainer(of, signal),
-    );
-  }
+  await tellPlugins(context, operation, "PostStartContainer", async (plugins, signal) => {
+    const of = ofPlugins(context, running, { spec });
+    if (of !== undefined) await plugins.postStartContainer(of, signal);
+  });
   await operation.enter("answer");
 }
 

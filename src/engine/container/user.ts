@@ -1,14 +1,15 @@
-import type { Container, RootFiles } from "../../core/container/index.ts";
+import type { Container, ContainerUser, RootFiles } from "../../core/container/index.ts";
+import type { Image } from "../../core/image/index.ts";
+
+/** Who a container wants to be. */
+type WantedUser = Parameters<RootFiles["resolveUser"]>[1];
 
 /**
  * The user that a container runs as. The user of the request overrides that of the image. The group is
  * that of the request, or that of the image when the user is also the image's (api.proto,
  * LinuxContainerSecurityContext).
  */
-export function userOf(
-  config: Container["config"],
-  imageUser: string,
-): Parameters<RootFiles["resolveUser"]>[1] {
+export function userOf(config: Container["config"], imageUser: string): WantedUser {
   const context = config.linux?.securityContext;
   const asked = context?.runAsUsername || context?.runAsUser?.value.toString() || "";
   const group = context?.runAsGroup?.value.toString();
@@ -22,3 +23,25 @@ export function userOf(
 
 // SupplementalGroupsPolicy.Strict (api.proto).
 const strictGroups = 1;
+
+/** The most users that are remembered of one image; requests choose them. */
+const maxUsers = 32;
+
+/** By the config of their image, which has the same files in each new root. */
+const knownUsers = new WeakMap<Image["config"], Map<string, ContainerUser>>();
+
+/** What resolveUser() answered for an earlier container of the image; undefined if none asked for this user. */
+export function knownUser({ config }: Image, wanted: WantedUser): ContainerUser | undefined {
+  return knownUsers.get(config)?.get(keyOf(wanted));
+}
+
+/** Remembers what resolveUser() answered for a new root of the image. */
+export function rememberUser({ config }: Image, wanted: WantedUser, user: ContainerUser): void {
+  const users = knownUsers.get(config) ?? new Map<string, ContainerUser>();
+  if (users.size >= maxUsers) users.clear();
+  knownUsers.set(config, users.set(keyOf(wanted), user));
+}
+
+function keyOf({ user, supplementalGroups, mergeImageGroups }: WantedUser): string {
+  return `${String(mergeImageGroups)} ${supplementalGroups.join(",")} ${user}`;
+}

@@ -23,18 +23,21 @@ const largestAdjustment = 1024 * 1024;
 
 /** What the plugins make of a new container: their answers, applied one after the other. */
 export class CreateResult {
-  /** What the next plugin is shown: the container with what the plugins before it changed. */
-  readonly request: CreateContainerRequest;
-  readonly #container: Container;
   readonly #original: CreateContainerRequest;
+  /** The original until a plugin changes something: the copy is the most expensive part of an answer. */
+  #shown: CreateContainerRequest;
   readonly #owners = new Owners();
   readonly #others = new ChangesOfOthers(this.#owners);
   #adjustment: ContainerAdjustment | undefined;
 
   constructor(request: CreateContainerRequest) {
     this.#original = request;
-    this.request = clone(CreateContainerRequestSchema, request);
-    this.#container = this.request.container ??= create(ContainerSchema);
+    this.#shown = request;
+  }
+
+  /** What the next plugin is shown: the container with what the plugins before it changed. */
+  get request(): CreateContainerRequest {
+    return this.#shown;
   }
 
   /**
@@ -42,14 +45,14 @@ export class CreateResult {
    * that is invalid, and both plugins for one that contradicts the answer of an earlier plugin.
    */
   apply(answer: CreateContainerResponse, plugin: string): void {
-    const { id } = this.#container;
+    const id = this.#original.container?.id ?? "";
     const { adjust, update, evict } = answer;
     const refuse = refusal(plugin, id);
     if (adjust !== undefined) {
       checkAdjustment(adjust, refuse);
       const context = { plugin, container: id, owners: this.#owners, refuse };
       const collected = this.#adjustment ?? create(ContainerAdjustmentSchema);
-      mergeAdjustment(context, adjust, { collected, container: this.#container });
+      mergeAdjustment(context, adjust, { collected, container: this.#ownContainer() });
       this.#adjustment = withoutEmpty(collected);
       const bytes =
         this.#adjustment && toBinary(ContainerAdjustmentSchema, this.#adjustment).length;
@@ -61,6 +64,14 @@ export class CreateResult {
       }
     }
     this.#others.apply({ update, evict }, { plugin, created: id });
+  }
+
+  /** The container of the request, which may be changed. */
+  #ownContainer(): Container {
+    if (this.#shown === this.#original) {
+      this.#shown = clone(CreateContainerRequestSchema, this.#original);
+    }
+    return (this.#shown.container ??= create(ContainerSchema));
   }
 
   /** All adjustments as one; undefined where no plugin adjusts anything. */
