@@ -142,8 +142,8 @@ test("config show prints the effective configuration", async () => {
   await withFile('log.level = "warn"\n', async (file) => {
     const { code, out } = await davit("config", "show", file);
     assert.equal(code, 0);
-    assert.match(out, /^level = "warn"$/m);
-    assert.match(out, /^root = "\/var\/lib\/davit"$/m);
+    assert.ok(out.includes(`level = "warn"  # ${file}:1\n`), out);
+    assert.match(out, /^root = "\/var\/lib\/davit" {2}# default$/m);
   });
 });
 

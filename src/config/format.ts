@@ -17,22 +17,31 @@ export function formatDefaultConfig(): string {
   return format(defaultConfig(), { explained: true });
 }
 
-/** A configuration as a TOML file. Parsing it gives the same configuration again. */
-export function formatConfig(config: Config): string {
-  return format(config, { explained: false });
+/** The comment behind a key, by the names of its tables and its own. */
+export type KeyNote = (path: readonly string[]) => string;
+
+/**
+ * A configuration as a TOML file. Parsing it gives the same configuration again. With `note`, each key is followed
+ * by a comment.
+ */
+export function formatConfig(config: Config, note?: KeyNote): string {
+  return format(config, { explained: false, note });
 }
 
 interface Style {
-  /** Whether to write comments. */
+  /** Whether to write comments above the keys. */
   readonly explained: boolean;
+  /** Makes a comment behind each key. */
+  readonly note?: KeyNote | undefined;
 }
 
 function format(config: Config, style: Style): string {
   const lines = style.explained ? [...PREFACE, ""] : [];
-  lines.push(...assignments(config, topLevel, style));
+  lines.push(...assignments(config, topLevel, [], style));
   for (const [name, section] of Object.entries(sections)) {
     lines.push("", ...comment(section.doc, style), `[${name}]`);
-    lines.push(...assignments(config[name as keyof typeof sections], section.settings, style));
+    const values = config[name as keyof typeof sections];
+    lines.push(...assignments(values, section.settings, [name], style));
   }
   lines.push("", ...verification(config, style), "", ...validator(config, style));
   lines.push("", ...handlers(config, style));
@@ -40,13 +49,14 @@ function format(config: Config, style: Style): string {
 }
 
 function verification({ images }: Config, style: Style): readonly string[] {
-  const at = "images.verification";
+  const path = ["images", "verification"];
+  const at = path.join(".");
   const { policies } = images.verification;
-  const table = [`[${at}]`, ...assignments(images.verification, verificationSection, style)];
+  const table = [`[${at}]`, ...assignments(images.verification, verificationSection, path, style)];
   const lines = policies.flatMap((policy) => [
     "",
-    `[[${at}.policies]]`,
-    ...assignments({ ...policy, identities: policy.identities.map(identity) }, policySection, {
+    noted(`[[${at}.policies]]`, [...path, "policies"], style),
+    ...assignments({ ...policy, identities: policy.identities.map(identity) }, policySection, [], {
       explained: false,
     }),
   ]);
@@ -54,7 +64,8 @@ function verification({ images }: Config, style: Style): readonly string[] {
 }
 
 function validator({ nri }: Config, style: Style): readonly string[] {
-  const table = assignments(nri.defaultValidator, nriValidator, style);
+  const path = ["nri", "default_validator"];
+  const table = assignments(nri.defaultValidator, nriValidator, path, style);
   return [...comment(nriValidatorDoc, style), "[nri.default_validator]", ...table];
 }
 
@@ -71,7 +82,9 @@ function handlers(config: Config, style: Style): readonly string[] {
     if (handler === undefined) continue;
     if (index > 0) blocks.push("");
     blocks.push(`[runtime.handlers.${keyText(name)}]`);
-    blocks.push(...handlerLines(handler, { explained: style.explained && index === 0 }));
+    blocks.push(
+      ...handlerLines(name, handler, { ...style, explained: style.explained && index === 0 }),
+    );
   }
   for (const name of Object.keys(builtInHandlers)) {
     if (names.includes(name)) continue;
@@ -80,24 +93,34 @@ function handlers(config: Config, style: Style): readonly string[] {
   return blocks;
 }
 
-function handlerLines(handler: HandlerConfig, style: Style): readonly string[] {
+function handlerLines(name: string, handler: HandlerConfig, style: Style): readonly string[] {
   const table: Readonly<Record<string, unknown>> = { enabled: true, ...handler };
   return Object.entries(handlerSection).flatMap(([field, setting]) => {
     const value = table[field];
     const isDefault = toml(value) === toml(setting.default) && field !== "controller";
     if (isDefault && !style.explained) return [];
     const line = `${tomlKey(field)} = ${toml(value)}`;
-    return [...comment(setting.doc, style), isDefault ? `# ${line}` : line];
+    const path = ["runtime", "handlers", name, tomlKey(field)];
+    return [...comment(setting.doc, style), isDefault ? `# ${line}` : noted(line, path, style)];
   });
 }
 
-function assignments(values: object, section: object, style: Style): readonly string[] {
+function assignments(
+  values: object,
+  section: object,
+  at: readonly string[],
+  style: Style,
+): readonly string[] {
   const docs = new Map(Object.entries(section as Record<string, { readonly doc: string }>));
   const given = new Map(Object.entries(values));
   return [...docs].flatMap(([field, { doc }]) => [
     ...comment(doc, style),
-    `${tomlKey(field)} = ${toml(given.get(field))}`,
+    noted(`${tomlKey(field)} = ${toml(given.get(field))}`, [...at, tomlKey(field)], style),
   ]);
+}
+
+function noted(line: string, path: readonly string[], { note }: Style): string {
+  return note === undefined ? line : `${line}  # ${note(path)}`;
 }
 
 function comment(doc: string, style: Style): readonly string[] {

@@ -6,10 +6,12 @@ import type { Setting } from "./setting.ts";
 
 const PREFACE = `# Configuration
 
-davit reads one TOML file: \`/etc/davit/davit.toml\`, or the file of \`davit serve --config FILE\`. All keys
-have defaults, so the file may be empty or absent. \`davit config default\` prints a file with all keys,
-\`davit config check FILE\` reports all errors in a file, and \`davit config show FILE\` prints the resulting
-configuration. Unknown keys are errors; the message suggests the key that was probably meant. The daemon
+davit reads a TOML file, \`/etc/davit/davit.toml\` or the file of \`davit serve --config FILE\`, and then its
+drop-ins: the files \`*.toml\` in the directory \`FILE.d\`, in lexical order. Tables are merged key by key, and
+every other value, including a list, replaces that of an earlier file. All keys have defaults, so the files may
+be empty or absent. \`davit config default\` prints a file with all keys, \`davit config check FILE\` reports
+all errors in a file and its drop-ins, and \`davit config show FILE\` prints the resulting configuration with the
+origin of each key. Unknown keys are errors; the message suggests the key that was probably meant. The daemon
 reads the file at its start; pods and containers keep running during a restart. On SIGHUP (\`systemctl
 reload davit\`) it reads \`log.level\` again and logs which other changes need a restart.
 

@@ -1,6 +1,7 @@
 import { existsSync } from "node:fs";
 import type { Config } from "../../config/config.ts";
-import { ConfigError, loadConfig } from "../../config/load.ts";
+import { ConfigError, type LoadedConfig, loadWithOrigins } from "../../config/load.ts";
+import { dropInDirectory } from "../../config/sources.ts";
 import type { OptionSpec } from "../command-line/command.ts";
 import { printable } from "../output/printable.ts";
 import type { Terminal } from "../output/terminal.ts";
@@ -16,15 +17,16 @@ export const configOption = {
 } as const satisfies OptionSpec;
 
 /**
- * The file to load: `named`, which must exist then, else the default file if it
- * exists. undefined means the built-in defaults.
+ * The file to load: `named`, else the default file if it or the directory of its drop-ins exists. undefined
+ * means the built-in defaults.
  */
 export function findConfigFile(
   named: string | undefined,
   defaultFile = DEFAULT_CONFIG_FILE,
 ): string | undefined {
   if (named !== undefined) return named;
-  return existsSync(defaultFile) ? defaultFile : undefined;
+  const isThere = [defaultFile, dropInDirectory(defaultFile)].some((path) => existsSync(path));
+  return isThere ? defaultFile : undefined;
 }
 
 /**
@@ -35,8 +37,16 @@ export function loadConfigOrPrintErrors(
   file: string | undefined,
   terminal: Terminal,
 ): Config | undefined {
+  return loadOrPrintErrors(file, terminal)?.config;
+}
+
+/** As loadConfigOrPrintErrors(), with the origins of the values. */
+export function loadOrPrintErrors(
+  file: string | undefined,
+  terminal: Terminal,
+): LoadedConfig | undefined {
   try {
-    return loadConfig(file);
+    return loadWithOrigins(file);
   } catch (error) {
     if (!(error instanceof ConfigError)) throw error;
     for (const line of error.lines) terminal.err(`${printable(line)}\n`);

@@ -1,9 +1,13 @@
 import { formatConfig, formatDefaultConfig } from "../../config/format.ts";
+import { formatOrigin } from "../../config/load.ts";
 import type { Command } from "../command-line/command.ts";
 import { exitCode } from "../command-line/exit-code.ts";
-import { DEFAULT_CONFIG_FILE, findConfigFile, loadConfigOrPrintErrors } from "./config-file.ts";
+import { printable } from "../output/printable.ts";
+import { DEFAULT_CONFIG_FILE, findConfigFile, loadOrPrintErrors } from "./config-file.ts";
 
-const whichFile = `FILE defaults to ${DEFAULT_CONFIG_FILE}. If that does not exist, the defaults are used.`;
+const whichFile =
+  `FILE defaults to ${DEFAULT_CONFIG_FILE}. If that does not exist, the defaults are used.\n` +
+  "The drop-ins FILE.d/*.toml are read after FILE, in lexical order.";
 
 /** `davit config default`. */
 export const configDefault: Command = {
@@ -25,8 +29,8 @@ export const configDefault: Command = {
 export const configCheck: Command = {
   name: "config check",
   section: "Server",
-  summary: "Validate a configuration file",
-  details: `Prints all errors with their lines.\n${whichFile}`,
+  summary: "Validate a configuration file and its drop-ins",
+  details: `Prints all errors with their files and lines.\n${whichFile}`,
   operands: [{ name: "FILE", optional: true, complete: "file" }],
   options: {},
   examples: [{ line: "davit config check davit.toml", does: "Validate a file before a restart" }],
@@ -37,17 +41,22 @@ export const configCheck: Command = {
 export const configShow: Command = {
   name: "config show",
   section: "Server",
-  summary: "Print the effective configuration: a file and the defaults",
-  details: whichFile,
+  summary: "Print the effective configuration: a file, its drop-ins and the defaults",
+  details: `Each key is followed by its origin: FILE:LINE, or default.\n${whichFile}`,
   operands: [{ name: "FILE", optional: true, complete: "file" }],
   options: {},
   examples: [
     { line: "davit config show", does: "Print the configuration that davit serve would use" },
   ],
   run: ({ terminal, operands }) => {
-    const config = loadConfigOrPrintErrors(findConfigFile(operands[0]), terminal);
-    if (config === undefined) return Promise.resolve(exitCode.failed);
-    terminal.out(formatConfig(config));
+    const loaded = loadOrPrintErrors(findConfigFile(operands[0]), terminal);
+    if (loaded === undefined) return Promise.resolve(exitCode.failed);
+    terminal.out(
+      formatConfig(loaded.config, (path) => {
+        const origin = loaded.originOf(path);
+        return origin === undefined ? "default" : printable(formatOrigin(origin));
+      }),
+    );
     return Promise.resolve(exitCode.done);
   },
 };
@@ -56,7 +65,9 @@ function check(
   file: string | undefined,
   terminal: Parameters<Command["run"]>[0]["terminal"],
 ): number {
-  if (loadConfigOrPrintErrors(file, terminal) === undefined) return exitCode.failed;
-  terminal.out(`${file ?? "the defaults"}: ok\n`);
+  const loaded = loadOrPrintErrors(file, terminal);
+  if (loaded === undefined) return exitCode.failed;
+  const names = loaded.files.length === 0 ? ["the defaults"] : loaded.files;
+  for (const name of names) terminal.out(`${printable(name)}: ok\n`);
   return exitCode.done;
 }
