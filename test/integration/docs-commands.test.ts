@@ -1,7 +1,7 @@
 /**
- * Runs the commands of README.md, docs/tour.md and docs/operations.md in their order on what looks
- * like a fresh machine: blocks marked `sh run`, and what follows `$` in a recording. Blocks that need
- * systemd, a cluster or the network are marked `sh` and are not run.
+ * Runs the commands of README.md and of pages in docs, in their order, on what looks like a fresh
+ * machine: blocks marked `sh run`, and what follows `$` in a recording. Blocks that need systemd, a
+ * cluster or the network are marked `sh` and are not run.
  */
 import assert from "node:assert/strict";
 import { type ChildProcess, execFileSync, spawn, spawnSync } from "node:child_process";
@@ -110,22 +110,36 @@ function recording(text: string): readonly Typed[] {
     });
 }
 
+/** Types a recorded command. It must fail if it did, and print what does not differ from run to run. */
+async function repeat({ command, printed }: Typed): Promise<void> {
+  const fails = printed.some((line) => /^ {2}error |^NetworkReady +no|^davit: /.test(line));
+  const printedNow = await type(fails ? `! { ${command}; }` : command);
+  const now = printedNow.split("\n").map(squeezed);
+  // The heads of tables, and messages: ids, times and addresses differ.
+  const constant = printed.map(squeezed).filter((line) => /^[A-Z]{3}[A-Z ]+$|^davit: /.test(line));
+  for (const line of constant) {
+    assert.ok(now.includes(line), `"${command}" prints no "${line}" but:\n${now.join("\n")}`);
+  }
+}
+
 const squeezed = (line: string): string => line.trim().replace(/ +/g, " ");
 
 test("README.md: install, then its recording and that of docs/tour.md", async () => {
   for (const block of blocks("README.md", "sh run")) await type(block);
   await startDaemon();
   const recorded = ["README.md", "docs/tour.md"].flatMap((file) => blocks(file, "console"));
-  for (const { command, printed } of recorded.flatMap(recording)) {
-    const fails = printed.some((line) => /^ {2}error |^NetworkReady +no/.test(line));
-    const printedNow = await type(fails ? `${command} || test $? -eq 1` : command);
-    const now = printedNow.split("\n").map(squeezed);
-    // Ids, times and addresses differ from run to run; the heads of tables do not.
-    for (const head of printed.map(squeezed).filter((line) => /^[A-Z]{3}[A-Z ]+$/.test(line))) {
-      assert.ok(now.includes(head), `"${command}" prints no "${head}" but:\n${now.join("\n")}`);
-    }
-  }
+  for (const typed of recorded.flatMap(recording)) await repeat(typed);
 });
+
+for (const file of ["docs/tutorial.md", "docs/registries.md"]) {
+  test(`${file}: its commands and recordings in their order`, async () => {
+    for (const block of blocks(file, "(?:sh run|console)")) {
+      // A recording begins with a prompt.
+      if (!block.startsWith("$ ")) await type(block);
+      else for (const typed of recording(block)) await repeat(typed);
+    }
+  });
+}
 
 test("docs/operations.md: from installation to removal", async () => {
   for (const block of blocks("docs/operations.md", "sh run")) {
