@@ -131,7 +131,7 @@ test("README.md: install, then its recording and that of docs/tour.md", async ()
   for (const typed of recorded.flatMap(recording)) await repeat(typed);
 });
 
-for (const file of ["docs/tutorial.md", "docs/registries.md"]) {
+for (const file of ["docs/tutorial.md", "docs/registries.md", "examples/README.md"]) {
   test(`${file}: its commands and recordings in their order`, async () => {
     for (const block of blocks(file, "(?:sh run|console)")) {
       // A recording begins with a prompt.
