@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
-import { mkdirSync, mkdtempDisposableSync, writeFileSync } from "node:fs";
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { test } from "node:test";
@@ -14,17 +14,19 @@ const pages = manPages(commands, release);
 
 /** Runs a checker of man pages over all of them; undefined if it is not installed. */
 function check(pages: ReadonlyMap<string, string>, ...argv: [string, ...string[]]) {
-  using directory = mkdtempDisposableSync(path.join(tmpdir(), "davit-man-"));
-  for (const [name, text] of pages) {
-    mkdirSync(path.dirname(path.join(directory.path, name)), { recursive: true });
-    writeFileSync(path.join(directory.path, name), text);
+  const directory = mkdtempSync(path.join(tmpdir(), "davit-man-"));
+  try {
+    for (const [name, text] of pages) {
+      mkdirSync(path.dirname(path.join(directory, name)), { recursive: true });
+      writeFileSync(path.join(directory, name), text);
+    }
+    const [program, ...args] = argv;
+    const options = { cwd: directory, encoding: "utf8" } as const;
+    const run = spawnSync(program, [...args, ...pages.keys()], options);
+    return run.error === undefined ? { printed: run.stdout, complaints: run.stderr } : undefined;
+  } finally {
+    rmSync(directory, { recursive: true });
   }
-  const [program, ...args] = argv;
-  const run = spawnSync(program, [...args, ...pages.keys()], {
-    cwd: directory.path,
-    encoding: "utf8",
-  });
-  return run.error === undefined ? { printed: run.stdout, complaints: run.stderr } : undefined;
 }
 
 test("each command that is listed has a page, and so have davit and davit.toml", () => {
