@@ -5,6 +5,7 @@
 #   scripts/setup.sh           what davit needs
 #   scripts/setup.sh --test    what its tests need as well
 #   scripts/setup.sh --vm      what npm run test:vm needs as well
+#   scripts/setup.sh --packages  what npm run package and npm run test:packages need as well
 set -eu
 cd "$(dirname "$0")/.."
 
@@ -14,6 +15,8 @@ packages="crun runc conmon containernetworking-plugins iptables busybox-static
 test_packages="docker-registry containerd skopeo strace nftables tmux libarchive-tools mandoc"
 # The kernel of the virtual machine is downloaded, not installed: test/vm/kernel.ts.
 vm_packages="docker-registry qemu-system-x86 nftables xz-utils e2fsprogs"
+# The packages of davit for both architectures, and their tests. qemu-user runs the programs of the other one.
+package_packages="binutils dpkg gcc-aarch64-linux-gnu libc6-dev-arm64-cross xz-utils openssl lintian mmdebstrap qemu-user"
 
 prometheus=
 case "${1:-}" in
@@ -23,8 +26,13 @@ case "${1:-}" in
     prometheus=yes
     ;;
   --vm) packages="$packages $vm_packages" ;;
+  --packages)
+    [ "$(uname -m)" = x86_64 ] || package_packages=$(echo "$package_packages" |
+      sed 's/gcc-aarch64-linux-gnu/gcc-x86-64-linux-gnu/; s/libc6-dev-arm64-cross/libc6-dev-amd64-cross/')
+    packages="$packages $package_packages"
+    ;;
   *)
-    echo "usage: scripts/setup.sh [--test | --vm]" >&2
+    echo "usage: scripts/setup.sh [--test | --vm | --packages]" >&2
     exit 2
     ;;
 esac

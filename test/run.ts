@@ -31,7 +31,7 @@ import {
 } from "./support/isolate.ts";
 import { runsOf, type TestRun } from "./support/variants.ts";
 
-const phases = ["gate", "unit", "kernel", "integration", "attacks"] as const;
+const phases = ["gate", "unit", "kernel", "integration", "attacks", "packages"] as const;
 type Phase = (typeof phases)[number];
 const byDefault: readonly Phase[] = ["gate", "unit", "kernel", "integration"];
 
@@ -129,19 +129,25 @@ async function main(): Promise<void> {
 /** The test files of a phase that no filter excludes, each once for every variant. */
 function runsIn(phase: Phase): readonly TestRun[] {
   if (phase === "gate") return [];
+  const named: Partial<Record<Phase, readonly string[]>> = {
+    attacks: ["test/attacks/*.test.ts", "test/attacks/*.slow.ts"],
+    packages: ["test/packages/*.test.ts"],
+  };
+  const patterns = named[phase];
   const all =
-    phase === "attacks"
-      ? globSync(["test/attacks/*.test.ts", "test/attacks/*.slow.ts"])
+    patterns !== undefined
+      ? globSync(patterns)
       : globSync(["src/**/*.test.ts", "native/**/*.test.ts", "test/**/*.test.ts"]);
   return all
     .sort()
-    .filter((file) => phase === "attacks" || phaseOf(file) === phase)
+    .filter((file) => patterns !== undefined || phaseOf(file) === phase)
     .flatMap((file) => (phase === "unit" ? [{ file, name: file, env: {} }] : runsOf(file)))
     .filter(({ name }) => filters.length === 0 || filters.some((part) => name.includes(part)));
 }
 
 function phaseOf(file: string): Phase {
   if (/^test\/(integration|attacks)\//.test(file)) return "integration";
+  if (file.startsWith("test/packages/")) return "packages";
   return file.endsWith(".kernel.test.ts") ? "kernel" : "unit";
 }
 

@@ -1,0 +1,45 @@
+/**
+ * Unpacks a gzip layer into an EROFS image with the native parts, and prints the digests of layer, archive and image:
+ * `node unpack-layer.ts SOURCES LAYER IMAGE`. SOURCES is `src` of the copy whose addon is tried. The unpacker does the
+ * same in a confined process, which an emulator of user programs cannot start.
+ */
+import { createHash } from "node:crypto";
+import { closeSync, openSync, readFileSync } from "node:fs";
+import process from "node:process";
+import { pathToFileURL } from "node:url";
+
+type Unpack = typeof import("../../src/unpack/decompress.ts") &
+  typeof import("../../src/unpack/tar-reader.ts") &
+  typeof import("../../src/unpack/layer-writer.ts") &
+  typeof import("../../src/unpack/limits.ts") &
+  typeof import("../../src/unpack/erofs/erofs-files.ts") &
+  typeof import("../../src/linux/blob/index.ts");
+
+const [sources = "", layer = "", image = ""] = process.argv.slice(2);
+const files = ["decompress", "tar-reader", "layer-writer", "limits", "erofs/erofs-files"];
+const names = [...files.map((file) => `unpack/${file}.ts`), "linux/blob/index.ts"];
+const modules = await Promise.all(
+  names.map(async (name) => (await import(pathToFileURL(`${sources}/${name}`).href)) as object),
+);
+const unpack = Object.assign({}, ...modules) as Unpack;
+
+const blob = readFileSync(layer);
+const [blobHash, archiveHash] = [unpack.openSha256(), unpack.openSha256()];
+await blobHash.update(blob);
+const decompressor = unpack.decompressorFor(unpack.detectCompression(blob));
+const feeding = decompressor.write(blob).finally(() => decompressor.end());
+const fd = openSync(image, "wx", 0o600);
+const writer = new unpack.LayerWriter(new unpack.ErofsFiles(fd, { seconds: 0, nanoseconds: 0 }));
+const limits = unpack.parseLimits({ disk: "the image" });
+const reader = new unpack.TarReader(new unpack.LimitedSink(writer, limits), unpack.defaultLimits);
+for await (const piece of decompressor.output) {
+  const hashed = archiveHash.update(piece);
+  reader.write(piece);
+  await hashed;
+}
+await feeding;
+reader.end();
+writer.finish();
+closeSync(fd);
+const made = createHash("sha256").update(readFileSync(image)).digest("hex");
+process.stdout.write(`${blobHash.digest()} ${archiveHash.digest()} ${made}\n`);
