@@ -16,6 +16,7 @@ import { importRoot } from "./import.ts";
 import { inflight } from "./inflight.ts";
 import { info } from "./info.ts";
 import { inspect } from "./inspect.ts";
+import { install } from "./install.ts";
 import { load } from "./load.ts";
 import { logs } from "./logs.ts";
 import { pods } from "./pods.ts";
@@ -32,6 +33,8 @@ import { stop } from "./stop.ts";
 import { tag } from "./tag.ts";
 import { top } from "./top.ts";
 import { ui } from "./ui.ts";
+import { uninstall } from "./uninstall.ts";
+import { upgradeCheck } from "./upgrade-check.ts";
 import { verify } from "./verify.ts";
 import { version } from "./version.ts";
 import { wait } from "./wait.ts";
@@ -68,6 +71,9 @@ export const commands: readonly Command[] = [
   top,
   ui,
   serve,
+  install,
+  uninstall,
+  upgradeCheck,
   configDefault,
   configCheck,
   configShow,

@@ -41,15 +41,19 @@ const defaultPrefix = 1;
 /**
  * Chooses a /24 that overlaps no route of the host. Where every candidate overlaps one, a /24 inside
  * a route of /12 or wider serves: the kernel prefers the longer prefix, and only the demo's 254
- * addresses of the route are hidden. `routes` is the text of /proc/net/route; the demo's own bridge
- * and default routes do not count. Returns undefined where narrower routes cover all candidates.
+ * addresses of the route are hidden. `routes` is the text of /proc/net/route; routes of the bridge
+ * itself and default routes do not count. `first` is tried before all others. Returns undefined where
+ * narrower routes cover all candidates.
  */
-export function chooseSubnet(routes: string): ChosenSubnet | undefined {
+export function chooseSubnet(
+  routes: string,
+  { bridge = DEMO_BRIDGE, first }: { readonly bridge?: string; readonly first?: string } = {},
+): ChosenSubnet | undefined {
   const taken = parseRoutes(routes).filter(
-    ({ device, mask }) => prefixOf(mask) > defaultPrefix && device !== DEMO_BRIDGE,
+    ({ device, mask }) => prefixOf(mask) > defaultPrefix && device !== bridge,
   );
   let fallback: ChosenSubnet | undefined;
-  for (const network of candidates()) {
+  for (const network of candidates(first)) {
     const overlapping = taken.filter((route) => overlaps(route, network));
     const subnet = `${dotted(network)}/24`;
     if (overlapping.length === 0) return { subnet, hides: undefined };
@@ -60,11 +64,16 @@ export function chooseSubnet(routes: string): ChosenSubnet | undefined {
   return fallback;
 }
 
-function* candidates(): Generator<number> {
+function* candidates(preferred: string | undefined): Generator<number> {
+  if (preferred !== undefined) yield addressOf(preferred.replace(/\/24$/, ""));
   for (const [first, count] of ranges) {
-    const start = Buffer.from(first.split(".").map(Number)).readUInt32BE(0);
+    const start = addressOf(first);
     for (let index = 0; index < count; index += 1) yield start + index * 256;
   }
+}
+
+function addressOf(dottedText: string): number {
+  return Buffer.from(dottedText.split(".").map(Number)).readUInt32BE(0);
 }
 
 function overlaps(route: Route, network: number): boolean {

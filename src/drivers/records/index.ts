@@ -6,5 +6,6 @@
  */
 export { FileAttachmentNotes } from "./attachment-notes.ts";
 export { FileImageUses } from "./image-uses.ts";
+export { inspectRecords, knownSchema, type RecordsInspection } from "./inspect.ts";
 export { Records } from "./records.ts";
 export { type Tables, WriteBehindRecords } from "./write-behind.ts";

@@ -1,0 +1,43 @@
+import { readFileSync } from "node:fs";
+import { RuntimeError } from "../../base/errors.ts";
+import { chainRemoval } from "../demo/network.ts";
+import type { OwnNetwork } from "./removal.ts";
+import { mustRun } from "./service.ts";
+
+/**
+ * Removes the bridge of a network, and the chains for host ports that were not there `before` davit was installed.
+ * Chains that still forward to a pod of another runtime stay.
+ *
+ * `failed-precondition` if the bridge has ports: those of pods that davit does not know.
+ */
+export async function removeNetwork(
+  { bridge }: OwnNetwork,
+  before: readonly string[],
+): Promise<void> {
+  // Not from /sys, which shows the network namespace in which it was mounted.
+  const devices = readFileSync("/proc/net/dev", "utf8").split("\n");
+  if (devices.some((line) => line.trimStart().startsWith(`${bridge}:`))) {
+    const ports = (await mustRun("ip", ["-o", "link", "show", "master", bridge])).trim();
+    if (ports !== "") {
+      throw new RuntimeError(
+        "failed-precondition",
+        `remove bridge "${bridge}": it has ports, of pods of another runtime or of another davit; remove those first`,
+      );
+    }
+    await mustRun("ip", ["link", "delete", bridge]);
+  }
+  for (const iptables of ["iptables", "ip6tables"]) await removeChains(iptables, before);
+}
+
+async function removeChains(iptables: string, before: readonly string[]): Promise<void> {
+  let rules: string;
+  try {
+    rules = await mustRun(iptables, ["-w", "-t", "nat", "-S"]);
+  } catch {
+    // A machine without the program or without the table has no chains.
+    return;
+  }
+  for (const args of chainRemoval(rules, before)) {
+    await mustRun(iptables, ["-w", "-t", "nat", ...args]);
+  }
+}

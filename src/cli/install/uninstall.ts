@@ -1,0 +1,221 @@
+import { existsSync, readdirSync, rmdirSync, rmSync } from "node:fs";
+import { dirname, join } from "node:path";
+import process from "node:process";
+import { setTimeout as sleep } from "node:timers/promises";
+import { RuntimeError, wrap } from "../../base/errors.ts";
+import type { Config } from "../../config/config.ts";
+import { Rollback } from "../../base/rollback.ts";
+import { listMounts, unmount } from "../../linux/mount/index.ts";
+import { formatTable } from "../output/table.ts";
+import type { Terminal } from "../output/terminal.ts";
+import { writeRecord } from "./apply.ts";
+import { placeIn, places } from "./layout.ts";
+import { configIn } from "./node-facts.ts";
+import { removeNetwork } from "./own-network.ts";
+import { type InstallRecord, readRecord } from "./record.ts";
+import { ownNetwork, planRemoval, type Removal, sharedDirectories } from "./removal.ts";
+import { askServer, removePodsAndImages, type ServingDavit } from "./remove-pods.ts";
+import { serviceState, systemctl, systemdRuns } from "./service.ts";
+
+/** The options of `davit uninstall`. */
+export interface UninstallOptions {
+  /** The prefix of all paths: the tree of another machine; "" for this one. */
+  readonly root: string;
+  /** Also what davit made while it ran, and changed files. */
+  readonly all: boolean;
+  /** Pods and images are removed first, not refused. */
+  readonly force: boolean;
+  readonly dryRun: boolean;
+  readonly version: string;
+  readonly terminal: Terminal;
+}
+
+/** The state of the node, before anything is removed. */
+interface Found {
+  readonly config: Config;
+  readonly record: InstallRecord | undefined;
+  readonly serving: ServingDavit | undefined;
+  /** Pods that a daemon has, or that records describe. */
+  readonly pods: number;
+}
+
+/**
+ * Removes what davit install has made, and with `all` everything of davit's but its program. Returns whether
+ * nothing stays that the operator has to look at.
+ */
+export async function uninstall(options: UninstallOptions): Promise<boolean> {
+  const { root, terminal } = options;
+  const here = root === "";
+  const found = await look(options);
+  const removesPods = here && (options.all || (options.force && found.pods > 0));
+  if (found.pods > 0 && !removesPods) {
+    throw new RuntimeError(
+      "failed-precondition",
+      `uninstall davit: ${count(found.pods, "pod")} on this node; drain the node, or remove them with --force`,
+    );
+  }
+  const items = planRemoval({ ...found, root, all: options.all });
+  const service = await serviceSteps(options, found.record);
+  if (options.dryRun) {
+    terminal.out("This is what davit uninstall would do; nothing was changed.\n");
+    terminal.out(describe(found, removesPods, service).join(""));
+    terminal.out(table(items, options));
+    return true;
+  }
+  if (removesPods) {
+    const serving = found.serving !== undefined;
+    await removePodsAndImages(found.config, { serving, version: options.version });
+  }
+  for (const args of service) await systemctl(...args);
+  if (here) await stopDaemon(found.config);
+  if (items.some(({ kind }) => kind === "network")) {
+    const network = ownNetwork({ ...found, root, all: true });
+    if (network !== undefined) await removeNetwork(network, found.record?.chainsBefore ?? []);
+  }
+  for (const item of items) await remove(root, item);
+  if (here && options.all) sharedDirectories(found.config).forEach(removeEmpty);
+  await keepRecord(found.record, items, root);
+  if (service.length > 0) await systemctl("daemon-reload");
+  terminal.out(describe(found, removesPods, service).join("") + table(items, options));
+  for (const line of remaining(options, found)) terminal.out(`${line}\n`);
+  return !items.some(({ action }) => action === "keep");
+}
+
+async function look({ root }: UninstallOptions): Promise<Found> {
+  const config = configIn(root);
+  const record = readRecord(placeIn(root, places.record));
+  if (root !== "") return { config, record, serving: undefined, pods: 0 };
+  const serving = await askServer(config.server.listen);
+  if (serving !== undefined) return { config, record, serving, pods: serving.pods };
+  const { recordedPods } = await import("../../doctor/index.ts");
+  return { config, record, serving, pods: recordedPods(config.root) };
+}
+
+/** The calls of systemctl for a service that runs or is enabled. */
+async function serviceSteps(
+  { root, all }: UninstallOptions,
+  record: InstallRecord | undefined,
+): Promise<readonly (readonly string[])[]> {
+  if (root !== "" || !systemdRuns()) return [];
+  const { enabled, active } = await serviceState();
+  // A service that a package or an operator has enabled, and that nobody asked davit install to change.
+  const isOurs = all || record?.enabled === true || record?.files[places.unit] !== undefined;
+  return isOurs && (enabled || active) ? [["disable", "--now", "davit"]] : [];
+}
+
+/** Ends a daemon that no service manager runs; the lock says which process it is. */
+async function stopDaemon({ root }: Config): Promise<void> {
+  const { readOwner } = await import("../../doctor/index.ts");
+  const owner = readOwner(root);
+  if (owner === undefined) return;
+  process.kill(owner.pid, "SIGTERM");
+  const waitMs = 15_000;
+  const end = performance.now() + waitMs;
+  while (existsSync(`/proc/${owner.pid}`) && readOwner(root) !== undefined) {
+    if (performance.now() > end) {
+      const text = `stop the davit of process ${owner.pid}: it still runs ${waitMs / 1000} s after SIGTERM; stop it and try again`;
+      throw new RuntimeError("deadline-exceeded", text);
+    }
+    await sleep(50);
+  }
+}
+
+async function remove(root: string, { action, kind, what }: Removal): Promise<void> {
+  if (action === "keep" || kind === "network") return;
+  const path = placeIn(root, what);
+  try {
+    if (kind === "file") rmSync(path, { force: true });
+    if (kind === "directory") removeEmpty(path);
+    if (kind === "tree") await removeTree(path);
+  } catch (cause) {
+    throw wrap(`remove "${path}": davit uninstall can be run again`, cause);
+  }
+}
+
+/** Removes a directory and what is mounted in it. Of a mount point, only what is in it. */
+async function removeTree(path: string): Promise<void> {
+  const mounts = (await listMounts()).map(({ mountPoint }) => mountPoint);
+  const inside = mounts.filter((mount) => mount.startsWith(`${path}/`));
+  for (const mount of inside.toReversed()) await unmount(mount);
+  if (!mounts.includes(path)) {
+    rmSync(path, { recursive: true, force: true });
+    return;
+  }
+  for (const name of readdirSync(path)) rmSync(join(path, name), { recursive: true, force: true });
+}
+
+function removeEmpty(path: string): void {
+  if (existsSync(path) && readdirSync(path).length === 0) rmdirSync(path);
+}
+
+/** The record of what was kept, for another run; without that, none. */
+async function keepRecord(
+  record: InstallRecord | undefined,
+  items: readonly Removal[],
+  root: string,
+): Promise<void> {
+  const path = placeIn(root, places.record);
+  const kept = new Set(items.filter(({ action }) => action === "keep").map(({ what }) => what));
+  const only = (entries: Readonly<Record<string, string>>): Record<string, string> =>
+    Object.fromEntries(Object.entries(entries).filter(([name]) => kept.has(name)));
+  const files = only(record?.files ?? {});
+  if (record !== undefined && Object.keys(files).length > 0) {
+    await using undo = new Rollback();
+    writeRecord({ ...record, files, links: {}, enabled: false }, root, undo);
+    undo.commit();
+    return;
+  }
+  rmSync(path, { force: true });
+  removeEmpty(dirname(path));
+}
+
+function describe(
+  { pods, serving }: Found,
+  removesPods: boolean,
+  service: readonly (readonly string[])[],
+): readonly string[] {
+  const by = serving === undefined ? "by their records" : `by the running davit ${serving.version}`;
+  return [
+    ...(removesPods ? [`pods and images: ${count(pods, "pod")} and all images, ${by}\n`] : []),
+    ...service.map((args) => `service: systemctl ${args.join(" ")}\n`),
+  ];
+}
+
+function table(items: readonly Removal[], { root, dryRun, terminal }: UninstallOptions): string {
+  if (items.length === 0) return "Nothing was made by davit install.\n";
+  const verb = dryRun ? "remove" : "removed";
+  const { style } = terminal;
+  return formatTable(
+    items,
+    [
+      {
+        title: "ACTION",
+        of: ({ action }) => (action === "remove" ? verb : dryRun ? "keep" : "kept"),
+        paint: ({ action }) => (action === "keep" ? style.yellow : style.bold),
+      },
+      {
+        title: "WHAT",
+        of: ({ kind, what }) => (kind === "network" ? `network ${what}` : root + what),
+      },
+      { title: "WHY", of: ({ why }) => why },
+    ],
+    { style, width: terminal.width() },
+  );
+}
+
+function remaining({ all, root }: UninstallOptions, { config }: Found): readonly string[] {
+  const packaged = places.packagedUnits.find((path) => existsSync(placeIn(root, path)));
+  return [
+    ...(all || !existsSync(placeIn(root, config.root))
+      ? []
+      : [`Images and records stay in ${root}${config.root}; --all removes them.`]),
+    ...(packaged === undefined
+      ? []
+      : [`The unit ${packaged} is that of a package: remove the package.`]),
+    "Not removed: the program itself, installed packages, and kernel settings such as net.ipv4.ip_forward.",
+  ];
+}
+
+function count(number: number, noun: string): string {
+  return `${number} ${noun}${number === 1 ? "" : "s"}`;
+}
