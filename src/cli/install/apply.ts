@@ -10,7 +10,7 @@ import {
 } from "node:fs";
 import { wrap } from "../../base/errors.ts";
 import type { Rollback } from "../../base/rollback.ts";
-import { placeIn, places } from "./layout.ts";
+import { placeIn, paths } from "./layout.ts";
 import { type Item, linkIfThere, missingParents, readIfThere } from "./plan.ts";
 import { hashOf, type InstallRecord } from "./record.ts";
 
@@ -46,11 +46,11 @@ export function applyItems(
 /** Writes the record. It is for root alone, as its directory is that of the images. */
 export function writeRecord(record: InstallRecord, root: string, undo: Rollback): void {
   // Not in the record itself: davit serve makes this directory as well.
-  for (const path of missingParents(root, places.record)) {
+  for (const path of missingParents(root, paths.record)) {
     makeDirectory(placeIn(root, path), undo, path === "/var/lib/davit" ? 0o711 : 0o755);
   }
   const text = `${JSON.stringify(record, undefined, 2)}\n`;
-  replaceFile(placeIn(root, places.record), text, undo, 0o600);
+  replaceFile(placeIn(root, paths.record), text, undo, 0o600);
 }
 
 function makeDirectory(path: string, undo: Rollback, mode = 0o755): void {

@@ -3,7 +3,7 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 
 /** Where an installation puts its files, without the prefix of `--root`. */
-export const places = {
+export const paths = {
   unit: "/etc/systemd/system/davit.service",
   /** The unit of a package, which an installation leaves to it. */
   packagedUnits: ["/usr/lib/systemd/system/davit.service", "/lib/systemd/system/davit.service"],
@@ -35,7 +35,7 @@ export function ownHome(): string {
 const servicePath = ["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"];
 
 /**
- * The Node.js that a service must be told of: `execPath`, unless bin/davit finds it by itself, in `home` or on the
+ * The Node.js that a unit must name: `execPath`, unless bin/davit finds it by itself, in `home` or on the
  * PATH that systemd gives to services.
  */
 export function nodeForService(home: string, execPath: string): string | undefined {

@@ -4,7 +4,7 @@ import type { Config } from "../../config/config.ts";
 import { loadConfig, parseConfig } from "../../config/load.ts";
 import { findConfigFile } from "../commands/config-file.ts";
 import { chooseSubnet } from "../demo/network.ts";
-import { nodeForService, ownHome, placeIn, places } from "./layout.ts";
+import { nodeForService, ownHome, placeIn, paths } from "./layout.ts";
 import { type PlanFacts, readIfThere } from "./plan.ts";
 import { readRecord } from "./record.ts";
 import { systemdRuns } from "./service.ts";
@@ -19,7 +19,7 @@ const bridgeName = "davit0";
 /** The configuration in the tree at `root`, or the defaults without a file. Throws as loadConfig. */
 export function configIn(root: string): Config {
   if (root === "") return loadConfig(findConfigFile(undefined));
-  const path = placeIn(root, places.config);
+  const path = placeIn(root, paths.config);
   return parseConfig(readIfThere(path) ?? "", path);
 }
 
@@ -41,7 +41,7 @@ export function readFacts(root: string, choice: NetworkChoice): PlanFacts {
   return {
     root,
     home,
-    record: readRecord(placeIn(root, places.record)),
+    record: readRecord(placeIn(root, paths.record)),
     templates,
     network: chooseNetwork(root, choice),
     confDir: config.cni.confDir,

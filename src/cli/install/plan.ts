@@ -8,7 +8,7 @@ import {
 } from "node:fs";
 import { dirname } from "node:path";
 import { errnoCode } from "../../base/system-error.ts";
-import { conflistName, placeIn, places } from "./layout.ts";
+import { conflistName, placeIn, paths } from "./layout.ts";
 import { hashOf, type InstallRecord } from "./record.ts";
 import { programOf, type Templates } from "./templates.ts";
 
@@ -49,10 +49,10 @@ export interface PlanFacts {
 export function planInstall(facts: PlanFacts): readonly Item[] {
   const { home, templates } = facts;
   return [
-    directory(facts, places.registries),
-    text(facts, { path: places.config, text: templates.config, made: "the configuration" }),
+    directory(facts, paths.registries),
+    text(facts, { path: paths.config, text: templates.config, made: "the configuration" }),
     network(facts),
-    text(facts, { path: places.crictl, text: templates.crictl, made: "the socket for crictl" }),
+    text(facts, { path: paths.crictl, text: templates.crictl, made: "the socket for crictl" }),
     unit(facts),
     link(facts, `${home}/bin/davit`),
   ];
@@ -76,7 +76,7 @@ function text(
   if (existing === content) return { ...item, action: "keep", why: "is as this davit writes it" };
   const written = record?.files[path];
   if (written !== undefined && written === hashOf(existing)) {
-    const why = `unchanged since davit ${record?.version ?? ""} wrote it; this davit writes it anew`;
+    const why = `unchanged since davit ${record?.version ?? ""} wrote it; this davit writes it again`;
     return { ...item, action: "update", why };
   }
   const whose =
@@ -107,16 +107,16 @@ function network({ root, confDir, templates, network: wanted }: PlanFacts): Item
 function unit(facts: PlanFacts): Item {
   const { root, home, templates } = facts;
   const program = `${home}/bin/davit`;
-  const existing = readIfThere(placeIn(root, places.unit));
-  const packaged = places.packagedUnits.find((path) => existsSync(placeIn(root, path)));
+  const existing = readIfThere(placeIn(root, paths.unit));
+  const packaged = paths.packagedUnits.find((path) => existsSync(placeIn(root, path)));
   if (existing === undefined && packaged !== undefined) {
     const started = programOf(readIfThere(placeIn(root, packaged)) ?? "") ?? "";
     if (started !== "" && realOf(placeIn(root, started)) === realOf(placeIn(root, program))) {
       const why = `the package has ${packaged}, which starts this davit`;
-      return { action: "leave out", kind: "file", path: places.unit, why, content: "" };
+      return { action: "leave out", kind: "file", path: paths.unit, why, content: "" };
     }
   }
-  const item = text(facts, { path: places.unit, text: templates.unit, made: "the service" });
+  const item = text(facts, { path: paths.unit, text: templates.unit, made: "the service" });
   const started = existing === undefined ? undefined : programOf(existing);
   if (item.differs !== true || started === undefined || realOf(started) === realOf(program)) {
     return item;
@@ -126,7 +126,7 @@ function unit(facts: PlanFacts): Item {
 }
 
 function link({ root, record, searchPath }: PlanFacts, target: string): Item {
-  const path = places.link;
+  const path = paths.link;
   const item = { kind: "link", path, content: target } as const;
   const existing = linkIfThere(placeIn(root, path));
   if (existing === target) return { ...item, action: "keep", why: "is this davit" };

@@ -55,18 +55,18 @@ export function parseRecord(text: string, path: string): InstallRecord {
   } catch (cause) {
     throw new RuntimeError("data-loss", `${doing}: ${messageOf(cause)}; ${advice}`, { cause });
   }
-  const record = value as Partial<InstallRecord> | null;
-  if (typeof record?.format === "number" && record.format > format) {
+  const head = value as { readonly format?: unknown; readonly version?: unknown } | null;
+  if (typeof head?.format === "number" && head.format > format) {
     throw new RuntimeError(
       "failed-precondition",
-      `${doing}: davit ${record.version ?? ""} made it in format ${record.format as number}, this davit knows ` +
-        `format ${format}; use that davit`,
+      `${doing}: davit ${String(head.version)} made it in format ${head.format}, this davit knows format ` +
+        `${format}; use that davit`,
     );
   }
-  if (!isRecord(record)) {
+  if (!isRecord(value as Partial<InstallRecord> | null)) {
     throw new RuntimeError("data-loss", `${doing}: it is damaged; ${advice}`);
   }
-  return record;
+  return value as InstallRecord;
 }
 
 function isRecord(value: Partial<InstallRecord> | null): value is InstallRecord {

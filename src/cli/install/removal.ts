@@ -1,7 +1,7 @@
 import { existsSync, realpathSync } from "node:fs";
 import { basename, dirname } from "node:path";
 import type { Config } from "../../config/config.ts";
-import { conflistName, placeIn, places } from "./layout.ts";
+import { conflistName, placeIn, paths } from "./layout.ts";
 import { linkIfThere, readIfThere } from "./plan.ts";
 import { hashOf, type InstallRecord } from "./record.ts";
 
@@ -38,7 +38,7 @@ export function planRemoval(facts: RemovalFacts): readonly Removal[] {
   const conflist = files.find(({ what }) => what === `${config.cni.confDir}/${conflistName}`);
   const network = conflist?.action === "remove" ? ownNetwork(facts) : undefined;
   const trees = all
-    ? [config.state, config.writableRoot, config.root, places.pods, places.configDirectory]
+    ? [config.state, config.writableRoot, config.root, paths.pods, paths.configDirectory]
     : [];
   const directories = (record?.directories ?? []).filter((path) => existsSync(placeIn(root, path)));
   return [

@@ -4,7 +4,7 @@ import type { Config } from "../../config/config.ts";
 import { silentLogger } from "../../base/logger.ts";
 import { RuntimeError } from "../../base/errors.ts";
 import { removeOwnDirectory } from "../lifecycle/volumes.ts";
-import { places } from "./layout.ts";
+import { paths } from "./layout.ts";
 
 /** A stop may take the grace period of a container, and a removal that of a slow CNI plugin. */
 const callMs = 120_000;
@@ -74,7 +74,7 @@ async function removeAll(socket: string): Promise<void> {
   for (const { id: podSandboxId, metadata } of items) {
     await client.runtime.stopPodSandbox({ podSandboxId }, options);
     await client.runtime.removePodSandbox({ podSandboxId }, options);
-    if (metadata !== undefined) await removeOwnDirectory(places.pods, metadata);
+    if (metadata !== undefined) await removeOwnDirectory(paths.pods, metadata);
   }
   const { images } = await client.image.listImages({}, options);
   for (const { id } of images) await client.image.removeImage({ image: { image: id } }, options);

@@ -9,7 +9,7 @@ import { listMounts, unmount } from "../../linux/mount/index.ts";
 import { formatTable } from "../output/table.ts";
 import type { Terminal } from "../output/terminal.ts";
 import { writeRecord } from "./apply.ts";
-import { placeIn, places } from "./layout.ts";
+import { placeIn, paths } from "./layout.ts";
 import { configIn } from "./node-facts.ts";
 import { removeNetwork } from "./own-network.ts";
 import { type InstallRecord, readRecord } from "./record.ts";
@@ -62,28 +62,42 @@ export async function uninstall(options: UninstallOptions): Promise<boolean> {
     terminal.out(table(items, options));
     return true;
   }
-  if (removesPods) {
-    const serving = found.serving !== undefined;
-    await removePodsAndImages(found.config, { serving, version: options.version });
-  }
-  for (const args of service) await systemctl(...args);
-  if (here) await stopDaemon(found.config);
-  if (items.some(({ kind }) => kind === "network")) {
-    const network = ownNetwork({ ...found, root, all: true });
-    if (network !== undefined) await removeNetwork(network, found.record?.chainsBefore ?? []);
-  }
-  for (const item of items) await remove(root, item);
-  if (here && options.all) sharedDirectories(found.config).forEach(removeEmpty);
-  await keepRecord(found.record, items, root);
-  if (service.length > 0) await systemctl("daemon-reload");
+  await takeDown(options, found, { items, service, removesPods });
   terminal.out(describe(found, removesPods, service).join("") + table(items, options));
   for (const line of remaining(options, found)) terminal.out(`${line}\n`);
   return !items.some(({ action }) => action === "keep");
 }
 
+async function takeDown(
+  { root, all, version }: UninstallOptions,
+  found: Found,
+  plan: {
+    readonly items: readonly Removal[];
+    readonly service: readonly (readonly string[])[];
+    readonly removesPods: boolean;
+  },
+): Promise<void> {
+  const { items, service } = plan;
+  const here = root === "";
+  if (plan.removesPods) {
+    const serving = found.serving !== undefined;
+    await removePodsAndImages(found.config, { serving, version });
+  }
+  for (const args of service) await systemctl(...args);
+  if (here) await stopDaemon(found.config);
+  if (items.some(({ kind }) => kind === "network")) {
+    const network = ownNetwork({ ...found, root, all });
+    if (network !== undefined) await removeNetwork(network, found.record?.chainsBefore ?? []);
+  }
+  for (const item of items) await remove(root, item);
+  if (here && all) sharedDirectories(found.config).forEach(removeEmpty);
+  await keepRecord(found.record, items, root);
+  if (service.length > 0) await systemctl("daemon-reload");
+}
+
 async function look({ root }: UninstallOptions): Promise<Found> {
   const config = configIn(root);
-  const record = readRecord(placeIn(root, places.record));
+  const record = readRecord(placeIn(root, paths.record));
   if (root !== "") return { config, record, serving: undefined, pods: 0 };
   const serving = await askServer(config.server.listen);
   if (serving !== undefined) return { config, record, serving, pods: serving.pods };
@@ -99,7 +113,7 @@ async function serviceSteps(
   if (root !== "" || !systemdRuns()) return [];
   const { enabled, active } = await serviceState();
   // A service that a package or an operator has enabled, and that nobody asked davit install to change.
-  const isOurs = all || record?.enabled === true || record?.files[places.unit] !== undefined;
+  const isOurs = all || record?.enabled === true || record?.files[paths.unit] !== undefined;
   return isOurs && (enabled || active) ? [["disable", "--now", "davit"]] : [];
 }
 
@@ -154,7 +168,7 @@ async function keepRecord(
   items: readonly Removal[],
   root: string,
 ): Promise<void> {
-  const path = placeIn(root, places.record);
+  const path = placeIn(root, paths.record);
   const kept = new Set(items.filter(({ action }) => action === "keep").map(({ what }) => what));
   const only = (entries: Readonly<Record<string, string>>): Record<string, string> =>
     Object.fromEntries(Object.entries(entries).filter(([name]) => kept.has(name)));
@@ -204,7 +218,7 @@ function table(items: readonly Removal[], { root, dryRun, terminal }: UninstallO
 }
 
 function remaining({ all, root }: UninstallOptions, { config }: Found): readonly string[] {
-  const packaged = places.packagedUnits.find((path) => existsSync(placeIn(root, path)));
+  const packaged = paths.packagedUnits.find((path) => existsSync(placeIn(root, path)));
   return [
     ...(all || !existsSync(placeIn(root, config.root))
       ? []
