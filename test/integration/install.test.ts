@@ -198,3 +198,22 @@ test("an installation that fails undoes what it has made", async () => {
   assert.deepEqual(await everything(), before);
   await type("rm /opt/systemd/broken");
 });
+
+test("--root installs into the tree of another machine, runs nothing there, and uninstalls from it", async () => {
+  const tree = "/run/tree";
+  await type(`mkdir ${tree}`);
+  const before = await everything();
+  const calls = "wc -l </opt/systemd/calls";
+  const callsBefore = await type(calls);
+  const said = await type(`davit install --root ${tree}`);
+  assert.match(said, /systemctl --root=\/run\/tree enable davit/);
+  await type(`test -f ${tree}/etc/davit/davit.toml && test ! -e /etc/davit`);
+  assert.match(await type(`davit install --root ${tree}`), /Nothing to do/);
+  await type(`davit uninstall --root ${tree}`);
+  assert.equal(await type(calls), callsBefore);
+  assert.deepEqual(
+    (await everything()).filter((line) => !/^\/run\/tree\/var/.test(line)),
+    before,
+  );
+  await type(`rm -r ${tree}`);
+});

@@ -1,7 +1,7 @@
 import { existsSync } from "node:fs";
 import process from "node:process";
 import type { Config } from "../../config/config.ts";
-import { loadConfig, parseConfig } from "../../config/load.ts";
+import { loadConfig } from "../../config/load.ts";
 import { findConfigFile } from "../commands/config-file.ts";
 import { chooseSubnet } from "../demo/network.ts";
 import { nodeForService, ownHome, placeIn, paths } from "./layout.ts";
@@ -20,7 +20,7 @@ const bridgeName = "davit0";
 export function configIn(root: string): Config {
   if (root === "") return loadConfig(findConfigFile(undefined));
   const path = placeIn(root, paths.config);
-  return parseConfig(readIfThere(path) ?? "", path);
+  return loadConfig(existsSync(path) ? path : undefined);
 }
 
 /** Reads what an installation into the tree at `root` depends on. */

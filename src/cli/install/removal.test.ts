@@ -50,6 +50,13 @@ describe("planRemoval()", () => {
     assert.match(found["/data"] ?? "", /^keep: .*may have files of others/);
   });
 
+  test("with all, removes what an operator has copied from packaging", () => {
+    const unit = "/etc/systemd/system/davit.service";
+    const files = { [unit]: "[Unit]", "/etc/cni/net.d/10-davit.conflist": "{}" };
+    assert.match(plan(files, { all: true })[unit] ?? "", /^remove: davit's by its name/);
+    assert.equal(plan(files)[unit], undefined);
+  });
+
   test("keeps a link that points to another davit by now", () => {
     const path = "/usr/local/bin/davit";
     assert.match(plan({}, { link: "/opt/davit/bin/davit" })[path] ?? "", /^remove/);

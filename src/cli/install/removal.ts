@@ -33,9 +33,16 @@ interface RemovalFacts {
 /** What is removed, in this order. Reads only. */
 export function planRemoval(facts: RemovalFacts): readonly Removal[] {
   const { root, record, all, config } = facts;
-  const files = Object.keys(record?.files ?? {}).flatMap((path) => file(facts, path));
-  const links = Object.keys(record?.links ?? {}).flatMap((path) => link(facts, path));
-  const conflist = files.find(({ what }) => what === `${config.cni.confDir}/${conflistName}`);
+  const conflistPath = `${config.cni.confDir}/${conflistName}`;
+  // With all, also what an operator has copied from packaging: it has the name of davit.
+  const [ownFiles, ownLinks] = all ? [[paths.unit, conflistPath], [paths.link]] : [[], []];
+  const files = [...new Set([...Object.keys(record?.files ?? {}), ...ownFiles])].flatMap((path) =>
+    file(facts, path),
+  );
+  const links = [...new Set([...Object.keys(record?.links ?? {}), ...ownLinks])].flatMap((path) =>
+    link(facts, path),
+  );
+  const conflist = files.find(({ what }) => what === conflistPath);
   const network = conflist?.action === "remove" ? ownNetwork(facts) : undefined;
   const trees = all
     ? [config.state, config.writableRoot, config.root, paths.pods, paths.configDirectory]
@@ -62,17 +69,23 @@ function file({ root, record, all }: RemovalFacts, what: string): readonly Remov
   if (hashOf(existing) === record?.files[what]) {
     return [{ ...item, action: "remove", why: "made by davit install" }];
   }
+  if (record?.files[what] === undefined) {
+    return [{ ...item, action: "remove", why: "davit's by its name; --all" }];
+  }
   const changed = "changed since davit install made it";
   if (all) return [{ ...item, action: "remove", why: `${changed}; --all` }];
   return [{ ...item, action: "keep", why: `${changed}; --all removes it` }];
 }
 
-function link({ root, record }: RemovalFacts, what: string): readonly Removal[] {
+function link({ root, record, all }: RemovalFacts, what: string): readonly Removal[] {
   const target = linkIfThere(placeIn(root, what));
   if (target === undefined) return [];
   const item = { kind: "file", what } as const;
   if (target === record?.links[what]) {
     return [{ ...item, action: "remove", why: "made by davit install" }];
+  }
+  if (all && record?.links[what] === undefined && target.endsWith("/bin/davit")) {
+    return [{ ...item, action: "remove", why: "a link to davit; --all" }];
   }
   return [{ ...item, action: "keep", why: "points to something else by now" }];
 }
@@ -94,10 +107,12 @@ function tree(root: string, what: string): readonly Removal[] {
   return [{ ...item, action: "keep", why }];
 }
 
-/** The network whose configuration davit install has made, also if it was changed since. */
-export function ownNetwork({ root, record, config }: RemovalFacts): OwnNetwork | undefined {
+/** The network of davit's own configuration, also if it was changed since. */
+export function ownNetwork({
+  root,
+  config,
+}: Pick<RemovalFacts, "root" | "config">): OwnNetwork | undefined {
   const path = `${config.cni.confDir}/${conflistName}`;
-  if (record?.files[path] === undefined) return undefined;
   return parseNetwork(readIfThere(placeIn(root, path)) ?? "");
 }
 

@@ -55,7 +55,7 @@ export async function uninstall(options: UninstallOptions): Promise<boolean> {
     );
   }
   const items = planRemoval({ ...found, root, all: options.all });
-  const service = await serviceSteps(options, found.record);
+  const service = await serviceSteps(root);
   if (options.dryRun) {
     terminal.out("This is what davit uninstall would do; nothing was changed.\n");
     terminal.out(describe(found, removesPods, service).join(""));
@@ -86,7 +86,7 @@ async function takeDown(
   for (const args of service) await systemctl(...args);
   if (here) await stopDaemon(found.config);
   if (items.some(({ kind }) => kind === "network")) {
-    const network = ownNetwork({ ...found, root, all });
+    const network = ownNetwork({ ...found, root });
     if (network !== undefined) await removeNetwork(network, found.record?.chainsBefore ?? []);
   }
   for (const item of items) await remove(root, item);
@@ -106,15 +106,10 @@ async function look({ root }: UninstallOptions): Promise<Found> {
 }
 
 /** The calls of systemctl for a service that runs or is enabled. */
-async function serviceSteps(
-  { root, all }: UninstallOptions,
-  record: InstallRecord | undefined,
-): Promise<readonly (readonly string[])[]> {
+async function serviceSteps(root: string): Promise<readonly (readonly string[])[]> {
   if (root !== "" || !systemdRuns()) return [];
   const { enabled, active } = await serviceState();
-  // A service that a package or an operator has enabled, and that nobody asked davit install to change.
-  const isOurs = all || record?.enabled === true || record?.files[paths.unit] !== undefined;
-  return isOurs && (enabled || active) ? [["disable", "--now", "davit"]] : [];
+  return enabled || active ? [["disable", "--now", "davit"]] : [];
 }
 
 /** Ends a daemon that no service manager runs; the lock says which process it is. */
