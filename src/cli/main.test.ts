@@ -84,7 +84,10 @@ test("main() suggests what an invalid command line probably meant, with exit cod
       ["config", "shwo"],
       'unknown command "config shwo", did you mean "config show"?\nSee: davit help',
     ],
-    [["config"], '"davit config" requires a command: default, check, show\nSee: davit help'],
+    [
+      ["config"],
+      '"davit config" requires a command: default, check, show, import containerd, import crio\nSee: davit help',
+    ],
     [
       ["--serve"],
       'unknown option "--serve": options of a command must follow the command\nSee: davit help',

@@ -4,6 +4,7 @@ import type { Command } from "../command-line/command.ts";
 import { attach } from "./attach.ts";
 import { completeFor, completion } from "./completion.ts";
 import { configCheck, configDefault, configShow } from "./config.ts";
+import { configImportContainerd, configImportCrio } from "./config-import.ts";
 import { cp } from "./cp.ts";
 import { demo } from "./demo.ts";
 import { doctor } from "./doctor.ts";
@@ -77,6 +78,8 @@ export const commands: readonly Command[] = [
   configDefault,
   configCheck,
   configShow,
+  configImportContainerd,
+  configImportCrio,
   doctor,
   info,
   version,
