@@ -62,22 +62,22 @@ function overview(commands: readonly Command[], release: Release): string {
     ),
   );
   return page(head("davit", "run the pods and containers of a Kubernetes node", release), [
-    section("Synopsis", [`${bold("davit")} ${italic("COMMAND")} [${italic("OPTIONS")}]`]),
-    section("Description", [...paragraphs(description), ...lists]),
-    section("Options", [
+    section("SYNOPSIS", [`${bold("davit")} ${italic("COMMAND")} [${italic("OPTIONS")}]`]),
+    section("DESCRIPTION", [...paragraphs(description), ...lists]),
+    section("OPTIONS", [
       ...paragraphs("These options belong to all commands that connect to a server."),
       ...optionItems(serverOptions),
     ]),
     section(
-      "Environment",
+      "ENVIRONMENT",
       environment.flatMap(([name, doc]) => item(bold(name), `${doc}.`)),
     ),
     section(
-      "Files",
+      "FILES",
       files.flatMap(([file, doc]) => item(italic(file), doc)),
     ),
     section(
-      "Exit status",
+      "EXIT STATUS",
       exitCodeDocs.flatMap(([code, doc]) => item(bold(String(code)), doc)),
     ),
     seeAlso([
@@ -117,15 +117,15 @@ function commandPage(command: Command, release: Release): string {
   // NAME is one phrase, which whatis(1) lists.
   const summary = command.summary.charAt(0).toLowerCase() + command.summary.slice(1);
   return page(head(title, summary, release), [
-    section("Synopsis", [words.filter((word) => word !== "").join(" ")]),
-    section("Description", paragraphs(command.details ?? `${command.summary}.`)),
-    section("Options", [
+    section("SYNOPSIS", [words.filter((word) => word !== "").join(" ")]),
+    section("DESCRIPTION", paragraphs(command.details ?? `${command.summary}.`)),
+    section("OPTIONS", [
       ...optionItems(optionsOf(command)),
       ...item(bold("-h, --help"), "Show the help of the command."),
     ]),
-    section("Exit status", paragraphs("The exit codes of all commands are in davit(1).")),
+    section("EXIT STATUS", paragraphs("The exit codes of all commands are in davit(1).")),
     section(
-      "Examples",
+      "EXAMPLES",
       command.examples.flatMap(({ does, line }) => example(does, line)),
     ),
     seeAlso([
@@ -161,13 +161,13 @@ function settingsPage({ version, date }: Release): string {
     ]),
   );
   return page({ title: "davit.toml", section: 5, version: `davit ${version}`, date, summary }, [
-    section("Synopsis", [italic("/etc/davit/davit.toml")]),
-    section("Description", paragraphs(settingsDescription)),
+    section("SYNOPSIS", [italic("/etc/davit/davit.toml")]),
+    section("DESCRIPTION", paragraphs(settingsDescription)),
     tables,
     section(
-      "Examples",
+      "EXAMPLES",
       example(
-        "A node with systemd, metrics on loopback, and two more weeks for unused images",
+        "A node with systemd, metrics on loopback, and images that go after two weeks without use",
         exampleFile,
       ),
     ),

@@ -51,11 +51,11 @@ export function page(head: PageHead, blocks: readonly (readonly string[])[]): st
   return `${lines.join("\n")}\n`;
 }
 
-/** A heading in capitals, with what is below it; nothing if that is empty. The heading begins a paragraph. */
+/** A heading with what is below it; nothing if that is empty. The heading begins a paragraph. */
 export function section(title: string, lines: readonly string[]): readonly string[] {
   if (lines.length === 0) return [];
   const body = lines[0] === ".PP" ? lines.slice(1) : lines;
-  return [`.SH "${roff(title.toUpperCase())}"`, ...body];
+  return [`.SH "${roff(title)}"`, ...body];
 }
 
 /** A heading of the second level, with what is below it. */
@@ -98,7 +98,7 @@ export function example(does: string, line: string): readonly string[] {
 export function seeAlso(names: readonly (readonly [string, number])[]): readonly string[] {
   const last = names.length - 1;
   return section(
-    "See also",
+    "SEE ALSO",
     names.map(([name, number], index) => {
       const comma = index === last ? "" : ",";
       return `.BR ${roff(name)} (${number})${comma}`;
