@@ -96,6 +96,7 @@ davit help COMMAND prints what the page of a command says.`;
 
 const files = [
   ["/etc/davit/davit.toml", "The configuration of the daemon: see davit.toml(5)."],
+  ["/etc/davit/davit.toml.d/*.toml", "Its drop-ins, which are read after it in lexical order."],
   ["/etc/davit/certs.d", "Mirrors and certificates of registries: HOST/hosts.toml."],
   ["/run/davit/davit.sock", "The socket. Whoever may use it is root on the node."],
   ["/var/lib/davit", "Images, layers and records."],
@@ -161,7 +162,11 @@ function settingsPage({ version, date }: Release): string {
     ]),
   );
   return page({ title: "davit.toml", section: 5, version: `davit ${version}`, date, summary }, [
-    section("SYNOPSIS", [italic("/etc/davit/davit.toml")]),
+    section("SYNOPSIS", [
+      italic("/etc/davit/davit.toml"),
+      ".br",
+      italic("/etc/davit/davit.toml.d/*.toml"),
+    ]),
     section("DESCRIPTION", paragraphs(settingsDescription)),
     tables,
     section(
@@ -180,9 +185,13 @@ function settingsPage({ version, date }: Release): string {
   ]);
 }
 
-const settingsDescription = `davit serve reads one TOML file: /etc/davit/davit.toml, or that of its option --config. All
-keys have defaults, so the file may be empty or absent. Unknown keys are errors. davit config check reports all errors of
-a file, and davit config default prints a file with all keys.`;
+const settingsDescription = `davit serve reads a TOML file, /etc/davit/davit.toml or that of its option --config, and then
+its drop-ins: the files *.toml in the directory of that name with .d, in lexical order. Tables are merged key by key, and
+every other value, including a list, replaces that of an earlier file. All keys have defaults, so the files may be empty or
+absent. Unknown keys are errors.
+
+davit config check reports all errors of a file and its drop-ins, davit config default prints a file with all keys, and
+davit config show the resulting configuration.`;
 
 const exampleFile = `[runtime]
 cgroup_driver = "systemd"
