@@ -42,7 +42,7 @@ export function readToml(files: NodeFiles, file: string): TomlFile {
     origin: { file, line: lineOf(lines, path.join(".")), key: keyOf(path) },
   }));
   if (given.length <= maxValues) return { table, given };
-  throw new ConfigError(file, [{ key: "", message: `it has more than ${maxValues} values` }]);
+  throw new ConfigError(file, [{ key: "", file, message: `it has more than ${maxValues} values` }]);
 }
 
 function parseToml(text: string, file: string): TomlFile["table"] {

@@ -59,7 +59,7 @@ export function readContainerd(files: NodeFiles, main: string, draft: Draft): Co
   for (let file = pending.shift(); file !== undefined; file = pending.shift()) {
     if (loaded.has(file)) continue;
     if (loaded.size === maxFiles) {
-      throw new ConfigError(main, [{ key: "", message: `imports more than ${maxFiles} files` }]);
+      throw new ConfigError(main, [{ key: "", file, message: `imports more than ${maxFiles} files` }]);
     }
     loaded.add(file);
     const content = readToml(files, file);
@@ -84,7 +84,7 @@ function versionOf({ table, given }: TomlFile, file: string): number {
   if (typeof version === "bigint" && version >= 1n && version <= 4n) return Number(version);
   const message = "version must be 1, 2, 3 or 4: davit knows no other configurations of containerd";
   const line = given.find(({ path: [first] }) => first === "version")?.origin.line;
-  throw new ConfigError(file, [{ key: "version", message, line }]);
+  throw new ConfigError(file, [{ key: "version", file, message, line }]);
 }
 
 function renamed(given: readonly string[], version: number): readonly string[] {
