@@ -49,7 +49,8 @@ export type ServiceClient<Methods extends GenServiceMethods> = {
         : never;
 };
 
-type MethodsOf<Service> = Service extends GenService<infer Methods> ? Methods : never;
+/** The methods of a generated service. */
+export type MethodsOf<Service> = Service extends GenService<infer Methods> ? Methods : never;
 
 /**
  * All methods of both CRI services, and of davit's own, which other servers do not have. Failures are `GrpcStatusError`s. It connects at
@@ -99,7 +100,8 @@ export function parseEndpoint(endpoint: string): string {
   );
 }
 
-function serviceClient<Methods extends GenServiceMethods>(
+/** A client of one service. */
+export function serviceClient<Methods extends GenServiceMethods>(
   grpc: GrpcClient,
   service: GenService<Methods>,
 ): ServiceClient<Methods> {

@@ -20,6 +20,7 @@ import { inspect } from "./inspect.ts";
 import { install } from "./install.ts";
 import { load } from "./load.ts";
 import { logs } from "./logs.ts";
+import { migrateImages } from "./migrate-images.ts";
 import { pods } from "./pods.ts";
 import { portForward } from "./port-forward.ts";
 import { ps } from "./ps.ts";
@@ -80,6 +81,7 @@ export const commands: readonly Command[] = [
   configShow,
   configImportContainerd,
   configImportCrio,
+  migrateImages,
   doctor,
   info,
   version,

@@ -20,6 +20,8 @@ export interface CallOptions {
   readonly signal?: AbortSignal;
   /** The call fails with `deadline-exceeded` after this time; the server gets this deadline. */
   readonly timeoutMs?: number;
+  /** Metadata of the request, by lower-case name. */
+  readonly metadata?: Readonly<Record<string, string>>;
   /**
    * Called when the headers of a stream of responses have arrived, before its first response. Servers of
    * other implementations may send them only with the first response. Not called for a call that fails
@@ -226,6 +228,7 @@ class Exchange implements Disposable {
       ":path": this.#method,
       "content-type": "application/grpc",
       te: "trailers",
+      ...this.#options.metadata,
     };
     const { timeoutMs } = this.#options;
     if (timeoutMs !== undefined) {
