@@ -52,7 +52,7 @@ function parseToml(text: string, file: string): TomlFile["table"] {
     if (!(cause instanceof TomlError)) throw cause;
     const [reason = ""] = cause.message.split("\n");
     const message = reason.replace(/^Invalid TOML document: /, "not valid TOML: ");
-    throw new ConfigError(file, [{ key: "", message, line: cause.line }], { cause });
+    throw new ConfigError(file, [{ key: "", file, message, line: cause.line }], { cause });
   }
 }
 

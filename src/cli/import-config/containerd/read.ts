@@ -59,7 +59,9 @@ export function readContainerd(files: NodeFiles, main: string, draft: Draft): Co
   for (let file = pending.shift(); file !== undefined; file = pending.shift()) {
     if (loaded.has(file)) continue;
     if (loaded.size === maxFiles) {
-      throw new ConfigError(main, [{ key: "", file, message: `imports more than ${maxFiles} files` }]);
+      throw new ConfigError(main, [
+        { key: "", file, message: `imports more than ${maxFiles} files` },
+      ]);
     }
     loaded.add(file);
     const content = readToml(files, file);
