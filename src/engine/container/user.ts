@@ -1,7 +1,7 @@
 import type { Container, ContainerUser, RootFiles } from "../../core/container/index.ts";
 import type { Image } from "../../core/image/index.ts";
 
-/** Who a container wants to be. */
+/** The user that a container is to run as. */
 type WantedUser = Parameters<RootFiles["resolveUser"]>[1];
 
 /**
