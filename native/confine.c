@@ -164,7 +164,7 @@ static const int write_calls[] = {
     __NR_fchownat, __NR_fchown, __NR_fchmodat, __NR_fchmod, __NR_utimensat, __NR_truncate,
     __NR_ftruncate, __NR_fallocate, __NR_setxattr, __NR_lsetxattr, __NR_fsetxattr,
     __NR_removexattr, __NR_lremovexattr, __NR_fremovexattr, __NR_fsync, __NR_fdatasync,
-    __NR_syncfs,
+    __NR_syncfs, __NR_sync_file_range,
 #if defined(__x86_64__)
     __NR_mkdir, __NR_mknod, __NR_symlink, __NR_link, __NR_unlink, __NR_rmdir, __NR_rename,
     __NR_chown, __NR_lchown, __NR_chmod,

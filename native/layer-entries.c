@@ -170,10 +170,29 @@ static napi_value prepare_pipe(napi_env env, napi_callback_info info) {
   return NULL;
 }
 
+/*
+ * JS: beginWriteOut(fd, at, bytes): boolean. Lets the kernel begin to write a part of a file to the disk, so that a later
+ * sync waits for less (sync_file_range(2)). It makes nothing durable, so a failure is that of the later sync.
+ */
+static napi_value begin_write_out(napi_env env, napi_callback_info info) {
+  size_t argc = 3;
+  napi_value argv[3];
+  int32_t fd = -1;
+  int64_t at = 0, bytes = 0;
+  napi_value result = NULL;
+  if (napi_get_cb_info(env, info, &argc, argv, NULL, NULL) != napi_ok || argc < 3) return NULL;
+  bool begun = napi_get_value_int32(env, argv[0], &fd) == napi_ok && napi_get_value_int64(env, argv[1], &at) == napi_ok &&
+               napi_get_value_int64(env, argv[2], &bytes) == napi_ok &&
+               sync_file_range(fd, at, bytes, SYNC_FILE_RANGE_WRITE) == 0;
+  napi_get_boolean(env, begun, &result);
+  return result;
+}
+
 napi_status layer_entries_init(napi_env env, napi_value exports) {
   napi_status status = add_function(env, exports, "changeDirectory", change_directory);
   if (status == napi_ok) status = add_function(env, exports, "setAttributes", set_attributes);
   if (status == napi_ok) status = add_function(env, exports, "preparePipe", prepare_pipe);
+  if (status == napi_ok) status = add_function(env, exports, "beginWriteOut", begin_write_out);
   if (status == napi_ok) status = add_function(env, exports, "makeNode", make_node);
   if (status == napi_ok) status = add_function(env, exports, "setXattr", set_xattr);
   if (status == napi_ok) status = add_function(env, exports, "getXattrs", get_xattrs);

@@ -3,7 +3,7 @@ import { test } from "node:test";
 import { setImmediate } from "node:timers/promises";
 import { GroupSync } from "./group-sync.ts";
 
-test("callers share the sync that begins after they asked", async () => {
+test("two syncs run at once, and further callers share the one that begins after they asked", async () => {
   const running: PromiseWithResolvers<undefined>[] = [];
   const group = new GroupSync("unused", () => {
     const sync = Promise.withResolvers<undefined>();
@@ -15,30 +15,35 @@ test("callers share the sync that begins after they asked", async () => {
     await group.sync();
     done.push(name);
   };
-  const asked = [ask("first"), ask("second"), ask("third")];
-  assert.equal(running.length, 1);
-  running[0]?.resolve(undefined);
-  await setImmediate();
-  assert.deepEqual(done, ["first"]);
+  const asked = [ask("first"), ask("second"), ask("third"), ask("fourth")];
   assert.equal(running.length, 2);
-  asked.push(ask("fourth"));
   running[1]?.resolve(undefined);
   await setImmediate();
-  assert.deepEqual(done, ["first", "second", "third"]);
+  assert.deepEqual(done, ["second"]);
+  assert.equal(running.length, 3);
+  asked.push(ask("fifth"));
   assert.equal(running.length, 3);
   running[2]?.resolve(undefined);
+  await setImmediate();
+  assert.deepEqual(done, ["second", "third", "fourth"]);
+  assert.equal(running.length, 4);
+  running[0]?.resolve(undefined);
+  running[3]?.resolve(undefined);
   await Promise.all(asked);
 });
 
 test("a failure rejects the requests that waited for it, and the next sync is a new one", async () => {
-  let fail = true;
+  let syncs = 0;
   const group = new GroupSync("unused", async () => {
+    const isFailing = syncs++ < 2;
     await setImmediate();
-    if (fail) throw new Error("EIO");
+    if (isFailing) throw new Error("EIO");
   });
-  const [one, two] = [group.sync(), group.sync()];
-  await assert.rejects(one, /EIO/);
-  fail = false;
-  await two;
+  const asked = [group.sync(), group.sync(), group.sync()];
+  const ends = await Promise.allSettled(asked);
+  assert.deepEqual(
+    ends.map(({ status }) => status),
+    ["rejected", "rejected", "fulfilled"],
+  );
   await group.sync();
 });

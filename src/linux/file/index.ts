@@ -4,6 +4,7 @@
  */
 export {
   beginProject,
+  beginWriteOut,
   bindInRoot,
   copyAttributes,
   copyInRoot,

@@ -42,6 +42,7 @@ interface Calls {
     seconds: number,
     nanoseconds: number,
   ): void;
+  beginWriteOut(fd: number, at: number, bytes: number): boolean;
   makeNode(path: string, mode: number, major: number, minor: number): void;
   setXattr(path: string, name: string, value: string): void;
   getXattrs(path: string): readonly string[];
@@ -292,6 +293,14 @@ export function makeNode(
   device: { readonly major: number; readonly minor: number } = { major: 0, minor: 0 },
 ): void {
   callNative(() => calls().makeNode(path, mode, device.major, device.minor));
+}
+
+/**
+ * Lets the kernel begin to write a part of a file to the disk, so that a sync that follows waits for less. It makes
+ * nothing durable: where it returns false, the sync does all of it, or fails.
+ */
+export function beginWriteOut(fd: number, at: number, bytes: number): boolean {
+  return callNative(() => calls().beginWriteOut(fd, at, bytes));
 }
 
 /**

@@ -74,7 +74,11 @@ function statusOf(path: string): ReadonlyMap<string, string> {
 
 /** What each kind may do, besides reading its root, and as which user with which capabilities. */
 const kinds = {
-  unpacker: { user: 0, capabilities: "8824001b", may: ["write a file", "make a directory"] },
+  unpacker: {
+    user: 0,
+    capabilities: "8824001b",
+    may: ["write a file", "make a directory", "begin to write a file to the disk"],
+  },
   packer: { user: 0, capabilities: "240004", may: [] },
   "archive-reader": { user: 65_534, capabilities: "0", may: ["write a file"] },
   nobody: { user: 65_534, capabilities: "0", may: [] },

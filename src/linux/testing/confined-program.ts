@@ -16,7 +16,7 @@ import { connect, createServer } from "node:net";
 import process from "node:process";
 
 import { errnoCode } from "../../base/system-error.ts";
-import { preparePipe } from "../file/index.ts";
+import { beginWriteOut, preparePipe } from "../file/index.ts";
 import {
   type Confinement,
   enterConfinement,
@@ -60,6 +60,9 @@ attempt("read a file of the node", () => readFileSync("/etc/passwd"));
 attempt("read a file above", () => readFileSync("../../../../../../../../etc/passwd"));
 attempt("write a file", () => writeFileSync("/written", "x"));
 attempt("make a directory", () => mkdirSync("/made"));
+attempt("begin to write a file to the disk", () => {
+  if (!beginWriteOut(openSync("/written", "r"), 0, 1)) throw new Error("refused");
+});
 attempt("open another process", () => closeSync(openSync(`/proc/${pid}/mem`, "r+")));
 attempt("send a signal", () => process.kill(pid, 0));
 attempt("become root", () => process.setuid?.(0));
