@@ -154,6 +154,7 @@ napi_status notify_init(napi_env env, napi_value exports);
 napi_status programs_init(napi_env env, napi_value exports);
 napi_status roots_init(napi_env env, napi_value exports);
 napi_status schedule_init(napi_env env, napi_value exports);
+napi_status seccomp_init(napi_env env, napi_value exports);
 napi_status sockets_init(napi_env env, napi_value exports);
 napi_status spawn_init(napi_env env, napi_value exports);
 napi_status watch_init(napi_env env, napi_value exports);

@@ -56,3 +56,4 @@ export { parseHardLimits } from "./ulimits.ts";
 export type { DeclaredVolumes } from "./volumes.ts";
 export { declaredVolumes } from "./volumes.ts";
 export { checkContainerConfig } from "./validate.ts";
+export { askedNotifier, type NotifierAction } from "./security/notifier-annotations.ts";

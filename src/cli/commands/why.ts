@@ -176,14 +176,27 @@ function stateOf(
     case ContainerState.CONTAINER_RUNNING: {
       const pid = typeof info["pid"] === "number" ? [`pid ${info["pid"]}`] : [];
       const started = `started ${formatAge(status.startedAt, now)}`;
-      return [style.green(name), started, ...pid, ...oomKillsOf(info, now, style)];
+      return [
+        style.green(name),
+        started,
+        ...pid,
+        ...oomKillsOf(info, now, style),
+        ...deniedCallsOf(info, style),
+      ];
     }
     case ContainerState.CONTAINER_EXITED: {
       const paint = status.exitCode === 0 ? style.yellow : style.red;
       const code = `${printable(status.reason)} with code ${status.exitCode}`;
       const message = status.message === "" ? [] : [indentedLines(status.message)];
       const kills = oomKillsOf(info, now, style);
-      return [paint(name), code, formatAge(status.finishedAt, now), ...message, ...kills];
+      return [
+        paint(name),
+        code,
+        formatAge(status.finishedAt, now),
+        ...message,
+        ...kills,
+        ...deniedCallsOf(info, style),
+      ];
     }
     case ContainerState.CONTAINER_CREATED:
     case ContainerState.CONTAINER_UNKNOWN:
@@ -205,6 +218,21 @@ function oomKillsOf(
   const isKnown = Number.isSafeInteger(lastMs);
   const last = isKnown ? `, last ${formatAge(BigInt(Number(lastMs)) * 1_000_000n, now)}` : "";
   return [style.red(`${what}${last}`)];
+}
+
+/** The system calls that the seccomp notifier saw. */
+function deniedCallsOf(
+  { deniedCalls }: Readonly<Record<string, JsonValue>>,
+  style: Style,
+): readonly string[] {
+  if (typeof deniedCalls !== "object" || deniedCalls === null || Array.isArray(deniedCalls)) {
+    return [];
+  }
+  const calls = Object.entries(deniedCalls).map(
+    ([name, count]) => `${printable(name)} (${Number(count)} times)`,
+  );
+  if (calls.length === 0) return [];
+  return [style.red(`denied by its seccomp filter: ${calls.join(", ")}`)];
 }
 
 function section(

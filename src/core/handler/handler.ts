@@ -51,6 +51,7 @@ export type OptionalField =
   | "process.ioPriority"
   | "linux.netDevices"
   | "linux.memoryPolicy"
+  | "linux.seccomp.notify"
   | "linux.intelRdt"
   | "linux.intelRdt.schemata"
   | "linux.intelRdt.enableMonitoring";

@@ -28,7 +28,7 @@ export async function containerStatus(
 
 function encodeInfo(
   container: Container,
-  { sandbox, spec, history, oomKills }: containers.ContainerInfo,
+  { sandbox, spec, history, oomKills, deniedCalls }: containers.ContainerInfo,
 ): string {
   return JSON.stringify({
     sandboxID: container.sandboxId,
@@ -42,5 +42,6 @@ function encodeInfo(
     runtimeSpec: spec,
     history,
     oomKills,
+    deniedCalls,
   });
 }

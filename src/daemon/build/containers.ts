@@ -25,6 +25,8 @@ import {
   type ContainerContext,
   defaultContainerTimes,
   CancellableOperations,
+  DeniedCalls,
+  endById,
   OomKills,
 } from "../../engine/container/index.ts";
 import {
@@ -40,6 +42,7 @@ import type { ConfiguredHandlers } from "../../drivers/handlers/index.ts";
 import { decryptionOf } from "./decryption.ts";
 import { classesOf } from "./classes.ts";
 import { type ImageGc, imageGcOf } from "./image-gc.ts";
+import { seccompOf } from "./seccomp.ts";
 import { verificationOf } from "./verification.ts";
 import { linkedLogs } from "../process/linked-logs.ts";
 
@@ -139,6 +142,15 @@ export async function buildContainers(parts: Parts, shared: Shared): Promise<Bui
   const archives = openArchives(config.root, shared);
   const store = new ContainerStore(records.containers);
   const oomKills = parts.undo.use(oomKillsOf(parts, { store, clock, log }));
+  const deniedCalls = parts.undo.use(
+    new DeniedCalls({
+      store,
+      sandboxes: parts.sandboxes,
+      log,
+      stop: (id) => endById(containers, id, 0),
+    }),
+  );
+  const seccomp = parts.undo.use(await seccompOf(config.state, deniedCalls, log));
   const gc = imageGcOf(config, () => ({ images, containers }), records);
   parts.undo.use(gc);
   const images = await imagesOf({ ...parts, ...onDisk, gc, archives }, shared, store);
@@ -152,7 +164,10 @@ export async function buildContainers(parts: Parts, shared: Shared): Promise<Bui
     onImageUsed: images.onUsed,
     roots,
     rootFiles: rootUsers,
-    specs: specsOf(parts, shared, limits.isSet),
+    specs: specsOf(parts, shared, {
+      isLayerLimited: limits.isSet,
+      seccompListener: seccomp.listen,
+    }),
     layerLimitOf: limits.of,
     ignoreVolumes: config.images.volumes === "ignore",
     runtimes: shims === undefined ? [runtime] : [runtime, shims],
@@ -163,6 +178,7 @@ export async function buildContainers(parts: Parts, shared: Shared): Promise<Bui
     environmentOf: (sandbox) => controllerOf(parts, sandbox).environment(sandbox),
     cancellable: new CancellableOperations(),
     oomKills,
+    deniedCalls,
     onRemoved: (container) => {
       const used = layersOf(container);
       tasks.spawn("remove unused layers", () => removeUnusedLayers(images, used));
@@ -184,10 +200,13 @@ export async function buildContainers(parts: Parts, shared: Shared): Promise<Bui
 function specsOf(
   { config, layout, handlers, selinux }: Parts,
   { log, tasks }: Shared,
-  isLayerLimited: (sandbox: Sandbox) => boolean,
+  own: {
+    readonly isLayerLimited: (sandbox: Sandbox) => boolean;
+    readonly seccompListener: () => Promise<string>;
+  },
 ): HostContainerSpecs {
   return new HostContainerSpecs({
-    isLayerLimited,
+    ...own,
     classes: classesOf(config, { layout, log, tasks }),
     host: readSpecHost(layout),
     cdiDirectories: config.cdi.enable ? config.cdi.specDirs : undefined,

@@ -85,6 +85,7 @@ export class Metrics implements AsyncDisposable {
         return { count: layers?.list().length ?? 0, bytes: Number(layers?.usage().bytes ?? 0n) };
       },
       oomKills: () => cri()?.containers.oomKills.total ?? 0,
+      deniedCalls: () => cri()?.containers.deniedCalls?.totals ?? new Map<string, number>(),
       collected: () => cri()?.images.collected.counts() ?? [],
       networkReady: () => cri()?.network.status().ready,
     });

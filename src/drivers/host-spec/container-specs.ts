@@ -8,11 +8,12 @@ import type {
   ResourceUpdate,
   SpecSubject,
 } from "../../core/container/index.ts";
-import type { OciProcess, OciSpec } from "../../core/oci/index.ts";
+import type { OciProcess, OciSeccomp, OciSpec } from "../../core/oci/index.ts";
 import { containerCgroup, requestedConfig, type Sandbox } from "../../core/sandbox/index.ts";
 import {
   allowedAnnotations,
   askedClass,
+  askedNotifier,
   checkContainerConfig,
   checkSharedPid,
   clampedOomScoreAdj,
@@ -59,6 +60,7 @@ export class HostContainerSpecs implements ContainerSpecs {
   readonly #apparmor = new Apparmor();
   readonly #settingsOf: (sandbox: Sandbox) => HandlerSettings;
   readonly #classes: ResourceClasses;
+  readonly #seccompListener: (() => Promise<string>) | undefined;
   readonly #paths = new ClientPaths(async (path) => (await mountHolding(path)).mountPoint);
 
   constructor(deps: {
@@ -79,6 +81,8 @@ export class HostContainerSpecs implements ContainerSpecs {
     readonly selinux?: Selinux | undefined;
     /** The classes of block I/O and RDT, asked for those that a request or a plugin names. */
     readonly classes: ResourceClasses;
+    /** Where OCI runtimes send the filters whose denied calls are reported; listens there. */
+    readonly seccompListener?: () => Promise<string>;
     /** The configuration for containers of a sandbox's handler. */
     readonly settingsOf: (sandbox: Sandbox) => HandlerSettings;
   }) {
@@ -92,6 +96,7 @@ export class HostContainerSpecs implements ContainerSpecs {
     this.#featuresOf = deps.featuresOf;
     this.#settingsOf = deps.settingsOf;
     this.#classes = deps.classes;
+    this.#seccompListener = deps.seccompListener;
   }
 
   check(
@@ -139,7 +144,7 @@ export class HostContainerSpecs implements ContainerSpecs {
   async build(subject: SpecSubject): Promise<OciSpec> {
     const input = await this.#input(subject);
     checkHandler(this.#settingsOf(subject.sandbox), subject.sandbox, input.runtime);
-    const spec = containerSpec(input);
+    const spec = await this.#withNotifier(containerSpec(input), input);
     refuseNul(spec);
     // Once: files that containers write later have their label.
     if (subject.container.state.name === "creating") {
@@ -278,6 +283,18 @@ export class HostContainerSpecs implements ContainerSpecs {
     return processAdjustments(bytes);
   }
 
+  /** The spec whose denied calls davit answers, where an annotation asks for that and there is a filter. */
+  async #withNotifier(spec: OciSpec, { annotations, runtime }: SpecInput): Promise<OciSpec> {
+    const action = askedNotifier(annotations ?? {});
+    const { seccomp } = spec.linux;
+    if (action === undefined || seccomp === undefined) return spec;
+    if (this.#seccompListener === undefined) return spec;
+    checkNotifier(seccomp, runtime);
+    const { withNotifier } = await import("../../oci-spec/security/seccomp-notify.ts");
+    const notified = withNotifier(seccomp, action, await this.#seccompListener());
+    return { ...spec, linux: { ...spec.linux, seccomp: notified } };
+  }
+
   /** What the classes that the request names stand for. */
   async #classesOf({
     container,
@@ -337,4 +354,16 @@ function checkHandler(settings: HandlerSettings, sandbox: Sandbox, runtime: Runt
     "failed-precondition",
     `make spec: handler "${name}" has exec_cpu_affinity, which its OCI runtime ignores; install crun 1.19 or runc 1.3, or remove it from [runtime.handlers.${name}]`,
   );
+}
+
+/** `failed-precondition` where denied calls cannot be reported. */
+function checkNotifier(seccomp: OciSeccomp, runtime: RuntimeFeatures): void {
+  const doing = "make spec: the seccomp notifier is wanted by an annotation, but";
+  if (runtime.optionalFields?.includes("linux.seccomp.notify") !== true) {
+    const text = `${doing} the OCI runtime has no SCMP_ACT_NOTIFY; install crun 0.19 or runc 1.1 with libseccomp 2.5, or remove the annotation`;
+    throw new RuntimeError("failed-precondition", text);
+  }
+  if (seccomp.listenerPath === undefined && seccomp.listenerMetadata === undefined) return;
+  const text = `${doing} the seccomp profile has a listener of its own; use a profile without listenerPath, or remove the annotation`;
+  throw new RuntimeError("failed-precondition", text);
 }

@@ -24,7 +24,7 @@ interface FeaturesJson {
   readonly ociVersionMax?: unknown;
   readonly mountOptions?: readonly string[];
   readonly linux?: {
-    readonly seccomp?: { readonly enabled?: boolean };
+    readonly seccomp?: { readonly enabled?: boolean; readonly actions?: readonly string[] };
     readonly mountExtensions?: { readonly idmap?: { readonly enabled?: boolean } };
     readonly intelRdt?: Readonly<Partial<Record<"enabled" | "schemata" | "monitoring", boolean>>>;
     readonly netDevices?: { readonly enabled?: boolean };
@@ -57,13 +57,14 @@ function optionalFields({
   const crun = annotations?.["run.oci.crun.version"];
   const runc = annotations?.["org.opencontainers.runc.version"];
   const hasPriorities = isAtLeast(crun, [1, 9, 0]) || isAtLeast(runc, [1, 2, 0]);
-  const { intelRdt, netDevices, memoryPolicy } = linux ?? {};
+  const { intelRdt, netDevices, memoryPolicy, seccomp } = linux ?? {};
   const fields: Readonly<Record<OptionalField, boolean>> = {
     "process.scheduler": hasPriorities,
     "process.ioPriority": hasPriorities,
     "process.execCPUAffinity": isAtLeast(ociVersionMax, [1, 2, 1]) || isAtLeast(crun, [1, 19, 0]),
     "linux.netDevices": netDevices?.enabled === true,
     "linux.memoryPolicy": memoryPolicy !== undefined,
+    "linux.seccomp.notify": seccomp?.actions?.includes("SCMP_ACT_NOTIFY") === true,
     "linux.intelRdt": intelRdt?.enabled === true,
     "linux.intelRdt.schemata": intelRdt?.schemata === true,
     // crun does not report it.

@@ -24,6 +24,7 @@ import type { FailedTeardowns } from "../lifecycle/failed-teardowns.ts";
 import type { Janitor } from "../lifecycle/janitor.ts";
 import type { CancellableOperations } from "../lifecycle/cancellable-operations.ts";
 import type { EnginePlugins } from "../plugins/index.ts";
+import type { DeniedCalls } from "./denied-calls.ts";
 import type { OomKills } from "./oom-kills.ts";
 
 /** Time limits of the container verbs, in milliseconds. */
@@ -76,6 +77,8 @@ export interface ContainerContext {
   readonly cancellable: CancellableOperations;
   /** The OOM kills in containers that continued to run. */
   readonly oomKills: Pick<OomKills, "of" | "total">;
+  /** The denied system calls of containers with the seccomp notifier. */
+  readonly deniedCalls?: Pick<DeniedCalls, "of" | "stopped" | "totals"> | undefined;
   /** Undefined where NRI is off. */
   readonly plugins?: EnginePlugins | undefined;
   /** Called after a container was removed, when its layers may be unused. */

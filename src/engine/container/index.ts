@@ -10,6 +10,7 @@ export {
 } from "./context.ts";
 export { createContainer } from "./create.ts";
 export { execSync } from "./exec-sync.ts";
+export { DeniedCalls } from "./denied-calls.ts";
 export { OomKills } from "./oom-kills.ts";
 export { removeContainersOf, stopContainersOf } from "./of-sandbox.ts";
 export { type ContainerFilter, listContainers } from "./list.ts";
@@ -22,3 +23,4 @@ export { CancellableOperations } from "../lifecycle/cancellable-operations.ts";
 export { type ContainerInfo, type ContainerStatus, containerStatus } from "./status.ts";
 export { stopContainer } from "./stop.ts";
 export { updateContainerResources } from "./update.ts";
+export { endById } from "./stop.ts";

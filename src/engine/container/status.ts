@@ -20,6 +20,8 @@ export interface ContainerInfo {
   readonly history: readonly PastOperation[];
   /** Undefined if no process of it was killed while it continued to run. */
   readonly oomKills: OomKillCount | undefined;
+  /** System calls that the seccomp notifier saw, and how often; undefined if there were none. */
+  readonly deniedCalls: Readonly<Record<string, number>> | undefined;
 }
 
 /**
@@ -40,6 +42,7 @@ export async function containerStatus(
       spec: await specOf(context, container),
       history: context.operations.history.of(container.id),
       oomKills: context.oomKills.of(container.id),
+      deniedCalls: context.deniedCalls?.of(container.id),
     },
   };
 }

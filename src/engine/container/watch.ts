@@ -19,7 +19,10 @@ export function recordExit(context: ContainerContext, id: string, exit: Containe
   if (container?.state.name !== "running") return;
   const { startedAtNs } = container.state;
   const evicted = context.plugins?.evicted.get(id);
-  const state = exitedState(startedAtNs, exit, evicted);
+  const state = exitedState(startedAtNs, exit, {
+    evicted,
+    denied: context.deniedCalls?.stopped(id),
+  });
   const ended = context.store.update(id, (now) => ({ ...now, state }));
   logExit(context, container, state);
   tellEnd(context, ended);
@@ -46,15 +49,18 @@ export function logExit(
 function exitedState(
   startedAtNs: bigint,
   exit: ContainerExit,
-  evicted: string | undefined,
+  why: { readonly evicted: string | undefined; readonly denied: string | undefined },
 ): ExitedState {
+  const { denied } = why;
   return {
     name: "exited",
     startedAtNs,
     finishedAtNs: exit.finishedAtNs,
     exitCode: exit.exitCode,
-    reason: reasonOf(exit),
-    message: exit.unknown ? "the exit status of its process is lost" : (evicted ?? ""),
+    reason: denied !== undefined && !exit.unknown ? "seccomp killed" : reasonOf(exit),
+    message: exit.unknown
+      ? "the exit status of its process is lost"
+      : (denied ?? why.evicted ?? ""),
   };
 }
 

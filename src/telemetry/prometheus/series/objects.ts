@@ -22,6 +22,8 @@ export interface ObjectSources {
   readonly layers: () => { readonly count: number; readonly bytes: number };
   /** Of containers that continued to run. */
   readonly oomKills: () => number;
+  /** Denied system calls by name, which are those of the kernel and so few. */
+  readonly deniedCalls: () => ReadonlyMap<string, number>;
   /** What was removed because nobody used it. */
   readonly collected: () => Iterable<CollectedCount>;
   /** Undefined until the network's configuration has been read. */
@@ -43,7 +45,14 @@ const containerStates = {
 } as const satisfies Record<ContainerStateName, 0>;
 
 /** The reasons of an exit (core/container/state.ts). */
-const exitReasons = ["Completed", "Error", "OOMKilled", "StartError", "Unknown"] as const;
+const exitReasons = [
+  "Completed",
+  "Error",
+  "OOMKilled",
+  "StartError",
+  "Unknown",
+  "seccomp killed",
+] as const;
 
 /** Registers the numbers of pods, containers, images and layers, which are counted at each scrape. */
 export function addObjectSeries(registry: Registry, sources: ObjectSources): void {
@@ -84,6 +93,15 @@ export function addObjectSeries(registry: Registry, sources: ObjectSources): voi
       help: "Processes that the kernel's OOM killer killed in containers that continued to run.",
     },
     () => [{ value: sources.oomKills() }],
+  );
+  registry.computed(
+    "counter",
+    {
+      name: "davit_seccomp_denied_calls_total",
+      help: "System calls that the seccomp filters of containers with the seccomp notifier denied, by name.",
+      labels: ["syscall"],
+    },
+    () => [...sources.deniedCalls()].map(([syscall, value]) => ({ labels: [syscall], value })),
   );
   registry.computed(
     "gauge",

@@ -1,0 +1,66 @@
+import assert from "node:assert/strict";
+import { test, type TestContext } from "node:test";
+import { silentLogger } from "../../base/logger.ts";
+import { FakeEngine } from "../testing/engine.ts";
+import { DeniedCalls } from "./denied-calls.ts";
+
+async function running(t: TestContext) {
+  const engine = new FakeEngine(t);
+  const id = await engine.start(await engine.run());
+  const lines: string[] = [];
+  const stopped = Promise.withResolvers<string>();
+  const log = {
+    ...silentLogger,
+    warn: (message: string, fields: object = {}) => {
+      lines.push(`${message} ${String((fields as { readonly syscall?: string }).syscall ?? "")}`);
+    },
+  };
+  const { store, sandboxes } = engine.containers;
+  const calls = new DeniedCalls({
+    store,
+    sandboxes,
+    log,
+    stop: (which) => {
+      stopped.resolve(which);
+      return Promise.resolve();
+    },
+  });
+  t.after(() => calls[Symbol.dispose]());
+  return { id, lines, calls, time: engine.world.time, stopped: stopped.promise };
+}
+
+test("DeniedCalls counts calls by name, and logs the first of each", async (t) => {
+  const { id, lines, calls } = await running(t);
+  for (const name of ["mount", "bpf", "mount", "mount"]) calls.add(id, name, "log");
+  assert.deepEqual(calls.of(id), { bpf: 1, mount: 3 });
+  assert.deepEqual(lines, [
+    "the seccomp filter denied a system call mount",
+    "the seccomp filter denied a system call bpf",
+  ]);
+  assert.deepEqual(
+    [...calls.totals],
+    [
+      ["mount", 3],
+      ["bpf", 1],
+    ],
+  );
+  assert.equal(calls.stopped(id), undefined);
+});
+
+test("DeniedCalls stops a container once, with all its calls in the message", async (t) => {
+  const { id, calls, time, stopped } = await running(t);
+  calls.add(id, "mount", "stop");
+  calls.add(id, "bpf", "stop");
+  await time.advance(5_000);
+  assert.equal(await stopped, id);
+  calls.add(id, "mount", "stop");
+  assert.equal(calls.stopped(id), "Used forbidden syscalls: bpf (1x), mount (2x)");
+});
+
+test("DeniedCalls counts the calls of containers that it does not know, and keeps nothing of them", async (t) => {
+  const { calls, lines } = await running(t);
+  calls.add("gone", "mount", "stop");
+  assert.equal(calls.of("gone"), undefined);
+  assert.equal(calls.totals.get("mount"), 1);
+  assert.deepEqual(lines, []);
+});

@@ -1,0 +1,147 @@
+import { unlinkSync } from "node:fs";
+import { errnoCode } from "../../base/system-error.ts";
+import { closeWatch, type NativeWatch } from "../addon.ts";
+import { acceptConnection, listenAt, watchDescriptor, watchFor } from "../stream/native.ts";
+import { denyCall, nextCall, receiveFilter } from "./native.ts";
+
+const readable = { readable: true, writable: false };
+const nothing = { readable: false, writable: false };
+
+/** Calls of one filter that are answered in a turn of the event loop. */
+const perTurn = 16;
+/** Turns of one filter in each interval: at most 1,600 calls a second, about 2 % of a CPU. */
+const turnsPerInterval = 10;
+const intervalMs = 100;
+/** Connections that have not sent their filter yet; an OCI runtime sends it with its next call. */
+const maxConnections = 64;
+
+/** A system call that a filter denied: AUDIT_ARCH_* (linux/audit.h) and the number there. */
+export interface DeniedCall {
+  readonly arch: number;
+  readonly number: number;
+}
+
+/** The filter of a process: its calls wait until they are answered. */
+export class SeccompFilter implements Disposable {
+  readonly #watch: NativeWatch;
+  #turns = 0;
+  #timer: NodeJS.Timeout | undefined;
+  #isClosed = false;
+
+  /**
+   * Takes ownership of the descriptor. Each call fails with the errno that `deny` returns, always. A process that makes
+   * many of them waits for its answers, so that davit's time for them is limited. `onEnd` is called when no
+   * process uses the filter any more, or with an error.
+   */
+  constructor(
+    fd: number,
+    deny: (call: DeniedCall) => number,
+    onEnd: (error?: unknown) => void = () => undefined,
+  ) {
+    this.#watch = watchDescriptor(fd, () => {
+      try {
+        if (this.#answer(deny)) return;
+        this[Symbol.dispose]();
+        onEnd();
+      } catch (error) {
+        this[Symbol.dispose]();
+        onEnd(error);
+      }
+    });
+    watchFor(this.#watch, readable);
+  }
+
+  /** False at the end. */
+  #answer(deny: (call: DeniedCall) => number): boolean {
+    for (let count = 0; count < perTurn; count++) {
+      const call = nextCall(this.#watch);
+      if (call === false) return false;
+      if (call === undefined) break;
+      denyCall(this.#watch, call.id, deny(call));
+    }
+    this.#turns += 1;
+    this.#timer ??= setTimeout(() => {
+      this.#timer = undefined;
+      const isPaused = this.#turns >= turnsPerInterval;
+      this.#turns = 0;
+      if (isPaused && !this.#isClosed) watchFor(this.#watch, readable);
+    }, intervalMs).unref();
+    if (this.#turns >= turnsPerInterval) watchFor(this.#watch, nothing);
+    return true;
+  }
+
+  /** Calls that wait, and later ones, fail with ENOSYS (seccomp_unotify(2)). */
+  [Symbol.dispose](): void {
+    if (this.#isClosed) return;
+    this.#isClosed = true;
+    clearTimeout(this.#timer);
+    closeWatch(this.#watch);
+  }
+}
+
+/** The socket on which OCI runtimes send filters (runtime-spec, linux.seccomp.listenerPath). */
+export class SeccompListener implements Disposable {
+  readonly #watches = new Set<NativeWatch>();
+  readonly #listening: NativeWatch;
+
+  /**
+   * Listens at `path`, which only root can reach, instead of an earlier socket there. `onFilter` owns the descriptor. It
+   * gets the JSON of the process. What it throws, and connections without a filter, go to `onError`.
+   */
+  constructor(
+    path: string,
+    handlers: {
+      onFilter(fd: number, text: string): void;
+      onError(error: unknown): void;
+    },
+  ) {
+    try {
+      unlinkSync(path);
+    } catch (error) {
+      if (errnoCode(error) !== "ENOENT") throw error;
+    }
+    const fd = listenAt(path, `listen at "${path}" for seccomp filters`);
+    this.#listening = this.#onReadable(fd, handlers.onError, (watch) => {
+      const accepted = acceptConnection(watch);
+      if (accepted === undefined) return;
+      const connection = this.#onReadable(accepted, handlers.onError, (from) => {
+        const received = receiveFilter(from);
+        if (received === undefined) return;
+        this.#close(from);
+        handlers.onFilter(received.fd, received.text);
+      });
+      const [, oldest] = this.#watches;
+      if (this.#watches.size > maxConnections && oldest !== undefined && oldest !== connection) {
+        this.#close(oldest);
+      }
+    });
+  }
+
+  #onReadable(
+    fd: number,
+    onError: (error: unknown) => void,
+    action: (watch: NativeWatch) => void,
+  ): NativeWatch {
+    const watch = watchDescriptor(fd, () => {
+      try {
+        action(watch);
+      } catch (error) {
+        if (watch !== this.#listening) this.#close(watch);
+        onError(error);
+      }
+    });
+    this.#watches.add(watch);
+    watchFor(watch, readable);
+    return watch;
+  }
+
+  #close(watch: NativeWatch): void {
+    if (this.#watches.delete(watch)) closeWatch(watch);
+  }
+
+  /** The socket file stays: the next daemon sees by it that containers need it. */
+  [Symbol.dispose](): void {
+    for (const watch of this.#watches) closeWatch(watch);
+    this.#watches.clear();
+  }
+}
