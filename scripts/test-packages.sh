@@ -42,5 +42,8 @@ if [ ! -f "$root" ] && command -v mmdebstrap >/dev/null; then
     "$suite" "$root.new" && mv "$root.new" "$root" || rm -rf "$root.new"
 fi
 
+code=0
 DAVIT_TEST_ROOT=$root DAVIT_TEST_PACKAGES=$PWD/dist/packages DAVIT_TEST_PACKAGES_AGAIN=$copy/packages \
-  node test/run.ts packages "$@"
+  DAVIT_TEST_PACKAGES_TABLE=$copy/table node test/run.ts packages "$@" || code=$?
+[ ! -f "$copy/table" ] || cat "$copy/table"
+exit "$code"

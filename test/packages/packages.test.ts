@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import type { ChildProcess } from "node:child_process";
 import { execFileSync } from "node:child_process";
 import { once } from "node:events";
-import { copyFileSync, readFileSync, statSync, writeFileSync } from "node:fs";
+import { appendFileSync, copyFileSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { describe, test, type TestContext } from "node:test";
 import { ociLayout, tarOf } from "../support/archives.ts";
@@ -104,7 +104,7 @@ describe("in a clean root", { skip }, () => {
       const seconds = ((performance.now() - begin) / 1000).toFixed(1);
       const unpacked = root.must(`du -sm ${kind.home}/ | cut -f 1`).trim();
       const packed = (statSync(source).size / 1e6).toFixed(1);
-      t.diagnostic(`${kind.file}: ${packed} MB, ${unpacked} MB on disk, installed in ${seconds} s`);
+      note(`${kind.file}: ${packed} MB, ${unpacked} MB on disk, installed in ${seconds} s`);
 
       examine(root, kind);
       await runPod(t, root, kind, file);
@@ -115,6 +115,12 @@ describe("in a clean root", { skip }, () => {
     });
   }
 });
+
+/** For docs/packages.md; scripts/test-packages.sh prints it. */
+function note(line: string): void {
+  const file = process.env["DAVIT_TEST_PACKAGES_TABLE"];
+  if (file !== undefined) appendFileSync(file, `${line}\n`);
+}
 
 /** What the tests bring: an image in an archive, and a pod of it. */
 function prepare(root: CleanRoot): void {

@@ -1,10 +1,9 @@
 /**
- * Unpacks a gzip layer into an EROFS image with the native parts, and prints the digests of layer, archive and image:
- * `node unpack-layer.ts SOURCES LAYER IMAGE`. SOURCES is `src` of the copy whose addon is tried. The unpacker does the
- * same in a confined process, which an emulator of user programs cannot start.
+ * Unpacks a gzip layer into an EROFS image with the native parts, and prints the digests of layer and archive and the
+ * size of the image: `node unpack-layer.ts SOURCES LAYER IMAGE`. SOURCES is `src` of the copy whose addon is tried. The
+ * unpacker does the same in a confined process, which an emulator of user programs cannot start.
  */
-import { createHash } from "node:crypto";
-import { closeSync, openSync, readFileSync } from "node:fs";
+import { closeSync, openSync, readFileSync, statSync } from "node:fs";
 import process from "node:process";
 import { pathToFileURL } from "node:url";
 
@@ -41,5 +40,4 @@ await feeding;
 reader.end();
 writer.finish();
 closeSync(fd);
-const made = createHash("sha256").update(readFileSync(image)).digest("hex");
-process.stdout.write(`${blobHash.digest()} ${archiveHash.digest()} ${made}\n`);
+process.stdout.write(`${blobHash.digest()} ${archiveHash.digest()} ${statSync(image).size}\n`);
