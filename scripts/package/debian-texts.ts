@@ -41,7 +41,7 @@ function entryOf(text: string): string {
   const lines = blocks.flatMap((block) =>
     block.startsWith("### ") ? ["", `  [ ${block.slice(4)} ]`] : wrapped(block),
   );
-  // RFC 5322 as Debian wants it: +0000 instead of GMT.
+  // RFC 5322 as Debian asks for: +0000 instead of GMT.
   const stamp = date.toUTCString().replace("GMT", "+0000");
   return `davit (${version}) unstable; urgency=medium\n${lines.join("\n")}\n\n -- ${maintainer}  ${stamp}\n`;
 }
