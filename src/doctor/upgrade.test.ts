@@ -18,12 +18,9 @@ let count = 0;
 async function rootWith(change = ""): Promise<string> {
   const root = join(directory, String(count++));
   mkdirSync(join(root, "layers"), { recursive: true });
-  await using records = Records.open(join(root, "davit.db"), { logger: silentLogger });
-  void records;
-  if (change === "") return root;
-  await records[Symbol.asyncDispose]();
+  await Records.open(join(root, "davit.db"), { logger: silentLogger })[Symbol.asyncDispose]();
   using db = new DatabaseSync(join(root, "davit.db"));
-  db.exec(change);
+  if (change !== "") db.exec(change);
   return root;
 }
 

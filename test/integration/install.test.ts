@@ -159,6 +159,7 @@ test("install, run a pod, uninstall --all: nothing is left", async () => {
   const refused = await run("davit uninstall");
   assert.equal(refused.code, 1);
   assert.match(refused.said, /1 pod on this node; .*--force/);
+  assert.match((await run("davit uninstall --dry-run")).said, /It would refuse: 1 pod/);
   assert.match(
     await type("davit uninstall --all --dry-run"),
     /1 pod and all images.*\n.*disable --now/,

@@ -45,27 +45,33 @@ interface Found {
  */
 export async function uninstall(options: UninstallOptions): Promise<boolean> {
   const { root, terminal } = options;
-  const here = root === "";
   const found = await look(options);
-  const removesPods = here && (options.all || (options.force && found.pods > 0));
-  if (found.pods > 0 && !removesPods) {
-    throw new RuntimeError(
-      "failed-precondition",
-      `uninstall davit: ${count(found.pods, "pod")} on this node; drain the node, or remove them with --force`,
-    );
-  }
+  const removesPods = root === "" && mustRemovePods(options, found);
+  const refused = found.pods > 0 && !removesPods;
+  const refusal = `${count(found.pods, "pod")} on this node; drain the node, or remove them with --force`;
   const items = planRemoval({ ...found, root, all: options.all });
   const service = await serviceSteps(root);
   if (options.dryRun) {
     terminal.out("This is what davit uninstall would do; nothing was changed.\n");
     terminal.out(describe(found, removesPods, service).join(""));
     terminal.out(table(items, options));
-    return true;
+    if (refused) terminal.out(`It would refuse: ${refusal}.\n`);
+    return !refused;
   }
+  if (refused) throw new RuntimeError("failed-precondition", `uninstall davit: ${refusal}`);
   await takeDown(options, found, { items, service, removesPods });
   terminal.out(describe(found, removesPods, service).join("") + table(items, options));
   for (const line of remaining(options, found)) terminal.out(`${line}\n`);
   return !items.some(({ action }) => action === "keep");
+}
+
+function mustRemovePods(
+  { all, force }: UninstallOptions,
+  { config, serving, pods }: Found,
+): boolean {
+  if (pods > 0) return force;
+  // With all, what is left of images and pods that were removed before goes as well.
+  return all && (serving !== undefined || existsSync(join(config.root, "davit.db")));
 }
 
 async function takeDown(
