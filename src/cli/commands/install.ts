@@ -94,7 +94,9 @@ async function passesChecks({ terminal, version }: Call): Promise<boolean> {
   }));
   if (shown.some(({ findings }) => findings.length > 0)) {
     const width = terminal.live ? terminal.columns() : undefined;
-    terminal.out(`${formatReport({ ...report, groups: shown }, terminal.style, width)}\n`);
+    const text = formatReport({ ...report, groups: shown }, terminal.style, width);
+    // Without its last line, which would count only what is shown.
+    terminal.out(`${text.trimEnd().split("\n").slice(0, -1).join("\n")}\n`);
   }
   return countFindings(report).error === 0;
 }

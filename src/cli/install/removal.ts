@@ -47,7 +47,9 @@ export function planRemoval(facts: RemovalFacts): readonly Removal[] {
   const trees = all
     ? [config.state, config.writableRoot, config.root, paths.pods, paths.configDirectory]
     : [];
-  const directories = (record?.directories ?? []).filter((path) => existsSync(placeIn(root, path)));
+  const directories = (record?.directories ?? []).filter(
+    (path) => !trees.includes(path) && existsSync(placeIn(root, path)),
+  );
   return [
     ...(network === undefined || root !== "" ? [] : networkRemoval(network)),
     ...files,

@@ -198,10 +198,14 @@ function describe(
 
 function table(items: readonly Removal[], { root, dryRun, terminal }: UninstallOptions): string {
   if (items.length === 0) return "Nothing was made by davit install.\n";
+  // A directory in which somebody else has put something is still there.
+  const shown = items.filter(
+    ({ kind, what }) => dryRun || kind !== "directory" || !existsSync(placeIn(root, what)),
+  );
   const verb = dryRun ? "remove" : "removed";
   const { style } = terminal;
   return formatTable(
-    items,
+    shown,
     [
       {
         title: "ACTION",
@@ -221,7 +225,7 @@ function table(items: readonly Removal[], { root, dryRun, terminal }: UninstallO
 function remaining({ all, root }: UninstallOptions, { config }: Found): readonly string[] {
   const packaged = paths.packagedUnits.find((path) => existsSync(placeIn(root, path)));
   return [
-    ...(all || !existsSync(placeIn(root, config.root))
+    ...(all || !existsSync(placeIn(root, join(config.root, "davit.db")))
       ? []
       : [`Images and records stay in ${root}${config.root}; --all removes them.`]),
     ...(packaged === undefined
