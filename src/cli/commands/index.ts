@@ -21,6 +21,7 @@ import { install } from "./install.ts";
 import { load } from "./load.ts";
 import { logs } from "./logs.ts";
 import { migrateImages } from "./migrate-images.ts";
+import { migratePlan } from "./migrate-plan.ts";
 import { pods } from "./pods.ts";
 import { portForward } from "./port-forward.ts";
 import { ps } from "./ps.ts";
@@ -81,6 +82,7 @@ export const commands: readonly Command[] = [
   configShow,
   configImportContainerd,
   configImportCrio,
+  migratePlan,
   migrateImages,
   doctor,
   info,
