@@ -146,7 +146,7 @@ test("config show prints the effective configuration", async () => {
     const { code, out } = await davit("config", "show", file);
     assert.equal(code, 0);
     assert.ok(out.includes(`level = "warn"  # ${file}:1\n`), out);
-    assert.match(out, /^root = "\/var\/lib\/davit" {2}# default$/m);
+    assert.match(out, /^root = "\/var\/lib\/davit" {2}# default; restart$/m);
   });
 });
 

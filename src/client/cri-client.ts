@@ -9,6 +9,7 @@ import {
 } from "@bufbuild/protobuf";
 import type { GenService, GenServiceMethods } from "@bufbuild/protobuf/codegenv2";
 import { RuntimeError } from "../base/errors.ts";
+import { Daemon } from "../gen/davit/v1/daemon_pb.ts";
 import { Images } from "../gen/davit/v1/images_pb.ts";
 import { Pulls } from "../gen/davit/v1/pull_pb.ts";
 import { ImageService, RuntimeService } from "../gen/runtime/v1/api_pb.ts";
@@ -61,6 +62,7 @@ export class CriClient implements Disposable {
   readonly image: ServiceClient<MethodsOf<typeof ImageService>>;
   readonly davit: ServiceClient<MethodsOf<typeof Images>>;
   readonly pulls: ServiceClient<MethodsOf<typeof Pulls>>;
+  readonly daemon: ServiceClient<MethodsOf<typeof Daemon>>;
   readonly #grpc: GrpcClient;
 
   /**
@@ -74,6 +76,7 @@ export class CriClient implements Disposable {
     this.image = serviceClient(this.#grpc, ImageService);
     this.davit = serviceClient(this.#grpc, Images);
     this.pulls = serviceClient(this.#grpc, Pulls);
+    this.daemon = serviceClient(this.#grpc, Daemon);
   }
 
   /** Closes the connection; running calls fail. */

@@ -1,4 +1,4 @@
-import type { Logger } from "../base/logger.ts";
+import type { LogFields, Logger } from "../base/logger.ts";
 import type { HandlerFeatures } from "../core/handler/index.ts";
 import type { PodNetwork } from "../core/network/index.ts";
 import type { StreamUrls } from "../core/streaming/index.ts";
@@ -7,6 +7,7 @@ import type { ContainerContext } from "../engine/container/index.ts";
 import type { EventFeed } from "../engine/events/index.ts";
 import type { ImageContext } from "../engine/image/index.ts";
 import type { SandboxContext } from "../engine/sandbox/index.ts";
+import type { Peer } from "../wire/grpc/call.ts";
 
 /** The dependencies of the RPCs. The composition root creates it once. */
 export interface CriContext {
@@ -30,7 +31,27 @@ export interface CriContext {
   readonly handlers: () => Promise<readonly HandlerFeatures[]>;
   /** Additional JSON values for the verbose Status, by key. */
   readonly describe: () => Readonly<Record<string, unknown>>;
+  /** Reads the configuration of the daemon again; the fields of the log say for whom. Never rejects. */
+  readonly reload: (by: LogFields) => Promise<ReloadReport>;
   readonly log: Logger;
+}
+
+/** What a reload of the configuration did: it changed something, or was refused as a whole. */
+export interface ReloadReport {
+  /** The settings that took effect. */
+  readonly changed: readonly SettingChange[];
+  /** Those that take effect when davit restarts, with the reason if a reload can change others of this kind. */
+  readonly waiting: readonly (SettingChange & { readonly reason: string })[];
+  /** Why nothing was changed; empty if it was not refused. */
+  readonly refused: readonly string[];
+}
+
+/** A setting with its old and new value, without secrets. */
+interface SettingChange {
+  /** As the file writes it: `log.level`. */
+  readonly key: string;
+  readonly before: string;
+  readonly after: string;
 }
 
 /** The call that an RPC serves. */
@@ -39,6 +60,8 @@ export interface RpcCall {
   readonly signal: AbortSignal;
   /** The encoded request, for the database. */
   readonly requestBytes: Uint8Array;
+  /** Who called; undefined if that is not known. */
+  readonly peer: Peer | undefined;
   /** Tells the client that a stream of answers is open, before its first answer. */
   open(): void;
 }

@@ -9,6 +9,7 @@ import {
 } from "@bufbuild/protobuf";
 import { RuntimeError } from "../base/errors.ts";
 import type { LogFields } from "../base/logger.ts";
+import { Daemon } from "../gen/davit/v1/daemon_pb.ts";
 import { Images } from "../gen/davit/v1/images_pb.ts";
 import { Pulls } from "../gen/davit/v1/pull_pb.ts";
 import { ImageService, RuntimeService } from "../gen/runtime/v1/api_pb.ts";
@@ -18,6 +19,7 @@ import type { CriContext, RpcCall } from "./context.ts";
 import { check } from "./davit/check.ts";
 import { explain } from "./davit/explain.ts";
 import { load } from "./davit/load.ts";
+import { reload } from "./davit/reload.ts";
 import { save } from "./davit/save.ts";
 import { tag } from "./davit/tag.ts";
 import { verify } from "./davit/verify.ts";
@@ -156,6 +158,8 @@ const davitRpcs: Table<typeof Images> = { load, save, tag, check };
 
 const pullRpcs: Table<typeof Pulls> = { explain, verify };
 
+const daemonRpcs: Table<typeof Daemon> = { reload };
+
 /** The part of the context that exists before the daemon is ready. */
 type Early = Pick<CriContext, "version">;
 
@@ -179,6 +183,7 @@ export function criMethods(gate: ServiceGate): ReadonlyMap<string, Method> {
     ...serviceMethods(gate, ImageService, imageRpcs, imageSubjects),
     ...serviceMethods(gate, Images, davitRpcs, davitSubjects),
     ...serviceMethods(gate, Pulls, pullRpcs, pullSubjects),
+    ...serviceMethods(gate, Daemon, daemonRpcs, {}),
   ]);
 }
 
@@ -311,6 +316,10 @@ class ServedCall implements RpcCall {
 
   get signal(): AbortSignal {
     return this.#call.signal;
+  }
+
+  get peer(): RpcCall["peer"] {
+    return this.#call.peer;
   }
 
   open(): void {

@@ -26,7 +26,10 @@ import { Sessions, type Verb } from "./sessions.ts";
 import { Tokens } from "./tokens.ts";
 import { refuseUpgrade, type Upgrade, upgradeTo } from "./upgrade.ts";
 
-/** Where and how a StreamingServer serves: the section `streaming` of the configuration. */
+/**
+ * Where and how a StreamingServer serves: the section `streaming` of the configuration. The timeouts are read for each
+ * connection.
+ */
 export interface StreamingSettings {
   readonly address: string;
   readonly port: number;
@@ -106,10 +109,10 @@ export class StreamingServer implements StreamUrls, AsyncDisposable {
       log: options.log,
       what: "connections to the streaming server without a token",
     });
-    const idleMs = Math.min(options.config.idleTimeoutSeconds * 1000, maxTimerMs);
     server.on("connection", (socket: Socket) => this.#connected(socket));
     // NOTE(node): with TLS, the socket below does not see the traffic.
     server.on(options.config.tls ? "secureConnection" : "connection", (socket: Socket) => {
+      const idleMs = Math.min(options.config.idleTimeoutSeconds * 1000, maxTimerMs);
       // This also ends the streams of an upgraded connection.
       socket.setTimeout(idleMs, () => socket.destroy());
     });

@@ -44,11 +44,11 @@ describe("SIGHUP", () => {
     const pod = await runPod(daemon, bare());
     const { pid } = daemon;
     assert.equal(await level(), "info");
-    daemon.changeConfig({ log: { level: "debug" }, cni: { max_parallel: 3 } });
+    daemon.changeConfig({ log: { level: "debug" }, runtime: { retry_hold_seconds: 3 } });
     const read = await reload(/"reloaded the configuration"/);
-    assert.match(read, /"changed":\["log\.level"\]/);
+    assert.match(read, /"changed":\["log\.level: \\"info\\" -> \\"debug\\""\]/);
     const waits = await daemon.waitForLine(/"these settings take effect when davit restarts/);
-    assert.deepEqual(waits.fields["keys"], ["cni.max_parallel"]);
+    assert.deepEqual(waits.fields["keys"], ["runtime.retry_hold_seconds: 120 -> 3"]);
     assert.equal(await level(), "debug");
     // A call that is logged at the level debug only.
     const from = daemon.lines.length;

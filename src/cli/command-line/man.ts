@@ -158,6 +158,8 @@ function settingsPage({ version, date }: Release): string {
         ...(setting.allowed === undefined
           ? []
           : [".br", ...paragraphs(`Must be ${setting.allowed}.`)]),
+        ".br",
+        ...paragraphs(`Takes effect: ${setting.takesEffect}`),
       ]),
     ]),
   );

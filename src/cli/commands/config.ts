@@ -1,5 +1,6 @@
 import { formatConfig, formatDefaultConfig } from "../../config/format.ts";
 import { formatOrigin } from "../../config/load.ts";
+import { takesEffect } from "../../config/takes-effect.ts";
 import type { Command } from "../command-line/command.ts";
 import { exitCode } from "../command-line/exit-code.ts";
 import { printable } from "../output/printable.ts";
@@ -42,7 +43,9 @@ export const configShow: Command = {
   name: "config show",
   section: "Server",
   summary: "Print the effective configuration: a file, its drop-ins and the defaults",
-  details: `Each key is followed by its origin: FILE:LINE, or default.\n${whichFile}`,
+  details:
+    "Each key is followed by its origin, FILE:LINE or default, and by restart if a change of it takes effect\n" +
+    `only when davit restarts; davit reload is enough for the others.\n${whichFile}`,
   operands: [{ name: "FILE", optional: true, complete: "file" }],
   options: {},
   examples: [
@@ -54,7 +57,8 @@ export const configShow: Command = {
     terminal.out(
       formatConfig(loaded.config, (path) => {
         const origin = loaded.originOf(path);
-        return origin === undefined ? "default" : printable(formatOrigin(origin));
+        const from = origin === undefined ? "default" : printable(formatOrigin(origin));
+        return takesEffect(path) === "reload" ? from : `${from}; restart`;
       }),
     );
     return Promise.resolve(exitCode.done);

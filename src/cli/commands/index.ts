@@ -26,6 +26,7 @@ import { pods } from "./pods.ts";
 import { portForward } from "./port-forward.ts";
 import { ps } from "./ps.ts";
 import { pull } from "./pull.ts";
+import { reload } from "./reload.ts";
 import { rm } from "./rm.ts";
 import { rmi } from "./rmi.ts";
 import { run } from "./run.ts";
@@ -77,6 +78,7 @@ export const commands: readonly Command[] = [
   install,
   uninstall,
   upgradeCheck,
+  reload,
   configDefault,
   configCheck,
   configShow,

@@ -21,8 +21,8 @@ export const serve: Command = {
   summary: "Run the CRI server in the foreground",
   details:
     "SIGTERM and SIGINT stop it; pods and containers keep running. A second signal stops it immediately.\n" +
-    "SIGHUP makes it read log.level again; other settings are read only at the start. The log is written\n" +
-    "to stderr. kubelet and crictl connect to the socket server.listen.",
+    "SIGHUP makes it read its configuration again, as davit reload does. The log is written to stderr.\n" +
+    "kubelet and crictl connect to the socket server.listen.",
   operands: [],
   options: {
     config: configOption,
@@ -49,14 +49,15 @@ export const serve: Command = {
     const started = Promise.withResolvers<Daemon>();
     const reload = async (): Promise<void> => {
       const daemon = await started.promise;
-      // The path is determined again: the file may have been created meanwhile.
-      daemon.reload(() => loadConfig(findConfigFile(options.text("config"))));
+      await daemon.reload("SIGHUP");
     };
     using signals = onStopSignals((signal) => exitNow(128 + constants.signals[signal]), {
       onReload: () => void reload(),
     });
     const daemon = await runDaemon(config, {
       version,
+      // The path is determined again: the file may have been created meanwhile.
+      readConfig: () => loadConfig(findConfigFile(options.text("config"))),
       ...(typeof discardCompiledCode === "undefined"
         ? {}
         : { compiledCode: { keep: keepCompiledCode, discard: discardCompiledCode } }),

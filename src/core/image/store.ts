@@ -31,8 +31,8 @@ const plainNames: ImageNames = {
 /** The images of this node: the truth in memory, written through to the records. */
 export class ImageStore {
   readonly #records: RecordTable<Image>;
-  readonly #names: ImageNames;
-  readonly #pinned: ReadonlySet<string>;
+  #names: ImageNames;
+  #pinned: ReadonlySet<string>;
   readonly #byId = new Map<Digest, Image>();
   /** Full names with tag or digest. */
   readonly #byName = new Map<string, Digest>();
@@ -48,7 +48,20 @@ export class ImageStore {
   ) {
     this.#records = records;
     this.#names = names;
-    this.#pinned = new Set(pinned.flatMap((name) => this.#candidatesOf(name)));
+    this.#pinned = pinnedNames(pinned, names);
+  }
+
+  /**
+   * Prepares other pinned images and another meaning of names; `invalid-argument` for a text that is not an image name.
+   * Returns what puts them into use.
+   */
+  prepare(pinned: readonly string[], names: ImageNames): () => void {
+    const all = pinnedNames(pinned, names);
+    return () => {
+      this.#names = names;
+      this.#pinned = all;
+      for (const image of [...this.#byId.values()]) this.#remember(image);
+    };
   }
 
   /** The image to pull or to make by this name. Errors as {@link ImageNames.referenceOf}. */
@@ -159,6 +172,10 @@ export class ImageStore {
     }
     return found;
   }
+}
+
+function pinnedNames(pinned: readonly string[], names: ImageNames): ReadonlySet<string> {
+  return new Set(pinned.flatMap((name) => names.candidatesOf(name).map(formatReference)));
 }
 
 function union(a: readonly string[] = [], b: readonly string[] = []): readonly string[] {

@@ -8,7 +8,6 @@ import { type Clock, systemClock } from "../../base/time.ts";
 import type { Config } from "../../config/config.ts";
 import { withoutSecrets } from "../../config/without-secrets.ts";
 import { logLineBytes } from "../../core/container/index.ts";
-import { noPullObserver } from "../../core/image/index.ts";
 import { type Faults, Operations } from "../../core/operation/index.ts";
 import {
   isAloneInCgroup,
@@ -18,7 +17,6 @@ import {
 } from "../../core/sandbox/index.ts";
 import { type CriContext, encodedContainerEvent } from "../../cri/index.ts";
 import { PodCgroupsByDriver } from "../../drivers/cgroups/index.ts";
-import { readRuntimeFeatures } from "../../drivers/oci/index.ts";
 import { PodSandboxController } from "../../drivers/podsandbox/index.ts";
 import { FileAttachmentNotes, Records, WriteBehindRecords } from "../../drivers/records/index.ts";
 import { Selinux } from "../../drivers/host-spec/index.ts";
@@ -39,8 +37,9 @@ import type * as ShimParts from "./shims.ts";
 import { openStreaming } from "./streaming.ts";
 import type { Tuning } from "../tuning/tuning.ts";
 import type { CallView } from "../process/calls.ts";
-import { ConfiguredHandlers } from "../../drivers/handlers/index.ts";
+import type { LiveConfig } from "../process/live-config.ts";
 import { gaugesOf } from "./gauges.ts";
+import { handlerHoldback, handlersOf } from "./handlers.ts";
 import { keepHistory } from "./history.ts";
 import type { Measured, Metrics } from "./metrics.ts";
 import { Networks } from "./networks.ts";
@@ -68,10 +67,11 @@ export interface BuildOptions {
   readonly tuning: Tuning;
   /** The calls that clients wait for now. */
   readonly calls: () => readonly CallView[];
-  /** The configuration in use; some of its settings can change while the daemon runs. */
-  readonly config: () => Config;
-  /** Observes pulls and network plugins; absent without metrics. */
-  readonly metrics?: Pick<Metrics, "pulls" | "pluginRun" | "nriCall"> | undefined;
+  /** The configuration in use. */
+  readonly live: LiveConfig;
+  readonly reload: CriContext["reload"];
+  /** Observes pulls and plugins; undefined without metrics. */
+  readonly metrics: () => Pick<Metrics, "pulls" | "pluginRun" | "nriCall"> | undefined;
 }
 
 /** A daemon's parts, before it serves. */
@@ -84,9 +84,10 @@ export interface Built extends AsyncDisposable {
 }
 
 /** Builds the daemon: the only place that chooses a driver for each interface. */
-export async function build(config: Config, options: BuildOptions): Promise<Built> {
+export async function build(options: BuildOptions): Promise<Built> {
   await using undo = new AsyncDisposableStack();
-  const { log } = options;
+  const { log, live } = options;
+  const config = live.value;
   const clock = systemClock;
   const bootId = options.bootId ?? hostBootId();
 
@@ -97,28 +98,28 @@ export async function build(config: Config, options: BuildOptions): Promise<Buil
   const store = new SandboxStore(records.sandboxes);
   const isAlone = aloneCheck(store, records);
   const parts = { state: config.state, cgroups: layout, namespaces, isAlone, clock, log };
-  const networks = undo.use(await networksOf(config, { ...options, bootId }));
+  const networks = undo.use(await networksOf({ ...options, bootId }));
   const opened = await openControllers(database, parts, { ...options, config }, undo);
   const { shimParts, shims, controllers, meter } = opened;
-  const handlers = handlersOf(config.runtime, shimParts);
+  const handlers = handlersOf(live, shimParts);
 
   const operations = new Operations({ faults: options.faults, clock });
   undo.use(keepHistory(operations, config.root, log));
-  const plugins = undo.use(pluginsOf(config, { ...options, containers: () => containers }));
+  const plugins = undo.use(pluginsOf(live, { ...options, containers: () => containers }));
   // What background work of the engine uses until it has ended.
   const ends = undo.use(new AsyncDisposableStack());
-  const base = { config, records, networks, operations, plugins, clock, log };
+  const base = { live, records, networks, operations, plugins, clock, log };
   const engine = undo.use(buildEngine(base));
   const shared = { ...engine.parts, operations, locks: new KeyedLock(), clock, log, bootId };
   const built = await buildContainers(
     {
-      config,
+      live,
       tuning: options.tuning,
       records,
       layout,
       handlers,
       selinux,
-      pullObserver: options.metrics?.pulls ?? noPullObserver,
+      pullObserver: () => options.metrics()?.pulls,
       sandboxes: store,
       controllers,
       shims,
@@ -138,12 +139,14 @@ export async function build(config: Config, options: BuildOptions): Promise<Buil
     networkOf: (handler) => networks.of(handler),
     cgroups: new PodCgroupsByDriver(layout, config.runtime.cgroupDriver),
     labels: selinux,
-    ownIds: await ownIdsOf(config, log),
+    ownIds: await ownIdsOf(live, log),
     namespaces,
   };
+  const has = { shims: shims !== undefined, layerLimits: built.hasLayerLimits };
+  live.holdBack(handlerHoldback({ ...has, ownIds: sandboxes.ownIds !== undefined }));
   engine.parts.tasks.spawn("ask the OCI runtimes for their features", () => handlers.probe(log));
 
-  const urls = undo.use(await openStreaming(config, { containers, sandboxes }));
+  const urls = undo.use(await openStreaming(live, { containers, sandboxes }));
   const stores = { sandboxes: store, containers: containers.store };
   const cadvisor = undo.use(cadvisorOf(config, { ...options, ...stores, layout }));
   const contexts = { sandboxes, containers, images };
@@ -151,16 +154,13 @@ export async function build(config: Config, options: BuildOptions): Promise<Buil
   return {
     cri: {
       ...contexts,
-      version: options.version,
-      maxMessageBytes: config.server.maxMessageBytes,
+      ...factsOfStart(options),
       events: feedOf(sandboxes, containers.store, config.server),
       urls,
       stats: statsOf({ cgroups: layout, clock, meter, tuning: options.tuning }, containers),
       network: networks.default,
-      cgroupDriver: config.runtime.cgroupDriver,
       handlers: () => handlers.features(),
       describe: () => factsOf(about, layout, database, records, [gc, cadvisor, plugins]),
-      log,
     },
     gauges: gaugesOf(sandboxes, { networks, records, waitingUnpackers, urls }),
     recover: () =>
@@ -169,11 +169,13 @@ export async function build(config: Config, options: BuildOptions): Promise<Buil
   };
 }
 
-function networksOf(
-  config: Config,
-  { bootId, log, metrics }: BuildOptions & { readonly bootId: string },
-): Promise<Networks> {
-  return Networks.open(config, { bootId, log, onPluginRun: metrics?.pluginRun });
+function networksOf({
+  live,
+  bootId,
+  log,
+  metrics,
+}: BuildOptions & { readonly bootId: string }): Promise<Networks> {
+  return Networks.open(live, { bootId, log, onPluginRun: (run) => metrics()?.pluginRun(run) });
 }
 
 function openRecords(
@@ -185,14 +187,23 @@ function openRecords(
   return { database, records: undo.use(new WriteBehindRecords(database, log)) };
 }
 
+/** What the CRI needs of the options and of settings that do not change. */
+function factsOfStart({ version, live, reload, log }: BuildOptions) {
+  const { server, runtime } = live.value;
+  const { maxMessageBytes } = server;
+  return { version, maxMessageBytes, cgroupDriver: runtime.cgroupDriver, reload, log };
+}
+
 /** Undefined where pods get user namespaces only if they ask. */
-async function ownIdsOf(config: Config, log: Logger): Promise<SandboxContext["ownIds"]> {
-  const { handlers, userNamespaces: ofAll } = config.runtime;
-  const modeOf = (handler: string): "requested" | "auto" =>
-    handlers[handler]?.userNamespaces || ofAll;
-  if (!Object.keys(handlers).some((name) => modeOf(name) === "auto")) return undefined;
+async function ownIdsOf(live: LiveConfig, log: Logger): Promise<SandboxContext["ownIds"]> {
+  const modeOf = (handler: string): "requested" | "auto" => {
+    const { handlers, userNamespaces: ofAll } = live.value.runtime;
+    return handlers[handler]?.userNamespaces || ofAll;
+  };
+  const names = Object.keys(live.value.runtime.handlers);
+  if (!names.some((name) => modeOf(name) === "auto")) return undefined;
   const { ownIdsPolicy } = await import("./own-ids.ts");
-  return ownIdsPolicy(config, modeOf, log);
+  return ownIdsPolicy(live.value, modeOf, log);
 }
 
 /**
@@ -230,19 +241,6 @@ function feedOf(
   // RunPodSandbox makes two events at once, which a reader cannot read between.
   const limits = { events: maxWaitingEvents, bytes: 2 * maxMessageBytes };
   return new EventFeed({ ...sandboxes, containerStore, encode, limits });
-}
-
-/** The handlers of the configuration, with the OCI driver's way to ask for features. */
-function handlersOf(
-  { defaultHandler, handlers }: Config["runtime"],
-  shims: typeof ShimParts | undefined,
-): ConfiguredHandlers {
-  return new ConfiguredHandlers({
-    defaultHandler,
-    handlers,
-    shims,
-    readFeatures: readRuntimeFeatures,
-  });
 }
 
 /** The longest log line of the default handler's containers, which containerd reports in `config`. */
@@ -312,7 +310,7 @@ function usableCgroups(driver: Config["runtime"]["cgroupDriver"], log: Logger): 
 
 /** What the verbose Status reports of the daemon itself and of its records. */
 function factsOf(
-  about: Pick<BuildOptions, "config" | "calls"> & {
+  about: Pick<BuildOptions, "live" | "calls"> & {
     readonly layerFormat: string;
     readonly layerVerity: string;
   },
@@ -321,7 +319,7 @@ function factsOf(
   late: WriteBehindRecords,
   parts: readonly { readonly facts: () => Readonly<Record<string, unknown>> }[],
 ): Readonly<Record<string, unknown>> {
-  const current = withoutSecrets(about.config());
+  const current = withoutSecrets(about.live.value);
   return {
     config: { ...current, maxContainerLogLineSize: logLineSize(current.runtime) },
     cgroups,
@@ -338,7 +336,7 @@ function factsOf(
 }
 
 interface EngineDeps {
-  readonly config: Config;
+  readonly live: LiveConfig;
   readonly records: WriteBehindRecords;
   readonly networks: Networks;
   readonly operations: Operations;
@@ -362,14 +360,16 @@ type EngineParts = Pick<
 
 /** The parts of the engine that must be closed: before the drivers that they use. */
 function buildEngine(deps: EngineDeps): AsyncDisposable & { readonly parts: EngineParts } {
-  const { config, clock, log } = deps;
+  const { live, clock, log } = deps;
   const tasks = new TaskGroup(log);
   const times = {
     ...defaultTimes,
-    createMs: config.runtime.createTimeoutSeconds * 1000,
-    holdMs: config.runtime.retryHoldSeconds * 1000,
+    get createMs() {
+      return live.value.runtime.createTimeoutSeconds * 1000;
+    },
+    holdMs: live.value.runtime.retryHoldSeconds * 1000,
   };
-  const directory = join(config.root, "attachments");
+  const directory = join(live.value.root, "attachments");
   const notes = new FileAttachmentNotes({ directory, log });
   const attachments = new Attachments(deps.records.attachments, notes);
   const teardown = new NetworkTeardown({

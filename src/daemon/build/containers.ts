@@ -1,7 +1,7 @@
 import { RuntimeError } from "../../base/errors.ts";
 import type { Config } from "../../config/config.ts";
-import { chainsOf, ContainerStore, layersOf, type OomEvents } from "../../core/container/index.ts";
-import { ImageStore, type PullObserver } from "../../core/image/index.ts";
+import { ContainerStore, layersOf, type OomEvents } from "../../core/container/index.ts";
+import type { PullObserver } from "../../core/image/index.ts";
 import {
   hasLayerLimit,
   layerLimitOf,
@@ -12,7 +12,6 @@ import {
 import { OciRuntime } from "../../drivers/oci/index.ts";
 import { openOverlay } from "../../drivers/overlay/index.ts";
 import type { WriteBehindRecords } from "../../drivers/records/index.ts";
-import { Archives, configuredRegistry } from "../../drivers/registry/index.ts";
 import type { ShimRuntime } from "../../drivers/shim/index.ts";
 import {
   apparmorObstacle,
@@ -29,25 +28,19 @@ import {
   endById,
   OomKills,
 } from "../../engine/container/index.ts";
-import {
-  Collected,
-  type ImageContext,
-  PullProgress,
-  Pulls,
-  removeUnusedLayers,
-} from "../../engine/image/index.ts";
+import { type ImageContext, removeUnusedLayers } from "../../engine/image/index.ts";
 import type { Tuning } from "../tuning/tuning.ts";
 import { type CgroupLayout, countOomKilled, watchOomEvents } from "../../linux/cgroup/index.ts";
 import type { ConfiguredHandlers } from "../../drivers/handlers/index.ts";
-import { decryptionOf } from "./decryption.ts";
 import { classesOf } from "./classes.ts";
 import { type ImageGc, imageGcOf } from "./image-gc.ts";
+import { imagesOf } from "./images.ts";
 import { seccompOf } from "./seccomp.ts";
-import { verificationOf } from "./verification.ts";
 import { linkedLogs } from "../process/linked-logs.ts";
+import type { LiveConfig } from "../process/live-config.ts";
 
 interface Parts {
-  readonly config: Config;
+  readonly live: LiveConfig;
   readonly records: Pick<WriteBehindRecords, "containers" | "images" | "setAside">;
   readonly layout: CgroupLayout;
   readonly tuning: Tuning;
@@ -57,7 +50,7 @@ interface Parts {
   /** Undefined where no handler has a shim. */
   readonly shims: ShimRuntime | undefined;
   readonly selinux: Selinux | undefined;
-  readonly pullObserver: PullObserver;
+  readonly pullObserver: () => PullObserver | undefined;
   /** Collects the parts that are closed with the daemon. */
   readonly undo: AsyncDisposableStack;
 }
@@ -86,29 +79,16 @@ interface BuiltContainers {
   readonly layerFormat: string;
   /** "on", or why images of layers have no fs-verity. */
   readonly layerVerity: string;
-}
-
-function limitsOf(images: Config["images"]): ImageContext["limits"] {
-  return {
-    layers: images.maxLayers,
-    unpackedBytes: images.maxUnpackedBytes,
-    unpackedRatio: images.maxUnpackedRatio,
-    layerEntries: images.maxLayerEntries,
-  };
-}
-
-function openArchives(root: string, { log, tasks }: Shared): Archives {
-  const archives = new Archives({ root, log });
-  tasks.spawn("remove archives of the last run", () => archives.sweep());
-  return archives;
+  /** Whether writable layers can have a limit. */
+  readonly hasLayerLimits: boolean;
 }
 
 /** Builds the contexts of images and containers. */
 export async function buildContainers(parts: Parts, shared: Shared): Promise<BuiltContainers> {
-  const { config, records, layout, handlers } = parts;
+  const { live, records, layout, handlers } = parts;
+  const config = live.value;
   const { root, writableRoot } = config;
-  const { clock, log, tasks, operations } = shared;
-  const createMs = config.runtime.createTimeoutSeconds * 1000;
+  const { clock, log, tasks } = shared;
   const turns = { running: config.images.maxConcurrentUnpacks };
   const { roots, ...onDisk } = await openOverlay({
     root,
@@ -122,24 +102,8 @@ export async function buildContainers(parts: Parts, shared: Shared): Promise<Bui
   });
   const { layers } = onDisk;
   parts.undo.defer(() => roots.close());
-  const runtime = await OciRuntime.open({
-    state: config.state,
-    cgroups: layout,
-    expectMigration: (isOver) => {
-      parts.tuning.expectCgroupMigration(layout, isOver);
-    },
-    onStep: operations.step,
-    clock,
-    log,
-    conmonPath: config.runtime.monitorPath,
-    logRoots: config.runtime.logRoots,
-  });
-  parts.undo.defer(() => runtime.close());
-  for (const warning of [apparmorObstacle(), linkedLogs(config.runtime.logRoots)]) {
-    if (warning !== undefined) log.warn(warning);
-  }
+  const runtime = await openRuntime(parts, shared);
   const { shims } = parts;
-  const archives = openArchives(config.root, shared);
   const store = new ContainerStore(records.containers);
   const oomKills = parts.undo.use(oomKillsOf(parts, { store, clock, log }));
   const deniedCalls = parts.undo.use(
@@ -151,25 +115,32 @@ export async function buildContainers(parts: Parts, shared: Shared): Promise<Bui
     }),
   );
   const seccomp = parts.undo.use(await seccompOf(config.state, deniedCalls, log));
-  const gc = imageGcOf(config, () => ({ images, containers }), records);
+  const gc = imageGcOf(live, () => ({ images, containers }), records);
   parts.undo.use(gc);
-  const images = await imagesOf({ ...parts, ...onDisk, gc, archives }, shared, store);
+  const images = await imagesOf({ ...parts, ...onDisk, gc, containers: store }, shared);
   const limits = layerLimits(config.runtime, handlers);
+  const specs = specsOf(parts, shared, {
+    isLayerLimited: limits.isSet,
+    seccompListener: seccomp.listen,
+  });
   const containers: ContainerContext = {
     ...shared,
     store,
     sandboxes: parts.sandboxes,
     images: images.store,
-    verification: images.verification,
+    get verification() {
+      return images.verification;
+    },
     onImageUsed: images.onUsed,
     roots,
     rootFiles: rootUsers,
-    specs: specsOf(parts, shared, {
-      isLayerLimited: limits.isSet,
-      seccompListener: seccomp.listen,
-    }),
+    get specs() {
+      return specs();
+    },
     layerLimitOf: limits.of,
-    ignoreVolumes: config.images.volumes === "ignore",
+    get ignoreVolumes() {
+      return live.value.images.volumes === "ignore";
+    },
     runtimes: shims === undefined ? [runtime] : [runtime, shims],
     runtimeOf: ({ runtimeType }) => (runtimeType === undefined ? runtime : (shims ?? runtime)),
     prewarmCgroupMigration: () => {
@@ -183,7 +154,7 @@ export async function buildContainers(parts: Parts, shared: Shared): Promise<Bui
       const used = layersOf(container);
       tasks.spawn("remove unused layers", () => removeUnusedLayers(images, used));
     },
-    times: { ...defaultContainerTimes, createMs, startMs: createMs },
+    times: timesOf(live),
     createMsOf: handlers.createMsOf,
   };
   const waitingUnpackers = (): number => layers.waitingUnpackers;
@@ -194,78 +165,83 @@ export async function buildContainers(parts: Parts, shared: Shared): Promise<Bui
     waitingUnpackers,
     layerFormat: layers.format,
     layerVerity: layers.verity,
+    hasLayerLimits: firstProject(config.runtime) !== undefined,
   };
 }
 
-function specsOf(
-  { config, layout, handlers, selinux }: Parts,
-  { log, tasks }: Shared,
-  own: {
-    readonly isLayerLimited: (sandbox: Sandbox) => boolean;
-    readonly seccompListener: () => Promise<string>;
-  },
-): HostContainerSpecs {
-  return new HostContainerSpecs({
-    ...own,
-    classes: classesOf(config, { layout, log, tasks }),
-    host: readSpecHost(layout),
-    cdiDirectories: config.cdi.enable ? config.cdi.specDirs : undefined,
-    selinux,
-    devicesOfUser: config.runtime.deviceOwnershipFromSecurityContext,
-    refusesPtrace: config.runtime.ptraceInSharedPid === "refuse",
-    allowSocketcall: config.runtime.seccompAllowSocketcall,
-    featuresOf: (sandbox) => handlers.runtimeFeatures(sandbox.handler),
-    settingsOf: (sandbox) => handlers.settings(sandbox.handler),
-  });
-}
-
-async function imagesOf(
-  {
-    config,
-    records,
-    pullObserver,
-    gc,
-    archives,
-    layers,
-    packer,
-    checker,
-  }: Parts & { readonly gc: ImageGc } & Pick<
-      ImageContext,
-      "archives" | "layers" | "packer" | "checker"
-    >,
-  { operations, janitor, tasks, clock, log }: Shared,
-  store: ContainerStore,
-): Promise<ImageContext> {
-  const registry = configuredRegistry(config.images, { env: process.env, log, clock });
-  return {
-    store: new ImageStore(records.images, config.images.pinned, registry),
-    source: registry.source,
-    verification: await verificationOf(config, { registry: registry.source, log }),
-    decryption: decryptionOf(config, log),
-    archives,
-    layers,
-    packer,
-    checker,
-    pulls: new Pulls(tasks),
-    progress: new PullProgress((diffId) => layers.has(diffId)),
-    observer: pullObserver,
-    limits: limitsOf(config.images),
-    maxDownloads: config.images.maxConcurrentDownloads,
-    trustPresentLayers: config.images.trustPresentLayers,
-    operations,
-    janitor,
-    tasks,
+/** The runtime of handlers without a shim. */
+async function openRuntime(
+  { live, layout, tuning, undo }: Parts,
+  { clock, log, operations }: Shared,
+): Promise<OciRuntime> {
+  const config = live.value;
+  const runtime = await OciRuntime.open({
+    state: config.state,
+    cgroups: layout,
+    expectMigration: (isOver) => {
+      tuning.expectCgroupMigration(layout, isOver);
+    },
+    onStep: operations.step,
     clock,
     log,
-    chainsInUse: () => [...store.all()].flatMap(chainsOf),
-    isUseUnknown: () =>
-      records.setAside().some(({ kind }) => kind === "image" || kind === "container"),
-    keepLayersMs: config.images.gcUnusedLayersSeconds * 1000,
-    onUsed: (image) => {
-      gc.used(image);
+    conmonPath: config.runtime.monitorPath,
+    logRoots: config.runtime.logRoots,
+  });
+  undo.defer(() => runtime.close());
+  for (const warning of [apparmorObstacle(), linkedLogs(config.runtime.logRoots)]) {
+    if (warning !== undefined) log.warn(warning);
+  }
+  return runtime;
+}
+
+/** The times of containers by the configuration in use. */
+function timesOf(live: LiveConfig): ContainerContext["times"] {
+  const createMs = (): number => live.value.runtime.createTimeoutSeconds * 1000;
+  return {
+    ...defaultContainerTimes,
+    get createMs() {
+      return createMs();
     },
-    collected: new Collected(),
+    get startMs() {
+      return createMs();
+    },
   };
+}
+
+/** The specs by the configuration in use. */
+function specsOf(
+  { live, layout, handlers, selinux }: Parts,
+  { log, tasks }: Shared,
+  own: Pick<
+    ConstructorParameters<typeof HostContainerSpecs>[0],
+    "isLayerLimited" | "seccompListener"
+  >,
+): () => HostContainerSpecs {
+  const classes = classesOf(live.value, { layout, log, tasks });
+  const host = readSpecHost(layout);
+  const specsBy = ({ cdi, runtime }: Config): HostContainerSpecs =>
+    new HostContainerSpecs({
+      ...own,
+      classes,
+      host,
+      cdiDirectories: cdi.enable ? cdi.specDirs : undefined,
+      selinux,
+      devicesOfUser: runtime.deviceOwnershipFromSecurityContext,
+      refusesPtrace: runtime.ptraceInSharedPid === "refuse",
+      allowSocketcall: runtime.seccompAllowSocketcall,
+      featuresOf: (sandbox) => handlers.runtimeFeatures(sandbox.handler),
+      settingsOf: (sandbox) => handlers.settings(sandbox.handler),
+    });
+  let specs = specsBy(live.value);
+  live.add({
+    prepare: ({ next }) => {
+      const prepared = specsBy(next);
+      return () => {
+        specs = prepared;
+      };
+    },
+  });
+  return () => specs;
 }
 
 function oomKillsOf(

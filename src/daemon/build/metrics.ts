@@ -24,8 +24,6 @@ import type { Calls } from "../process/calls.ts";
 
 /** What the metrics need before the daemon is built. */
 export interface MetricsOptions {
-  /** `metrics.listen` of the configuration, not empty. */
-  readonly listen: string;
   readonly version: string;
   readonly calls: Pick<Calls, "size">;
   readonly server: Pick<GrpcServer, "waitingCalls" | "methods">;
@@ -96,19 +94,38 @@ export class Metrics implements AsyncDisposable {
     this.#process = new ProcessSeries(registry, version);
   }
 
-  /** Serves the series at `listen`. Errors name the setting. */
-  static async open(options: MetricsOptions): Promise<Metrics> {
+  /** Serves the series at `listen`, which is not empty. Errors name the setting. */
+  static async open(listen: string, options: MetricsOptions): Promise<Metrics> {
     const metrics = new Metrics(options);
-    const { listen, log } = options;
     try {
-      const address = addressOf(listen, options.gid);
-      metrics.#server = await MetricsServer.listen(address, { text: () => metrics.text(), log });
-    } catch (cause) {
+      metrics.#server = await metrics.listen(listen, options);
+    } catch (error) {
       metrics.#process[Symbol.dispose]();
+      throw error;
+    }
+    return metrics;
+  }
+
+  /** A server of the series, which is in use after serveBy(). Errors name the setting. */
+  async listen(
+    listen: string,
+    { gid, log }: Pick<MetricsOptions, "gid" | "log">,
+  ): Promise<MetricsServer> {
+    try {
+      const text = () => this.text();
+      const server = await MetricsServer.listen(addressOf(listen, gid), { text, log });
+      log.info("serving metrics", { listen });
+      return server;
+    } catch (cause) {
       throw listenError(listen, cause);
     }
-    log.info("serving metrics", { listen });
-    return metrics;
+  }
+
+  /** Serves by another server, or by none; resolves when the one before is closed. */
+  async serveBy(server: MetricsServer | undefined): Promise<void> {
+    const before = this.#server;
+    this.#server = server;
+    await before?.[Symbol.asyncDispose]();
   }
 
   /** The current text of all series. */

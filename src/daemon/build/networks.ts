@@ -1,54 +1,53 @@
+import { isDeepStrictEqual } from "node:util";
+import { messageOf, RuntimeError } from "../../base/errors.ts";
 import type { BoundHandler } from "../../core/handler/index.ts";
 import type { Logger } from "../../base/logger.ts";
 import type { Config } from "../../config/config.ts";
 import type { PluginObserver, PodNetwork } from "../../core/network/index.ts";
 import { CniNetwork } from "../../drivers/cni/index.ts";
+import type { LiveConfig, ReloadPart } from "../process/live-config.ts";
 
-/** The pod networks of this daemon: one for each configured directory of network configurations. */
-export class Networks implements AsyncDisposable {
-  readonly #byDirectory: ReadonlyMap<string, CniNetwork>;
-  readonly #directoryOf: (handler: string) => string;
+interface NetworkDeps {
+  readonly bootId: string;
+  readonly log: Logger;
+  readonly onPluginRun: PluginObserver;
+}
+
+type ByDirectory = ReadonlyMap<string, CniNetwork>;
+
+/**
+ * The pod networks of this daemon: one for each configured directory of network configurations. After a reload, pods
+ * whose plugins run meanwhile still get the network of before.
+ */
+export class Networks implements AsyncDisposable, ReloadPart {
+  readonly #live: LiveConfig;
+  readonly #deps: NetworkDeps;
+  #byDirectory: ByDirectory;
+  #podCidrs = "";
   /** The network of most pods. The node's readiness depends on it. */
-  readonly default: CniNetwork;
+  readonly default: PodNetwork;
 
-  private constructor(
-    byDirectory: ReadonlyMap<string, CniNetwork>,
-    main: CniNetwork,
-    config: Config,
-  ) {
+  private constructor(live: LiveConfig, deps: NetworkDeps, byDirectory: ByDirectory) {
+    this.#live = live;
+    this.#deps = deps;
     this.#byDirectory = byDirectory;
-    this.default = main;
-    this.#directoryOf = (handler) => config.runtime.handlers[handler]?.cniConfDir ?? "";
+    this.default = currentNetwork(
+      () => this.#main,
+      (cidrs) => (this.#podCidrs = cidrs),
+    );
   }
 
-  static async open(
-    config: Config,
-    deps: {
-      readonly bootId: string;
-      readonly log: Logger;
-      readonly onPluginRun: PluginObserver | undefined;
-    },
-  ): Promise<Networks> {
-    const open = (confDir: string): Promise<CniNetwork> =>
-      CniNetwork.open({
-        confDir,
-        binDirs: config.cni.binDirs,
-        pluginTimeoutMs: config.cni.pluginTimeoutSeconds * 1000,
-        maxParallel: config.cni.maxParallel,
-        ...deps,
-      });
-    const main = await open(config.cni.confDir);
-    const byDirectory = new Map([[config.cni.confDir, main]]);
-    for (const { cniConfDir } of Object.values(config.runtime.handlers)) {
-      if (cniConfDir !== "" && !byDirectory.has(cniConfDir))
-        byDirectory.set(cniConfDir, await open(cniConfDir));
-    }
-    return new Networks(byDirectory, main, config);
+  static async open(live: LiveConfig, deps: NetworkDeps): Promise<Networks> {
+    const byDirectory = await openAll(live.value, deps, new Map());
+    const networks = new Networks(live, deps, byDirectory);
+    live.add(networks);
+    return networks;
   }
 
   /** The network for a handler's pods. */
   of(handler: BoundHandler): PodNetwork {
-    return this.#byDirectory.get(this.#directoryOf(handler.name)) ?? this.default;
+    const directory = this.#live.value.runtime.handlers[handler.name]?.cniConfDir ?? "";
+    return this.#byDirectory.get(directory) ?? this.default;
   }
 
   /** One for each directory. */
@@ -65,7 +64,86 @@ export class Networks implements AsyncDisposable {
     };
   }
 
+  /** Rejects a directory without a network that can be used. */
+  async prepare({
+    current,
+    next,
+    undo,
+  }: Parameters<ReloadPart["prepare"]>[0]): Promise<() => void> {
+    const { confDir: _, ...before } = current.cni;
+    const { confDir: _next, ...after } = next.cni;
+    const kept: ByDirectory = isDeepStrictEqual(before, after) ? this.#byDirectory : new Map();
+    const byDirectory = await openAll(next, this.#deps, kept);
+    for (const [directory, network] of byDirectory) {
+      if (kept.get(directory) === network) continue;
+      undo.use(network);
+      const status = network.status();
+      if (status.ready || this.#byDirectory.has(directory)) continue;
+      throw new RuntimeError(
+        "failed-precondition",
+        `use CNI directory "${directory}": ${status.reason}`,
+      );
+    }
+    return () => {
+      const old = this.#byDirectory;
+      this.#byDirectory = byDirectory;
+      if (this.#podCidrs !== "") this.#main.setPodCidr(this.#podCidrs);
+      const unused = [...old.values()].filter((each) => !this.all().includes(each));
+      for (const network of unused) {
+        network[Symbol.asyncDispose]().catch((error: unknown) => {
+          this.#deps.log.warn(`failed to close a network: ${messageOf(error)}`);
+        });
+      }
+    };
+  }
+
   async [Symbol.asyncDispose](): Promise<void> {
     for (const network of this.#byDirectory.values()) await network[Symbol.asyncDispose]();
   }
+
+  get #main(): CniNetwork {
+    const main = this.#byDirectory.get(this.#live.value.cni.confDir);
+    if (main === undefined) throw new Error("the network of cni.conf_dir is not open");
+    return main;
+  }
+}
+
+/** The networks of a configuration; those of `kept` are not opened again. */
+async function openAll(
+  { cni, runtime }: Config,
+  deps: NetworkDeps,
+  kept: ByDirectory,
+): Promise<ByDirectory> {
+  const byDirectory = new Map<string, CniNetwork>();
+  const handlers = Object.values(runtime.handlers);
+  for (const confDir of [cni.confDir, ...handlers.map(({ cniConfDir }) => cniConfDir)]) {
+    if (confDir === "" || byDirectory.has(confDir)) continue;
+    const network = kept.get(confDir);
+    if (network !== undefined) byDirectory.set(confDir, network);
+    else {
+      const options = {
+        confDir,
+        binDirs: cni.binDirs,
+        pluginTimeoutMs: cni.pluginTimeoutSeconds * 1000,
+        maxParallel: cni.maxParallel,
+      };
+      byDirectory.set(confDir, await CniNetwork.open({ ...options, ...deps }));
+    }
+  }
+  return byDirectory;
+}
+
+/** The network in use, whichever that is at each call. */
+function currentNetwork(current: () => PodNetwork, setCidrs: (cidrs: string) => void): PodNetwork {
+  return {
+    add: (request, operation, record) => current().add(request, operation, record),
+    remove: (attachment, options) => current().remove(attachment, options),
+    collect: (valid, options) => current().collect(valid, options),
+    setPodCidr: (cidrs) => {
+      current().setPodCidr(cidrs);
+      setCidrs(cidrs);
+    },
+    status: () => current().status(),
+    describe: () => current().describe(),
+  };
 }

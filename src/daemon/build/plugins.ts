@@ -5,6 +5,7 @@ import type * as NriDriver from "../../drivers/nri/index.ts";
 import type { NriPlugins } from "../../drivers/nri/index.ts";
 import { type ContainerContext, pluginHost } from "../../engine/container/index.ts";
 import { EnginePlugins } from "../../engine/plugins/index.ts";
+import type { LiveConfig } from "../process/live-config.ts";
 import type { Metrics } from "./metrics.ts";
 
 /** The plugins of the node, before they are started. */
@@ -19,15 +20,16 @@ export interface BuiltPlugins extends AsyncDisposable {
 
 /** Builds the plugins of the node. Without NRI, its code is not loaded. */
 export function pluginsOf(
-  { nri }: Pick<Config, "nri">,
+  live: Pick<LiveConfig, "value">,
   parts: {
     readonly version: string;
     readonly log: Logger;
-    readonly metrics?: Pick<Metrics, "nriCall"> | undefined;
+    readonly metrics: () => Pick<Metrics, "nriCall"> | undefined;
     /** Called after the build. */
     readonly containers: () => ContainerContext;
   },
 ): BuiltPlugins {
+  const { nri } = live.value;
   if (!nri.enable) return off;
   const plugins = new EnginePlugins();
   let port: NriPlugins | undefined;
@@ -35,7 +37,7 @@ export function pluginsOf(
     plugins,
     begin: async () => {
       const driver = await import("../../drivers/nri/index.ts");
-      port = portOf(driver, nri, parts);
+      port = portOf(driver, live, parts);
       plugins.open(port, driver.messages);
       await port.start(pluginHost(parts.containers));
     },
@@ -46,27 +48,42 @@ export function pluginsOf(
 
 function portOf(
   driver: typeof NriDriver,
-  nri: Config["nri"],
+  live: Pick<LiveConfig, "value">,
   { version, log, metrics, containers }: Parameters<typeof pluginsOf>[1],
 ): NriPlugins {
-  const { enable, ...validator } = nri.defaultValidator;
+  const { nri } = live.value;
+  let validator: ReturnType<typeof validatorOf> | undefined;
   return new driver.NriPlugins({
     socketPath: nri.disableConnections ? undefined : nri.socketPath,
     pluginDirectory: nri.pluginPath,
     configDirectory: nri.pluginConfigPath,
+    // These and the validator follow the reloads of the configuration.
     timeouts: {
-      registrationMs: nri.pluginRegistrationTimeout * 1000,
-      requestMs: nri.pluginRequestTimeout * 1000,
+      get registrationMs() {
+        return live.value.nri.pluginRegistrationTimeout * 1000;
+      },
+      get requestMs() {
+        return live.value.nri.pluginRequestTimeout * 1000;
+      },
     },
     version,
     describe: {
       pod: (sandbox) => driver.describePod(sandbox, environmentOf(containers(), sandbox)),
       container: driver.describeContainer,
     },
-    ...(enable && { validate: driver.defaultValidator(validator) }),
+    get validate() {
+      const { defaultValidator: settings } = live.value.nri;
+      if (validator?.settings !== settings) validator = validatorOf(driver, settings);
+      return validator.validate;
+    },
     log,
-    observe: metrics?.nriCall,
+    observe: (call) => metrics()?.nriCall(call),
   });
+}
+
+function validatorOf(driver: typeof NriDriver, settings: Config["nri"]["defaultValidator"]) {
+  const { enable, ...rules } = settings;
+  return { settings, validate: enable ? driver.defaultValidator(rules) : undefined };
 }
 
 /** Empty for a sandbox whose controller this daemon does not have. */

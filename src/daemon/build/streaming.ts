@@ -1,13 +1,13 @@
-import type { Config } from "../../config/config.ts";
 import type { ContainerContext } from "../../engine/container/index.ts";
 import type { SandboxContext } from "../../engine/sandbox/index.ts";
 import { EngineTargets } from "../../engine/streaming/index.ts";
 import { connectLoopback } from "../../linux/stream/index.ts";
 import { StreamingServer } from "../../streaming/index.ts";
+import type { LiveConfig } from "../process/live-config.ts";
 
 /** Serves the streams of exec, attach and port-forward. Close it before the engine that it leads to. */
 export function openStreaming(
-  config: Config,
+  live: LiveConfig,
   deps: {
     readonly containers: ContainerContext;
     readonly sandboxes: SandboxContext;
@@ -16,5 +16,14 @@ export function openStreaming(
   const { containers, sandboxes } = deps;
   const { clock, log } = containers;
   const targets = new EngineTargets({ containers, sandboxes, connect: connectLoopback });
-  return StreamingServer.open({ config: config.streaming, targets, log, clock });
+  const config = {
+    ...live.value.streaming,
+    get idleTimeoutSeconds() {
+      return live.value.streaming.idleTimeoutSeconds;
+    },
+    get creationTimeoutSeconds() {
+      return live.value.streaming.creationTimeoutSeconds;
+    },
+  };
+  return StreamingServer.open({ config, targets, log, clock });
 }

@@ -5,6 +5,7 @@ import type { Config } from "../../config/config.ts";
 import { gidOf } from "../../config/group.ts";
 import type { SandboxController } from "../../core/sandbox/index.ts";
 import { type CriContext, criMethods, toStatus } from "../../cri/index.ts";
+import type { FileLock } from "../../linux/file/index.ts";
 import { notifyService } from "../../linux/host/index.ts";
 import { peerOf } from "../../linux/stream/index.ts";
 import type { Method } from "../../wire/grpc/call.ts";
@@ -12,13 +13,13 @@ import { GrpcServer } from "../../wire/grpc/server.ts";
 import type { CallObserver } from "../../wire/grpc/call.ts";
 import { StartupGate } from "./startup-gate.ts";
 import type { Built, ControllerParts } from "../build/build.ts";
-import type { Metrics, MetricsOptions } from "../build/metrics.ts";
-import type { Tracing } from "../build/tracing.ts";
 import { CallLog, isEventStream } from "./call-log.ts";
 import { Calls } from "./calls.ts";
 import { takeDirectory } from "./directory-lock.ts";
 import { faultsFromEnvironment } from "./faults.ts";
 import { LiveConfig } from "./live-config.ts";
+import { LiveMetrics } from "./live-metrics.ts";
+import { LiveTracing } from "./live-tracing.ts";
 import { type LogSink, openLog } from "./log.ts";
 import { type CompiledCode, IdleMaintenance } from "../tuning/idle-maintenance.ts";
 import { type Tuning, tuningOf } from "../tuning/tuning.ts";
@@ -39,13 +40,15 @@ export interface Daemon {
   readonly closed: Promise<void>;
   /** Stops the daemon. Pods keep running. `cause` is for the log, for example the signal. */
   close(cause?: string): Promise<void>;
-  /** Reloads the configuration; see LiveConfig. Never throws. */
-  reload(read: () => Config): void;
+  /** Reloads the configuration when the daemon is ready; see LiveConfig. `cause` is for the log. Never rejects. */
+  reload(cause: string): Promise<void>;
 }
 
 /** What a daemon can be given besides its configuration. */
 export interface DaemonOptions {
   readonly version: string;
+  /** Reads the configuration again, for a reload. By default there is nothing to read. */
+  readonly readConfig?: () => Config;
   /** Makes additional controllers; one with the name of a built-in one replaces it. */
   readonly controllers?: (parts: ControllerParts) => readonly SandboxController[];
   readonly bootId?: string;
@@ -68,12 +71,7 @@ export async function runDaemon(config: Config, options: DaemonOptions): Promise
   const { env, pid } = process;
   const service = undo.use(new ServiceManager({ env, pid, send: notifyService, log }));
   const { version } = options;
-  const root = undo.use(await takeDirectory({ key: "root", directory: config.root, version }, log));
-  undo.use(await takeDirectory({ key: "state", directory: config.state, version }, log));
-  if (config.writableRoot !== "") {
-    const directory = config.writableRoot;
-    undo.use(await takeDirectory({ key: "writable_root", directory, version }, log));
-  }
+  const root = await takeDirectories(config, undo, { version, log });
 
   // Closed last: it records the operations of the parts.
   const traces = undo.use(new AsyncDisposableStack());
@@ -95,40 +93,43 @@ export async function runDaemon(config: Config, options: DaemonOptions): Promise
   await listen(server, config.server.listen, { gid, version });
   undo.defer(() => server.stop(graceMs));
   undo.use(cri);
-  const metrics = await metricsOf(config, { version, calls, server, gid, log });
-  if (metrics !== undefined) observers.push(undo.use(metrics).callEnded);
+  const metrics = undo.use(await LiveMetrics.open(config, { version, calls, server, gid, log }));
+  observers.push(metrics.callEnded);
   const lastRun = root.last === "ended" ? "ended without a stop" : "stopped";
   log.info("serving", {
     ...{ socket: config.server.listen, version, pid },
     ...(root.last === undefined ? {} : { lastRun }),
   });
   service.starting("restoring what the last run left");
-  const tracing = traces.use(await tracingOf(config.tracing, { version, callLog, log }));
-  for (const [path, method] of tracing?.wrap(methods) ?? []) methods.set(path, method);
+  const traced = { version, callLog, log, methods };
+  const tracing = traces.use(await LiveTracing.open(config.tracing, traced));
+  live.add(metrics, tracing);
 
   // For tests, see CONTRIBUTING.md: faults at named points, and the id of another boot.
   const bootId = options.bootId ?? process.env["DAVIT_BOOT_ID"];
   // Its code is loaded only now, so that the socket does not wait for it.
   const { build } = await import("../build/build.ts");
-  const built: Built = await build(config, {
+  const reloads = reloadsOf(live, options, service, log);
+  const built: Built = await build({
     ...options,
     ...(bootId === undefined ? {} : { bootId }),
     log,
     faults: faultsFromEnvironment(process.env["DAVIT_FAULTS"]),
     tuning,
     calls: () => calls.views(),
-    config: () => live.value,
-    metrics,
+    live,
+    reload: reloads,
+    metrics: () => metrics.current,
   });
   parts.use(built);
   const { operations } = built.cri.sandboxes;
-  if (tracing !== undefined) operations.observe(tracing.observer);
-  metrics?.watch(built);
+  tracing.watch(operations);
+  metrics.watch(built);
   const recovered = built.recover().then(() => {
     cri.open(built.cri);
     idle.begin();
     const sandboxes = [...built.cri.sandboxes.store.listed()].length;
-    service.ready(`serving ${config.server.listen}`);
+    service.ready(statusOf(config));
     log.info("ready", { sandboxes });
   });
   recovered.catch((error: unknown) => {
@@ -145,7 +146,11 @@ export async function runDaemon(config: Config, options: DaemonOptions): Promise
     log.info("stopped", { pid });
   };
   const daemon = asDaemon(config.server.listen, recovered, { beginEnd, ended }, undo.move());
-  return { ...daemon, reload: (read) => live.reload(read, log) };
+  const isReady = recovered.then(() => true).catch(() => false);
+  const reload = async (cause: string): Promise<void> => {
+    if (await isReady) await reloads({ cause });
+  };
+  return { ...daemon, reload };
 }
 
 /** Opens the CRI socket. If another process serves it, the error names that process and its version. */
@@ -163,14 +168,29 @@ async function listen(
   }
 }
 
-/** The metrics, if the configuration turns them on. Otherwise their code is not loaded. */
-async function metricsOf(
-  { metrics }: Config,
-  options: Omit<MetricsOptions, "listen">,
-): Promise<Metrics | undefined> {
-  if (metrics.listen === "") return undefined;
-  const { Metrics } = await import("../build/metrics.ts");
-  return Metrics.open({ listen: metrics.listen, ...options });
+/** What the service manager shows of a daemon that is ready. */
+function statusOf({ server }: Config): string {
+  return `serving ${server.listen}`;
+}
+
+/** Reloads the configuration, and tells the service manager. */
+function reloadsOf(
+  live: LiveConfig,
+  { readConfig }: DaemonOptions,
+  service: ServiceManager,
+  log: Logger,
+): CriContext["reload"] {
+  const status = statusOf(live.value);
+  const started = live.value;
+  const deps = {
+    log,
+    read: readConfig ?? (() => started),
+    reloading: (isReloading: boolean) => {
+      if (isReloading) service.reloading();
+      else service.ready(status);
+    },
+  };
+  return (by) => live.reload(by, deps);
 }
 
 /** The gRPC server of both CRI services, which counts and logs its calls, and its methods by their paths. */
@@ -219,16 +239,6 @@ function serverOf(
   return { server: grpc, methods };
 }
 
-/** Undefined when tracing is off: then its code is not loaded. */
-async function tracingOf(
-  config: Config["tracing"],
-  parts: { readonly version: string; readonly callLog: CallLog; readonly log: Logger },
-): Promise<Tracing | undefined> {
-  if (config.endpoint === "") return undefined;
-  const { buildTracing } = await import("../build/tracing.ts");
-  return buildTracing(config, parts);
-}
-
 function asDaemon(
   socket: string,
   ready: Promise<void>,
@@ -265,6 +275,20 @@ function asDaemon(
       return closing;
     },
   };
+}
+
+/** Takes all directories of the configuration; returns the lock of root. */
+async function takeDirectories(
+  { root, state, writableRoot }: Config,
+  undo: AsyncDisposableStack,
+  { version, log }: { readonly version: string; readonly log: Logger },
+): Promise<Pick<FileLock, "last">> {
+  const take = async (key: "root" | "state" | "writable_root", directory: string) =>
+    undo.use(await takeDirectory({ key, directory, version }, log));
+  const lock = await take("root", root);
+  await take("state", state);
+  if (writableRoot !== "") await take("writable_root", writableRoot);
+  return lock;
 }
 
 /** stderr; the daemon survives the end of its reader (EPIPE). */

@@ -49,6 +49,14 @@ describe("ServiceManager", () => {
     assert.deepEqual(env, { PATH: "/bin" });
   });
 
+  test("reports a reload with the time of CLOCK_MONOTONIC, as systemd expects it", () => {
+    using service = manager({ NOTIFY_SOCKET: "/n" });
+    const before = process.hrtime.bigint() / 1000n;
+    service.reloading();
+    const us = /^\/n RELOADING=1\nMONOTONIC_USEC=(\d+)\nSTATUS=/.exec(sent[0] ?? "")?.[1];
+    assert.ok(BigInt(us ?? 0) >= before);
+  });
+
   test("sends WATCHDOG=1 at half of the interval, unless that is for another process", (t) => {
     t.mock.timers.enable({ apis: ["setInterval"] });
     const env = { NOTIFY_SOCKET: "/n", WATCHDOG_USEC: "10000000" };

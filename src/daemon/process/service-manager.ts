@@ -59,6 +59,16 @@ export class ServiceManager implements Disposable {
     this.#send("READY=1", `STATUS=${status}`);
   }
 
+  /** The daemon reads its configuration again; ready() ends that. systemd expects the time by its own clock. */
+  reloading(): void {
+    const monotonicUs = process.hrtime.bigint() / 1000n;
+    this.#send(
+      "RELOADING=1",
+      `MONOTONIC_USEC=${monotonicUs}`,
+      "STATUS=reloading the configuration",
+    );
+  }
+
   /** The daemon stops; it still reports to the watchdog. */
   stopping(): void {
     this.#send("STOPPING=1", "STATUS=stopping; pods keep running");

@@ -197,7 +197,8 @@ function differences(
   const keys = differingKeys(JSON.parse(JSON.stringify(config)), loaded);
   if (keys.length > 0) {
     const text = `the daemon's settings differ from ${configFile ?? "the defaults"}: ${keys.join(", ")}`;
-    const fix = "systemctl restart davit, or pass the daemon's file with --config";
+    const fix =
+      "davit reload, which names what needs a restart, or pass the daemon's file with --config";
     found.push(kinds.report("configuration-changed", text, fix));
   }
   return found;

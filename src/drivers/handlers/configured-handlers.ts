@@ -1,4 +1,5 @@
-import { messageOf, RuntimeError } from "../../base/errors.ts";
+import { isDeepStrictEqual } from "node:util";
+import { messageOf, RuntimeError, wrap } from "../../base/errors.ts";
 import type { Logger } from "../../base/logger.ts";
 import type {
   BoundHandler,
@@ -48,11 +49,13 @@ export interface ConfiguredHandlersDeps {
 
 /** The handlers of the configuration, and what their OCI runtimes can do. */
 export class ConfiguredHandlers implements Handlers {
-  readonly #deps: ConfiguredHandlersDeps;
+  #deps: ConfiguredHandlersDeps;
   #features: readonly HandlerFeatures[];
   readonly #runtimes = new Map<string, RuntimeFeatures>();
   /** By handler; resolved when its runtime has answered or has failed to. */
-  readonly #asked: ReadonlyMap<string, PromiseWithResolvers<undefined>>;
+  readonly #asked: Map<string, PromiseWithResolvers<undefined>>;
+  /** Handlers that a reload removed, for the pods that still run under them. */
+  readonly #removed = new Map<string, HandlerDefinition>();
 
   constructor(deps: ConfiguredHandlersDeps) {
     this.#deps = deps;
@@ -116,9 +119,56 @@ export class ConfiguredHandlers implements Handlers {
     return features.idMappedMounts ? undefined : "its OCI runtime has no id-mapped mounts";
   }
 
-  /** What the configuration now says of a sandbox's handler; the defaults once it has been removed. */
-  settings(handler: BoundHandler): HandlerSettings {
-    return this.#definition(handler.name) ?? defaultSettings;
+  /**
+   * What the configuration now says of a sandbox's handler. Of one that a reload removed, what it said last; the
+   * defaults if that was an earlier daemon.
+   */
+  settings({ name }: BoundHandler): HandlerSettings {
+    return this.#definition(name) ?? this.#removed.get(name) ?? defaultSettings;
+  }
+
+  /**
+   * Prepares other handlers, for new pods and new containers: asks the runtimes of those that are new or changed, and
+   * rejects one that does not answer. Returns what puts them into use.
+   */
+  async prepare({
+    defaultHandler,
+    handlers,
+  }: Pick<ConfiguredHandlersDeps, "defaultHandler" | "handlers">): Promise<() => void> {
+    await this.features();
+    const found = new Map<string, RuntimeFeatures | undefined>();
+    for (const [name, handler] of Object.entries(handlers)) {
+      if (isDeepStrictEqual(handler, this.#definition(name))) continue;
+      try {
+        found.set(name, await this.#tried(name, handler));
+      } catch (error) {
+        throw wrap(`use runtime.handlers.${name}`, error);
+      }
+    }
+    return () => {
+      for (const [name, before] of Object.entries(this.#deps.handlers))
+        this.#removed.set(name, before);
+      this.#deps = { ...this.#deps, defaultHandler, handlers };
+      for (const [name, features] of found) {
+        const answered = Promise.withResolvers<undefined>();
+        answered.resolve(undefined);
+        this.#asked.set(name, answered);
+        if (features === undefined) this.#runtimes.delete(name);
+        else this.#runtimes.set(name, features);
+      }
+      this.#features = this.#withDefault((each) => this.#offered(each));
+    };
+  }
+
+  /** The features of a handler's runtime; undefined where davit does not know its runtime. */
+  async #tried(name: string, handler: HandlerDefinition): Promise<RuntimeFeatures | undefined> {
+    const { shims, readFeatures } = this.#deps;
+    if (shims !== undefined && handler.runtimeType !== "") shimOf(shims, handler);
+    const program = ociRuntimeOf(shims, handler);
+    const features = program === "" ? undefined : await readFeatures(program);
+    const ignored = ignoredSetting(name, handler, features);
+    if (ignored !== undefined) throw new RuntimeError("failed-precondition", ignored);
+    return features;
   }
 
   /** How long the creation of a pod or container of a handler may take; undefined for the time of all handlers. */
@@ -160,13 +210,8 @@ export class ConfiguredHandlers implements Handlers {
       );
     }
     this.#features = this.#withDefault((each) => this.#offered(each));
-    if (handler.execCpuAffinity === "") return;
-    if (this.#runtimes.get(name)?.optionalFields?.includes("process.execCPUAffinity") === true)
-      return;
-    log.error(
-      `containers of handler "${name}" are rejected: its OCI runtime ignores exec_cpu_affinity; install crun 1.19 or runc 1.3, or remove it`,
-      { handler: name },
-    );
+    const ignored = ignoredSetting(name, handler, this.#runtimes.get(name));
+    if (ignored !== undefined) log.error(ignored, { handler: name });
   }
 
   #offered(name: string): Features {
@@ -186,6 +231,17 @@ export class ConfiguredHandlers implements Handlers {
       ...names.map((name) => ({ name, ...of(name) })),
     ];
   }
+}
+
+/** Why containers of a handler are rejected, whose runtime ignores a setting of it. */
+function ignoredSetting(
+  name: string,
+  { execCpuAffinity }: HandlerDefinition,
+  features: RuntimeFeatures | undefined,
+): string | undefined {
+  if (execCpuAffinity === "") return undefined;
+  if (features?.optionalFields?.includes("process.execCPUAffinity") === true) return undefined;
+  return `containers of handler "${name}" are rejected: its OCI runtime ignores exec_cpu_affinity; install crun 1.19 or runc 1.3, or remove it`;
 }
 
 /** The part of a shim's handler that a sandbox keeps, so that a later configuration does not change it. */
