@@ -1,11 +1,11 @@
 #!/bin/sh
 # davit in virtual machines (test/vm): the suites on cgroup v2, a reset under running pods, systemd,
-# SELinux. Runs as root. qemu emulates the processor, which is slow. Needs qemu and Debian's kernel, and says so if
-# they are missing. Not part of npm test.
+# SELinux. Runs as root. Needs qemu and Debian's kernels, and says so if they are missing. Not part of npm test.
 #
-#   npm run test:vm                                  every machine
+#   npm run test:vm                                  every machine, with what cgroup v2 can change
+#   npm run test:vm -- --all --record                with all tests; writes docs/vm-results.md
 #   npm run test:vm -- reboot                        only this one
-#   npm run test:vm -- suites --tests integration,container-stats
+#   npm run test:vm -- suites --tests container-stats,cli-why
 set -eu
 cd "$(dirname "$0")/.."
 

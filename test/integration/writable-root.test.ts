@@ -1,6 +1,6 @@
 /** Disks: writable layers on a file system of their own, here a small tmpfs, and the removal of unused images. */
 import assert from "node:assert/strict";
-import { execFileSync } from "node:child_process";
+import { execFileSync, spawnSync } from "node:child_process";
 import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
@@ -34,7 +34,8 @@ before(async () => {
 });
 after(async () => {
   await node[Symbol.asyncDispose]();
-  execFileSync("umount", [directory]);
+  // The mount namespace of a container that has just ended can still hold it.
+  await until("it can be unmounted", () => spawnSync("umount", [directory]).status === 0);
   rmSync(directory, { recursive: true });
 });
 

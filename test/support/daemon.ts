@@ -11,6 +11,7 @@ import { bridgeConflist, type Conflist, testBridge, writeConflist } from "./cni.
 import { type LeakCheckOptions, portmapKeeps } from "./leaks.ts";
 import { patient } from "./patience.ts";
 import { readMounts } from "./snapshot/files.ts";
+import { hasSystemdDriver } from "./systemd-driver.ts";
 
 const repo = path.resolve(import.meta.dirname, "../..");
 
@@ -147,6 +148,7 @@ export class TestDaemon implements AsyncDisposable {
       state,
       server: { listen: socket },
       log: { level: "debug" },
+      ...(hasSystemdDriver && { runtime: { cgroup_driver: "systemd" } }),
       cni: { conf_dir: confDir, bin_dirs: [...(this.#options.pluginDirs ?? []), "/usr/lib/cni"] },
       // The host's own must not matter.
       images: { registries_conf: "", verification: { policy_json: "" } },

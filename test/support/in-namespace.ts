@@ -15,12 +15,14 @@ import {
   portmapKeeps,
   takeSnapshot,
 } from "./leaks.ts";
+import { hasSystemdDriver } from "./systemd-driver.ts";
 
 const [file] = process.argv.slice(2);
 if (file === undefined) throw new Error("run a test file: want its path as argument");
 
+const run = process.env["DAVIT_TEST_RUN"] ?? "";
 const options: LeakCheckOptions = {
-  processes: "namespace",
+  processes: hasSystemdDriver ? { run } : "namespace",
   settleMs: Number(process.env["DAVIT_TEST_SETTLE_MS"] ?? 2000),
   roots: [tmpdir()],
   allow: {

@@ -13,6 +13,7 @@ import {
   takeSnapshot,
 } from "./leaks.ts";
 import type { Report } from "./reporter.ts";
+import { hasSystemdDriver } from "./systemd-driver.ts";
 
 interface IsolateOptions {
   readonly timeoutMs: number;
@@ -92,7 +93,7 @@ export async function runIsolated(file: string, options: IsolateOptions): Promis
       NODE_TEST_CONTEXT: undefined,
       TMPDIR: scratch.directory,
       DAVIT_TEST_RUN: id,
-      DAVIT_TEST_NAMESPACE: "1",
+      DAVIT_TEST_NAMESPACE: hasSystemdDriver ? undefined : "1",
       DAVIT_TEST_CGROUP: cgroup,
       DAVIT_TEST_STRICT_HOST: options.strict ? "1" : undefined,
       DAVIT_TEST_REPORT: scratch.report,
@@ -145,7 +146,7 @@ function removeCgroups(leaks: readonly Difference[], mark: string): void {
 function unshareArgs(file: string): readonly string[] {
   const here = import.meta.dirname;
   const namespaces = ["--net", "--ipc", "--mount", "--propagation", "private"];
-  const pids = ["--pid", "--fork", "--kill-child=SIGKILL", "--mount-proc"];
+  const pids = hasSystemdDriver ? [] : ["--pid", "--fork", "--kill-child=SIGKILL", "--mount-proc"];
   const inside = [
     path.join(here, "enter.sh"),
     process.execPath,

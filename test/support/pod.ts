@@ -7,6 +7,7 @@ import {
   PodSandboxConfigSchema,
 } from "../../src/gen/runtime/v1/api_pb.ts";
 import { testMark } from "./belongs.ts";
+import { hasSystemdDriver } from "./systemd-driver.ts";
 
 type PodInit = MessageInitShape<typeof PodSandboxConfigSchema>;
 
@@ -26,7 +27,8 @@ export function podConfig(changes: PodInit = {}): PodSandboxConfig {
     logDirectory: "",
     labels: { "davit.test": name },
     linux: {
-      cgroupParent: `/${testMark}-${count}`,
+      // systemd keeps the slice that a request names; davit removes the one that it makes for the pod.
+      cgroupParent: hasSystemdDriver ? "" : `/${testMark}-${count}`,
       securityContext: {
         namespaceOptions: {
           network: NamespaceMode.POD,

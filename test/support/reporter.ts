@@ -126,11 +126,14 @@ function countFailure(file: FileReport, result: Result): void {
   if (error?.failureType === "subtestsFailed") return;
   file.failed += 1;
   const shown = error?.cause instanceof Error ? error.cause : error;
-  const text = isFile(result)
-    ? `the file ended with ${inspect({ code: error?.exitCode, signal: error?.signal })}`
-    : typeof error?.cause === "string"
-      ? error.cause
-      : describe(shown);
+  // A hook of the file that failed has an error, and no exit code.
+  const hasEnded = typeof error?.exitCode === "number" || typeof error?.signal === "string";
+  const text =
+    isFile(result) && hasEnded
+      ? `the file ended with ${inspect({ code: error.exitCode, signal: error.signal })}`
+      : typeof error?.cause === "string"
+        ? error.cause
+        : describe(shown);
   const at = result.line === undefined ? "" : ` (line ${result.line})`;
   const ours = text.replaceAll(/^ +at .*\(?node:internal.*\n?/gm, "");
   file.failures.push(`${result.name}${at}\n${indent(ours.trimEnd())}`);

@@ -3,31 +3,24 @@ import { readFileSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { type Kernel, loadOrder } from "./kernel.ts";
 
-/** The modules that the machine needs, then those of pods and their networks. */
-const wanted = [
-  ...[
-    "crc32c_generic",
-    "virtio_pci",
-    "virtio_console",
-    "9p",
-    "9pnet_virtio",
-    "virtio_blk",
-    "virtio_rng",
-    "ext4",
-    "overlay",
-    "erofs",
-    "loop",
-    "quota_v2",
-    "xfs",
-  ],
-  ...["veth", "bridge", "br_netfilter", "nf_tables", "nft_compat", "nft_chain_nat", "xt_nat"],
-  ...["xt_MASQUERADE", "xt_comment", "xt_mark", "xt_multiport", "xt_addrtype", "xt_conntrack"],
-  ...["xt_tcpudp", "xt_limit", "nft_masq", "nft_ct", "nft_fib_inet", "nfnetlink_queue", "tun"],
+/** The modules of qemu's devices. */
+const ofQemu = ["virtio_pci", "virtio_console", "9p", "9pnet_virtio", "virtio_blk", "virtio_rng"];
+/** What pods and their networks need. */
+const ofPods = [
+  ...["crc32c_generic", "ext4", "overlay", "erofs", "loop", "quota_v2", "xfs"],
+  ...["veth", "bridge", "br_netfilter", "nf_tables", "nft_compat", "xt_nat", "xt_MASQUERADE"],
+  ...["xt_comment", "xt_mark", "xt_multiport", "xt_addrtype", "xt_conntrack", "xt_tcpudp"],
+  ...["xt_limit", "nft_masq", "nft_ct", "nfnetlink_queue", "tun"],
 ];
+/** Network address translation by nftables. */
+const ofNftables = ["nft_chain_nat", "nft_fib_inet"];
+/** The same by iptables, as Debian builds user-mode Linux without that of nftables. */
+const ofIptables = ["iptable_nat", "ip6table_nat", "iptable_filter", "ip6table_filter"];
 
 /** Writes the archive to `file`; the guest's scripts are those of this working copy. */
 export function writeInitramfs(file: string, kernel: Kernel): void {
-  const modules = loadOrder(kernel, wanted);
+  const own = kernel.isUserMode ? ofIptables : [...ofQemu, ...ofNftables];
+  const modules = loadOrder(kernel, [...own, ...ofPods]);
   const archive = new Cpio();
   for (const name of ["bin", "dev", "lower", "modules", "proc", "root", "sys", "upper"]) {
     archive.add(name, 0o040755);

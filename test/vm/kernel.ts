@@ -19,6 +19,8 @@ export interface Kernel {
   readonly release: string;
   readonly image: string;
   readonly modules: string;
+  /** A program that is started (user-mode Linux), and not an image for qemu. */
+  readonly isUserMode: boolean;
 }
 
 /** A module as it is loaded: its name, and what `init_module(2)` takes. */
@@ -76,7 +78,22 @@ function kernelIn(directory: string, modules: string): Kernel | undefined {
     release,
     image: path.join(boot, name),
     modules: path.join(directory, modules, release),
+    isUserMode: false,
   };
+}
+
+/**
+ * Linux as a program of the host (Debian's package user-mode-linux): what runs in it runs on the host's processor, and
+ * only system calls, page faults and signals cost more. It has one processor.
+ */
+export function findUserModeKernel(cache: string): Kernel | undefined {
+  const directory = path.join(cache, "user-mode-linux");
+  if (!existsSync(directory) && !unpack("user-mode-linux", directory)) return undefined;
+  const modules = path.join(directory, "usr/lib/uml/modules");
+  const [release] = readdirSync(modules);
+  if (release === undefined) return undefined;
+  const image = path.join(directory, "usr/bin/linux.uml");
+  return { release, image, modules: path.join(modules, release), isUserMode: true };
 }
 
 /** True when `cache` has the package apparmor, unpacked in the directory of that name. */

@@ -1,7 +1,15 @@
-/** A virtual machine: qemu with software emulation, and the host's root as its root. */
+/** A virtual machine, with the host's root as its root: user-mode Linux, or qemu. */
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
-import { createWriteStream } from "node:fs";
+import {
+  accessSync,
+  closeSync,
+  constants,
+  createWriteStream,
+  openSync,
+  readFileSync,
+} from "node:fs";
+import type { Readable } from "node:stream";
 import type { Kernel } from "./kernel.ts";
 
 interface MachineOptions {
@@ -12,7 +20,7 @@ interface MachineOptions {
   readonly outputLog: string;
   /** Words of the kernel's command line that init.sh and main.sh understand. */
   readonly words: readonly string[];
-  /** An image that the machine sees as /dev/vda. */
+  /** An image that the machine sees as /dev/vda; in user-mode Linux as /dev/ubda. */
   readonly disk?: string;
   /** The machine is killed then. */
   readonly timeoutMs: number;
@@ -25,6 +33,8 @@ export interface MachineEnd {
   /** The job's exit code; undefined if the machine ended before the job did. */
   readonly code: number | undefined;
   readonly timedOut: boolean;
+  /** True if the job reset the machine. */
+  readonly reset: boolean;
   readonly output: string;
 }
 
@@ -33,18 +43,26 @@ const running = new Set<ChildProcess>();
 
 /** Ends every machine that runs now. */
 export function killMachines(): void {
-  for (const machine of running) machine.kill("SIGKILL");
+  for (const machine of running) kill(machine);
 }
 
 /** Boots a machine and resolves when it has turned itself off, was reset, or is killed at the deadline. */
 export async function runMachine(options: MachineOptions): Promise<MachineEnd> {
   const log = createWriteStream(options.outputLog);
-  // A machine uses all processors, so it gets a lower priority.
-  const command = ["-n", "10", "qemu-system-x86_64", ...qemuArgs(options)];
-  const machine = spawn("nice", command, { stdio: ["ignore", "pipe", "inherit"] });
+  const console = openSync(options.consoleLog, "w");
+  const [program, args] = options.kernel.isUserMode
+    ? [options.kernel.image, userModeArgs(options)]
+    : ["qemu-system-x86_64", qemuArgs(options)];
+  // A machine uses all processors, so it gets a lower priority. The job writes to descriptor 3.
+  const machine = spawn("nice", ["-n", "10", program, ...args], {
+    stdio: ["ignore", console, console, "pipe"],
+    detached: true,
+  });
+  closeSync(console);
   running.add(machine);
   let output = "";
-  machine.stdout.setEncoding("utf8").on("data", (part: string) => {
+  const pipe = machine.stdio[3] as Readable;
+  pipe.setEncoding("utf8").on("data", (part: string) => {
     const text = part.replaceAll("\r", "");
     output += text;
     log.write(text);
@@ -53,37 +71,72 @@ export async function runMachine(options: MachineOptions): Promise<MachineEnd> {
   let timedOut = false;
   const timer = setTimeout(() => {
     timedOut = true;
-    machine.kill("SIGKILL");
+    kill(machine);
   }, options.timeoutMs);
   await once(machine, "close");
   clearTimeout(timer);
   running.delete(machine);
   log.end();
   const [, code] = /^davit-vm: exit (\d+)$/m.exec(output) ?? [];
-  return { code: code === undefined ? undefined : Number(code), timedOut, output };
+  const reset = /^davit-vm: reset$/m.test(output);
+  return { code: code === undefined ? undefined : Number(code), timedOut, reset, output };
+}
+
+/** Ends the machine with its processes: each process of user-mode Linux is one of the host. */
+function kill({ pid }: ChildProcess): void {
+  if (pid === undefined) return;
+  try {
+    process.kill(-pid, "SIGKILL");
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== "ESRCH") throw error;
+  }
+}
+
+/** The kernel's command line. */
+function words(options: MachineOptions): readonly string[] {
+  return [
+    `davit.time=${Math.floor(Date.now() / 1000)}`,
+    "panic=-1",
+    "loglevel=4",
+    ...(options.kernel.isUserMode
+      ? ["con0=null,fd:1", "con1=null,fd:3", "con=null"]
+      : // On a busy host the emulated timer looks broken to the kernel, which then panics at the boot.
+        ["console=ttyS0", "no_timer_check"]),
+    ...options.words,
+  ];
+}
+
+function userModeArgs(options: MachineOptions): readonly string[] {
+  const disk = options.disk === undefined ? [] : [`ubd0=${options.disk}`];
+  return [`mem=${memoryMiB}M`, `initrd=${options.initramfs}`, ...disk, ...words(options)];
 }
 
 function qemuArgs(options: MachineOptions): readonly string[] {
-  const { kernel, initramfs, consoleLog, disk } = options;
-  const time = `davit.time=${Math.floor(Date.now() / 1000)}`;
-  const words = [
-    time,
-    "console=ttyS0",
-    "panic=-1",
-    // On a busy host the emulated timer looks broken to the kernel, which then panics at the boot.
-    "no_timer_check",
-    "loglevel=4",
-    ...options.words,
-  ];
+  const { kernel, initramfs, disk } = options;
+  // All threads of the emulator, and room for what it has translated, which is much for Node.js.
+  const processor = hasKvm()
+    ? ["-accel", "kvm", "-cpu", "host"]
+    : ["-accel", "tcg,thread=multi,tb-size=1024", "-cpu", "max"];
   return [
-    ...["-machine", "q35,accel=tcg", "-cpu", "max", "-smp", "2", "-m", `${memoryMiB}`],
+    ...["-machine", "q35", ...processor, "-smp", "2", "-m", `${memoryMiB}`],
     ...["-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"],
-    ...["-kernel", kernel.image, "-initrd", initramfs, "-append", words.join(" ")],
-    ...["-serial", `file:${consoleLog}`],
-    ...["-device", "virtio-serial-pci", "-chardev", "stdio,id=output,signal=off"],
-    ...["-device", "virtconsole,chardev=output"],
+    ...["-kernel", kernel.image, "-initrd", initramfs, "-append", words(options).join(" ")],
+    ...["-chardev", "stdio,id=console,signal=off", "-serial", "chardev:console"],
+    ...["-add-fd", "fd=3,set=1", "-chardev", "file,id=output,path=/dev/fdset/1"],
+    ...["-device", "virtio-serial-pci", "-device", "virtconsole,chardev=output"],
     ...["-virtfs", "local,path=/,mount_tag=host,security_model=none,readonly=on,multidevs=remap"],
     ...["-device", "virtio-rng-pci"],
     ...(disk === undefined ? [] : ["-drive", `file=${disk},format=raw,if=virtio,cache=unsafe`]),
   ];
+}
+
+/** True where the processor has the extension that KVM needs for an unchanged kernel, and KVM can be used. */
+function hasKvm(): boolean {
+  if (!/^flags\s.*\b(vmx|svm)\b/m.test(readFileSync("/proc/cpuinfo", "utf8"))) return false;
+  try {
+    accessSync("/dev/kvm", constants.R_OK | constants.W_OK);
+    return true;
+  } catch {
+    return false;
+  }
 }

@@ -24,6 +24,7 @@ import {
   run,
   start,
   startService,
+  until,
 } from "./service.ts";
 
 const { Localhost, Unconfined } = SecurityProfile_ProfileType;
@@ -60,8 +61,11 @@ function open(
   });
 }
 
+/** crun takes the profile when it executes the command, which may be after StartContainer has returned. */
 async function profileOf(containerId: string): Promise<string> {
-  return read(`/proc/${await pidOf(containerId)}/attr/current`);
+  const pid = await pidOf(containerId);
+  await until("the command runs", () => !read(`/proc/${pid}/comm`).startsWith("crun"));
+  return read(`/proc/${pid}/attr/current`);
 }
 
 const writeSysctl = "echo davit-vm >/proc/sys/kernel/hostname";
@@ -96,8 +100,11 @@ test("the default profile is loaded by the first container, and confines it", as
 });
 
 test("processes under the default profile signal each other, and are signalled by davit", async () => {
-  const script = "trap 'kill $child; wait $child; exit 7' TERM; sleep 100000 & child=$!; wait";
+  const script =
+    "sleep 100000 & child=$!; trap 'kill $child; wait $child; exit 7' TERM; echo >/waits; wait";
   const id = await open(undefined, ["sh", "-c", script]);
+  // Before it has set its trap, the first process of a PID namespace ignores the signal.
+  await until("it waits", async () => (await execIn(id, "ls /waits")).exitCode === 0);
   await client.runtime.stopContainer({ containerId: id, timeout: 240n });
   assert.equal((await exited(id)).exitCode, 7);
 });

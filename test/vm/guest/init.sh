@@ -26,7 +26,12 @@ for word in $(cat /proc/cmdline); do
   esac
 done
 
-mount -t 9p -o trans=virtio,version=9p2000.L,msize=262144,cache=loose,ro host /lower ||
+# In user-mode Linux the host's files are there without a device.
+if grep -q hostfs /proc/filesystems; then
+  mount -t hostfs -o ro host /lower
+else
+  mount -t 9p -o trans=virtio,version=9p2000.L,msize=262144,cache=loose,ro host /lower
+fi ||
   fail "the host's root cannot be mounted"
 labels=
 if [ -n "${policy:-}" ]; then
@@ -47,9 +52,19 @@ for directory in tmp run var/tmp/davit-vm var/lib/davit var/lib/cni; do
   mount -t tmpfs -o mode=0755 "davit-vm" "/root/$directory"
 done
 chmod 1777 /root/tmp
-if [ -b /dev/vda ]; then
+for disk in /dev/vda /dev/ubda; do
+  [ -b $disk ] || continue
   mkdir -p /root/disk
-  mount -t ext4 /dev/vda /root/disk || fail "the disk cannot be mounted"
+  mount -t ext4 $disk /root/disk || fail "the disk cannot be mounted"
+done
+
+if grep -q hostfs /proc/filesystems; then
+  # Its nftables cannot translate addresses.
+  for name in iptables ip6tables; do
+    for part in "" -save -restore; do
+      ln -sf "/usr/sbin/$name-legacy$part" "/root/etc/alternatives/$name$part"
+    done
+  done
 fi
 
 # Where the shipped unit looks for it.

@@ -175,9 +175,11 @@ test("a container without new privileges gets its label all the same", () =>
 
 test("davit ends confined containers, whose processes signal each other", () =>
   inPod(daemon, pod(), async (at) => {
-    const text = "trap 'kill $child; wait $child; exit 7' TERM; sleep 100000 & child=$!; wait";
+    const text =
+      "sleep 100000 & child=$!; trap 'kill $child; wait $child; exit 7' TERM; echo >/waits; wait";
     const id = await runIn(at, script(text));
-    await pidOf(daemon, id);
+    // Before it has set its trap, the first process of a PID namespace ignores the signal.
+    await until("it waits", async () => (await exec(daemon, id, ["ls", "/waits"])).exitCode === 0);
     await daemon.client.runtime.stopContainer({ containerId: id, timeout: 240n });
     assert.equal((await exited(daemon, id)).exitCode, 7);
   }));
