@@ -124,7 +124,7 @@ static napi_value seccomp_next(napi_env env, napi_callback_info info) {
 
 /*
  * JS: seccompDeny(watch, id, errno): void. The call fails with errno. Nothing else is ever answered: a call that
- * continues could have other arguments by then (seccomp_unotify(2)). A call whose thread has ended is no error.
+ * continues could have other arguments by then (seccomp_unotify(2)). A call whose thread has ended is not an error.
  */
 static napi_value seccomp_deny(napi_env env, napi_callback_info info) {
   size_t argc = 3;

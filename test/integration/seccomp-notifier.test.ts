@@ -20,7 +20,7 @@ const annotation = "seccomp-notifier-action.crio.io";
 const linux = {
   securityContext: { seccomp: { profileType: SecurityProfile_ProfileType.RuntimeDefault } },
 };
-// The default profile denies it by its default action, for want of CAP_SYS_ADMIN.
+// The default profile denies it by its default action, for lack of CAP_SYS_ADMIN.
 const denied = ["unshare", "-U", "true"];
 
 let node: Node;

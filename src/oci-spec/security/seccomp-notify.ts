@@ -29,7 +29,7 @@ export interface NotifierMetadata {
 
 /**
  * A profile whose denied calls wait for davit's answer, which is the errno that they have without it. An answer of ENOSYS
- * is no denial: it tells the C library to do without the call. Rules that kill are kept. OCI runtimes cannot
+ * is not a denial: it tells the C library to do without the call. Rules that kill are kept. OCI runtimes cannot
  * report the default action, so calls that no rule names get a rule.
  */
 export function withNotifier(
