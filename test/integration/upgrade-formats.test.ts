@@ -133,5 +133,8 @@ for (const version of formats) {
 test("the version of package.json has a fixture", () => {
   const file = path.join(import.meta.dirname, "../../package.json");
   const { version } = JSON.parse(readFileSync(file, "utf8")) as { version: string };
-  assert.ok(formats.includes(version), `run: node scripts/freeze-format.ts (version ${version})`);
+  assert.ok(
+    formats.includes(version),
+    `run: node test/support/freeze-format.ts (version ${version})`,
+  );
 });

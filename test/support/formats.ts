@@ -1,6 +1,6 @@
 /**
  * What released versions of davit have left on the disk: `test/fixtures/formats/VERSION` has the root directory of a
- * daemon of that version (root.tar.gz) and what was in it (format.json). `scripts/freeze-format.ts` makes one.
+ * daemon of that version (root.tar.gz) and what was in it (format.json). `test/support/freeze-format.ts` makes one.
  */
 import {
   copyFileSync,

@@ -2,7 +2,7 @@
  * Keeps what this davit leaves on the disk as a fixture in test/fixtures/formats, on which later versions are tested
  * (test/integration/upgrade-formats.test.ts). Once for each release, as root, after the build:
  *
- *     node scripts/freeze-format.ts
+ *     node test/support/freeze-format.ts
  */
 import { execFileSync, spawnSync } from "node:child_process";
 import {
@@ -22,7 +22,7 @@ import {
   type Format,
   formatsDirectory,
   makeFixtureImage,
-} from "../test/support/formats.ts";
+} from "./formats.ts";
 import {
   closePod,
   createIn,
@@ -32,12 +32,12 @@ import {
   pull,
   runIn,
   script,
-} from "../test/support/suites/containers.ts";
-import { openDirectories, pod, stopPod } from "../test/support/suites/pods.ts";
+} from "./suites/containers.ts";
+import { openDirectories, pod, stopPod } from "./suites/pods.ts";
 
 const isolated = "DAVIT_FREEZE_ISOLATED";
 
-const repo = path.resolve(import.meta.dirname, "..");
+const repo = path.resolve(import.meta.dirname, "../..");
 const { version } = JSON.parse(readFileSync(path.join(repo, "package.json"), "utf8")) as {
   version: string;
 };
