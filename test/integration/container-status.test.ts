@@ -122,7 +122,15 @@ describe("ContainerStatus", () => {
           linux: { cgroupsPath: string };
         };
         assert.deepEqual(spec.process.args, ["sleep", "100000"]);
-        assert.ok(cgroupsOfProcess(Number(info["pid"])).includes(spec.linux.cgroupsPath));
+        const { cgroupsPath } = spec.linux;
+        // With systemd: its slice, and the two parts of the name of its scope.
+        const [, prefix, name] = cgroupsPath.split(":");
+        const cgroup = name === undefined ? cgroupsPath : `/${prefix}-${name}.scope`;
+        const all = cgroupsOfProcess(Number(info["pid"]));
+        assert.ok(
+          all.some((each) => each.endsWith(cgroup)),
+          `${cgroup} in ${all.join(", ")}`,
+        );
         assert.equal((info["config"] as { command: string[] }).command[0], "sleep");
         // A status call creates no spec. The start does.
         const source = path.join(daemon.paths.directory, "made-at-the-start");

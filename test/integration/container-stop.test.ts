@@ -28,6 +28,7 @@ import {
 } from "../support/suites/containers.ts";
 import {
   bare,
+  cgroupsOfProcess,
   code,
   failsWith,
   freeze,
@@ -36,6 +37,7 @@ import {
   stopPod,
   until,
 } from "../support/suites/pods.ts";
+import { hasSystemdDriver } from "../support/systemd-driver.ts";
 
 const usr1Image = "registry.k8s.io/t/signal:1";
 
@@ -51,6 +53,13 @@ before(async () => {
   await pull(daemon, usr1Image);
 });
 after(() => node[Symbol.asyncDispose]());
+
+async function freezeContainer(pod: Pod, id: string): Promise<void> {
+  const [cgroup = ""] = hasSystemdDriver
+    ? cgroupsOfProcess(await pidOf(daemon, id))
+    : [`${parentOf(pod.config)}/${id}`];
+  await freeze(cgroup);
+}
 
 /** Runs a container whose process does `text` at a signal, once it is ready for that. */
 async function runTrapping(
@@ -89,7 +98,7 @@ describe("StopContainer", () => {
     leakless(served, () =>
       inPod(daemon, bare(), async (pod) => {
         const id = await runTrapping(pod, "TERM", "exit 5");
-        await freeze(`${parentOf(pod.config)}/${id}`);
+        await freezeContainer(pod, id);
         await stop(daemon, id, 20);
         assert.equal((await containerStatus(daemon, id)).exitCode, 5);
       }),
@@ -101,7 +110,7 @@ describe("StopContainer", () => {
     leakless(served, async () => {
       await inPod(daemon, bare(), async (pod) => {
         const ids = [await runIn(pod), await runIn(pod)] as const;
-        for (const id of ids) await freeze(`${parentOf(pod.config)}/${id}`);
+        for (const id of ids) await freezeContainer(pod, id);
         await stop(daemon, ids[0], 0);
         assert.equal((await containerStatus(daemon, ids[0])).exitCode, 137);
         await stopPod(daemon, pod.id);

@@ -7,7 +7,7 @@ import { type Kernel, loadOrder } from "./kernel.ts";
 const ofQemu = ["virtio_pci", "virtio_console", "9p", "9pnet_virtio", "virtio_blk", "virtio_rng"];
 /** What pods and their networks need. */
 const ofPods = [
-  ...["crc32c_generic", "ext4", "overlay", "erofs", "loop", "quota_v2", "xfs"],
+  ...["crc32c_generic", "ext4", "overlay", "erofs", "loop", "quota_v2", "xfs", "fuse"],
   ...["veth", "bridge", "br_netfilter", "nf_tables", "nft_compat", "xt_nat", "xt_MASQUERADE"],
   ...["xt_comment", "xt_mark", "xt_multiport", "xt_addrtype", "xt_conntrack", "xt_tcpudp"],
   ...["xt_limit", "nft_masq", "nft_ct", "nfnetlink_queue", "tun"],

@@ -1,11 +1,9 @@
 /** Times of pods on this machine's cgroups, to compare v1 with v2 on the same kernel: medians in milliseconds. */
 import { existsSync } from "node:fs";
-import { busyboxLayer, imageOf } from "../../support/images.ts";
+import { NamespaceMode } from "../../../src/gen/runtime/v1/api_pb.ts";
 import { podConfig } from "../../support/pod.ts";
-import { TestDaemon } from "../../support/daemon.ts";
-import { TestRegistry } from "../../support/registry.ts";
+import { busybox, Node } from "../../support/suites/containers.ts";
 
-const image = "registry.k8s.io/e2e/busybox:1";
 const rounds = 12;
 const times = new Map<string, number[]>();
 
@@ -16,12 +14,8 @@ async function timed<T>(what: string, action: () => Promise<T>): Promise<T> {
   return result;
 }
 
-await using registry = await TestRegistry.start();
-await registry.push("e2e/busybox", imageOf([busyboxLayer()], { Env: ["PATH=/bin"] }), ["1"]);
-const config = { images: { registry_config_path: registry.certsDir } };
-await using daemon = await TestDaemon.start({ config, readyTimeoutMs: 120_000 });
-const { runtime } = daemon.client;
-await daemon.client.image.pullImage({ image: { image } });
+await using node = await Node.startWithBusybox();
+const { runtime } = node.daemon.client;
 
 // The first rounds compile what all use.
 for (let round = 0; round < rounds + 3; round++) {
@@ -36,9 +30,12 @@ for (let round = 0; round < rounds + 3; round++) {
       sandboxConfig,
       config: {
         metadata: { name: "c", attempt: 0 },
-        image: { image },
+        image: { image: busybox },
         command: ["/bin/sleep", "100000"],
-        linux: { resources: { memoryLimitInBytes: 64n << 20n } },
+        linux: {
+          resources: { memoryLimitInBytes: 64n << 20n },
+          securityContext: { namespaceOptions: { pid: NamespaceMode.CONTAINER } },
+        },
       },
     }),
   );
