@@ -5,7 +5,7 @@ import {
   optionsOf,
   serverOptions,
 } from "./command.ts";
-import { findCommand, isGroup } from "./parse.ts";
+import { findCommand } from "./parse.ts";
 
 /** The shells with completion scripts. */
 export const shells = ["bash", "zsh", "fish"] as const;
@@ -63,8 +63,8 @@ function commandWords(
 ): Candidates {
   const [group] = before;
   if (group !== undefined && group !== "help") {
-    if (!isGroup(group, commands) || before.length > 1) return { words: [] };
-    return { words: wordsAfter(group, commands) };
+    const next = wordsAfter(before.join(" "), commands).map((words) => words.split(" ")[0] ?? "");
+    return { words: [...new Set(next)] };
   }
   if (current.startsWith("-"))
     return { words: ["--help", "--version", ...optionWords(serverOptions)] };
