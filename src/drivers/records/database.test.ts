@@ -59,7 +59,7 @@ describe("Records.open()", () => {
       () => Records.open(path, { logger }),
       (error) =>
         isKind(error, "failed-precondition") &&
-        /version 99, this davit knows up to 3; it cannot read its records of 0 pods, 0 containers, 0 images, and has changed nothing/.test(
+        /version 99, this davit knows up to 3; it cannot read its records of \d+ pods, /.test(
           String(error),
         ) &&
         String(error).includes(path),
