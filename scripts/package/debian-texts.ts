@@ -54,7 +54,7 @@ function wrapped(item: string): readonly string[] {
   for (const word of item.trim().slice(1).trim().split(/\s+/)) {
     if (current.length + 1 + word.length > 80) {
       lines.push(current);
-      current = `${" ".repeat(indent + 1)}`;
+      current = " ".repeat(indent + 1);
     }
     current += ` ${word}`;
   }

@@ -6,13 +6,19 @@
 import { closeSync, openSync, readFileSync, statSync } from "node:fs";
 import process from "node:process";
 import { pathToFileURL } from "node:url";
+import type * as blobs from "../../src/linux/blob/index.ts";
+import type * as decompress from "../../src/unpack/decompress.ts";
+import type * as erofs from "../../src/unpack/erofs/erofs-files.ts";
+import type * as writers from "../../src/unpack/layer-writer.ts";
+import type * as limitsOfLayers from "../../src/unpack/limits.ts";
+import type * as tarReader from "../../src/unpack/tar-reader.ts";
 
-type Unpack = typeof import("../../src/unpack/decompress.ts") &
-  typeof import("../../src/unpack/tar-reader.ts") &
-  typeof import("../../src/unpack/layer-writer.ts") &
-  typeof import("../../src/unpack/limits.ts") &
-  typeof import("../../src/unpack/erofs/erofs-files.ts") &
-  typeof import("../../src/linux/blob/index.ts");
+type Unpack = typeof blobs &
+  typeof decompress &
+  typeof erofs &
+  typeof limitsOfLayers &
+  typeof tarReader &
+  typeof writers;
 
 const [sources = "", layer = "", image = ""] = process.argv.slice(2);
 const files = ["decompress", "tar-reader", "layer-writer", "limits", "erofs/erofs-files"];
