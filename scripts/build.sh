@@ -19,7 +19,7 @@ here='"use strict";const bundleUrl = require("node:url").pathToFileURL(__filenam
 
 bundle() {
   node_modules/.bin/esbuild "$1" --bundle "--outfile=$2" --format=cjs --platform=node --target=node24 \
-    --minify-whitespace --minify-syntax --legal-comments=none --log-level=warning --define:import.meta.url=bundleUrl \
+    --preserve-symlinks --minify-whitespace --minify-syntax --legal-comments=none --log-level=warning --define:import.meta.url=bundleUrl \
     --define:import.meta.main=true "--define:DAVIT_VERSION=\"$version\"" "$3" ${4:+"$4"}
 }
 
