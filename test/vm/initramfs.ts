@@ -20,7 +20,8 @@ const ofIptables = ["iptable_nat", "ip6table_nat", "iptable_filter", "ip6table_f
 /** Writes the archive to `file`; the guest's scripts are those of this working copy. */
 export function writeInitramfs(file: string, kernel: Kernel): void {
   const own = kernel.isUserMode ? ofIptables : [...ofQemu, ...ofNftables];
-  const modules = loadOrder(kernel, [...own, ...ofPods]);
+  // crc32c_generic comes first: others need it when they are loaded, and do not name it.
+  const modules = loadOrder(kernel, [...ofPods, ...own]);
   const archive = new Cpio();
   for (const name of ["bin", "dev", "lower", "modules", "proc", "root", "sys", "upper"]) {
     archive.add(name, 0o040755);

@@ -49,19 +49,21 @@ export function killMachines(): void {
 /** Boots a machine and resolves when it has turned itself off, was reset, or is killed at the deadline. */
 export async function runMachine(options: MachineOptions): Promise<MachineEnd> {
   const log = createWriteStream(options.outputLog);
-  const console = openSync(options.consoleLog, "w");
-  const [program, args] = options.kernel.isUserMode
-    ? [options.kernel.image, userModeArgs(options)]
+  const { isUserMode, image } = options.kernel;
+  const console = openSync(options.consoleLog, "a");
+  const [program, args] = isUserMode
+    ? [image, userModeArgs(options)]
     : ["qemu-system-x86_64", qemuArgs(options)];
-  // A machine uses all processors, so it gets a lower priority. The job writes to descriptor 3.
+  // A machine uses all processors, so it gets a lower priority.
   const machine = spawn("nice", ["-n", "10", program, ...args], {
-    stdio: ["ignore", console, console, "pipe"],
+    // The job's output: descriptor 3 of user-mode Linux, stdout of qemu.
+    stdio: isUserMode ? ["ignore", console, console, "pipe"] : ["ignore", "pipe", console],
     detached: true,
   });
   closeSync(console);
   running.add(machine);
   let output = "";
-  const pipe = machine.stdio[3] as Readable;
+  const pipe = machine.stdio[isUserMode ? 3 : 1] as Readable;
   pipe.setEncoding("utf8").on("data", (part: string) => {
     const text = part.replaceAll("\r", "");
     output += text;
@@ -121,8 +123,8 @@ function qemuArgs(options: MachineOptions): readonly string[] {
     ...["-machine", "q35", ...processor, "-smp", "2", "-m", `${memoryMiB}`],
     ...["-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"],
     ...["-kernel", kernel.image, "-initrd", initramfs, "-append", words(options).join(" ")],
-    ...["-chardev", "stdio,id=console,signal=off", "-serial", "chardev:console"],
-    ...["-add-fd", "fd=3,set=1", "-chardev", "file,id=output,path=/dev/fdset/1"],
+    ...["-chardev", `file,id=console,append=on,path=${options.consoleLog}`],
+    ...["-serial", "chardev:console", "-chardev", "stdio,id=output,signal=off"],
     ...["-device", "virtio-serial-pci", "-device", "virtconsole,chardev=output"],
     ...["-virtfs", "local,path=/,mount_tag=host,security_model=none,readonly=on,multidevs=remap"],
     ...["-device", "virtio-rng-pci"],

@@ -262,7 +262,8 @@ async function runGuest(guest: Guest): Promise<void> {
     }
     add(results);
     const [end] = ends;
-    const hasPanicked = end?.code === undefined && end?.timedOut === false && !end.reset;
+    const hasPanicked =
+      kernel.isUserMode && end?.code === undefined && end?.timedOut === false && !end.reset;
     const [suspect, ...rest] = hasPanicked ? unfinished(tests, results) : [];
     if (suspect === undefined || suspects.has(suspect)) {
       judge(name, ends, results);
