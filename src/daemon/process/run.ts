@@ -146,11 +146,15 @@ export async function runDaemon(config: Config, options: DaemonOptions): Promise
     log.info("stopped", { pid });
   };
   const daemon = asDaemon(config.server.listen, recovered, { beginEnd, ended }, undo.move());
+  return { ...daemon, reload: reloadWhen(recovered, reloads) };
+}
+
+/** Reloads once the daemon is ready; never, if it does not become so. */
+function reloadWhen(recovered: Promise<void>, reloads: CriContext["reload"]): Daemon["reload"] {
   const isReady = recovered.then(() => true).catch(() => false);
-  const reload = async (cause: string): Promise<void> => {
+  return async (cause) => {
     if (await isReady) await reloads({ cause });
   };
-  return { ...daemon, reload };
 }
 
 /** Opens the CRI socket. If another process serves it, the error names that process and its version. */
