@@ -215,12 +215,16 @@ export class TestRegistry implements AsyncDisposable {
     const [answer] = (await once(behind, "response")) as [IncomingMessage];
     response.on("close", () => answer.destroy());
     response.writeHead(answer.statusCode ?? 502, answer.headers);
-    const cut = this.#cut?.match.test(line) === true ? this.#cut : undefined;
-    if (cut !== undefined) {
+    if (this.#cut?.match.test(line) === true) {
+      const { bytes } = this.#cut;
       this.#cut = undefined;
-      await sendPart(answer, response, cut.bytes);
-      return;
+      await sendPart(answer, response, bytes);
+    } else {
+      await this.#send(line, answer, response);
     }
+  }
+
+  async #send(line: string, answer: IncomingMessage, response: ServerResponse): Promise<void> {
     const hold = this.#hold?.match.test(line) === true ? this.#hold : undefined;
     let left = hold?.bytes ?? Number.POSITIVE_INFINITY;
     let corrupt = this.#corrupt?.test(line) === true;
