@@ -53,7 +53,7 @@ function examineConfig({ config, configFile, configProblems }: UpgradeSubject, t
     to.facts.push("configuration: no file, the defaults of this davit");
     return;
   }
-  const keys = changedKeys(defaultConfig(), config);
+  const keys = changedKeys(defaultConfig(), config).map(({ key }) => key);
   const text =
     keys.length === 0
       ? "all keys have this davit's defaults"

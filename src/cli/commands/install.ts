@@ -28,7 +28,7 @@ export const install: Command = {
     "dry-run": { doc: "Print what would be done, and change nothing" },
     network: {
       value: "WHICH",
-      doc: "Network of pods: auto (a bridge, unless kubelet is here), bridge or none",
+      doc: "Network of pods; auto is a bridge, unless kubelet is here",
       complete: ["auto", "bridge", "none"],
     },
     force: { doc: "Install although a check has found an error" },

@@ -106,15 +106,8 @@ export async function buildContainers(parts: Parts, shared: Shared): Promise<Bui
   const { shims } = parts;
   const store = new ContainerStore(records.containers);
   const oomKills = parts.undo.use(oomKillsOf(parts, { store, clock, log }));
-  const deniedCalls = parts.undo.use(
-    new DeniedCalls({
-      store,
-      sandboxes: parts.sandboxes,
-      log,
-      stop: (id) => endById(containers, id, 0),
-    }),
-  );
-  const seccomp = parts.undo.use(await seccompOf(config.state, deniedCalls, log));
+  const stop = (id: string): Promise<void> => endById(containers, id, 0);
+  const { deniedCalls, seccomp } = await openSeccomp(parts, { store, log, stop });
   const gc = imageGcOf(live, () => ({ images, containers }), records);
   parts.undo.use(gc);
   const images = await imagesOf({ ...parts, ...onDisk, gc, containers: store }, shared);
@@ -167,6 +160,19 @@ export async function buildContainers(parts: Parts, shared: Shared): Promise<Bui
     layerVerity: layers.verity,
     hasLayerLimits: firstProject(config.runtime) !== undefined,
   };
+}
+
+/** Where the runtime sends the filters of containers whose denied system calls are reported. */
+async function openSeccomp(
+  { live, sandboxes, undo }: Parts,
+  deps: Omit<ConstructorParameters<typeof DeniedCalls>[0], "sandboxes">,
+): Promise<{
+  readonly deniedCalls: DeniedCalls;
+  readonly seccomp: { readonly listen: () => Promise<string> };
+}> {
+  const deniedCalls = undo.use(new DeniedCalls({ ...deps, sandboxes }));
+  const seccomp = undo.use(await seccompOf(live.value.state, deniedCalls, deps.log));
+  return { deniedCalls, seccomp };
 }
 
 /** The runtime of handlers without a shim. */

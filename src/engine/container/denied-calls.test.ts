@@ -12,7 +12,7 @@ async function running(t: TestContext) {
   const log = {
     ...silentLogger,
     warn: (message: string, fields: object = {}) => {
-      lines.push(`${message} ${String((fields as { readonly syscall?: string }).syscall ?? "")}`);
+      lines.push(`${message} ${(fields as { readonly syscall?: string }).syscall ?? ""}`);
     },
   };
   const { store, sandboxes } = engine.containers;

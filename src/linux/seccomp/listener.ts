@@ -91,8 +91,8 @@ export class SeccompListener implements Disposable {
   constructor(
     path: string,
     handlers: {
-      onFilter(fd: number, text: string): void;
-      onError(error: unknown): void;
+      readonly onFilter: (fd: number, text: string) => void;
+      readonly onError: (error: unknown) => void;
     },
   ) {
     try {
