@@ -326,18 +326,15 @@ static void relabel(struct job *job) {
   if (fd >= 0) close(fd);
 }
 
-/* strings: a path. Syncs its whole file system (syncfs(2)). */
+/* strings: a path; numbers: a descriptor of it. Syncs its whole file system (syncfs(2)). */
 static void sync_file_system(struct job *job) {
-  const char *path = job->strings[0];
-  int fd = path == NULL ? -1 : open(path, O_RDONLY | O_CLOEXEC);
-  if (fd < 0 || syncfs(fd) < 0) fault_set(&job->fault, fd < 0 ? "open" : "syncfs", path);
-  if (fd >= 0) close(fd);
+  if (syncfs((int)job->numbers[0]) < 0) fault_set(&job->fault, "syncfs", job->strings[0]);
 }
 
 const struct job_kind tree_jobs[] = {
     {"removeTree", 1, 1, remove_tree, false},
     {"diskUsage", 1, 0, disk_usage, false},
     {"relabel", 2, 0, relabel, false},
-    {"syncFileSystem", 1, 0, sync_file_system, false},
+    {"syncFileSystem", 1, 1, sync_file_system, false},
     {NULL, 0, 0, NULL, false},
 };

@@ -82,6 +82,7 @@ export class CopyUps {
     const whole = chainOf(layers);
     const budget = new LookupBudget(signal);
     let mounted = whole.length;
+    using durable = this.#durable.begin();
     try {
       for (const at of whole.keys()) {
         if (!this.#isNeeded(whole, at)) continue;
@@ -92,7 +93,7 @@ export class CopyUps {
       }
       checkMounted(mounted);
       if (made.size === 0) return;
-      await this.#durable.sync();
+      await durable.sync();
       for (const [name, each] of made) await this.#publish(name, each);
       await using names = await open(this.#deps.paths.layers);
       await names.sync();

@@ -222,6 +222,7 @@ export class OverlayLayers implements Layers {
     const { diffId } = layer;
     const { layers } = this.#deps.paths;
     const directory = asideOf(layers, NEW_PREFIX);
+    using durable = this.#durable.begin();
     this.#making.add(directory);
     try {
       const facts = await this.#unpacks.fill(directory, layer, signal, operation);
@@ -230,10 +231,12 @@ export class OverlayLayers implements Layers {
       const known = this.#index.layers.get(diffId);
       if (known !== undefined) {
         await this.#discard(directory);
-        await this.#addOrigin(diffId, known, originOf(layer));
+        await this.#addOrigin(diffId, known, { origin: originOf(layer), durable });
         return;
       }
-      await this.#finish(directory, facts, signal);
+      await this.#finish(directory, facts);
+      await durable.sync();
+      signal.throwIfAborted();
       await this.#publish(directory, diffId);
       this.#index.layers.set(diffId, summaryOf(facts));
       this.#index.unclaimed.set(diffId, BigInt(Date.now()) * 1_000_000n);
@@ -285,21 +288,26 @@ export class OverlayLayers implements Layers {
     return lines;
   }
 
-  /** Writes the facts of the layer next to its files, and syncs both. */
-  async #finish(directory: string, facts: StoredFacts, signal: AbortSignal): Promise<void> {
+  /** Writes the facts of the layer next to its files. */
+  async #finish(directory: string, facts: StoredFacts): Promise<void> {
     try {
       await writeFile(join(directory, factsFile), formatFacts(facts));
       await writeFile(join(directory, UNCLAIMED), "");
     } catch (cause) {
       throw failure(`write facts of the layer in "${directory}"`, cause);
     }
-    await this.#durable.sync();
-    signal.throwIfAborted();
   }
 
   /** If it cannot be written, as on a full disk, the next daemon fetches the layer from this origin again. */
-  async #addOrigin(diffId: Digest, known: LayerFacts, origin: LayerOrigin): Promise<void> {
-    const facts = withOrigin(known, origin);
+  async #addOrigin(
+    diffId: Digest,
+    known: LayerFacts,
+    add: {
+      readonly origin: LayerOrigin;
+      readonly durable: Pick<ReturnType<GroupSync["begin"]>, "sync">;
+    },
+  ): Promise<void> {
+    const facts = withOrigin(known, add.origin);
     const directory = this.#deps.paths.layer(diffId);
     const path = join(directory, factsFile);
     const next = `${path}.new`;
@@ -307,7 +315,7 @@ export class OverlayLayers implements Layers {
       const stored = await readFacts(directory);
       await writeFile(next, formatFacts({ ...stored, origins: facts.origins }));
       // Before the rename: a power cut must not leave an empty file under this name.
-      await this.#durable.sync();
+      await add.durable.sync();
       await rename(next, path);
     } catch (cause) {
       await rm(next, { force: true }).catch(() => undefined);

@@ -182,11 +182,12 @@ export async function relabel(path: string, label: string): Promise<void> {
 }
 
 /**
- * pool. Waits until all data that any process wrote to the path's file system is on its disk (syncfs(2)).
- * EIO, ENOSPC: some of it could not be written.
+ * pool. Waits until all data that any process wrote to the file system of this descriptor is on its disk. EIO, ENOSPC:
+ * some of it could not be written. A descriptor learns of such an error once, at its next sync, also if another
+ * descriptor has: but only if it was open when the error occurred (syncfs(2), Linux 5.8). `path` is for errors.
  */
-export async function syncFileSystem(path: string): Promise<void> {
-  await runJob("syncFileSystem", [path]);
+export async function syncFileSystem(fd: number, path: string): Promise<void> {
+  await runJob("syncFileSystem", [path], [fd]);
 }
 
 /**

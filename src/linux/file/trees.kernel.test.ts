@@ -9,6 +9,7 @@ import {
   symlinkSync,
   writeFileSync,
 } from "node:fs";
+import { open } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
@@ -192,8 +193,9 @@ describe("diskUsage()", () => {
 });
 
 describe("syncFileSystem()", () => {
-  test("waits for the disk, and names a missing path", async () => {
-    await syncFileSystem(other);
-    await assert.rejects(syncFileSystem(tree), /open ".*tree": no such file/);
+  test("waits for the disk, and names the path in an error", async () => {
+    await using directory = await open(other);
+    await syncFileSystem(directory.fd, other);
+    await assert.rejects(syncFileSystem(-1, other), /syncfs ".*": bad file descriptor/);
   });
 });
