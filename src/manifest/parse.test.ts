@@ -242,3 +242,9 @@ test("parsePodNames() reads only the names of Pods", () => {
 test("parsePodManifests() rejects what is nested too deeply for the parser", () => {
   assert.throws(() => parseOne("[".repeat(20_000)), /pod\.yaml:1: not YAML/);
 });
+
+test("a message has at most a hundred errors, and says how many there are more", () => {
+  const lines = errorsOf(pod(...Array.from({ length: 150 }, (_, at) => `odd${at}: 1`))).split("\n");
+  assert.equal(lines.length, 101);
+  assert.match(lines.at(-1) ?? "", /and 50 more$/);
+});

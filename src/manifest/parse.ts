@@ -3,12 +3,18 @@ import { RuntimeError } from "../base/errors.ts";
 import type { ManifestFinding, ManifestText } from "./fields.ts";
 import { type PodManifest, type PodNames, type NodeInfo, readPod, readPodNames } from "./pod.ts";
 
-/** A manifest that is invalid or not supported. The message has a line for each error. */
+/** The most errors of a manifest that its message has. */
+const maxShown = 100;
+
+/** A manifest that is invalid or not supported. The message has a line for each error, up to a limit. */
 export class ManifestError extends RuntimeError {
   constructor(file: string, findings: readonly ManifestFinding[]) {
     const lines = findings
       .toSorted((a, b) => a.line - b.line)
+      .slice(0, maxShown)
       .map(({ line, message }) => `${file}:${line}: ${message}`);
+    const others = findings.length - lines.length;
+    if (others > 0) lines.push(`${file}: and ${others} more`);
     super("invalid-argument", lines.join("\n"));
     this.name = "ManifestError";
   }

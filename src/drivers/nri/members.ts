@@ -1,4 +1,5 @@
 import type { Socket } from "node:net";
+import { setTimeout as sleep } from "node:timers/promises";
 import { messageOf, wrap } from "../../base/errors.ts";
 import type { Logger } from "../../base/logger.ts";
 import { TaskGroup } from "../../base/task-group.ts";
@@ -16,6 +17,7 @@ import { LaunchedPlugin } from "./launch.ts";
 import { nameOf } from "./name.ts";
 import type { NriOptions } from "./options.ts";
 import { describeSubject } from "./subject.ts";
+import { SyncBackOff } from "./sync-back-off.ts";
 import type { SyncGate } from "./sync-gate.ts";
 import { synchronizeParts } from "./synchronize.ts";
 
@@ -42,6 +44,7 @@ export class Members {
   /** Those that are not synchronized yet, too. */
   readonly #connections = new Set<PluginConnection>();
   readonly #launched = new Map<PluginConnection, LaunchedPlugin>();
+  readonly #backOff = new SyncBackOff();
   #synchronizing = 0;
   #isStopping = false;
 
@@ -124,6 +127,8 @@ export class Members {
 
   async #synchronize(connection: PluginConnection): Promise<void> {
     const { gate, dispatcher } = this.#parts;
+    const waitMs = this.#backOff.delayMs(connection.name);
+    if (waitMs > 0) await sleep(waitMs, undefined, { signal: connection.signal });
     this.#synchronizing += 1;
     try {
       await gate.alone(async () => {
@@ -139,6 +144,10 @@ export class Members {
         connection.ready();
         dispatcher.add(connection);
       }, connection.signal);
+      this.#backOff.succeeded(connection.name);
+    } catch (error) {
+      this.#backOff.failed(connection.name);
+      throw error;
     } finally {
       this.#synchronizing -= 1;
     }

@@ -7,6 +7,7 @@ import type {
   LinuxContainerAdjustment,
 } from "../../gen/nri/pkg/api/v1alpha1/api_pb.ts";
 import { withCdiEdits } from "../cdi/apply.ts";
+import { withVersion } from "../spec-version.ts";
 import { adjustedDevices } from "./devices.ts";
 import { type AdjustFacts, changedTable } from "./facts.ts";
 import { adjustedMounts } from "./mounts.ts";
@@ -78,15 +79,4 @@ function adjustedLinux(
     (linux: OciSpec["linux"]) => adjustedResources(linux, adjustment, facts),
     (linux: OciSpec["linux"]) => adjustedRdt(linux, adjustment, facts),
   ].reduce((before, adjust) => ({ ...before, linux: adjust(before.linux) }), spec);
-}
-
-/** The version that has all fields of the spec. */
-function withVersion(spec: OciSpec): OciSpec {
-  const { netDevices, memoryPolicy, intelRdt } = spec.linux;
-  const isOf13 =
-    netDevices !== undefined ||
-    memoryPolicy !== undefined ||
-    intelRdt?.["schemata"] !== undefined ||
-    intelRdt?.["enableMonitoring"] !== undefined;
-  return isOf13 ? { ...spec, ociVersion: "1.3.0" } : spec;
 }

@@ -103,6 +103,7 @@ describe("withCdiEdits()", () => {
     ];
     const { runtime } = specInput();
     const able = { runtime: { ...runtime, optionalFields: ["linux.netDevices"] as const } };
+    assert.equal(specWith({ netDevices }, able).ociVersion, "1.3.0");
     assert.deepEqual(specWith({ netDevices }, able).linux.netDevices, {
       eth7: { name: "dra0" },
       eth8: { name: "eth8" },

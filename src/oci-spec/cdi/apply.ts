@@ -2,6 +2,7 @@ import type { RuntimeFeatures } from "../../core/handler/index.ts";
 import type { CdiDeviceNode, CdiEdits, CdiMount } from "./cdi.ts";
 import { mountDestination } from "../mounts.ts";
 import { quoted, refuseHere } from "../refuse.ts";
+import { withVersion } from "../spec-version.ts";
 import {
   hookStages,
   type OciDevice,
@@ -33,7 +34,7 @@ export function withCdiEdits(
   const rules = edits.deviceNodes.flatMap(ruleOf);
   const allDevices = [...(linux.devices ?? []).filter(({ path }) => !paths.has(path)), ...devices];
   const hooks = withHooks(spec.hooks, edits);
-  return {
+  return withVersion({
     ...spec,
     process: {
       ...process,
@@ -52,7 +53,7 @@ export function withCdiEdits(
       ...(edits.intelRdt === undefined ? {} : { intelRdt: edits.intelRdt }),
       ...netDevicesOf(spec, edits, runtime),
     },
-  };
+  });
 }
 
 function withEnv(env: readonly string[], added: readonly string[]): readonly string[] {
