@@ -1,4 +1,4 @@
-import { existsSync, readFileSync } from "node:fs";
+import { existsSync, readFileSync, statSync } from "node:fs";
 import { join } from "node:path";
 
 /** The daemon that uses a root or state directory. */
@@ -9,13 +9,18 @@ export interface DirectoryOwner {
 }
 
 /**
- * The process that holds the lock of a directory, by its lock file and proc_locks(5); undefined if none does. Takes
+ * The process that holds the lock of a directory, by its lock file and proc_locks(5); undefined if none does. After a
+ * crash, another process may have the pid in the file, so a lock of that process on another file does not count. Takes
  * no lock itself, since a daemon that starts meanwhile would be refused.
  */
 export function readOwner(directory: string): DirectoryOwner | undefined {
-  const [first = "", version = ""] = readIfThere(join(directory, "davit.lock")).split("\n");
+  const path = join(directory, "davit.lock");
+  const [first = "", version = ""] = readIfThere(path).split("\n");
   if (!/^\d{1,10}$/.test(first) || !existsSync(`/proc/${first}`)) return undefined;
-  const held = new RegExp(`FLOCK +ADVISORY +WRITE +${first} `).test(readIfThere("/proc/locks"));
+  const inode = statSync(path, { bigint: true, throwIfNoEntry: false })?.ino;
+  // The device is not compared: stat(2) gives another one on btrfs and overlayfs.
+  const entry = `FLOCK +ADVISORY +WRITE +${first} [0-9a-f]+:[0-9a-f]+:${String(inode)} `;
+  const held = new RegExp(entry).test(readIfThere("/proc/locks"));
   return held ? { pid: Number(first), version } : undefined;
 }
 
