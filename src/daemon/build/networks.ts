@@ -38,9 +38,11 @@ export class Networks implements AsyncDisposable, ReloadPart {
   }
 
   static async open(live: LiveConfig, deps: NetworkDeps): Promise<Networks> {
-    const byDirectory = await openAll(live.value, deps, new Map());
+    await using undo = new AsyncDisposableStack();
+    const byDirectory = await openAll(live.value, { deps, kept: new Map(), undo });
     const networks = new Networks(live, deps, byDirectory);
     live.add(networks);
+    undo.move();
     return networks;
   }
 
@@ -73,10 +75,9 @@ export class Networks implements AsyncDisposable, ReloadPart {
     const { confDir: _, ...before } = current.cni;
     const { confDir: _next, ...after } = next.cni;
     const kept: ByDirectory = isDeepStrictEqual(before, after) ? this.#byDirectory : new Map();
-    const byDirectory = await openAll(next, this.#deps, kept);
+    const byDirectory = await openAll(next, { deps: this.#deps, kept, undo });
     for (const [directory, network] of byDirectory) {
       if (kept.get(directory) === network) continue;
-      undo.use(network);
       const status = network.status();
       if (status.ready || this.#byDirectory.has(directory)) continue;
       throw new RuntimeError(
@@ -108,11 +109,18 @@ export class Networks implements AsyncDisposable, ReloadPart {
   }
 }
 
-/** The networks of a configuration; those of `kept` are not opened again. */
+/** The networks of a configuration; those of `kept` are not opened again. `undo` closes those that were opened. */
 async function openAll(
   { cni, runtime }: Config,
-  deps: NetworkDeps,
-  kept: ByDirectory,
+  {
+    deps,
+    kept,
+    undo,
+  }: {
+    readonly deps: NetworkDeps;
+    readonly kept: ByDirectory;
+    readonly undo: AsyncDisposableStack;
+  },
 ): Promise<ByDirectory> {
   const byDirectory = new Map<string, CniNetwork>();
   const handlers = Object.values(runtime.handlers);
@@ -127,7 +135,7 @@ async function openAll(
         pluginTimeoutMs: cni.pluginTimeoutSeconds * 1000,
         maxParallel: cni.maxParallel,
       };
-      byDirectory.set(confDir, await CniNetwork.open({ ...options, ...deps }));
+      byDirectory.set(confDir, undo.use(await CniNetwork.open({ ...options, ...deps })));
     }
   }
   return byDirectory;
