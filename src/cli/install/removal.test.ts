@@ -5,7 +5,7 @@ import { dirname, join } from "node:path";
 import { after, describe, test } from "node:test";
 import { parseConfig } from "../../config/load.ts";
 import { hashOf, type InstallRecord, parseRecord } from "./record.ts";
-import { parseNetwork, planRemoval } from "./removal.ts";
+import { hasOnlyAddresses, parseNetwork, planRemoval } from "./removal.ts";
 
 const directory = mkdtempSync(join(tmpdir(), "davit-uninstall-"));
 after(() => rmSync(directory, { recursive: true }));
@@ -57,10 +57,43 @@ describe("planRemoval()", () => {
     assert.equal(plan(files)[unit], undefined);
   });
 
+  test("keeps directories behind links that lead to what may be of others", () => {
+    const root = join(directory, String(count++));
+    const outside = join(directory, "outside");
+    for (const path of [join(root, "var/lib"), join(root, "data"), join(outside, "davit")]) {
+      mkdirSync(path, { recursive: true });
+    }
+    // As an absolute /var/run in the tree of another machine, and a root that was moved to a disk.
+    symlinkSync(outside, join(root, "run"));
+    symlinkSync("../../data", join(root, "var/lib/davit"));
+    const facts = { root, record: undefined, config: parseConfig("", "test"), all: true };
+    assert.deepEqual(
+      planRemoval(facts).map(({ action, what, why }) => [action, what, why.slice(0, 12)]),
+      [
+        ["keep", "/run/davit", "a link leads"],
+        ["keep", "/var/lib/davit", "davit's dire"],
+      ],
+    );
+  });
+
   test("keeps a link that points to another davit by now", () => {
     const path = "/usr/local/bin/davit";
     assert.match(plan({}, { link: "/opt/davit/bin/davit" })[path] ?? "", /^remove/);
     assert.match(plan({}, { link: "/srv/davit/bin/davit" })[path] ?? "", /^keep/);
+  });
+});
+
+describe("hasOnlyAddresses()", () => {
+  test("is true for what host-local makes, and for nothing else", () => {
+    const path = join(directory, "addresses");
+    mkdirSync(path);
+    for (const name of ["10.88.0.2", "fd00::2", "last_reserved_ip.0", "lock"]) {
+      writeFileSync(join(path, name), "");
+    }
+    assert.equal(hasOnlyAddresses(path), true);
+    writeFileSync(join(path, "passwd"), "");
+    assert.equal(hasOnlyAddresses(path), false);
+    assert.equal(hasOnlyAddresses(join(path, "absent")), false);
   });
 });
 

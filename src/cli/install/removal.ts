@@ -1,4 +1,4 @@
-import { existsSync, realpathSync } from "node:fs";
+import { existsSync, readdirSync, realpathSync } from "node:fs";
 import { basename, dirname } from "node:path";
 import type { Config } from "../../config/config.ts";
 import { conflistName, placeIn, paths } from "./layout.ts";
@@ -99,9 +99,15 @@ function link({ root, record, all }: RemovalFacts, what: string): readonly Remov
 function tree(root: string, what: string): readonly Removal[] {
   if (what === "" || !existsSync(placeIn(root, what))) return [];
   const item = { kind: "tree", what } as const;
-  // A link to another disk: its target counts.
+  // A link to another disk: its target counts, and is removed as well.
   const real = realpathSync(placeIn(root, what));
-  const isOwn = what.split("/").length > 2 && /davit/.test(basename(what)) && real !== "/";
+  if (root !== "" && !real.startsWith(`${realpathSync(root)}/`)) {
+    // An absolute link of the tree, such as /var/run, leads to this machine.
+    return [{ ...item, action: "keep", why: `a link leads out of ${root}: remove it yourself` }];
+  }
+  const isOwn = [what, real].every(
+    (path) => path.split("/").length > 2 && /davit/.test(basename(path)),
+  );
   if (isOwn)
     return [{ ...item, action: "remove", why: "davit's directory, with all that is in it" }];
   const why =
@@ -148,11 +154,19 @@ function networkRemoval({ name, bridge, addresses }: OwnNetwork): readonly Remov
       why: `bridge ${bridge}, and chains for host ports that davit's pods have caused`,
     },
   ];
-  if (existsSync(addresses)) {
+  if (hasOnlyAddresses(addresses)) {
     const why = `addresses of network "${name}"`;
     removals.push({ action: "remove", kind: "tree", what: addresses, why });
   }
   return removals;
+}
+
+/** Whether a directory is as host-local makes it: a text of the configuration alone must not make it be removed. */
+export function hasOnlyAddresses(directory: string): boolean {
+  if (!directory.startsWith("/") || !existsSync(directory)) return false;
+  return readdirSync(directory).every((name) =>
+    /^(lock|last_reserved_ip\.\d+|[0-9a-f.:]+)$/.test(name),
+  );
 }
 
 /** Directories that others may use as well, those below others first: removed if davit has left them empty. */

@@ -1,4 +1,4 @@
-import { existsSync, readdirSync, rmdirSync, rmSync } from "node:fs";
+import { existsSync, lstatSync, readdirSync, realpathSync, rmdirSync, rmSync } from "node:fs";
 import { dirname, join } from "node:path";
 import process from "node:process";
 import { setTimeout as sleep } from "node:timers/promises";
@@ -147,16 +147,21 @@ async function remove(root: string, { action, kind, what }: Removal): Promise<vo
   }
 }
 
-/** Removes a directory and what is mounted in it. Of a mount point, only what is in it. */
+/**
+ * Removes a directory and what is mounted in it. Of a mount point, only what is in it. Of a link, the target as well.
+ * The list of mounts has no links in its paths, so it is searched for the real path.
+ */
 async function removeTree(path: string): Promise<void> {
+  // systemd removes the state directory of a service that has ended.
+  if (!existsSync(path)) return;
+  const real = realpathSync(path);
   const mounts = (await listMounts()).map(({ mountPoint }) => mountPoint);
-  const inside = mounts.filter((mount) => mount.startsWith(`${path}/`));
+  const inside = mounts.filter((mount) => mount.startsWith(`${real}/`));
   for (const mount of inside.toReversed()) await unmount(mount);
-  if (!mounts.includes(path)) {
-    rmSync(path, { recursive: true, force: true });
-    return;
-  }
-  for (const name of readdirSync(path)) rmSync(join(path, name), { recursive: true, force: true });
+  const isMounted = mounts.includes(real);
+  const all = isMounted ? readdirSync(real).map((name) => join(real, name)) : [real];
+  for (const each of all) rmSync(each, { recursive: true, force: true });
+  if (lstatSync(path, { throwIfNoEntry: false })?.isSymbolicLink() === true) rmSync(path);
 }
 
 function removeEmpty(path: string): void {
