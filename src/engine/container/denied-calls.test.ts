@@ -1,8 +1,9 @@
 import assert from "node:assert/strict";
 import { test, type TestContext } from "node:test";
 import { silentLogger } from "../../base/logger.ts";
-import { FakeEngine } from "../testing/engine.ts";
+import { FakeEngine, never } from "../testing/engine.ts";
 import { DeniedCalls } from "./denied-calls.ts";
+import { startContainer } from "./start.ts";
 
 async function running(t: TestContext) {
   const engine = new FakeEngine(t);
@@ -26,7 +27,7 @@ async function running(t: TestContext) {
     },
   });
   t.after(() => calls[Symbol.dispose]());
-  return { id, lines, calls, time: engine.world.time, stopped: stopped.promise };
+  return { engine, id, lines, calls, time: engine.world.time, stopped: stopped.promise };
 }
 
 test("DeniedCalls counts calls by name, and logs the first of each", async (t) => {
@@ -55,6 +56,18 @@ test("DeniedCalls stops a container once, with all its calls in the message", as
   assert.equal(await stopped, id);
   calls.add(id, "mount", "stop");
   assert.equal(calls.stopped(id), "Used forbidden syscalls: bpf (1x), mount (2x)");
+});
+
+test("DeniedCalls stops a container whose start takes longer than that moment", async (t) => {
+  const { engine, calls, time, stopped } = await running(t);
+  const [pod = ""] = [...engine.sandboxes.store.all()].map((sandbox) => sandbox.id);
+  const id = await engine.create(pod, { metadata: { name: "slow" } });
+  calls.add(id, "mount", "stop");
+  await time.advance(5_000);
+  assert.equal(calls.stopped(id), undefined);
+  await startContainer(engine.containers, id, never);
+  await time.advance(5_000);
+  assert.equal(await stopped, id);
 });
 
 test("DeniedCalls counts the calls of containers that it does not know, and keeps nothing of them", async (t) => {

@@ -98,7 +98,12 @@ export class DeniedCalls implements Disposable {
     const { stop, log, store, sandboxes } = this.#deps;
     return setTimeout(() => {
       const container = store.peek(id);
-      if (container?.state.name !== "running") return;
+      if (container === undefined || container.state.name === "exited") return;
+      if (container.state.name !== "running") {
+        // Its start is not recorded yet, for example because it waits for a plugin.
+        entry.timer = this.#stopLater(id, entry);
+        return;
+      }
       const subject = containerSubject(container, sandboxes);
       entry.isStopped = true;
       log.warn("stopping a container for its denied system calls", {
