@@ -3,6 +3,7 @@ import { errnoCode } from "../../base/system-error.ts";
 import { closeWatch, type NativeWatch } from "../addon.ts";
 import { acceptConnection, listenAt, watchDescriptor, watchFor } from "../stream/native.ts";
 import { denyCall, nextCall, receiveFilter } from "./native.ts";
+import { Turns } from "./turns.ts";
 
 const readable = { readable: true, writable: false };
 const nothing = { readable: false, writable: false };
@@ -12,8 +13,12 @@ const perTurn = 16;
 /** Turns of one filter in each interval: at most 1,600 calls a second, about 2 % of a CPU. */
 const turnsPerInterval = 10;
 const intervalMs = 100;
+/** Turns of all filters in each interval: about 20 % of a CPU. */
+const turnsOfAll = 100;
 /** Connections that have not sent their filter yet; an OCI runtime sends it with its next call. */
 const maxConnections = 64;
+
+const shared = new Turns(turnsOfAll, intervalMs);
 
 /** A system call that a filter denied: AUDIT_ARCH_* (linux/audit.h) and the number there. */
 export interface DeniedCall {
@@ -25,13 +30,14 @@ export interface DeniedCall {
 export class SeccompFilter implements Disposable {
   readonly #watch: NativeWatch;
   #turns = 0;
+  #isPaused = false;
   #timer: NodeJS.Timeout | undefined;
   #isClosed = false;
 
   /**
-   * Takes ownership of the descriptor. Each call fails with the errno that `deny` returns, always. A process that makes
-   * many of them waits for its answers, so that davit's time for them is limited. `onEnd` is called when no
-   * process uses the filter any more, or with an error.
+   * Takes ownership of the descriptor. Each call fails with the errno that `deny` returns, always. Processes that make
+   * many of them wait for their answers, so that davit's time for one filter and for all of them is limited. `onEnd`
+   * is called when no process uses the filter any more, or with an error.
    */
   constructor(
     fd: number,
@@ -62,11 +68,14 @@ export class SeccompFilter implements Disposable {
     this.#turns += 1;
     this.#timer ??= setTimeout(() => {
       this.#timer = undefined;
-      const isPaused = this.#turns >= turnsPerInterval;
       this.#turns = 0;
-      if (isPaused && !this.#isClosed) watchFor(this.#watch, readable);
+      if (!this.#isPaused || this.#isClosed) return;
+      this.#isPaused = false;
+      watchFor(this.#watch, readable);
     }, intervalMs).unref();
-    if (this.#turns >= turnsPerInterval) watchFor(this.#watch, nothing);
+    const isAnyLeft = shared.take(performance.now());
+    this.#isPaused = !isAnyLeft || this.#turns >= turnsPerInterval;
+    if (this.#isPaused) watchFor(this.#watch, nothing);
     return true;
   }
 
