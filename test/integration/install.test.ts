@@ -42,7 +42,10 @@ case "$*" in
     [ ! -e $state/broken ] || { echo "Failed to enable unit: broken" >&2; exit 1; }
     touch $state/enabled ;;
   "disable davit") rm -f $state/enabled ;;
-  "disable --now davit") rm -f $state/enabled; stop ;;
+  "disable --now davit")
+    rm -f $state/enabled
+    [ ! -e $state/late ] || { rm $state/late; davit run "$(dirname "$0")/pod.yaml" >&2; }
+    stop ;;
   "start davit")
     setsid $(sed -n 's/^ExecStart=//p' /etc/systemd/system/davit.service) >$state/log 2>&1 </dev/null &
     while ! [ -S /run/davit/davit.sock ]; do sleep 0.05; done ;;
@@ -186,6 +189,18 @@ test("without a daemon, pods are removed by their records; changed files stay un
   assert.match(first.said, /kept +\/etc\/crictl\.yaml +changed since/);
   assert.equal((await run("cat /etc/systemd/system/davit.service")).code, 1);
   assert.equal(await type(`find /sys/fs/cgroup -name '*${id}*'`), "");
+  await type("davit uninstall --all");
+  assert.deepEqual(await everything(), before);
+});
+
+test("uninstall removes nothing while a pod runs that came after the others were removed", async () => {
+  const before = await everything();
+  await type(`${install} --now`);
+  await type(`davit load ${directory}/app.tar && touch /opt/systemd/late`);
+  const { code, said } = await run("davit uninstall");
+  assert.equal(code, 1);
+  assert.match(said, /1 pod came meanwhile, and davit is stopped; stop kubelet/);
+  await type("test -f /etc/systemd/system/davit.service");
   await type("davit uninstall --all");
   assert.deepEqual(await everything(), before);
 });

@@ -90,7 +90,10 @@ async function takeDown(
     await removePodsAndImages(found.config, { serving, version });
   }
   for (const args of service) await systemctl(...args);
-  if (here) await stopDaemon(found.config);
+  if (here) {
+    await stopDaemon(found.config);
+    await refuseLatePods(found.config);
+  }
   if (items.some(({ kind }) => kind === "network")) {
     const network = ownNetwork({ ...found, root });
     if (network !== undefined) await removeNetwork(network, found.record?.chainsBefore ?? []);
@@ -133,6 +136,17 @@ async function stopDaemon({ root }: Config): Promise<void> {
     }
     await sleep(50);
   }
+}
+
+/** A kubelet that still runs makes new pods until the daemon has ended. Nothing is removed while they run. */
+async function refuseLatePods({ root }: Config): Promise<void> {
+  const { recordedPods } = await import("../../doctor/index.ts");
+  const pods = recordedPods(root);
+  if (pods === 0) return;
+  throw new RuntimeError(
+    "failed-precondition",
+    `uninstall davit: ${count(pods, "pod")} came meanwhile, and davit is stopped; stop kubelet, and try again with --force`,
+  );
 }
 
 async function remove(root: string, { action, kind, what }: Removal): Promise<void> {
