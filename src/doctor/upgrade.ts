@@ -1,3 +1,4 @@
+import { RuntimeError } from "../base/errors.ts";
 import { readdirSync } from "node:fs";
 import { join } from "node:path";
 import { changedKeys } from "../config/changed-keys.ts";
@@ -38,9 +39,19 @@ export function examineUpgrade(subject: UpgradeSubject): UpgradeReport {
   return report;
 }
 
-/** The number of pods in the records below `root`, of any davit. Reads only. */
+/**
+ * The number of pods in the records below `root`, of any davit. Reads only. `failed-precondition` for a damaged
+ * database: pods may run that it cannot name.
+ */
 export function recordedPods(root: string): number {
-  const records = inspectRecords(join(root, "davit.db"));
+  const path = join(root, "davit.db");
+  const records = inspectRecords(path);
+  if (records.kind === "damaged") {
+    throw new RuntimeError(
+      "failed-precondition",
+      `count the pods of "${path}": it is damaged (${records.reason}), and pods may run that it does not name`,
+    );
+  }
   return "counts" in records ? records.counts.sandboxes : 0;
 }
 

@@ -2,7 +2,7 @@ import { existsSync, lstatSync, readdirSync, realpathSync, rmdirSync, rmSync } f
 import { dirname, join } from "node:path";
 import process from "node:process";
 import { setTimeout as sleep } from "node:timers/promises";
-import { RuntimeError, wrap } from "../../base/errors.ts";
+import { isKind, RuntimeError, wrap } from "../../base/errors.ts";
 import type { Config } from "../../config/config.ts";
 import { Rollback } from "../../base/rollback.ts";
 import { listMounts, unmount } from "../../linux/mount/index.ts";
@@ -104,14 +104,25 @@ async function takeDown(
   if (service.length > 0) await systemctl("daemon-reload");
 }
 
-async function look({ root }: UninstallOptions): Promise<Found> {
+async function look({ root, force }: UninstallOptions): Promise<Found> {
   const config = configIn(root);
   const record = readRecord(placeIn(root, paths.record));
   if (root !== "") return { config, record, serving: undefined, pods: 0 };
   const serving = await askServer(config.server.listen);
   if (serving !== undefined) return { config, record, serving, pods: serving.pods };
+  return { config, record, serving, pods: await podsOf(config, force) };
+}
+
+/** The pods of the records. Those of a damaged database are unknown, and only --force ignores that. */
+async function podsOf({ root }: Pick<Config, "root">, force: boolean): Promise<number> {
   const { recordedPods } = await import("../../doctor/index.ts");
-  return { config, record, serving, pods: recordedPods(config.root) };
+  try {
+    return recordedPods(root);
+  } catch (error) {
+    if (!isKind(error, "failed-precondition")) throw error;
+    if (force) return 0;
+    throw wrap("uninstall davit: end them by hand, and try again with --force", error);
+  }
 }
 
 /** The calls of systemctl for a service that runs or is enabled. */
@@ -140,8 +151,8 @@ async function stopDaemon({ root }: Config): Promise<void> {
 
 /** A kubelet that still runs makes new pods until the daemon has ended. Nothing is removed while they run. */
 async function refuseLatePods({ root }: Config): Promise<void> {
-  const { recordedPods } = await import("../../doctor/index.ts");
-  const pods = recordedPods(root);
+  // With --force, a damaged database has been accepted before.
+  const pods = await podsOf({ root }, true);
   if (pods === 0) return;
   throw new RuntimeError(
     "failed-precondition",

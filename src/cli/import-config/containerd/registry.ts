@@ -94,13 +94,23 @@ function addHosts(
 function hostBlock(endpoint: string, settings: Settings): string {
   const url = URL.canParse(endpoint) ? new URL(endpoint) : undefined;
   const tls = tlsOf(settings, url?.host ?? endpoint);
-  const lines = [`[host.${JSON.stringify(endpoint)}]`, 'capabilities = ["pull", "resolve"]'];
+  // A password in an address would be printed, and be in a file that everybody can read.
+  const shown = url === undefined ? endpoint : withoutUser(url, endpoint);
+  const lines = [`[host.${JSON.stringify(shown)}]`, 'capabilities = ["pull", "resolve"]'];
   // containerd adds /v2 only to an endpoint without a path.
   if (url !== undefined && url.pathname !== "/") lines.push("override_path = true");
   if (tls.ca !== "") lines.push(`ca = ${toml(tls.ca)}`);
   if (tls.cert !== "") lines.push(`client = ${toml([[tls.cert, tls.key]])}`);
   if (tls.insecure) lines.push("skip_verify = true");
   return `${lines.join("\n")}\n`;
+}
+
+function withoutUser(url: URL, endpoint: string): string {
+  if (url.username === "" && url.password === "") return endpoint;
+  const bare = new URL(url);
+  bare.username = "";
+  bare.password = "";
+  return bare.href.replace(/\/$/, "");
 }
 
 function tlsOf(settings: Settings, host: string): Tls {
