@@ -60,7 +60,7 @@ describe("examineUpgrade()", () => {
     const { problems } = examine(root);
     assert.match(
       problems.join("\n"),
-      /schema 99, this davit knows up to \d+: it cannot read 1 pods/,
+      /schema 99, this davit knows up to \d+: it cannot read 1 pod,/,
     );
     assert.deepEqual(contents(root), before);
     assert.equal(recordedPods(root), 1);

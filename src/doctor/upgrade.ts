@@ -122,7 +122,11 @@ function examineReadable(
 
 function contents({ counts }: Extract<RecordsInspection, { counts: unknown }>): string {
   const { sandboxes, containers, images } = counts;
-  return `${sandboxes} pods, ${containers} containers and ${images} images`;
+  return `${count(sandboxes, "pod")}, ${count(containers, "container")} and ${count(images, "image")}`;
+}
+
+function count(number: number, noun: string): string {
+  return `${number} ${noun}${number === 1 ? "" : "s"}`;
 }
 
 /** The entries of a root directory, as this davit makes and reads them. */

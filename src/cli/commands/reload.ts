@@ -45,5 +45,8 @@ async function run({ terminal }: Call, server: Server): Promise<number> {
 }
 
 function textOf(change: { readonly key: string; readonly before: string; readonly after: string }) {
-  return printable(`${change.key}: ${change.before} -> ${change.after}`);
+  // runtime.handlers.NAME without a value is a handler that the configuration no longer has.
+  const removed = change.after === "none" && /^runtime\.handlers\.[^.]+$/.test(change.key);
+  const note = removed ? "; pods that run under it keep it" : "";
+  return printable(`${change.key}: ${change.before} -> ${change.after}${note}`);
 }

@@ -4,6 +4,7 @@ import { portmapChains } from "../demo/network.ts";
 import { formatTable } from "../output/table.ts";
 import type { Terminal } from "../output/terminal.ts";
 import { applyItems, writeRecord } from "./apply.ts";
+import { paths } from "./layout.ts";
 import { type NetworkChoice, readFacts } from "./node-facts.ts";
 import { type Item, planInstall, type PlanFacts } from "./plan.ts";
 import type { InstallRecord } from "./record.ts";
@@ -162,7 +163,7 @@ function hints(
     return [`Enable the service in the tree with: systemctl --root=${root} enable davit`];
   if (!managed) {
     return [
-      "systemd does not run this machine. Start davit as root, or make a service of it: davit serve 2>>/var/log/davit.log &",
+      `systemd does not run this machine. Start davit as root, or make a service of it: davit serve 2>>${paths.log} &`,
     ];
   }
   if (dryRun) return [];

@@ -15,6 +15,8 @@ export const paths = {
   record: "/var/lib/davit/install.json",
   /** The logs and emptyDir volumes of davit run. */
   pods: "/var/lib/davit-run",
+  /** The log that davit install names where systemd does not run. */
+  log: "/var/log/davit.log",
 } as const;
 
 /** The name of the network configuration that davit brings. */

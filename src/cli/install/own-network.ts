@@ -2,7 +2,16 @@ import { readFileSync } from "node:fs";
 import { RuntimeError } from "../../base/errors.ts";
 import { chainRemoval } from "../demo/network.ts";
 import type { OwnNetwork } from "./removal.ts";
-import { mustRun } from "./service.ts";
+import { hasProgram, mustRun } from "./service.ts";
+
+/** `failed-precondition` if removeNetwork lacks a program. Asked before pods are removed. */
+export function requireForRemoval({ bridge }: OwnNetwork): void {
+  if (!bridgeExists(bridge) || hasProgram("ip")) return;
+  throw new RuntimeError(
+    "failed-precondition",
+    `remove bridge "${bridge}": there is no program "ip": install iproute2 and try again; nothing was changed`,
+  );
+}
 
 /**
  * Removes the bridge of a network, and the chains for host ports that were not there `before` davit was installed.
@@ -14,9 +23,7 @@ export async function removeNetwork(
   { bridge }: OwnNetwork,
   before: readonly string[],
 ): Promise<void> {
-  // Not from /sys, which shows the network namespace in which it was mounted.
-  const devices = readFileSync("/proc/net/dev", "utf8").split("\n");
-  if (devices.some((line) => line.trimStart().startsWith(`${bridge}:`))) {
+  if (bridgeExists(bridge)) {
     const ports = (await mustRun("ip", ["-o", "link", "show", "master", bridge])).trim();
     if (ports !== "") {
       throw new RuntimeError(
@@ -27,6 +34,12 @@ export async function removeNetwork(
     await mustRun("ip", ["link", "delete", bridge]);
   }
   for (const iptables of ["iptables", "ip6tables"]) await removeChains(iptables, before);
+}
+
+/** Not from /sys, which shows the network namespace in which it was mounted. */
+function bridgeExists(bridge: string): boolean {
+  const devices = readFileSync("/proc/net/dev", "utf8").split("\n");
+  return devices.some((line) => line.trimStart().startsWith(`${bridge}:`));
 }
 
 async function removeChains(iptables: string, before: readonly string[]): Promise<void> {

@@ -76,6 +76,13 @@ describe("planRemoval()", () => {
     );
   });
 
+  test("with all, removes the log of a daemon without systemd", () => {
+    const files = { "/var/log/davit.log": "line", "/var/log/other.log": "line" };
+    assert.match(plan(files, { all: true })["/var/log/davit.log"] ?? "", /^remove/);
+    assert.equal(plan(files)["/var/log/davit.log"], undefined);
+    assert.equal(plan(files, { all: true })["/var/log/other.log"], undefined);
+  });
+
   test("keeps a link that points to another davit by now", () => {
     const path = "/usr/local/bin/davit";
     assert.match(plan({}, { link: "/opt/davit/bin/davit" })[path] ?? "", /^remove/);

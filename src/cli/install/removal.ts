@@ -54,6 +54,7 @@ export function planRemoval(facts: RemovalFacts): readonly Removal[] {
     ...(network === undefined || root !== "" ? [] : networkRemoval(network)),
     ...files,
     ...links,
+    ...(all ? logFile(root) : []),
     ...[...new Set(trees)].flatMap((path) => tree(root, path)),
     ...directories.toReversed().map(
       (what): Removal => ({
@@ -90,6 +91,12 @@ function link({ root, record, all }: RemovalFacts, what: string): readonly Remov
     return [{ ...item, action: "remove", why: "a link to davit; --all" }];
   }
   return [{ ...item, action: "keep", why: "points to something else by now" }];
+}
+
+function logFile(root: string): readonly Removal[] {
+  if (!existsSync(placeIn(root, paths.log))) return [];
+  const why = "the log of a daemon without systemd; --all";
+  return [{ action: "remove", kind: "file", what: paths.log, why }];
 }
 
 /**

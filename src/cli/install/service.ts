@@ -43,9 +43,18 @@ export async function mustRun(name: string, args: readonly string[]): Promise<st
   throw new RuntimeError("unknown", `run "${[name, ...args].join(" ")}": ${said}`);
 }
 
+/** Whether a program is on the PATH, or where systems have theirs. */
+export function hasProgram(name: string): boolean {
+  return fileOf(name) !== undefined;
+}
+
+function fileOf(name: string): string | undefined {
+  return findProgram(name, process.env["PATH"] ?? searchPath) ?? findProgram(name, searchPath);
+}
+
 async function command(name: string, args: readonly string[]): ReturnType<typeof run> {
   const path = process.env["PATH"] ?? searchPath;
-  const file = findProgram(name, path) ?? findProgram(name, searchPath);
+  const file = fileOf(name);
   if (file === undefined) {
     const line = [name, ...args].join(" ");
     throw new RuntimeError("failed-precondition", `run "${line}": there is no program "${name}"`);

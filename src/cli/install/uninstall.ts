@@ -11,7 +11,7 @@ import type { Terminal } from "../output/terminal.ts";
 import { writeRecord } from "./apply.ts";
 import { placeIn, paths } from "./layout.ts";
 import { configIn } from "./node-facts.ts";
-import { removeNetwork } from "./own-network.ts";
+import { removeNetwork, requireForRemoval } from "./own-network.ts";
 import { type InstallRecord, readRecord } from "./record.ts";
 import { ownNetwork, planRemoval, type Removal, sharedDirectories } from "./removal.ts";
 import { askServer, removePodsAndImages, type ServingDavit } from "./remove-pods.ts";
@@ -85,6 +85,9 @@ async function takeDown(
 ): Promise<void> {
   const { items, service } = plan;
   const here = root === "";
+  const hasNetwork = items.some(({ kind }) => kind === "network");
+  const network = hasNetwork ? ownNetwork({ ...found, root }) : undefined;
+  if (network !== undefined) requireForRemoval(network);
   if (plan.removesPods) {
     const serving = found.serving !== undefined;
     await removePodsAndImages(found.config, { serving, version });
@@ -94,10 +97,7 @@ async function takeDown(
     await stopDaemon(found.config);
     await refuseLatePods(found.config);
   }
-  if (items.some(({ kind }) => kind === "network")) {
-    const network = ownNetwork({ ...found, root });
-    if (network !== undefined) await removeNetwork(network, found.record?.chainsBefore ?? []);
-  }
+  if (network !== undefined) await removeNetwork(network, found.record?.chainsBefore ?? []);
   for (const item of items) await remove(root, item);
   if (here && all) sharedDirectories(found.config).forEach(removeEmpty);
   await keepRecord(found.record, items, root);
@@ -105,7 +105,7 @@ async function takeDown(
 }
 
 async function look({ root, force }: UninstallOptions): Promise<Found> {
-  const config = configIn(root);
+  const config = readConfig(root);
   const record = readRecord(placeIn(root, paths.record));
   if (root !== "") return { config, record, serving: undefined, pods: 0 };
   const serving = await askServer(config.server.listen);
@@ -122,6 +122,17 @@ async function podsOf({ root }: Pick<Config, "root">, force: boolean): Promise<n
     if (!isKind(error, "failed-precondition")) throw error;
     if (force) return 0;
     throw wrap("uninstall davit: end them by hand, and try again with --force", error);
+  }
+}
+
+function readConfig(root: string): Config {
+  try {
+    return configIn(root);
+  } catch (cause) {
+    throw wrap(
+      "uninstall davit: correct the configuration first, which says where davit's files are",
+      cause,
+    );
   }
 }
 

@@ -25,7 +25,7 @@ test("explainFailure() suggests what to start, and another existing socket", () 
   assert.equal(
     nothing.message,
     "connect to unix:///run/x.sock (from DAVIT_ENDPOINT): no such socket; " +
-      'start davit with "davit serve" as root, or try it with "npm start", ' +
+      'start davit with "davit serve" as root, or its service with "systemctl start davit", ' +
       "or use another socket with --endpoint or DAVIT_ENDPOINT",
   );
   const demo = explained(refused("ECONNREFUSED"), ["/run/davit-demo/davit.sock"]);

@@ -94,7 +94,8 @@ function origin({ chosenBy }: Endpoint): string {
 function whatToStart(endpoint: Endpoint, exists: (path: string) => boolean): string {
   const path = parseEndpoint(endpoint.address);
   const other = knownSockets.find((socket) => socket !== path && exists(socket));
-  const start = 'start davit with "davit serve" as root, or try it with "npm start"';
+  const start =
+    'start davit with "davit serve" as root, or its service with "systemctl start davit"';
   return other === undefined
     ? `${start}, or use another socket with --endpoint or DAVIT_ENDPOINT`
     : `${start}, or use the existing socket with --endpoint unix://${other}`;

@@ -94,7 +94,9 @@ function describeReading(
   { directory, directoryExists, files, network, invalid, missing }: NetworkReading,
   binDirs: readonly string[],
 ): readonly Finding[] {
-  const install = `install a network plugin (Flannel, Calico, Cilium ...), or put a .conflist in ${directory}`;
+  const install =
+    "install a network plugin (Flannel, Calico, Cilium ...), or on a machine without a cluster run davit install, " +
+    `which puts a bridge in ${directory}`;
   if (!directoryExists)
     return [kinds.report("no-directory", `"${directory}" does not exist`, install)];
   if (files.length === 0) {
