@@ -196,6 +196,6 @@ describe("syncFileSystem()", () => {
   test("waits for the disk, and names the path in an error", async () => {
     await using directory = await open(other);
     await syncFileSystem(directory.fd, other);
-    await assert.rejects(syncFileSystem(-1, other), /syncfs ".*": bad file descriptor/);
+    await assert.rejects(syncFileSystem(-1, other), /syncfs ".*": EBADF/);
   });
 });
