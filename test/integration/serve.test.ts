@@ -83,7 +83,8 @@ describe("davit serve in a terminal", () => {
     let seen = "";
     terminal.stdout.on("data", (chunk: Buffer) => (seen += String(chunk)));
     await until("it is ready", () => / info {2}ready/.test(seen));
-    const pid = Number(readFileSync(path.join(state, "davit.lock"), "utf8"));
+    const [pidText] = readFileSync(path.join(state, "davit.lock"), "utf8").split("\n");
+    const pid = Number(pidText);
     process.kill(pid, "SIGHUP");
     await until("it has read its configuration", () => seen.includes("reloaded the configuration"));
     await daemon.client.runtime.version({});
