@@ -55,7 +55,8 @@ export function imageGcOf(
       settings,
     });
   };
-  const beginNext = (): Promise<void> => (begun = begun.then(begin));
+  // A begin that failed does not keep a later reload from beginning.
+  const beginNext = (): Promise<void> => (begun = begun.catch(() => undefined).then(begin));
   live.add({
     // One that was turned off continues with passes that remove nothing.
     prepare: () => () => {
