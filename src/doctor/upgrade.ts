@@ -1,3 +1,4 @@
+import { counted } from "../base/counted.ts";
 import { RuntimeError } from "../base/errors.ts";
 import { readdirSync } from "node:fs";
 import { join } from "node:path";
@@ -122,11 +123,7 @@ function examineReadable(
 
 function contents({ counts }: Extract<RecordsInspection, { counts: unknown }>): string {
   const { sandboxes, containers, images } = counts;
-  return `${count(sandboxes, "pod")}, ${count(containers, "container")} and ${count(images, "image")}`;
-}
-
-function count(number: number, noun: string): string {
-  return `${number} ${noun}${number === 1 ? "" : "s"}`;
+  return `${counted(sandboxes, "pod")}, ${counted(containers, "container")} and ${counted(images, "image")}`;
 }
 
 /** The entries of a root directory, as this davit makes and reads them. */

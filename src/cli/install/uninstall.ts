@@ -1,3 +1,4 @@
+import { counted } from "../../base/counted.ts";
 import { existsSync, lstatSync, readdirSync, realpathSync, rmdirSync, rmSync } from "node:fs";
 import { dirname, join } from "node:path";
 import process from "node:process";
@@ -48,7 +49,7 @@ export async function uninstall(options: UninstallOptions): Promise<boolean> {
   const found = await look(options);
   const removesPods = root === "" && mustRemovePods(options, found);
   const refused = found.pods > 0 && !removesPods;
-  const refusal = `${count(found.pods, "pod")} on this node; drain the node, or remove them with --force`;
+  const refusal = `${counted(found.pods, "pod")} on this node; drain the node, or remove them with --force`;
   const items = planRemoval({ ...found, root, all: options.all });
   const service = await serviceSteps(root);
   if (options.dryRun) {
@@ -167,7 +168,7 @@ async function refuseLatePods({ root }: Config): Promise<void> {
   if (pods === 0) return;
   throw new RuntimeError(
     "failed-precondition",
-    `uninstall davit: ${count(pods, "pod")} came meanwhile, and davit is stopped; stop kubelet, and try again with --force`,
+    `uninstall davit: ${counted(pods, "pod")} came meanwhile, and davit is stopped; stop kubelet, and try again with --force`,
   );
 }
 
@@ -232,7 +233,7 @@ function describe(
 ): readonly string[] {
   const by = serving === undefined ? "by their records" : `by the running davit ${serving.version}`;
   return [
-    ...(removesPods ? [`pods and images: ${count(pods, "pod")} and all images, ${by}\n`] : []),
+    ...(removesPods ? [`pods and images: ${counted(pods, "pod")} and all images, ${by}\n`] : []),
     ...service.map((args) => `service: systemctl ${args.join(" ")}\n`),
   ];
 }
@@ -274,8 +275,4 @@ function remaining({ all, root }: UninstallOptions, { config }: Found): readonly
       : [`The unit ${packaged} is that of a package: remove the package.`]),
     "Not removed: the program itself, installed packages, and kernel settings such as net.ipv4.ip_forward.",
   ];
-}
-
-function count(number: number, noun: string): string {
-  return `${number} ${noun}${number === 1 ? "" : "s"}`;
 }

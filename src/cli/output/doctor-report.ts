@@ -1,3 +1,4 @@
+import { counted } from "../../base/counted.ts";
 import type { Style } from "./terminal.ts";
 import { wrapWords } from "./wrap.ts";
 import type { Finding, Report, Severity } from "../../doctor/index.ts";
@@ -85,14 +86,12 @@ function clean(text: string): string {
 
 function summary(report: Report, style: Style): string {
   const count = countFindings(report);
-  const word = (number: number, name: string): string =>
-    `${number} ${name}${number === 1 ? "" : "s"}`;
-  const passed = `${word(count.ok, "check")} passed`;
+  const passed = `${counted(count.ok, "check")} passed`;
   if (count.error + count.warning + count.note === 0) return style.green(passed);
   const parts = [
-    word(count.error, "error"),
-    word(count.warning, "warning"),
-    word(count.note, "note"),
+    counted(count.error, "error"),
+    counted(count.warning, "warning"),
+    counted(count.note, "note"),
   ];
   const shown = parts.filter((part) => !part.startsWith("0 "));
   const text = `${shown.join(", ")}; ${passed}`;

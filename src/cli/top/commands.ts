@@ -1,4 +1,5 @@
 // Other commands of davit as top runs them: on the objects of its rows, with the output in its pager.
+import { counted } from "../../base/counted.ts";
 import { StringDecoder } from "node:string_decoder";
 import type { Call } from "../command-line/command.ts";
 import { Options } from "../command-line/options.ts";
@@ -109,7 +110,7 @@ export function stopQuestion(row: Row): string {
   if (row.kind === "container") {
     return `stop container ${row.path}? It gets its stop signal, and SIGKILL after ${grace} s`;
   }
-  const count = `${running.length} running container${running.length === 1 ? "" : "s"}`;
+  const count = counted(running.length, "running container");
   const end = running.length === 0 ? "" : `, which get SIGKILL after ${grace} s`;
   return `stop pod ${row.path}? It has ${count}${end}`;
 }
