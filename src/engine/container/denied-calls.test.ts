@@ -48,6 +48,18 @@ test("DeniedCalls counts calls by name, and logs the first of each", async (t) =
   assert.equal(calls.stopped(id), undefined);
 });
 
+test("DeniedCalls keeps a few numbers without a name, since a container chooses them", async (t) => {
+  const { id, lines, calls } = await running(t);
+  for (let number = 9_000; number < 9_100; number++) calls.add(id, `#${number}`, "log");
+  calls.add(id, "#9000", "log");
+  calls.add(id, "mount", "log");
+  const counts = calls.of(id) ?? {};
+  assert.equal(Object.keys(counts).length, 18);
+  assert.deepEqual([counts["#9000"], counts["unknown"], counts["mount"]], [2, 84, 1]);
+  assert.equal(lines.length, 18);
+  assert.deepEqual(Object.fromEntries(calls.totals), { unknown: 101, mount: 1 });
+});
+
 test("DeniedCalls stops a container once, with all its calls in the message", async (t) => {
   const { id, calls, time, stopped } = await running(t);
   calls.add(id, "mount", "stop");

@@ -7,11 +7,15 @@ import { containerSubject } from "../lifecycle/subjects.ts";
 
 /** From the first denied call to the stop of a container: its other ones are reported as well. As with CRI-O. */
 const stopMs = 5_000;
+/** Numbers without a name that are told apart, of one container: it chooses them, and there are 2^32. */
+const maxNumbers = 16;
+/** All others, and in the totals all of them. */
+const unknown = "unknown";
 /** The longest message of a status. */
 const longestMessage = 1_000;
 
 interface Entry {
-  /** By the name of the call; the names are those of the kernel, and so few. */
+  /** By the name of the call, of which the kernel has few; by "#NUMBER" for some of those without a name. */
   readonly counts: Map<string, number>;
   timer: NodeJS.Timeout | undefined;
   isStopped: boolean;
@@ -48,7 +52,8 @@ export class DeniedCalls implements Disposable {
 
   /** Counts a denied call of a container, which may not be recorded as running yet. */
   add(id: string, syscall: string, action: "log" | "stop"): void {
-    this.#totals.set(syscall, (this.#totals.get(syscall) ?? 0) + 1);
+    const total = isNumber(syscall) ? unknown : syscall;
+    this.#totals.set(total, (this.#totals.get(total) ?? 0) + 1);
     const container = this.#deps.store.peek(id);
     if (container === undefined || container.state.name === "exited") return;
     let entry = this.#entries.get(id);
@@ -56,11 +61,12 @@ export class DeniedCalls implements Disposable {
       entry = { counts: new Map(), timer: undefined, isStopped: false };
       this.#entries.set(id, entry);
     }
-    const count = (entry.counts.get(syscall) ?? 0) + 1;
-    entry.counts.set(syscall, count);
+    const name = nameIn(entry.counts, syscall);
+    const count = (entry.counts.get(name) ?? 0) + 1;
+    entry.counts.set(name, count);
     if (count > 1) return;
     const subject = containerSubject(container, this.#deps.sandboxes);
-    this.#deps.log.warn("the seccomp filter denied a system call", { ...subject, syscall });
+    this.#deps.log.warn("the seccomp filter denied a system call", { ...subject, syscall: name });
     if (action === "stop") entry.timer ??= this.#stopLater(id, entry);
   }
 
@@ -124,6 +130,16 @@ export class DeniedCalls implements Disposable {
     this.#listening[Symbol.dispose]();
     for (const id of this.#entries.keys()) this.#clear(id);
   }
+}
+
+function isNumber(syscall: string): boolean {
+  return syscall.startsWith("#");
+}
+
+/** What a call is counted as. */
+function nameIn(counts: ReadonlyMap<string, number>, syscall: string): string {
+  if (!isNumber(syscall) || counts.has(syscall)) return syscall;
+  return [...counts.keys()].filter(isNumber).length < maxNumbers ? syscall : unknown;
 }
 
 function byName(counts: ReadonlyMap<string, number>): readonly (readonly [string, number])[] {
