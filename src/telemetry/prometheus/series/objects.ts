@@ -98,7 +98,9 @@ export function addObjectSeries(registry: Registry, sources: ObjectSources): voi
     "counter",
     {
       name: "davit_seccomp_denied_calls_total",
-      help: "System calls that the seccomp filters of containers with the seccomp notifier denied, by name.",
+      help:
+        "System calls that the seccomp filters of containers with the seccomp notifier denied, by name; " +
+        "`unknown` for numbers without one.",
       labels: ["syscall"],
     },
     () => [...sources.deniedCalls()].map(([syscall, value]) => ({ labels: [syscall], value })),
