@@ -12,7 +12,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file davit/v1/daemon.proto.
  */
 export const file_davit_v1_daemon: GenFile = /*@__PURE__*/
-  fileDesc("ChVkYXZpdC92MS9kYWVtb24ucHJvdG8SCGRhdml0LnYxIg8KDVJlbG9hZFJlcXVlc3QidQoOUmVsb2FkUmVzcG9uc2USKAoHY2hhbmdlZBgBIAMoCzIXLmRhdml0LnYxLlNldHRpbmdDaGFuZ2USKAoHd2FpdGluZxgCIAMoCzIXLmRhdml0LnYxLlNldHRpbmdDaGFuZ2USDwoHcmVmdXNlZBgDIAMoCSJLCg1TZXR0aW5nQ2hhbmdlEgsKA2tleRgBIAEoCRIOCgZiZWZvcmUYAiABKAkSDQoFYWZ0ZXIYAyABKAkSDgoGcmVhc29uGAQgASgJMkUKBkRhZW1vbhI7CgZSZWxvYWQSFy5kYXZpdC52MS5SZWxvYWRSZXF1ZXN0GhguZGF2aXQudjEuUmVsb2FkUmVzcG9uc2ViBnByb3RvMw");
+  fileDesc("ChVkYXZpdC92MS9kYWVtb24ucHJvdG8SCGRhdml0LnYxIg8KDVJlbG9hZFJlcXVlc3QidQoOUmVsb2FkUmVzcG9uc2USKAoHY2hhbmdlZBgBIAMoCzIXLmRhdml0LnYxLlNldHRpbmdDaGFuZ2USKAoHd2FpdGluZxgCIAMoCzIXLmRhdml0LnYxLlNldHRpbmdDaGFuZ2USDwoHcmVmdXNlZBgDIAMoCSJLCg1TZXR0aW5nQ2hhbmdlEgsKA2tleRgBIAEoCRIOCgZiZWZvcmUYAiABKAkSDQoFYWZ0ZXIYAyABKAkSDgoGcmVhc29uGAQgASgJIg8KDUV2ZW50c1JlcXVlc3QimQIKDkV2ZW50c1Jlc3BvbnNlEg8KB3RpbWVfbnMYASABKAMSLQoMaW1hZ2VfcHVsbGVkGAIgASgLMhUuZGF2aXQudjEuSW1hZ2VQdWxsZWRIABIvCg1pbWFnZV9yZW1vdmVkGAMgASgLMhYuZGF2aXQudjEuSW1hZ2VSZW1vdmVkSAASKQoKb29tX2tpbGxlZBgEIAEoCzITLmRhdml0LnYxLk9vbUtpbGxlZEgAEjUKEHBsdWdpbl9jb25uZWN0ZWQYBSABKAsyGS5kYXZpdC52MS5QbHVnaW5Db25uZWN0ZWRIABIrCgtwbHVnaW5fbG9zdBgGIAEoCzIULmRhdml0LnYxLlBsdWdpbkxvc3RIAEIHCgVldmVudCInCgtJbWFnZVB1bGxlZBIKCgJpZBgBIAEoCRIMCgRuYW1lGAIgASgJIikKDEltYWdlUmVtb3ZlZBIKCgJpZBgBIAEoCRINCgVuYW1lcxgCIAMoCSI1CglPb21LaWxsZWQSFAoMY29udGFpbmVyX2lkGAEgASgJEhIKCnNhbmRib3hfaWQYAiABKAkiLgoPUGx1Z2luQ29ubmVjdGVkEgwKBG5hbWUYASABKAkSDQoFaW5kZXgYAiABKAkiOQoKUGx1Z2luTG9zdBIMCgRuYW1lGAEgASgJEg0KBWluZGV4GAIgASgJEg4KBnJlYXNvbhgDIAEoCTKEAQoGRGFlbW9uEjsKBlJlbG9hZBIXLmRhdml0LnYxLlJlbG9hZFJlcXVlc3QaGC5kYXZpdC52MS5SZWxvYWRSZXNwb25zZRI9CgZFdmVudHMSFy5kYXZpdC52MS5FdmVudHNSZXF1ZXN0GhguZGF2aXQudjEuRXZlbnRzUmVzcG9uc2UwAWIGcHJvdG8z");
 
 /**
  * @generated from message davit.v1.ReloadRequest
@@ -99,6 +99,200 @@ export const SettingChangeSchema: GenMessage<SettingChange> = /*@__PURE__*/
   messageDesc(file_davit_v1_daemon, 2);
 
 /**
+ * @generated from message davit.v1.EventsRequest
+ */
+export type EventsRequest = Message<"davit.v1.EventsRequest"> & {
+};
+
+/**
+ * Describes the message davit.v1.EventsRequest.
+ * Use `create(EventsRequestSchema)` to create a new message.
+ */
+export const EventsRequestSchema: GenMessage<EventsRequest> = /*@__PURE__*/
+  messageDesc(file_davit_v1_daemon, 3);
+
+/**
+ * @generated from message davit.v1.EventsResponse
+ */
+export type EventsResponse = Message<"davit.v1.EventsResponse"> & {
+  /**
+   * When it happened, in nanoseconds since 1970. 0 in the first message, which says that the stream is open.
+   *
+   * @generated from field: int64 time_ns = 1;
+   */
+  timeNs: bigint;
+
+  /**
+   * @generated from oneof davit.v1.EventsResponse.event
+   */
+  event: {
+    /**
+     * @generated from field: davit.v1.ImagePulled image_pulled = 2;
+     */
+    value: ImagePulled;
+    case: "imagePulled";
+  } | {
+    /**
+     * @generated from field: davit.v1.ImageRemoved image_removed = 3;
+     */
+    value: ImageRemoved;
+    case: "imageRemoved";
+  } | {
+    /**
+     * @generated from field: davit.v1.OomKilled oom_killed = 4;
+     */
+    value: OomKilled;
+    case: "oomKilled";
+  } | {
+    /**
+     * @generated from field: davit.v1.PluginConnected plugin_connected = 5;
+     */
+    value: PluginConnected;
+    case: "pluginConnected";
+  } | {
+    /**
+     * @generated from field: davit.v1.PluginLost plugin_lost = 6;
+     */
+    value: PluginLost;
+    case: "pluginLost";
+  } | { case: undefined; value?: undefined };
+};
+
+/**
+ * Describes the message davit.v1.EventsResponse.
+ * Use `create(EventsResponseSchema)` to create a new message.
+ */
+export const EventsResponseSchema: GenMessage<EventsResponse> = /*@__PURE__*/
+  messageDesc(file_davit_v1_daemon, 4);
+
+/**
+ * @generated from message davit.v1.ImagePulled
+ */
+export type ImagePulled = Message<"davit.v1.ImagePulled"> & {
+  /**
+   * The image's id.
+   *
+   * @generated from field: string id = 1;
+   */
+  id: string;
+
+  /**
+   * The name that was asked for, in full.
+   *
+   * @generated from field: string name = 2;
+   */
+  name: string;
+};
+
+/**
+ * Describes the message davit.v1.ImagePulled.
+ * Use `create(ImagePulledSchema)` to create a new message.
+ */
+export const ImagePulledSchema: GenMessage<ImagePulled> = /*@__PURE__*/
+  messageDesc(file_davit_v1_daemon, 5);
+
+/**
+ * @generated from message davit.v1.ImageRemoved
+ */
+export type ImageRemoved = Message<"davit.v1.ImageRemoved"> & {
+  /**
+   * @generated from field: string id = 1;
+   */
+  id: string;
+
+  /**
+   * @generated from field: repeated string names = 2;
+   */
+  names: string[];
+};
+
+/**
+ * Describes the message davit.v1.ImageRemoved.
+ * Use `create(ImageRemovedSchema)` to create a new message.
+ */
+export const ImageRemovedSchema: GenMessage<ImageRemoved> = /*@__PURE__*/
+  messageDesc(file_davit_v1_daemon, 6);
+
+/**
+ * The kernel killed a process of a container for lack of memory. The container itself may still run.
+ *
+ * @generated from message davit.v1.OomKilled
+ */
+export type OomKilled = Message<"davit.v1.OomKilled"> & {
+  /**
+   * @generated from field: string container_id = 1;
+   */
+  containerId: string;
+
+  /**
+   * @generated from field: string sandbox_id = 2;
+   */
+  sandboxId: string;
+};
+
+/**
+ * Describes the message davit.v1.OomKilled.
+ * Use `create(OomKilledSchema)` to create a new message.
+ */
+export const OomKilledSchema: GenMessage<OomKilled> = /*@__PURE__*/
+  messageDesc(file_davit_v1_daemon, 7);
+
+/**
+ * A plugin (NRI) takes part from now on.
+ *
+ * @generated from message davit.v1.PluginConnected
+ */
+export type PluginConnected = Message<"davit.v1.PluginConnected"> & {
+  /**
+   * @generated from field: string name = 1;
+   */
+  name: string;
+
+  /**
+   * @generated from field: string index = 2;
+   */
+  index: string;
+};
+
+/**
+ * Describes the message davit.v1.PluginConnected.
+ * Use `create(PluginConnectedSchema)` to create a new message.
+ */
+export const PluginConnectedSchema: GenMessage<PluginConnected> = /*@__PURE__*/
+  messageDesc(file_davit_v1_daemon, 8);
+
+/**
+ * A plugin (NRI) takes no part any more.
+ *
+ * @generated from message davit.v1.PluginLost
+ */
+export type PluginLost = Message<"davit.v1.PluginLost"> & {
+  /**
+   * @generated from field: string name = 1;
+   */
+  name: string;
+
+  /**
+   * @generated from field: string index = 2;
+   */
+  index: string;
+
+  /**
+   * Why, for example that it did not answer in time.
+   *
+   * @generated from field: string reason = 3;
+   */
+  reason: string;
+};
+
+/**
+ * Describes the message davit.v1.PluginLost.
+ * Use `create(PluginLostSchema)` to create a new message.
+ */
+export const PluginLostSchema: GenMessage<PluginLost> = /*@__PURE__*/
+  messageDesc(file_davit_v1_daemon, 9);
+
+/**
  * The daemon.
  *
  * @generated from service davit.v1.Daemon
@@ -114,6 +308,17 @@ export const Daemon: GenService<{
     methodKind: "unary";
     input: typeof ReloadRequestSchema;
     output: typeof ReloadResponseSchema;
+  },
+  /**
+   * Reports what happens on the node from now on, except the events of containers and sandboxes, which the CRI's
+   * GetContainerEvents reports. A reader that does not keep up is disconnected.
+   *
+   * @generated from rpc davit.v1.Daemon.Events
+   */
+  events: {
+    methodKind: "server_streaming";
+    input: typeof EventsRequestSchema;
+    output: typeof EventsResponseSchema;
   },
 }> = /*@__PURE__*/
   serviceDesc(file_davit_v1_daemon, 0);

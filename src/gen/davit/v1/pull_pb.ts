@@ -12,7 +12,7 @@ import type { Message, UnknownEnum } from "@bufbuild/protobuf";
  * Describes the file davit/v1/pull.proto.
  */
 export const file_davit_v1_pull: GenFile = /*@__PURE__*/
-  fileDesc("ChNkYXZpdC92MS9wdWxsLnByb3RvEghkYXZpdC52MSJLCg5FeHBsYWluUmVxdWVzdBINCgVpbWFnZRgBIAEoCRIqCgtjcmVkZW50aWFscxgCIAEoCzIVLmRhdml0LnYxLkNyZWRlbnRpYWxzIjEKC0NyZWRlbnRpYWxzEhAKCHVzZXJuYW1lGAEgASgJEhAKCHBhc3N3b3JkGAIgASgJIqkCCg9FeHBsYWluUmVzcG9uc2USDAoEbmFtZRgBIAEoCRIdCgVob3N0cxgCIAMoCzIOLmRhdml0LnYxLkhvc3QSDgoGZGlnZXN0GAMgASgJEiQKCHBsYXRmb3JtGAQgASgLMhIuZGF2aXQudjEuUGxhdGZvcm0SFwoPbWFuaWZlc3RfZGlnZXN0GAUgASgJEhUKDWNvbmZpZ19kaWdlc3QYBiABKAkSDwoHcHJlc2VudBgHIAEoCBIfCgZsYXllcnMYCCADKAsyDy5kYXZpdC52MS5MYXllchITCgtmZXRjaF9ieXRlcxgJIAEoBBIcChRlc3RpbWF0ZWRfZGlza19ieXRlcxgKIAEoBBIeCgVlcnJvchgLIAEoCzIPLmRhdml0LnYxLkVycm9yIiYKBUVycm9yEgwKBGtpbmQYASABKAkSDwoHbWVzc2FnZRgCIAEoCSKkAQoESG9zdBIMCgRuYW1lGAEgASgJEgwKBHJvb3QYAiABKAkSEgoKcmVwb3NpdG9yeRgDIAEoCRIUCgxjYXBhYmlsaXRpZXMYBCADKAkSDgoGbWlycm9yGAUgASgIEhAKCGluc2VjdXJlGAYgASgIEg8KB2F2b2lkZWQYByABKAgSDgoGc291cmNlGAggASgJEhMKC2NyZWRlbnRpYWxzGAkgASgJIisKCFBsYXRmb3JtEg4KBmNob3NlbhgBIAEoCRIPCgdvZmZlcmVkGAIgAygJInUKBUxheWVyEg4KBmRpZ2VzdBgBIAEoCRIPCgdkaWZmX2lkGAIgASgJEhIKCnNpemVfYnl0ZXMYAyABKAQSJAoIZGVjaXNpb24YBCABKA4yEi5kYXZpdC52MS5EZWNpc2lvbhIRCgllbmNyeXB0ZWQYBSABKAgiXQoNVmVyaWZ5UmVxdWVzdBINCgVpbWFnZRgBIAEoCRIRCgluYW1lc3BhY2UYAiABKAkSKgoLY3JlZGVudGlhbHMYAyABKAsyFS5kYXZpdC52MS5DcmVkZW50aWFscyKXAQoOVmVyaWZ5UmVzcG9uc2USEgoKY29uZmlndXJlZBgBIAEoCBIQCghhY2NlcHRlZBgCIAEoCBIQCghpbWFnZV9pZBgDIAEoCRItCg12ZXJpZmljYXRpb25zGAQgAygLMhYuZGF2aXQudjEuVmVyaWZpY2F0aW9uEh4KBWVycm9yGAUgASgLMg8uZGF2aXQudjEuRXJyb3IicwoMVmVyaWZpY2F0aW9uEgwKBG5hbWUYASABKAkSDgoGZGlnZXN0GAIgASgJEhcKD21hbmlmZXN0X2RpZ2VzdBgDIAEoCRIsCgl2ZXJpZmllcnMYBCADKAsyGS5kYXZpdC52MS5WZXJpZmllck9waW5pb24ihQEKD1ZlcmlmaWVyT3BpbmlvbhIQCgh2ZXJpZmllchgBIAEoCRIQCghkZWNpc2lvbhgCIAEoCRIOCgZwb2xpY3kYAyABKAkSDgoGcmVhc29uGAQgASgJEi4KCnNpZ25hdHVyZXMYBSADKAsyGi5kYXZpdC52MS5DaGVja2VkU2lnbmF0dXJlImEKEENoZWNrZWRTaWduYXR1cmUSDgoGZGlnZXN0GAEgASgJEg4KBmZvcm1hdBgCIAEoCRIOCgZzaWduZXIYAyABKAkSDQoFdmFsaWQYBCABKAgSDgoGcmVhc29uGAUgASgJKp0BCghEZWNpc2lvbhIYChRERUNJU0lPTl9VTlNQRUNJRklFRBAAEhQKEERFQ0lTSU9OX01JU1NJTkcQARIUChBERUNJU0lPTl9UUlVTVEVEEAISFAoQREVDSVNJT05fR1JBTlRFRBADEhsKF0RFQ0lTSU9OX09USEVSX1JFR0lTVFJZEAQSGAoUREVDSVNJT05fTk9UX0dSQU5URUQQBTKEAQoFUHVsbHMSPgoHRXhwbGFpbhIYLmRhdml0LnYxLkV4cGxhaW5SZXF1ZXN0GhkuZGF2aXQudjEuRXhwbGFpblJlc3BvbnNlEjsKBlZlcmlmeRIXLmRhdml0LnYxLlZlcmlmeVJlcXVlc3QaGC5kYXZpdC52MS5WZXJpZnlSZXNwb25zZWIGcHJvdG8z");
+  fileDesc("ChNkYXZpdC92MS9wdWxsLnByb3RvEghkYXZpdC52MSJLCg5FeHBsYWluUmVxdWVzdBINCgVpbWFnZRgBIAEoCRIqCgtjcmVkZW50aWFscxgCIAEoCzIVLmRhdml0LnYxLkNyZWRlbnRpYWxzIjEKC0NyZWRlbnRpYWxzEhAKCHVzZXJuYW1lGAEgASgJEhAKCHBhc3N3b3JkGAIgASgJIqkCCg9FeHBsYWluUmVzcG9uc2USDAoEbmFtZRgBIAEoCRIdCgVob3N0cxgCIAMoCzIOLmRhdml0LnYxLkhvc3QSDgoGZGlnZXN0GAMgASgJEiQKCHBsYXRmb3JtGAQgASgLMhIuZGF2aXQudjEuUGxhdGZvcm0SFwoPbWFuaWZlc3RfZGlnZXN0GAUgASgJEhUKDWNvbmZpZ19kaWdlc3QYBiABKAkSDwoHcHJlc2VudBgHIAEoCBIfCgZsYXllcnMYCCADKAsyDy5kYXZpdC52MS5MYXllchITCgtmZXRjaF9ieXRlcxgJIAEoBBIcChRlc3RpbWF0ZWRfZGlza19ieXRlcxgKIAEoBBIeCgVlcnJvchgLIAEoCzIPLmRhdml0LnYxLkVycm9yIiYKBUVycm9yEgwKBGtpbmQYASABKAkSDwoHbWVzc2FnZRgCIAEoCSKkAQoESG9zdBIMCgRuYW1lGAEgASgJEgwKBHJvb3QYAiABKAkSEgoKcmVwb3NpdG9yeRgDIAEoCRIUCgxjYXBhYmlsaXRpZXMYBCADKAkSDgoGbWlycm9yGAUgASgIEhAKCGluc2VjdXJlGAYgASgIEg8KB2F2b2lkZWQYByABKAgSDgoGc291cmNlGAggASgJEhMKC2NyZWRlbnRpYWxzGAkgASgJIisKCFBsYXRmb3JtEg4KBmNob3NlbhgBIAEoCRIPCgdvZmZlcmVkGAIgAygJInUKBUxheWVyEg4KBmRpZ2VzdBgBIAEoCRIPCgdkaWZmX2lkGAIgASgJEhIKCnNpemVfYnl0ZXMYAyABKAQSJAoIZGVjaXNpb24YBCABKA4yEi5kYXZpdC52MS5EZWNpc2lvbhIRCgllbmNyeXB0ZWQYBSABKAgiXQoNVmVyaWZ5UmVxdWVzdBINCgVpbWFnZRgBIAEoCRIRCgluYW1lc3BhY2UYAiABKAkSKgoLY3JlZGVudGlhbHMYAyABKAsyFS5kYXZpdC52MS5DcmVkZW50aWFscyKXAQoOVmVyaWZ5UmVzcG9uc2USEgoKY29uZmlndXJlZBgBIAEoCBIQCghhY2NlcHRlZBgCIAEoCBIQCghpbWFnZV9pZBgDIAEoCRItCg12ZXJpZmljYXRpb25zGAQgAygLMhYuZGF2aXQudjEuVmVyaWZpY2F0aW9uEh4KBWVycm9yGAUgASgLMg8uZGF2aXQudjEuRXJyb3IicwoMVmVyaWZpY2F0aW9uEgwKBG5hbWUYASABKAkSDgoGZGlnZXN0GAIgASgJEhcKD21hbmlmZXN0X2RpZ2VzdBgDIAEoCRIsCgl2ZXJpZmllcnMYBCADKAsyGS5kYXZpdC52MS5WZXJpZmllck9waW5pb24ihQEKD1ZlcmlmaWVyT3BpbmlvbhIQCgh2ZXJpZmllchgBIAEoCRIQCghkZWNpc2lvbhgCIAEoCRIOCgZwb2xpY3kYAyABKAkSDgoGcmVhc29uGAQgASgJEi4KCnNpZ25hdHVyZXMYBSADKAsyGi5kYXZpdC52MS5DaGVja2VkU2lnbmF0dXJlImEKEENoZWNrZWRTaWduYXR1cmUSDgoGZGlnZXN0GAEgASgJEg4KBmZvcm1hdBgCIAEoCRIOCgZzaWduZXIYAyABKAkSDQoFdmFsaWQYBCABKAgSDgoGcmVhc29uGAUgASgJIkgKC1B1bGxSZXF1ZXN0Eg0KBWltYWdlGAEgASgJEioKC2NyZWRlbnRpYWxzGAIgASgLMhUuZGF2aXQudjEuQ3JlZGVudGlhbHMiagoMUHVsbFJlc3BvbnNlEioKCHByb2dyZXNzGAEgASgLMhYuZGF2aXQudjEuUHVsbFByb2dyZXNzSAASJgoFaW1hZ2UYAiABKAsyFS5kYXZpdC52MS5QdWxsZWRJbWFnZUgAQgYKBHBhcnQiRgoMUHVsbFByb2dyZXNzEg0KBXN0YWdlGAEgASgJEicKBmxheWVycxgCIAMoCzIXLmRhdml0LnYxLkxheWVyUHJvZ3Jlc3MitQEKDUxheWVyUHJvZ3Jlc3MSDgoGZGlnZXN0GAEgASgJEhIKCnNpemVfYnl0ZXMYAiABKAQSFQoNZmV0Y2hlZF9ieXRlcxgDIAEoBBIsCgVzdGF0ZRgEIAEoDjIdLmRhdml0LnYxLkxheWVyUHJvZ3Jlc3MuU3RhdGUiOwoFU3RhdGUSCwoHV0FJVElORxAAEgwKCEZFVENISU5HEAESDQoJVU5QQUNLSU5HEAISCAoERE9ORRADIj4KC1B1bGxlZEltYWdlEgoKAmlkGAEgASgJEgwKBG5hbWUYAiABKAkSFQoNZmV0Y2hlZF9ieXRlcxgDIAEoBCqdAQoIRGVjaXNpb24SGAoUREVDSVNJT05fVU5TUEVDSUZJRUQQABIUChBERUNJU0lPTl9NSVNTSU5HEAESFAoQREVDSVNJT05fVFJVU1RFRBACEhQKEERFQ0lTSU9OX0dSQU5URUQQAxIbChdERUNJU0lPTl9PVEhFUl9SRUdJU1RSWRAEEhgKFERFQ0lTSU9OX05PVF9HUkFOVEVEEAUyvQEKBVB1bGxzEj4KB0V4cGxhaW4SGC5kYXZpdC52MS5FeHBsYWluUmVxdWVzdBoZLmRhdml0LnYxLkV4cGxhaW5SZXNwb25zZRI7CgZWZXJpZnkSFy5kYXZpdC52MS5WZXJpZnlSZXF1ZXN0GhguZGF2aXQudjEuVmVyaWZ5UmVzcG9uc2USNwoEUHVsbBIVLmRhdml0LnYxLlB1bGxSZXF1ZXN0GhYuZGF2aXQudjEuUHVsbFJlc3BvbnNlMAFiBnByb3RvMw");
 
 /**
  * @generated from message davit.v1.ExplainRequest
@@ -510,6 +510,194 @@ export const CheckedSignatureSchema: GenMessage<CheckedSignature> = /*@__PURE__*
   messageDesc(file_davit_v1_pull, 11);
 
 /**
+ * @generated from message davit.v1.PullRequest
+ */
+export type PullRequest = Message<"davit.v1.PullRequest"> & {
+  /**
+   * @generated from field: string image = 1;
+   */
+  image: string;
+
+  /**
+   * Of the request, as in PullImage. Absent for none.
+   *
+   * @generated from field: davit.v1.Credentials credentials = 2;
+   */
+  credentials?: Credentials | undefined;
+};
+
+/**
+ * Describes the message davit.v1.PullRequest.
+ * Use `create(PullRequestSchema)` to create a new message.
+ */
+export const PullRequestSchema: GenMessage<PullRequest> = /*@__PURE__*/
+  messageDesc(file_davit_v1_pull, 12);
+
+/**
+ * @generated from message davit.v1.PullResponse
+ */
+export type PullResponse = Message<"davit.v1.PullResponse"> & {
+  /**
+   * @generated from oneof davit.v1.PullResponse.part
+   */
+  part: {
+    /**
+     * How far the pull is. The first one comes at once, others a few times a second.
+     *
+     * @generated from field: davit.v1.PullProgress progress = 1;
+     */
+    value: PullProgress;
+    case: "progress";
+  } | {
+    /**
+     * The last message.
+     *
+     * @generated from field: davit.v1.PulledImage image = 2;
+     */
+    value: PulledImage;
+    case: "image";
+  } | { case: undefined; value?: undefined };
+};
+
+/**
+ * Describes the message davit.v1.PullResponse.
+ * Use `create(PullResponseSchema)` to create a new message.
+ */
+export const PullResponseSchema: GenMessage<PullResponse> = /*@__PURE__*/
+  messageDesc(file_davit_v1_pull, 13);
+
+/**
+ * @generated from message davit.v1.PullProgress
+ */
+export type PullProgress = Message<"davit.v1.PullProgress"> & {
+  /**
+   * The stage of the pull, such as "resolve" or "fetch".
+   *
+   * @generated from field: string stage = 1;
+   */
+  stage: string;
+
+  /**
+   * The layers of the image, lowest first. Empty until they are known.
+   *
+   * @generated from field: repeated davit.v1.LayerProgress layers = 2;
+   */
+  layers: LayerProgress[];
+};
+
+/**
+ * Describes the message davit.v1.PullProgress.
+ * Use `create(PullProgressSchema)` to create a new message.
+ */
+export const PullProgressSchema: GenMessage<PullProgress> = /*@__PURE__*/
+  messageDesc(file_davit_v1_pull, 14);
+
+/**
+ * @generated from message davit.v1.LayerProgress
+ */
+export type LayerProgress = Message<"davit.v1.LayerProgress"> & {
+  /**
+   * @generated from field: string digest = 1;
+   */
+  digest: string;
+
+  /**
+   * The compressed size. 0 while it is not known.
+   *
+   * @generated from field: uint64 size_bytes = 2;
+   */
+  sizeBytes: bigint;
+
+  /**
+   * @generated from field: uint64 fetched_bytes = 3;
+   */
+  fetchedBytes: bigint;
+
+  /**
+   * @generated from field: davit.v1.LayerProgress.State state = 4;
+   */
+  state: LayerProgress_State;
+};
+
+/**
+ * Describes the message davit.v1.LayerProgress.
+ * Use `create(LayerProgressSchema)` to create a new message.
+ */
+export const LayerProgressSchema: GenMessage<LayerProgress> = /*@__PURE__*/
+  messageDesc(file_davit_v1_pull, 15);
+
+/**
+ * @generated from enum davit.v1.LayerProgress.State
+ */
+export const LayerProgress_State = {
+  /**
+   * @generated from enum value: WAITING = 0;
+   */
+  WAITING: 0,
+
+  /**
+   * @generated from enum value: FETCHING = 1;
+   */
+  FETCHING: 1,
+
+  /**
+   * All bytes are here, and its files are written.
+   *
+   * @generated from enum value: UNPACKING = 2;
+   */
+  UNPACKING: 2,
+
+  /**
+   * @generated from enum value: DONE = 3;
+   */
+  DONE: 3,
+} as const;
+
+/**
+ * @generated from enum davit.v1.LayerProgress.State
+ */
+export type LayerProgress_State = (typeof LayerProgress_State)[keyof typeof LayerProgress_State] | UnknownEnum;
+
+/**
+ * Describes the enum davit.v1.LayerProgress.State.
+ */
+export const LayerProgress_StateSchema: GenEnum<LayerProgress_State> = /*@__PURE__*/
+  enumDesc(file_davit_v1_pull, 15, 0);
+
+/**
+ * @generated from message davit.v1.PulledImage
+ */
+export type PulledImage = Message<"davit.v1.PulledImage"> & {
+  /**
+   * The image's id.
+   *
+   * @generated from field: string id = 1;
+   */
+  id: string;
+
+  /**
+   * The full name, with the digest that it resolved to.
+   *
+   * @generated from field: string name = 2;
+   */
+  name: string;
+
+  /**
+   * The compressed size of what was fetched.
+   *
+   * @generated from field: uint64 fetched_bytes = 3;
+   */
+  fetchedBytes: bigint;
+};
+
+/**
+ * Describes the message davit.v1.PulledImage.
+ * Use `create(PulledImageSchema)` to create a new message.
+ */
+export const PulledImageSchema: GenMessage<PulledImage> = /*@__PURE__*/
+  messageDesc(file_davit_v1_pull, 16);
+
+/**
  * What a pull does with a layer, and why.
  *
  * @generated from enum davit.v1.Decision
@@ -592,6 +780,17 @@ export const Pulls: GenService<{
     methodKind: "unary";
     input: typeof VerifyRequestSchema;
     output: typeof VerifyResponseSchema;
+  },
+  /**
+   * Pulls an image, as PullImage does, and tells how far it is. A call that is cancelled ends its pull, unless another
+   * call waits for the same image.
+   *
+   * @generated from rpc davit.v1.Pulls.Pull
+   */
+  pull: {
+    methodKind: "server_streaming";
+    input: typeof PullRequestSchema;
+    output: typeof PullResponseSchema;
   },
 }> = /*@__PURE__*/
   serviceDesc(file_davit_v1_pull, 0);
