@@ -15,6 +15,8 @@ const never = new AbortController().signal;
 const directory = mkdtempSync(join(tmpdir(), "davit-slow-"));
 let fixture: TestOverlay;
 let count = 0;
+/** Those of the current test: one that fails must not wait for them for ever. */
+const slowLayers = new Set<{ release(): void }>();
 
 beforeEach(async () => {
   fixture = await TestOverlay.open(join(directory, `root-${count++}`), {
@@ -22,6 +24,8 @@ beforeEach(async () => {
   });
 });
 afterEach(async () => {
+  for (const layer of slowLayers) layer.release();
+  slowLayers.clear();
   await fixture[Symbol.asyncDispose]();
   assert.deepEqual(childPids(), []);
 });
@@ -35,6 +39,7 @@ class SlowLayer {
   constructor(registry: string) {
     const tar = buildTar([{ name: "file", data: `slow ${count++}` }]);
     this.source = { ...sourceOf(tar), registry, chunks: this.#chunks(tar) };
+    slowLayers.add(this);
   }
 
   release(): void {
@@ -64,10 +69,12 @@ async function unpackSlowly(
   return { ended };
 }
 
-/** Files without a name that lie in the directory of the layers. */
+/** Files without a name that lie in the directory of the layers. Those of the layers themselves have one. */
 function spooled(): readonly string[] {
   const layers = join(fixture.root, "layers");
-  return [...openFds(process.pid).values()].filter((path) => path.startsWith(layers));
+  return [...openFds(process.pid).values()].filter(
+    (path) => path.startsWith(layers) && path.endsWith(" (deleted)"),
+  );
 }
 
 describe("layers whose sources have no bytes", () => {
