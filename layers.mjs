@@ -16,7 +16,8 @@ export const layers = {
   drivers: ["base", "gen", "linux", "verify", "wire", "core", "stdio", "oci-spec"],
   cri: ["base", "gen", "wire", "core", "engine"],
   streaming: ["base", "wire", "core"],
-  client: ["base", "gen", "wire"],
+  client: ["base", "gen", "unpack", "wire", "manifest"],
+  sdk: ["base", "gen", "wire", "manifest", "client"],
   nri: ["base", "gen", "wire"],
   telemetry: ["base", "gen", "wire", "core"],
   daemon: [

@@ -4,7 +4,7 @@ import process from "node:process";
 import { systemError } from "../../base/system-error.ts";
 import type { Command } from "../command-line/command.ts";
 import { UsageError } from "../command-line/usage-error.ts";
-import { packTar } from "../streams/tar-pack.ts";
+import { packTar } from "../../client/files/tar-pack.ts";
 
 /** The bytes of an archive. */
 export interface ArchiveInput {

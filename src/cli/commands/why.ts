@@ -21,7 +21,7 @@ import {
   type InflightOperation,
   readHistory,
   readInflight,
-} from "../why/operations.ts";
+} from "../../client/operations.ts";
 import { formatInflight, formatWaterfall } from "../why/waterfall.ts";
 
 /** `davit why`. */

@@ -10,12 +10,12 @@ import type { PullProgress } from "./pull-progress.ts";
 import {
   earlyFailures,
   podRollback,
+  type ProgressReport,
   runPod,
   type RunContext,
   type RunningPod,
   waitUntilRunning,
 } from "./run-pod.ts";
-import type { ProgressReport } from "./progress-report.ts";
 
 /** Where the progress of a pod is shown. */
 interface PodRunOutput {
@@ -52,6 +52,7 @@ export class PodRun {
       note: (text) => {
         if (!lines.live) this.#print(text);
       },
+      howToLeave: "press Ctrl-C again to leave it",
     };
     this.#undo = podRollback(this.#report);
   }

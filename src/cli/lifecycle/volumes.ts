@@ -1,18 +1,12 @@
-import { chmod, chown, mkdir, open, readdir, realpath, stat } from "node:fs/promises";
-import { dirname, join } from "node:path";
-import { messageOf, RuntimeError, wrap } from "../../base/errors.ts";
+import { mkdir, readdir } from "node:fs/promises";
+import { join } from "node:path";
+import { RuntimeError } from "../../base/errors.ts";
 import type { Rollback } from "../../base/rollback.ts";
-import { errnoCode, systemError } from "../../base/system-error.ts";
+import { systemError } from "../../base/system-error.ts";
+import { createVolumes } from "../../client/pods/volumes.ts";
 import { listMounts, mountTmpfs, unmount } from "../../linux/mount/index.ts";
 import { lockFile, removeTree } from "../../linux/file/index.ts";
-import {
-  type HostPathType,
-  podDirectory,
-  type PodManifest,
-  type PodNames,
-  type VolumeManifest,
-  type VolumeMount,
-} from "../../manifest/index.ts";
+import { podDirectory, type PodManifest, type PodNames } from "../../manifest/index.ts";
 
 /** A pod's directory that is locked by this process. */
 interface DirectoryClaim extends Disposable {
@@ -64,15 +58,7 @@ export async function makeVolumes(pod: PodManifest, undo: Rollback): Promise<voi
   for (const left of await readdir(pod.directory)) {
     if (left !== lockName) await removePodDirectory(join(pod.directory, left));
   }
-  await mkdir(join(pod.directory, "volumes"), { mode: 0o755 });
-  for (const volume of pod.volumes) {
-    try {
-      if (volume.kind === "emptyDir") await makeEmptyDir(pod, volume);
-      if (volume.kind === "hostPath") await checkHostPath(volume.path, volume.type);
-    } catch (error) {
-      throw wrap(`create volume "${volume.name}" of pod "${pod.namespace}/${pod.name}"`, error);
-    }
-  }
+  await createVolumes(pod, mountTmpfs);
 }
 
 /** Removes the directory of a pod and the mounts in it, if it exists. */
@@ -91,88 +77,4 @@ export async function removeOwnDirectory(podsRoot: string, names: PodNames): Pro
   const { namespace, name, uid } = names;
   if (uid === "" || [namespace, name, uid].some((part) => /[/\0]/.test(part))) return;
   await removePodDirectory(podDirectory(podsRoot, names));
-}
-
-/** The host paths of a container's volumeMounts; undefined for image volumes. */
-export function hostPathsOf(
-  mounts: readonly VolumeMount[],
-  pod: PodManifest,
-): Promise<(string | undefined)[]> {
-  const pathOf = async (mount: VolumeMount): Promise<string | undefined> => {
-    const volume = pod.volumes.find(({ name }) => name === mount.name);
-    if (volume === undefined || volume.kind === "image") return undefined;
-    const path = volume.kind === "hostPath" ? volume.path : emptyDirPath(pod, volume);
-    if (mount.subPath === "") return path;
-    return await makeSubPath(path, mount);
-  };
-  return Promise.all(mounts.map(pathOf));
-}
-
-function emptyDirPath(pod: PodManifest, { name }: VolumeManifest): string {
-  return join(pod.directory, "volumes", name);
-}
-
-async function makeEmptyDir(
-  pod: PodManifest,
-  volume: VolumeManifest & { readonly kind: "emptyDir" },
-): Promise<void> {
-  const path = emptyDirPath(pod, volume);
-  const { fsGroup } = pod.security;
-  // setgid, as in kubelet: new files belong to the pod's group.
-  const mode = fsGroup === undefined ? 0o777 : 0o2777;
-  await mkdir(path);
-  if (volume.memoryBytes !== undefined) {
-    await mountTmpfs(path, { sizeBytes: volume.memoryBytes, mode });
-  }
-  if (fsGroup !== undefined) await chown(path, 0, fsGroup);
-  await chmod(path, mode);
-}
-
-/** Creates a subPath of a volume if it is missing, and checks that it is inside the volume. */
-async function makeSubPath(root: string, { subPath, name }: VolumeMount): Promise<string> {
-  const path = join(root, subPath);
-  try {
-    await mkdir(path, { recursive: true, mode: 0o755 });
-  } catch (error) {
-    // The subPath may be a file.
-    if (errnoCode(error) !== "EEXIST") {
-      throw wrap(`create subPath "${subPath}" of volume "${name}"`, error);
-    }
-  }
-  const [realRoot, real] = await Promise.all([realpath(root), realpath(path)]);
-  if (real === realRoot || real.startsWith(`${realRoot}/`)) return real;
-  throw new RuntimeError(
-    "failed-precondition",
-    `use subPath "${subPath}" of volume "${name}": it leads out of the volume to "${real}"; remove the symbolic link`,
-  );
-}
-
-async function checkHostPath(path: string, type: HostPathType): Promise<void> {
-  if (type === "") return;
-  if (type === "DirectoryOrCreate") await mkdir(path, { recursive: true, mode: 0o755 });
-  if (type === "FileOrCreate") {
-    await mkdir(dirname(path), { recursive: true, mode: 0o755 });
-    await (await open(path, "a", 0o644)).close();
-  }
-  let found;
-  try {
-    found = await stat(path);
-  } catch (cause) {
-    const message = `check ${type} "${path}": ${messageOf(cause)}`;
-    throw new RuntimeError("failed-precondition", message, { cause });
-  }
-  const is = {
-    DirectoryOrCreate: found.isDirectory(),
-    Directory: found.isDirectory(),
-    FileOrCreate: found.isFile(),
-    File: found.isFile(),
-    Socket: found.isSocket(),
-    CharDevice: found.isCharacterDevice(),
-    BlockDevice: found.isBlockDevice(),
-  };
-  if (is[type]) return;
-  throw new RuntimeError(
-    "failed-precondition",
-    `check ${type} "${path}": the file exists but is not a ${type}; change the path or the type of the volume`,
-  );
 }

@@ -1,9 +1,12 @@
 import { existsSync } from "node:fs";
 import { isKind, messageOf } from "../../base/errors.ts";
 import { parseEndpoint } from "../../client/cri-client.ts";
+import { reasonOf } from "../../client/reason.ts";
 import { CommandFailure, exitCode, exitCodeOf } from "../command-line/exit-code.ts";
 import { UsageError } from "../command-line/usage-error.ts";
 import type { Endpoint } from "./endpoint.ts";
+
+export { reasonOf } from "../../client/reason.ts";
 
 /** Well-known sockets, which are suggested if the chosen one does not exist. */
 const knownSockets = [
@@ -77,15 +80,6 @@ function withObjectName(what: string, message: string): string {
     ? `${what}${message.slice(operation.length)}`
     : `${what}: ${reasonOf(message)}`;
 }
-
-/** The reason in a message of a davit server, without its operation, id and stage. */
-export function reasonOf(message: string): string {
-  return message.replace(operationPrefix, "");
-}
-
-/** The prefix of an error about an id, and of the step that passes on the error of crun or runc. */
-const operationPrefix =
-  /^(?:[a-z]+ ){1,3}"[0-9a-f]{64}"(?: \(stage [a-z-]+, \d+ ms\))?: (?:OCI runtime exec: )?/;
 
 function origin({ chosenBy }: Endpoint): string {
   return chosenBy === "default" || chosenBy === "--endpoint" ? "" : ` (from ${chosenBy})`;

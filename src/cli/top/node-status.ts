@@ -7,7 +7,7 @@ import {
   type PastOperation,
   readHistory,
   readInflight,
-} from "../why/operations.ts";
+} from "../../client/operations.ts";
 
 /** What the verbose Status of a davit server adds. */
 export interface Activity {

@@ -7,7 +7,7 @@ import type { Json, OperationView, PodDetail } from "../../page/view.ts";
 import { member, messageToJson, readInfo } from "../output/cri-message.ts";
 import { doing } from "../server/explain.ts";
 import type { Server } from "../server/session.ts";
-import { readHistory } from "../why/operations.ts";
+import { readHistory } from "../../client/operations.ts";
 import { toOperationView } from "./model/operations.ts";
 
 /** More containers of a pod are not described: a pod that restarts forever has many. */

@@ -4,7 +4,7 @@ import type { LiveState } from "../../page/view.ts";
 import { joinPods } from "../objects/find.ts";
 import { member, readInfo } from "../output/cri-message.ts";
 import type { Server } from "../server/session.ts";
-import { readHistory, readInflight } from "../why/operations.ts";
+import { readHistory, readInflight } from "../../client/operations.ts";
 import type { Live } from "./live.ts";
 import { buildActivity } from "./model/activity.ts";
 import { StartHistory, timelineMs } from "./model/history.ts";

@@ -2,7 +2,7 @@ import type { Container, ContainerStatus, PodSandbox } from "../../gen/runtime/v
 import { joinPods, podName } from "../objects/find.ts";
 import { member, readInfo } from "../output/cri-message.ts";
 import type { Server } from "../server/session.ts";
-import { readHistory } from "../why/operations.ts";
+import { readHistory } from "../../client/operations.ts";
 import type { Named } from "./model/activity.ts";
 import { type StartHistory, timelineMs } from "./model/history.ts";
 

@@ -1,6 +1,11 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { type PastOperation, phasesOf, readHistory, readInflight } from "./operations.ts";
+import {
+  type PastOperation,
+  phasesOf,
+  readHistory,
+  readInflight,
+} from "../../client/operations.ts";
 import { formatInflight, formatWaterfall } from "./waterfall.ts";
 
 const run: PastOperation = {

@@ -1,7 +1,12 @@
 import { formatDuration } from "../output/figures.ts";
 import { indentedLines, printable } from "../output/printable.ts";
 import type { Style } from "../output/terminal.ts";
-import { type PastOperation, type Phase, phasesOf, type InflightOperation } from "./operations.ts";
+import {
+  type PastOperation,
+  type Phase,
+  phasesOf,
+  type InflightOperation,
+} from "../../client/operations.ts";
 
 const barWidth = 32;
 

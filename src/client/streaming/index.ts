@@ -10,3 +10,4 @@ export {
   type PortForward,
   type PortForwardOptions,
 } from "./port-forward.ts";
+export { type LocalPort, type LocalPortOptions, openLocalPort } from "./local-port.ts";

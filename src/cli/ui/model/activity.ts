@@ -1,6 +1,6 @@
 import type { JsonValue } from "@bufbuild/protobuf";
 import type { ActivityItem, ActivityView, PullView } from "../../../page/view.ts";
-import type { InflightOperation, PastOperation } from "../../why/operations.ts";
+import type { InflightOperation, PastOperation } from "../../../client/operations.ts";
 import { namedPhases, parseSubject, reasonIn } from "./operations.ts";
 
 /** The end of a shell whose page was closed is recorded as a failure, but nothing is wrong. */

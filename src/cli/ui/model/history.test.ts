@@ -3,7 +3,7 @@ import { test } from "node:test";
 import { create } from "@bufbuild/protobuf";
 import { ContainerSchema, PodSandboxSchema } from "../../../gen/runtime/v1/api_pb.ts";
 import { joinPods } from "../../objects/find.ts";
-import { readHistory, readInflight } from "../../why/operations.ts";
+import { readHistory, readInflight } from "../../../client/operations.ts";
 import { StartHistory, timelineMs } from "./history.ts";
 import { parseSubject, reasonIn, toOperationView } from "./operations.ts";
 import { pullsOf } from "./pulls.ts";

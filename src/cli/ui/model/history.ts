@@ -1,5 +1,5 @@
 import type { OperationView, StartView } from "../../../page/view.ts";
-import type { InflightOperation, PastOperation } from "../../why/operations.ts";
+import type { InflightOperation, PastOperation } from "../../../client/operations.ts";
 import type { FindSubject, Named } from "./activity.ts";
 import { toOperationView } from "./operations.ts";
 import { pullsForPods } from "./pulls.ts";

@@ -4,7 +4,7 @@ import {
   type PastOperation,
   type Phase,
   phasesOf,
-} from "../../why/operations.ts";
+} from "../../../client/operations.ts";
 
 /** The names in the subject of an operation: davit's names of pods and containers. */
 export interface SubjectNames {

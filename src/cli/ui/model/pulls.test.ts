@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { create } from "@bufbuild/protobuf";
 import { type Container, ContainerSchema } from "../../../gen/runtime/v1/api_pb.ts";
-import { readHistory } from "../../why/operations.ts";
+import { readHistory } from "../../../client/operations.ts";
 import { pullsOf } from "./pulls.ts";
 
 const image = "docker.io/library/web:1";

@@ -2,7 +2,7 @@ import type { Container } from "../../../gen/runtime/v1/api_pb.ts";
 import type { OperationView, PhaseView, StartView } from "../../../page/view.ts";
 import { imageNames } from "../../objects/find.ts";
 import { formatBytes } from "../../output/figures.ts";
-import type { InflightOperation, PastOperation } from "../../why/operations.ts";
+import type { InflightOperation, PastOperation } from "../../../client/operations.ts";
 import type { FindSubject } from "./activity.ts";
 import { toOperationView } from "./operations.ts";
 import { toMs } from "./pods.ts";

@@ -10,7 +10,7 @@ import {
   PodSandboxStatsSchema,
 } from "../../../gen/runtime/v1/api_pb.ts";
 import { joinPods } from "../../objects/find.ts";
-import { readHistory, readInflight } from "../../why/operations.ts";
+import { readHistory, readInflight } from "../../../client/operations.ts";
 import { buildActivity } from "./activity.ts";
 import { buildImages, layersIn } from "./images.ts";
 import { buildPods } from "./pods.ts";

@@ -1,12 +1,9 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { isKind, RuntimeError } from "../../base/errors.ts";
 import type { PodManifest } from "../../manifest/index.ts";
-import { readInfo } from "../output/cri-message.ts";
-import { formatDuration } from "../output/figures.ts";
-import { doing } from "../server/explain.ts";
-import type { Server } from "../server/session.ts";
-import { type InflightOperation, readInflight } from "../why/operations.ts";
-import type { ProgressReport } from "./progress-report.ts";
+import { type InflightOperation, readInflight } from "../operations.ts";
+import { readInfo } from "../verbose-info.ts";
+import type { PodServer, ProgressReport } from "./context.ts";
 
 // Timeouts for calls that run plugins and programs.
 const runMs = 240_000;
@@ -21,13 +18,13 @@ const pollMs = 500;
  * stop that. So undo sends the same request again, which joins the first one and returns the pod's id.
  */
 export class SandboxRun {
-  readonly #server: Server;
+  readonly #server: PodServer;
   readonly #pod: PodManifest;
   readonly #report: ProgressReport;
   #state: "not sent" | "canceled" | "timed out" | "completed" | "not ours" = "not sent";
   #joinUntilMs: number | undefined;
 
-  constructor(server: Server, pod: PodManifest, report: ProgressReport) {
+  constructor(server: PodServer, pod: PodManifest, report: ProgressReport) {
     this.#server = server;
     this.#pod = pod;
     this.#report = report;
@@ -35,7 +32,7 @@ export class SandboxRun {
 
   /** Runs the sandbox. Resolves with its id; rejects immediately when the signal is aborted. */
   async run(signal: AbortSignal): Promise<string> {
-    const { client, limit } = this.#server;
+    const { client, limit, doing } = this.#server;
     signal.throwIfAborted();
     this.#state = "canceled";
     try {
@@ -97,7 +94,8 @@ export class SandboxRun {
       const present = await this.#inflight().catch(() => undefined);
       if (isOver()) return;
       const where = present === undefined ? "" : ` (${describe(present)})`;
-      const text = `waiting for the server to create the pod${where}, then removing it; press Ctrl-C again to leave it`;
+      const hint = this.#report.howToLeave === undefined ? "" : `; ${this.#report.howToLeave}`;
+      const text = `waiting for the server to create the pod${where}, then removing it${hint}`;
       this.#report.step(text);
       if (polls === 0) this.#report.note?.(`${this.#name()}: ${text}`);
       await sleep(pollMs, undefined, { signal }).catch(() => undefined);
@@ -151,5 +149,5 @@ export class SandboxRun {
 function describe({ stages, detail, tookMs }: InflightOperation): string {
   const stage = stages.at(-1)?.stage.replaceAll("-", " ") ?? "begin";
   const what = detail === undefined ? stage : `network plugin ${detail}`;
-  return `${what}, ${formatDuration(tookMs)}`;
+  return `${what}, ${(tookMs / 1000).toFixed(1)} s`;
 }

@@ -14,7 +14,6 @@ import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { isKind } from "../../base/errors.ts";
 import { type BuiltEntry, buildTar } from "../../unpack/testing/tar-builder.ts";
-import { parseCopyPath } from "./copy-path.ts";
 import { TarExtractor } from "./tar-extract.ts";
 import { packTar } from "./tar-pack.ts";
 
@@ -90,16 +89,4 @@ test("TarExtractor writes nothing outside of its target", () => {
   assert.ok(statSync(join(target, "out")).isDirectory(), "a directory, as the link was not made");
   for (const name of ["x", "file"]) assert.equal(existsSync(join(outside, name)), false);
   assert.throws(() => extract(build({ name: "a/y", data: "yy" }).subarray(0, 513), "a", target));
-});
-
-test("parseCopyPath() distinguishes containers from local paths", () => {
-  assert.deepEqual(parseCopyPath("web:/etc"), { container: "web", path: "/etc" });
-  assert.deepEqual(parseCopyPath("default/web/c:a:b"), {
-    container: "default/web/c",
-    path: "a:b",
-  });
-  for (const path of ["file", "./a:b", "/a:b", "."]) {
-    assert.deepEqual(parseCopyPath(path), { container: undefined, path });
-  }
-  for (const text of ["", ":", "web:", ":/etc"]) assert.equal(parseCopyPath(text), undefined);
 });

@@ -1,0 +1,126 @@
+import { chmod, chown, mkdir, open, realpath, stat } from "node:fs/promises";
+import { dirname, join } from "node:path";
+import { messageOf, RuntimeError, wrap } from "../../base/errors.ts";
+import { errnoCode } from "../../base/system-error.ts";
+import type {
+  HostPathType,
+  PodManifest,
+  VolumeManifest,
+  VolumeMount,
+} from "../../manifest/index.ts";
+
+/** Mounts a tmpfs(5) at a directory. */
+export type MountTmpfs = (
+  path: string,
+  options: { readonly sizeBytes: number; readonly mode: number },
+) => Promise<void>;
+
+/**
+ * Creates the pod's emptyDir volumes in its directory, which exists, and checks its hostPath volumes. Without
+ * `mountTmpfs`, an emptyDir in memory is rejected with `unimplemented`.
+ */
+export async function createVolumes(
+  pod: PodManifest,
+  mountTmpfs: MountTmpfs | undefined,
+): Promise<void> {
+  await mkdir(join(pod.directory, "volumes"), { mode: 0o755 });
+  for (const volume of pod.volumes) {
+    try {
+      if (volume.kind === "emptyDir") await makeEmptyDir(pod, volume, mountTmpfs);
+      if (volume.kind === "hostPath") await checkHostPath(volume.path, volume.type);
+    } catch (error) {
+      throw wrap(`create volume "${volume.name}" of pod "${pod.namespace}/${pod.name}"`, error);
+    }
+  }
+}
+
+/** The host paths of a container's volumeMounts; undefined for image volumes. */
+export function hostPathsOf(
+  mounts: readonly VolumeMount[],
+  pod: PodManifest,
+): Promise<(string | undefined)[]> {
+  const pathOf = async (mount: VolumeMount): Promise<string | undefined> => {
+    const volume = pod.volumes.find(({ name }) => name === mount.name);
+    if (volume === undefined || volume.kind === "image") return undefined;
+    const path = volume.kind === "hostPath" ? volume.path : emptyDirPath(pod, volume);
+    if (mount.subPath === "") return path;
+    return await makeSubPath(path, mount);
+  };
+  return Promise.all(mounts.map(pathOf));
+}
+
+function emptyDirPath(pod: PodManifest, { name }: VolumeManifest): string {
+  return join(pod.directory, "volumes", name);
+}
+
+async function makeEmptyDir(
+  pod: PodManifest,
+  volume: VolumeManifest & { readonly kind: "emptyDir" },
+  mountTmpfs: MountTmpfs | undefined,
+): Promise<void> {
+  const path = emptyDirPath(pod, volume);
+  const { fsGroup } = pod.security;
+  // setgid, as in kubelet: new files belong to the pod's group.
+  const mode = fsGroup === undefined ? 0o777 : 0o2777;
+  await mkdir(path);
+  if (volume.memoryBytes !== undefined) {
+    if (mountTmpfs === undefined) {
+      throw new RuntimeError(
+        "unimplemented",
+        "an emptyDir in memory must be mounted; use one on disk, or run the pod with davit run",
+      );
+    }
+    await mountTmpfs(path, { sizeBytes: volume.memoryBytes, mode });
+  }
+  if (fsGroup !== undefined) await chown(path, 0, fsGroup);
+  await chmod(path, mode);
+}
+
+/** Creates a subPath of a volume if it is missing, and checks that it is inside the volume. */
+async function makeSubPath(root: string, { subPath, name }: VolumeMount): Promise<string> {
+  const path = join(root, subPath);
+  try {
+    await mkdir(path, { recursive: true, mode: 0o755 });
+  } catch (error) {
+    // The subPath may be a file.
+    if (errnoCode(error) !== "EEXIST") {
+      throw wrap(`create subPath "${subPath}" of volume "${name}"`, error);
+    }
+  }
+  const [realRoot, real] = await Promise.all([realpath(root), realpath(path)]);
+  if (real === realRoot || real.startsWith(`${realRoot}/`)) return real;
+  throw new RuntimeError(
+    "failed-precondition",
+    `use subPath "${subPath}" of volume "${name}": it leads out of the volume to "${real}"; remove the symbolic link`,
+  );
+}
+
+async function checkHostPath(path: string, type: HostPathType): Promise<void> {
+  if (type === "") return;
+  if (type === "DirectoryOrCreate") await mkdir(path, { recursive: true, mode: 0o755 });
+  if (type === "FileOrCreate") {
+    await mkdir(dirname(path), { recursive: true, mode: 0o755 });
+    await (await open(path, "a", 0o644)).close();
+  }
+  let found;
+  try {
+    found = await stat(path);
+  } catch (cause) {
+    const message = `check ${type} "${path}": ${messageOf(cause)}`;
+    throw new RuntimeError("failed-precondition", message, { cause });
+  }
+  const is = {
+    DirectoryOrCreate: found.isDirectory(),
+    Directory: found.isDirectory(),
+    FileOrCreate: found.isFile(),
+    File: found.isFile(),
+    Socket: found.isSocket(),
+    CharDevice: found.isCharacterDevice(),
+    BlockDevice: found.isBlockDevice(),
+  };
+  if (is[type]) return;
+  throw new RuntimeError(
+    "failed-precondition",
+    `check ${type} "${path}": the file exists but is not a ${type}; change the path or the type of the volume`,
+  );
+}
