@@ -1,6 +1,6 @@
 #!/bin/sh
 # Builds dist/: davit.cjs (everything of src/ in one file), serve.cjs, which starts the daemon with it,
-# davit-unpack.cjs and davit-archive.cjs, which read layers and archives, davit-verify.cjs, which checks signatures, ui.json, the page of davit ui, nri/, the package of the SDK for NRI plugins, then the native parts. Does not install anything;
+# davit-unpack.cjs and davit-archive.cjs, which read layers and archives, davit-verify.cjs, which checks signatures, ui.json, the page of davit ui, nri/ and sdk/, what programs import, then the native parts. Does not install anything;
 # npm start does, and scripts/setup.sh.
 set -eu
 cd "$(dirname "$0")/.."
@@ -42,12 +42,17 @@ bundle src/verify/program.ts dist/davit-verify.new.cjs "--banner:js=$here"
 node=node_modules/.bin/node
 [ -x "$node" ] || node=node
 "$node" scripts/build-page.ts dist/ui.new.json
-# The SDK for NRI plugins: a package without dependencies, for Node 20 as well.
-rm -rf dist/nri.new
-node_modules/.bin/esbuild src/nri/index.ts --bundle --outfile=dist/nri.new/index.js --format=esm --platform=node \
-  --target=node20 --minify-whitespace --minify-syntax --legal-comments=none --log-level=warning \
-  --define:Promise.withResolvers=withResolvers --inject:src/nri/with-resolvers.ts
-"$node" scripts/build-nri-types.ts dist/nri.new
+# What programs import: packages without dependencies, for Node 20 as well.
+library() {
+  name=$1
+  shift
+  rm -rf "dist/$name.new"
+  node_modules/.bin/esbuild "src/$name/index.ts" --bundle "--outdir=dist/$name.new" --format=esm --platform=node \
+    --target=node20 --minify-whitespace --minify-syntax --legal-comments=none --log-level=warning \
+    --define:Promise.withResolvers=withResolvers --inject:src/nri/with-resolvers.ts "$@"
+  "$node" scripts/build-types.ts "$name" "dist/$name.new"
+}
+library nri
 cp LICENSE NOTICE dist/nri.new/
 cat >dist/nri.new/package.json <<EOF
 {
@@ -60,6 +65,8 @@ cat >dist/nri.new/package.json <<EOF
   "exports": { "./nri": { "types": "./index.d.ts", "default": "./index.js" } }
 }
 EOF
+# Manifests are read by a part of its own, which is loaded with the first pod.
+library sdk --splitting --chunk-names=parts/[hash] --alias:yaml=./node_modules/yaml/browser/index.js
 # The addon first: the old files work with a new addon, and a failed build of it changes nothing.
 sh scripts/build-native.sh
 # By rename, so that a daemon that starts meanwhile reads the old file or the new one.
@@ -67,8 +74,10 @@ mv -f dist/davit-unpack.new.cjs dist/davit-unpack.cjs
 mv -f dist/davit-archive.new.cjs dist/davit-archive.cjs
 mv -f dist/davit-verify.new.cjs dist/davit-verify.cjs
 mv -f dist/ui.new.json dist/ui.json
-rm -rf dist/nri
-mv dist/nri.new dist/nri
+for name in nri sdk; do
+  rm -rf "dist/$name"
+  mv "dist/$name.new" "dist/$name"
+done
 mv -f dist/davit.new.cjs.map dist/davit.cjs.map
 mv -f dist/davit.new.cjs dist/davit.cjs
 mv -f dist/serve.new.cjs dist/serve.cjs

@@ -13,6 +13,7 @@ case "${1:-}" in
     buf lint
     rm -rf src/gen
     buf generate
+    node scripts/cri-types.ts src/gen
     node scripts/configuration.ts
     node scripts/figures.ts
     ;;
@@ -21,6 +22,7 @@ case "${1:-}" in
     trap 'rm -rf "$fresh"' EXIT
     buf lint
     buf generate --output "$fresh"
+    node scripts/cri-types.ts "$fresh/src/gen"
     if ! diff -r "$fresh/src/gen" src/gen >&2; then
       echo "generate: src/gen is not current: run scripts/generate.sh and commit the result" >&2
       exit 1

@@ -9,8 +9,10 @@ import {
 } from "@bufbuild/protobuf";
 import type { GenService, GenServiceMethods } from "@bufbuild/protobuf/codegenv2";
 import { RuntimeError } from "../base/errors.ts";
+import { Containers } from "../gen/davit/v1/containers_pb.ts";
 import { Daemon } from "../gen/davit/v1/daemon_pb.ts";
 import { Images } from "../gen/davit/v1/images_pb.ts";
+import { Leases } from "../gen/davit/v1/leases_pb.ts";
 import { Pulls } from "../gen/davit/v1/pull_pb.ts";
 import { ImageService, RuntimeService } from "../gen/runtime/v1/api_pb.ts";
 import { type CallOptions, GrpcClient } from "../wire/grpc/client.ts";
@@ -63,20 +65,28 @@ export class CriClient implements Disposable {
   readonly davit: ServiceClient<MethodsOf<typeof Images>>;
   readonly pulls: ServiceClient<MethodsOf<typeof Pulls>>;
   readonly daemon: ServiceClient<MethodsOf<typeof Daemon>>;
+  readonly containers: ServiceClient<MethodsOf<typeof Containers>>;
+  readonly leases: ServiceClient<MethodsOf<typeof Leases>>;
   readonly #grpc: GrpcClient;
 
   /**
    * @param endpoint `unix:///run/x.sock`, as kubelet and crictl write it, or the absolute path
    * @param options.maxMessageBytes largest response; 16 MiB, like kubelet, if not given
+   * @param options.keepsProcess false: the process may end while no call is running; true if not given
    * @throws RuntimeError `invalid-argument` for any other endpoint
    */
-  constructor(endpoint: string, options: { readonly maxMessageBytes?: number } = {}) {
+  constructor(
+    endpoint: string,
+    options: { readonly maxMessageBytes?: number; readonly keepsProcess?: boolean } = {},
+  ) {
     this.#grpc = new GrpcClient({ path: parseEndpoint(endpoint), ...options });
     this.runtime = serviceClient(this.#grpc, RuntimeService);
     this.image = serviceClient(this.#grpc, ImageService);
     this.davit = serviceClient(this.#grpc, Images);
     this.pulls = serviceClient(this.#grpc, Pulls);
     this.daemon = serviceClient(this.#grpc, Daemon);
+    this.containers = serviceClient(this.#grpc, Containers);
+    this.leases = serviceClient(this.#grpc, Leases);
   }
 
   /** Closes the connection; running calls fail. */

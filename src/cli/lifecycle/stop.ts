@@ -1,25 +1,12 @@
+import { stopGrace } from "../../client/pods/stop-grace.ts";
 import { type Container, ContainerState, type PodSandbox } from "../../gen/runtime/v1/api_pb.ts";
 import { containerPath, type PodContainer, podPath } from "../objects/find.ts";
 import { doing } from "../server/explain.ts";
-import { gracePeriodAnnotation } from "../../manifest/index.ts";
 import type { Server } from "../server/session.ts";
 import type { GracePeriodLines } from "./grace.ts";
 
-// The default of docker stop.
-const defaultGraceSeconds = 10;
-
 // The time that the server may need in addition to the grace period.
 const answerMs = 60_000;
-
-/** The grace period of a container: `requested`, else that of its manifest. */
-export function graceSeconds(
-  annotations: Readonly<Record<string, string>>,
-  requested: number | undefined,
-): number {
-  if (requested !== undefined) return requested;
-  const text = annotations[gracePeriodAnnotation] ?? "";
-  return /^\d{1,9}$/.test(text) ? Number(text) : defaultGraceSeconds;
-}
 
 /** The grace period of a stop, and where it is shown. */
 interface StopOptions {
@@ -36,7 +23,7 @@ export async function stopContainer(
   options: StopOptions,
 ): Promise<void> {
   const { container } = found;
-  const seconds = graceSeconds(container.annotations, options.seconds);
+  const seconds = stopGrace(container.annotations, options.seconds);
   const request = { containerId: container.id, timeout: BigInt(seconds) };
   const stop = doing(
     `stop container "${containerPath(found)}"`,

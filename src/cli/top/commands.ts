@@ -1,4 +1,5 @@
 // Other commands of davit as top runs them: on the objects of its rows, with the output in its pager.
+import { stopGrace } from "../../client/pods/stop-grace.ts";
 import { counted } from "../../base/counted.ts";
 import { StringDecoder } from "node:string_decoder";
 import type { Call } from "../command-line/command.ts";
@@ -8,7 +9,7 @@ import { inspectAll } from "../commands/inspect.ts";
 import { printContainerLog } from "../commands/logs.ts";
 import { explain } from "../commands/why.ts";
 import { GracePeriodLines } from "../lifecycle/grace.ts";
-import { graceSeconds, stopContainer, stopPod } from "../lifecycle/stop.ts";
+import { stopContainer, stopPod } from "../lifecycle/stop.ts";
 import type { Server } from "../server/session.ts";
 import { longestLine, plainLine, styledLine } from "./pager.ts";
 import type { ContainerRow, Row } from "./rows.ts";
@@ -118,8 +119,7 @@ export function stopQuestion(row: Row): string {
 /** The longest grace period of containers, in seconds. */
 export function graceOf(rows: readonly ContainerRow[]): number {
   return rows.reduce(
-    (most, { container }) =>
-      Math.max(most, graceSeconds(container.container.annotations, undefined)),
+    (most, { container }) => Math.max(most, stopGrace(container.container.annotations, undefined)),
     0,
   );
 }

@@ -7,7 +7,7 @@ import { pipeline } from "node:stream/promises";
 import { RuntimeError } from "../../base/errors.ts";
 import { reasonOf } from "../reason.ts";
 import type { RemoteCommand } from "../streaming/index.ts";
-import { Packing } from "./packing.ts";
+import { type Chunks, Packing } from "./packing.ts";
 import { TarExtractor } from "./tar-extract.ts";
 import { packTar } from "./tar-pack.ts";
 
@@ -142,7 +142,7 @@ export async function extractIn(
     directory,
     what,
   }: {
-    readonly archive: AsyncIterable<Buffer>;
+    readonly archive: Chunks;
     readonly directory: string;
     readonly what: string;
   },

@@ -24,6 +24,14 @@ export async function* packTar(
   yield Buffer.alloc(2 * blockBytes);
 }
 
+/** A tar archive of one file with this content, which belongs to root. */
+export function* packBytes(name: string, content: Uint8Array, mode: number): Generator<Buffer> {
+  const common = { mode: mode & 0o7777, uid: 0, gid: 0, seconds: Math.floor(Date.now() / 1000) };
+  yield* header({ ...common, name, type: "0", size: content.length, linkName: "" });
+  yield Buffer.from(content.buffer, content.byteOffset, content.byteLength);
+  yield Buffer.alloc(((blockBytes - (content.length % blockBytes)) % blockBytes) + 2 * blockBytes);
+}
+
 async function* packEntry(
   path: string,
   name: string,

@@ -28,6 +28,8 @@ export interface CallOptions {
    * before it has a response.
    */
   readonly onOpen?: () => void;
+  /** This call alone does not keep the process running. Only for a client with `keepsProcess: false`. */
+  readonly background?: boolean;
 }
 
 /** Options of a GrpcClient. */
@@ -36,6 +38,8 @@ export interface GrpcClientOptions {
   readonly path: string;
   /** Largest response; 16 MiB, like kubelet, if not given. */
   readonly maxMessageBytes?: number;
+  /** false: the open connection keeps the process running only while there are calls; true if not given. */
+  readonly keepsProcess?: boolean;
 }
 
 const defaultMaxMessageBytes = 16 * 1024 * 1024;
@@ -50,14 +54,18 @@ const windowBytes = 4 * 1024 * 1024;
 export class GrpcClient implements Disposable {
   readonly #path: string;
   readonly #maxMessageBytes: number;
+  readonly #keepsProcess: boolean;
   #session: Promise<ClientHttp2Session> | undefined;
   #closed = false;
+  /** Calls that keep the process running. */
+  #calls = 0;
 
   /** @throws RuntimeError `invalid-argument` for a path that no socket can have. */
   constructor(options: GrpcClientOptions) {
     checkSocketPath(options.path);
     this.#path = options.path;
     this.#maxMessageBytes = options.maxMessageBytes ?? defaultMaxMessageBytes;
+    this.#keepsProcess = options.keepsProcess ?? true;
   }
 
   /**
@@ -95,6 +103,7 @@ export class GrpcClient implements Disposable {
     options: CallOptions = {},
   ): AsyncGenerator<Uint8Array, void, undefined> {
     using exchange = new Exchange(method, options);
+    using _call = this.#begin(options);
     const session = await exchange.unlessEnded(this.#connected());
     exchange.send(session, request);
     yield* exchange.responses(new MessageReader(this.#maxMessageBytes));
@@ -112,6 +121,7 @@ export class GrpcClient implements Disposable {
     options: CallOptions = {},
   ): AsyncGenerator<Uint8Array, void, undefined> {
     using exchange = new Exchange(method, options);
+    using _call = this.#begin(options);
     const session = await exchange.unlessEnded(this.#connected());
     exchange.sendAll(session, requests);
     yield* exchange.responses(new MessageReader(this.#maxMessageBytes));
@@ -128,6 +138,26 @@ export class GrpcClient implements Disposable {
 
   [Symbol.dispose](): void {
     this.close();
+  }
+
+  /** Keeps the process running until the result is disposed of. */
+  #begin({ background = false }: CallOptions): Disposable {
+    if (this.#keepsProcess || background) return { [Symbol.dispose]: () => undefined };
+    const change = (by: number): void => {
+      this.#calls += by;
+      this.#session?.then(
+        (session) => this.#keepProcess(session),
+        () => undefined,
+      );
+    };
+    change(1);
+    return { [Symbol.dispose]: () => change(-1) };
+  }
+
+  #keepProcess(session: ClientHttp2Session): void {
+    if (this.#keepsProcess || session.destroyed) return;
+    if (this.#calls > 0) session.ref();
+    else session.unref();
   }
 
   #connected(): Promise<ClientHttp2Session> {
@@ -151,6 +181,7 @@ export class GrpcClient implements Disposable {
     };
     session.once("connect", () => {
       session.setLocalWindowSize(windowBytes);
+      this.#keepProcess(session);
       resolve(session);
     });
     session.on("goaway", forget);
