@@ -64,6 +64,7 @@ export class CriClient implements Disposable {
   readonly image: ServiceClient<MethodsOf<typeof ImageService>>;
   readonly davit: ServiceClient<MethodsOf<typeof Images>>;
   readonly pulls: ServiceClient<MethodsOf<typeof Pulls>>;
+  readonly containers: ServiceClient<MethodsOf<typeof Containers>>;
   readonly daemon: ServiceClient<MethodsOf<typeof Daemon>>;
   readonly containers: ServiceClient<MethodsOf<typeof Containers>>;
   readonly leases: ServiceClient<MethodsOf<typeof Leases>>;
@@ -84,6 +85,7 @@ export class CriClient implements Disposable {
     this.image = serviceClient(this.#grpc, ImageService);
     this.davit = serviceClient(this.#grpc, Images);
     this.pulls = serviceClient(this.#grpc, Pulls);
+    this.containers = serviceClient(this.#grpc, Containers);
     this.daemon = serviceClient(this.#grpc, Daemon);
     this.containers = serviceClient(this.#grpc, Containers);
     this.leases = serviceClient(this.#grpc, Leases);

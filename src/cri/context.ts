@@ -4,7 +4,7 @@ import type { PodNetwork } from "../core/network/index.ts";
 import type { StreamUrls } from "../core/streaming/index.ts";
 import type { StatsReader } from "../core/stats/index.ts";
 import type { ContainerContext } from "../engine/container/index.ts";
-import type { EventFeed } from "../engine/events/index.ts";
+import type { EventFeed, NodeEvents } from "../engine/events/index.ts";
 import type { ImageContext } from "../engine/image/index.ts";
 import type { SandboxContext } from "../engine/sandbox/index.ts";
 import type { Peer } from "../wire/grpc/call.ts";
@@ -23,6 +23,8 @@ export interface CriContext {
   readonly stats: StatsReader;
   /** The changes of all containers and sandboxes. */
   readonly events: EventFeed;
+  /** What happens on the node besides. */
+  readonly nodeEvents: Pick<NodeEvents, "subscribe" | "close">;
   /** The network of the default handler. The readiness of the node depends on it. */
   readonly network: PodNetwork;
   /** The cgroup driver. */

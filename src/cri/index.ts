@@ -3,5 +3,6 @@
 // services.ts.
 export type { CriContext, ReloadReport } from "./context.ts";
 export { encodedContainerEvent } from "./convert/container-event.ts";
+export { encodedNodeEvent } from "./convert/node-event.ts";
 export { criMethods } from "./services.ts";
 export { toStatus } from "./grpc-status.ts";

@@ -1,6 +1,7 @@
 import type { DescMessage, DescService, MessageShape } from "@bufbuild/protobuf";
 import type { LogFields } from "../base/logger.ts";
 import { containerSubject, podName, sandboxSubject } from "../engine/lifecycle/subjects.ts";
+import type { Containers } from "../gen/davit/v1/containers_pb.ts";
 import type { Images } from "../gen/davit/v1/images_pb.ts";
 import type { Pulls } from "../gen/davit/v1/pull_pb.ts";
 import type { ImageService, RuntimeService } from "../gen/runtime/v1/api_pb.ts";
@@ -113,6 +114,13 @@ export const davitSubjects: Subjects<typeof Images> = {
 export const pullSubjects: Subjects<typeof Pulls> = {
   explain: { asked: ({ image }) => ({ image: cut(image) }) },
   verify: { asked: ({ image }) => ({ image: cut(image) }) },
+  pull: { asked: ({ image }) => ({ image: cut(image) }) },
+};
+
+export const containerSubjects: Subjects<typeof Containers> = {
+  logs: {
+    asked: ({ containerId, follow }, context) => ({ ...containerOf(containerId, context), follow }),
+  },
 };
 
 /**

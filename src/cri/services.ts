@@ -9,6 +9,7 @@ import {
 } from "@bufbuild/protobuf";
 import { RuntimeError } from "../base/errors.ts";
 import type { LogFields } from "../base/logger.ts";
+import { Containers } from "../gen/davit/v1/containers_pb.ts";
 import { Daemon } from "../gen/davit/v1/daemon_pb.ts";
 import { Images } from "../gen/davit/v1/images_pb.ts";
 import { Pulls } from "../gen/davit/v1/pull_pb.ts";
@@ -17,8 +18,11 @@ import type { Call, Method } from "../wire/grpc/call.ts";
 import { decodeRequest } from "../wire/protobuf.ts";
 import type { CriContext, RpcCall } from "./context.ts";
 import { check } from "./davit/check.ts";
+import { events } from "./davit/events.ts";
 import { explain } from "./davit/explain.ts";
 import { load } from "./davit/load.ts";
+import { logs } from "./davit/logs.ts";
+import { pull } from "./davit/pull.ts";
 import { reload } from "./davit/reload.ts";
 import { save } from "./davit/save.ts";
 import { tag } from "./davit/tag.ts";
@@ -64,7 +68,13 @@ import { updateContainerResources } from "./runtime/update-container-resources.t
 import { updatePodSandboxResources } from "./runtime/update-pod-sandbox-resources.ts";
 import { updateRuntimeConfig } from "./runtime/update-runtime-config.ts";
 import { version } from "./runtime/version.ts";
-import { davitSubjects, imageSubjects, pullSubjects, runtimeSubjects } from "./log-subjects.ts";
+import {
+  containerSubjects,
+  davitSubjects,
+  imageSubjects,
+  pullSubjects,
+  runtimeSubjects,
+} from "./log-subjects.ts";
 
 /** An answer as a message, or encoded already. */
 type Answer<O extends DescMessage> = MessageInitShape<O> | Uint8Array;
@@ -156,9 +166,11 @@ const imageRpcs: Table<typeof ImageService> = {
 
 const davitRpcs: Table<typeof Images> = { load, save, tag, check };
 
-const pullRpcs: Table<typeof Pulls> = { explain, verify };
+const pullRpcs: Table<typeof Pulls> = { explain, verify, pull };
 
-const daemonRpcs: Table<typeof Daemon> = { reload };
+const containerRpcs: Table<typeof Containers> = { logs };
+
+const daemonRpcs: Table<typeof Daemon> = { reload, events };
 
 /** The part of the context that exists before the daemon is ready. */
 type Early = Pick<CriContext, "version">;
@@ -183,6 +195,7 @@ export function criMethods(gate: ServiceGate): ReadonlyMap<string, Method> {
     ...serviceMethods(gate, ImageService, imageRpcs, imageSubjects),
     ...serviceMethods(gate, Images, davitRpcs, davitSubjects),
     ...serviceMethods(gate, Pulls, pullRpcs, pullSubjects),
+    ...serviceMethods(gate, Containers, containerRpcs, containerSubjects),
     ...serviceMethods(gate, Daemon, daemonRpcs, {}),
   ]);
 }
@@ -282,6 +295,7 @@ function asMethod(
     handle: async function* (bytes, call) {
       const context = await contextFor(call);
       const [request, rpcCall] = begin(bytes, call);
+      if (subject !== undefined) gate.note?.(call, subject.asked(request, context as CriContext));
       for await (const answer of (rpc as StreamRpc)(context, request, rpcCall))
         yield encode(method, answer);
     },

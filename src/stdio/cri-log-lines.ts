@@ -1,3 +1,4 @@
+import { formatLogTime } from "../base/log-time.ts";
 import { logLineBytes } from "../core/container/index.ts";
 
 /** The longest part of a line in a CRI log; a longer line is written in parts. Bytes. */
@@ -63,10 +64,4 @@ export class CriLogLines {
       part: Buffer.from(`${time} ${this.#stream} P `),
     };
   }
-}
-
-/** A time in the format of CRI logs: RFC 3339 with nine digits of a second, in UTC. */
-export function formatLogTime(nowNs: bigint): string {
-  const seconds = new Date(Number(nowNs / 1_000_000n)).toISOString().slice(0, 19);
-  return `${seconds}.${String(nowNs % 1_000_000_000n).padStart(9, "0")}Z`;
 }

@@ -1,7 +1,7 @@
 import type { CriClient } from "../../client/cri-client.ts";
+import { readLog } from "../../linux/file/index.ts";
 import type { RunningPod } from "../lifecycle/run-pod.ts";
 import { LogPrinter } from "../logs/print-log.ts";
-import { readLog } from "../logs/read-log.ts";
 import type { Terminal } from "../output/terminal.ts";
 
 const callMs = 60_000;
@@ -28,10 +28,9 @@ export async function showLogs(
   terminal: Terminal,
   signal: AbortSignal,
 ): Promise<void> {
-  const hasEnded = (): Promise<boolean> => Promise.resolve(false);
   const follow = async ({ name, path }: PodLog): Promise<void> => {
     const printer = new LogPrinter(terminal, () => `  ${terminal.style.dim(`${name}:`)} `);
-    for await (const lines of readLog(path, { follow: { hasEnded }, signal })) {
+    for await (const lines of readLog(path, { follow: { ended: signal }, signal })) {
       // The demo prints both streams to stdout.
       printer.print(lines.map((line) => ({ ...line, stream: "stdout" })));
     }

@@ -4,7 +4,7 @@ import type { PodRunContext, ProgressReport, RunningPod } from "../../client/pod
 import * as pods from "../../client/pods/run-pod.ts";
 import type { ContainerStatus } from "../../gen/runtime/v1/api_pb.ts";
 import type { NodeInfo, PodManifest } from "../../manifest/index.ts";
-import { readLog } from "../logs/read-log.ts";
+import { readLog } from "../../linux/file/index.ts";
 import { doing } from "../server/explain.ts";
 import type { Server } from "../server/session.ts";
 import { makeVolumes } from "./volumes.ts";

@@ -1,4 +1,4 @@
-import type { LogLine } from "./log-line.ts";
+import type { LogLine } from "../../linux/file/index.ts";
 import type { Terminal } from "../output/terminal.ts";
 
 const newline = Buffer.from("\n");

@@ -1,11 +1,8 @@
 import { once } from "node:events";
 import type { ServerResponse } from "node:http";
-import { isKind, RuntimeError } from "../../base/errors.ts";
-import { ContainerState, type ContainerStatus } from "../../gen/runtime/v1/api_pb.ts";
+import type { LogLine } from "../../linux/file/index.ts";
 import type { LogLineView } from "../../page/view.ts";
-import type { LogLine } from "../logs/log-line.ts";
-import { readLog } from "../logs/read-log.ts";
-import { doing } from "../server/explain.ts";
+import { containerLog } from "../logs/container-log.ts";
 import type { Server } from "../server/session.ts";
 import { commonHeaders } from "./respond.ts";
 
@@ -16,7 +13,7 @@ const maxLineBytes = 16 * 1024;
 
 /**
  * Sends the log of a container as lines of JSON (LogLineView), and follows it until the container exits or the page
- * disconnects. The file is read no faster than the page reads. Throws `not-found` without a log.
+ * disconnects. The log is read no faster than the page reads. Throws when there is none.
  */
 export async function sendLog(
   server: Server,
@@ -25,34 +22,29 @@ export async function sendLog(
 ): Promise<void> {
   const containerId = query.get("container") ?? "";
   const tail = Math.min(maxTail, Math.max(0, Number(query.get("tail") ?? 500) || 0));
-  const statusOf = async (): Promise<ContainerStatus | undefined> => {
-    const call = server.client.runtime.containerStatus({ containerId }, server.limit());
-    return (await doing(`get the status of container "${containerId}"`, call)).status;
-  };
-  const path = (await statusOf())?.logPath ?? "";
-  if (path === "") {
-    throw new RuntimeError("not-found", "the container has no log: its request had no log_path");
-  }
-  const hasEnded = async (): Promise<boolean> => {
-    try {
-      const state = (await statusOf())?.state;
-      return state === undefined || state === ContainerState.CONTAINER_EXITED;
-    } catch (error) {
-      return isKind(error, "not-found");
-    }
-  };
   const closed = new AbortController();
   response.on("close", () => closed.abort());
   const signal = AbortSignal.any([server.signal, closed.signal]);
+  const wanted = { containerId, name: containerId, tail, follow: true };
+  const log = containerLog(server, wanted, signal);
+  // Without a log, the answer is an error.
+  const first = await log.next();
   response.writeHead(200, { ...commonHeaders, "content-type": "application/x-ndjson" });
   response.flushHeaders();
-  for await (const lines of readLog(path, { tail, follow: { hasEnded }, signal })) {
-    if (lines.length === 0) continue;
-    const text = lines.map((line) => `${JSON.stringify(toView(line))}\n`).join("");
-    if (response.write(text) || response.destroyed) continue;
-    await once(response, "drain", { signal }).catch(() => undefined);
-  }
+  if (first.done !== true) await send(response, first.value, signal);
+  for await (const lines of log) await send(response, lines, signal);
   response.end();
+}
+
+async function send(
+  response: ServerResponse,
+  lines: readonly LogLine[],
+  signal: AbortSignal,
+): Promise<void> {
+  if (lines.length === 0) return;
+  const text = lines.map((line) => `${JSON.stringify(toView(line))}\n`).join("");
+  if (response.write(text) || response.destroyed) return;
+  await once(response, "drain", { signal }).catch(() => undefined);
 }
 
 function toView({ time, stream, partial, text }: LogLine): LogLineView {

@@ -15,7 +15,7 @@ import {
   type SandboxController,
   SandboxStore,
 } from "../../core/sandbox/index.ts";
-import { type CriContext, encodedContainerEvent } from "../../cri/index.ts";
+import type { CriContext } from "../../cri/index.ts";
 import { PodCgroupsByDriver } from "../../drivers/cgroups/index.ts";
 import { PodSandboxController } from "../../drivers/podsandbox/index.ts";
 import { FileAttachmentNotes, Records, WriteBehindRecords } from "../../drivers/records/index.ts";
@@ -23,7 +23,6 @@ import { Selinux } from "../../drivers/host-spec/index.ts";
 import type { ShimController, ShimRuntime } from "../../drivers/shim/index.ts";
 import { Attachments, defaultPatience, NetworkTeardown } from "../../engine/network/index.ts";
 import { removeContainersOf, stopContainersOf } from "../../engine/container/index.ts";
-import { EventFeed, type PodEvent } from "../../engine/events/index.ts";
 import { InflightCreates } from "../../engine/lifecycle/inflight-creates.ts";
 import { FailedTeardowns } from "../../engine/lifecycle/failed-teardowns.ts";
 import { Janitor } from "../../engine/lifecycle/janitor.ts";
@@ -38,6 +37,7 @@ import { openStreaming } from "./streaming.ts";
 import type { Tuning } from "../tuning/tuning.ts";
 import type { CallView } from "../process/calls.ts";
 import type { LiveConfig } from "../process/live-config.ts";
+import { feedOf, nodeEventsOf } from "./events.ts";
 import { gaugesOf } from "./gauges.ts";
 import { handlerHoldback, handlersOf } from "./handlers.ts";
 import { keepHistory } from "./history.ts";
@@ -103,14 +103,14 @@ export async function build(options: BuildOptions): Promise<Built> {
   const { shimParts, shims, controllers, meter } = opened;
   const handlers = handlersOf(live, shimParts);
 
-  const operations = new Operations({ faults: options.faults, clock });
-  undo.use(keepHistory(operations, config.root, log));
-  const plugins = undo.use(pluginsOf(live, { ...options, containers: () => containers }));
+  const operations = operationsOf(options, undo);
+  const { nodeEvents, onEvent } = nodeEventsOf(clock, log);
+  const plugins = undo.use(pluginsOf(live, { ...options, onEvent, containers: () => containers }));
   // What background work of the engine uses until it has ended.
   const ends = undo.use(new AsyncDisposableStack());
   const base = { live, records, networks, operations, plugins, clock, log };
   const engine = undo.use(buildEngine(base));
-  const shared = { ...engine.parts, operations, locks: new KeyedLock(), clock, log, bootId };
+  const shared = { ...engine.parts, operations, clock, log, bootId, onEvent };
   const built = await buildContainers(
     {
       live,
@@ -149,7 +149,7 @@ export async function build(options: BuildOptions): Promise<Built> {
   const urls = undo.use(await openStreaming(live, { containers, sandboxes }));
   const stores = { sandboxes: store, containers: containers.store };
   const cadvisor = undo.use(cadvisorOf(config, { ...options, ...stores, layout }));
-  const contexts = { sandboxes, containers, images };
+  const contexts = { sandboxes, containers, images, nodeEvents };
   const kept = undo.move();
   return {
     cri: {
@@ -167,6 +167,13 @@ export async function build(options: BuildOptions): Promise<Built> {
       recoverAll(contexts, { records, networks, config }).then(beginAll(plugins, cadvisor, gc)),
     [Symbol.asyncDispose]: () => kept.disposeAsync(),
   };
+}
+
+/** All operations, and the history of those that have ended. */
+function operationsOf({ live, faults, log }: BuildOptions, undo: AsyncDisposableStack): Operations {
+  const operations = new Operations({ faults, clock: systemClock });
+  undo.use(keepHistory(operations, live.value.root, log));
+  return operations;
 }
 
 function networksOf({
@@ -223,24 +230,6 @@ function aloneCheck(store: SandboxStore, records: WriteBehindRecords): (of: Sand
   return (sandbox) =>
     isAloneInCgroup(sandbox, store.all()) &&
     !records.setAside().some(({ kind }) => kind === "sandbox");
-}
-
-/**
- * The number of events that wait for one reader at most. The start of a node's 110 pods is about 1000
- * events of a few KiB.
- */
-const maxWaitingEvents = 4096;
-
-/** The events of both stores, in the encoding of the CRI. */
-function feedOf(
-  sandboxes: SandboxContext,
-  containerStore: CriContext["containers"]["store"],
-  { maxMessageBytes }: Config["server"],
-): EventFeed {
-  const encode = (event: PodEvent) => encodedContainerEvent(event, maxMessageBytes);
-  // RunPodSandbox makes two events at once, which a reader cannot read between.
-  const limits = { events: maxWaitingEvents, bytes: 2 * maxMessageBytes };
-  return new EventFeed({ ...sandboxes, containerStore, encode, limits });
 }
 
 /** The longest log line of the default handler's containers, which containerd reports in `config`. */
@@ -349,6 +338,7 @@ interface EngineDeps {
 type EngineParts = Pick<
   SandboxContext,
   | "attachments"
+  | "locks"
   | "teardown"
   | "inflightCreates"
   | "janitor"
@@ -385,7 +375,7 @@ function buildEngine(deps: EngineDeps): AsyncDisposable & { readonly parts: Engi
   const failedTeardowns = new FailedTeardowns(clock);
   const owners = { attachments, teardown, inflightCreates, janitor, failedTeardowns, tasks };
   return {
-    parts: { ...owners, plugins: deps.plugins.plugins, times },
+    parts: { ...owners, plugins: deps.plugins.plugins, locks: new KeyedLock(), times },
     async [Symbol.asyncDispose]() {
       inflightCreates[Symbol.dispose]();
       janitor[Symbol.dispose]();

@@ -9,6 +9,7 @@ import {
   type SandboxController,
   type SandboxStore,
 } from "../../core/sandbox/index.ts";
+import { FileLogs } from "../../drivers/logs/index.ts";
 import { OciRuntime } from "../../drivers/oci/index.ts";
 import { openOverlay } from "../../drivers/overlay/index.ts";
 import type { WriteBehindRecords } from "../../drivers/records/index.ts";
@@ -55,19 +56,20 @@ interface Parts {
   readonly undo: AsyncDisposableStack;
 }
 
-type Shared = Pick<
-  ContainerContext,
-  | "operations"
-  | "inflightCreates"
-  | "janitor"
-  | "failedTeardowns"
-  | "locks"
-  | "tasks"
-  | "clock"
-  | "log"
-  | "bootId"
-  | "plugins"
->;
+type Shared = Pick<ImageContext, "onEvent"> &
+  Pick<
+    ContainerContext,
+    | "operations"
+    | "inflightCreates"
+    | "janitor"
+    | "failedTeardowns"
+    | "locks"
+    | "tasks"
+    | "clock"
+    | "log"
+    | "bootId"
+    | "plugins"
+  >;
 
 interface BuiltContainers {
   readonly images: ImageContext;
@@ -105,7 +107,9 @@ export async function buildContainers(parts: Parts, shared: Shared): Promise<Bui
   const runtime = await openRuntime(parts, shared);
   const { shims } = parts;
   const store = new ContainerStore(records.containers);
-  const oomKills = parts.undo.use(oomKillsOf(parts, { store, clock, log }));
+  const oomKills = parts.undo.use(
+    oomKillsOf(parts, { store, clock, log, onEvent: shared.onEvent }),
+  );
   const stop = (id: string): Promise<void> => endById(containers, id, 0);
   const { deniedCalls, seccomp } = await openSeccomp(parts, { store, log, stop });
   const gc = imageGcOf(live, () => ({ images, containers }), records);
@@ -130,6 +134,7 @@ export async function buildContainers(parts: Parts, shared: Shared): Promise<Bui
     get specs() {
       return specs();
     },
+    logs: new FileLogs(config.runtime.logRoots),
     layerLimitOf: limits.of,
     get ignoreVolumes() {
       return live.value.images.volumes === "ignore";
@@ -252,7 +257,7 @@ function specsOf(
 
 function oomKillsOf(
   { layout, sandboxes }: Pick<Parts, "layout" | "sandboxes">,
-  deps: Pick<ContainerContext, "store" | "clock" | "log">,
+  deps: Pick<ContainerContext, "store" | "clock" | "log"> & Pick<ImageContext, "onEvent">,
 ): OomKills {
   const events: OomEvents = {
     watch: (path, onEvent) => watchOomEvents(layout, path, onEvent),

@@ -19,7 +19,7 @@ interface Parts extends Pick<ImageContext, "layers" | "packer" | "checker"> {
   readonly pullObserver: () => PullObserver | undefined;
 }
 
-type Shared = Pick<ImageContext, "operations" | "janitor" | "tasks" | "clock" | "log">;
+type Shared = Pick<ImageContext, "operations" | "janitor" | "tasks" | "clock" | "log" | "onEvent">;
 
 /** Builds the context of images. Its settings are those of the configuration in use at each time. */
 export async function imagesOf(parts: Parts, shared: Shared): Promise<ImageContext> {

@@ -4,6 +4,7 @@ import type { Sandbox, SandboxEnvironment } from "../../core/sandbox/index.ts";
 import type * as NriDriver from "../../drivers/nri/index.ts";
 import type { NriPlugins } from "../../drivers/nri/index.ts";
 import { type ContainerContext, pluginHost } from "../../engine/container/index.ts";
+import type { NodeEvent } from "../../engine/events/index.ts";
 import { EnginePlugins } from "../../engine/plugins/index.ts";
 import type { LiveConfig } from "../process/live-config.ts";
 import type { Metrics } from "./metrics.ts";
@@ -25,6 +26,7 @@ export function pluginsOf(
     readonly version: string;
     readonly log: Logger;
     readonly metrics: () => Pick<Metrics, "nriCall"> | undefined;
+    readonly onEvent: (event: NodeEvent) => void;
     /** Called after the build. */
     readonly containers: () => ContainerContext;
   },
@@ -49,7 +51,7 @@ export function pluginsOf(
 function portOf(
   driver: typeof NriDriver,
   live: Pick<LiveConfig, "value">,
-  { version, log, metrics, containers }: Parameters<typeof pluginsOf>[1],
+  { version, log, metrics, onEvent, containers }: Parameters<typeof pluginsOf>[1],
 ): NriPlugins {
   const { nri } = live.value;
   let validator: ReturnType<typeof validatorOf> | undefined;
@@ -78,6 +80,12 @@ function portOf(
     },
     log,
     observe: (call) => metrics()?.nriCall(call),
+    onConnected: (plugin) => {
+      onEvent({ kind: "plugin-connected", ...plugin });
+    },
+    onLost: (plugin, reason) => {
+      onEvent({ kind: "plugin-lost", ...plugin, reason });
+    },
   });
 }
 

@@ -5,9 +5,11 @@ import { grpcCodeOfKind, grpcOk } from "../../wire/grpc/status.ts";
 // What kubelet polls every second or so, and its probes: a line for each would hide the others.
 const polling = /\/(List|Stream)\w*$|(Status|Stats|Version|RuntimeConfig|FsInfo|ExecSync)$/;
 
-/** Whether a call is a stream of events, which lasts until its client or the daemon ends. */
+const eventStreams = /\/(GetContainerEvents|Events|Logs)$/;
+
+/** Whether a call is a stream of events or a log, which lasts until its client or the daemon ends. */
 export function isEventStream({ method }: Pick<Call, "method">): boolean {
-  return method.endsWith("/GetContainerEvents");
+  return eventStreams.test(method);
 }
 
 /** How a stream of events ends without a fault: by its client, or with the daemon. */

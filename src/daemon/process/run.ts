@@ -141,6 +141,8 @@ export async function runDaemon(config: Config, options: DaemonOptions): Promise
     const reason = new RuntimeError("unavailable", "davit is shutting down");
     operations.abortAll(reason);
     built.cri.events.close(reason);
+    built.cri.nodeEvents.close(reason);
+    built.cri.containers.logs.close(reason);
   };
   const ended = (): void => {
     log.info("stopped", { pid });

@@ -15,7 +15,7 @@ import type { RecentFailures } from "./failures.ts";
 import type { FoundPlugin } from "./find.ts";
 import { LaunchedPlugin } from "./launch.ts";
 import { nameOf } from "./name.ts";
-import type { NriOptions } from "./options.ts";
+import type { NriOptions, PluginIdentity } from "./options.ts";
 import { describeSubject } from "./subject.ts";
 import { SyncBackOff } from "./sync-back-off.ts";
 import type { SyncGate } from "./sync-gate.ts";
@@ -154,6 +154,7 @@ export class Members {
     const { name, version, pid } = connection;
     const order = dispatcher.plugins.map((plugin) => plugin.name);
     this.#log.info(`NRI plugin "${name}" is synchronized`, { plugin: name, version, pid, order });
+    this.#parts.options.onConnected?.(identityOf(connection));
   }
 
   async #state() {
@@ -221,7 +222,7 @@ export class Members {
       event,
       ...subject,
     });
-    options.onLost?.(plugin, reason);
+    options.onLost?.(identityOf(connection), `${reason}${at}`);
   }
 
   #failed(
@@ -235,4 +236,8 @@ export class Members {
     const who = plugin === "unknown" ? `process ${pid ?? 0}` : `"${plugin}"`;
     this.#log.error(`NRI plugin ${who} is not used: ${reason}`, { plugin, pid });
   }
+}
+
+function identityOf({ base: name, index }: PluginConnection): PluginIdentity {
+  return { name, index };
 }

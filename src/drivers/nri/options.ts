@@ -26,6 +26,14 @@ export interface Describer {
   container(of: ContainerOfPlugins): Promise<PluginContainer>;
 }
 
+/** What a plugin is called. */
+export interface PluginIdentity {
+  /** Without the index. */
+  readonly name: string;
+  /** Two digits. */
+  readonly index: string;
+}
+
 /** Options of NriPlugins. */
 export interface NriOptions {
   /** Where plugins connect; undefined: only plugins that davit starts. */
@@ -45,8 +53,10 @@ export interface NriOptions {
   readonly log: Logger;
   /** Told about each question to a plugin. */
   readonly observe?: ((call: PluginCall) => void) | undefined;
-  /** Told when a plugin is lost, with the reason. */
-  readonly onLost?: ((plugin: string, reason: string) => void) | undefined;
+  /** Told when a plugin is asked from now on. */
+  readonly onConnected?: ((plugin: PluginIdentity) => void) | undefined;
+  /** Told when such a plugin is lost, with the reason. */
+  readonly onLost?: ((plugin: PluginIdentity, reason: string) => void) | undefined;
   /** For tests. */
   readonly gateTimes?: GateTimes;
 }

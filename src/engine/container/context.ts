@@ -8,6 +8,7 @@ import type { TaskGroup } from "../../base/task-group.ts";
 import type { Clock } from "../../base/time.ts";
 import type {
   Container,
+  ContainerLogs,
   ContainerRuntime,
   ContainerSpecs,
   ContainerStore,
@@ -55,6 +56,7 @@ export interface ContainerContext {
   readonly roots: Roots;
   readonly rootFiles: RootFiles;
   readonly specs: ContainerSpecs;
+  readonly logs: ContainerLogs;
   /** The maximum size of the writable layer of a sandbox's new containers, in bytes; 0 for no limit. */
   readonly layerLimitOf: (sandbox: Sandbox) => number;
   /** True when the volumes that images declare are not created. */

@@ -15,6 +15,7 @@ export { OomKills } from "./oom-kills.ts";
 export { removeContainersOf, stopContainersOf } from "./of-sandbox.ts";
 export { type ContainerFilter, listContainers } from "./list.ts";
 export { pluginHost } from "./plugin-host.ts";
+export { type LogRequest, readContainerLog } from "./read-log.ts";
 export { recoverContainers } from "./recover.ts";
 export { removeContainer } from "./remove.ts";
 export { reopenContainerLog } from "./reopen-log.ts";

@@ -51,7 +51,8 @@ function watched(t: TestContext): { engine: FakeEngine; kernel: FakeEvents; kill
   const kernel = new FakeEvents();
   const { store, sandboxes, log } = engine.containers;
   const { time: clock } = engine.world;
-  const kills = new OomKills({ events: kernel, store, sandboxes, clock, log });
+  const { onEvent } = engine.images;
+  const kills = new OomKills({ events: kernel, store, sandboxes, clock, onEvent, log });
   t.after(() => kills[Symbol.dispose]());
   return { engine, kernel, kills };
 }
@@ -149,7 +150,8 @@ describe("OomKills", () => {
     kernel.killed = 3;
     const { store, sandboxes, log } = engine.containers;
     const { time: clock } = engine.world;
-    using kills = new OomKills({ events: kernel, store, sandboxes, clock, log });
+    const { onEvent } = engine.images;
+    using kills = new OomKills({ events: kernel, store, sandboxes, clock, onEvent, log });
     await engine.recover();
     const [container] = store.listed();
     assert.equal(container?.state.name, "running");

@@ -9,6 +9,7 @@ import type {
   OomWatch,
 } from "../../core/container/index.ts";
 import type { SandboxStore } from "../../core/sandbox/index.ts";
+import type { NodeEvent } from "../events/node-event.ts";
 import { containerSubject } from "../lifecycle/subjects.ts";
 
 /** How long after its start a container is first checked: the start does not wait, and short ones cost nothing. */
@@ -19,6 +20,9 @@ const gatherMs = 1_000;
 
 /** The longest such time. It doubles with each event without a kill: a container at its limit may have 100 a second. */
 const longestMs = 32_000;
+
+/** Of a process that SIGKILL ended. */
+const killedExitCode = 137;
 
 interface Entry {
   readonly cgroupPath: string;
@@ -37,6 +41,8 @@ interface Deps {
   readonly store: ContainerStore;
   readonly sandboxes: SandboxStore;
   readonly clock: Pick<Clock, "nowMs">;
+  /** Told about kills in a container that continues to run, and about a container that ended by one. */
+  readonly onEvent: (event: NodeEvent) => void;
   readonly log: Logger;
 }
 
@@ -58,6 +64,7 @@ export class OomKills implements Disposable {
         this.#end(id);
         this.#entries.delete(id);
       } else if (state.name !== "running") {
+        if (before?.state.name === "running") this.#ended(container);
         this.#end(id);
       } else if (before?.state.name !== "running" && !this.#entries.has(id)) {
         this.#begin(container, change === "listed");
@@ -125,16 +132,28 @@ export class OomKills implements Disposable {
   }
 
   #report(id: string, entry: Entry, kills: number): void {
-    const { store, sandboxes, clock, log } = this.#deps;
+    const { store, sandboxes, clock, onEvent, log } = this.#deps;
     this.#total += kills;
     entry.lastMs = clock.nowMs();
     const container = store.peek(id);
     if (container === undefined) return;
+    onEvent({ kind: "oom-killed", containerId: id, sandboxId: container.sandboxId });
     log.warn("the OOM killer killed processes of a container", {
       ...containerSubject(container, sandboxes),
       kills,
       killsInAll: entry.count,
     });
+  }
+
+  /**
+   * A kill ends most containers. The state does not say whether a kill was reported before: a process that was killed
+   * has the exit code 128 + SIGKILL.
+   */
+  #ended({ id, sandboxId, state }: Container): void {
+    if (state.name !== "exited" || state.reason !== "OOMKilled") return;
+    const isReported = (this.#entries.get(id)?.count ?? 0) > 0;
+    if (isReported && state.exitCode !== killedExitCode) return;
+    this.#deps.onEvent({ kind: "oom-killed", containerId: id, sandboxId });
   }
 
   /** Ends the watch; the count remains. */

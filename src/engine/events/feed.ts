@@ -3,7 +3,8 @@ import type { Logger } from "../../base/logger.ts";
 import type { Container, ContainerStore } from "../../core/container/index.ts";
 import type { Sandbox, SandboxStore } from "../../core/sandbox/index.ts";
 import { recordedStatus, type SandboxStatus, type StatusContext } from "../sandbox/index.ts";
-import { type QueueLimits, Subscription } from "./subscription.ts";
+import { Readers } from "./readers.ts";
+import type { QueueLimits, Subscription } from "./subscription.ts";
 
 /** The kinds of events, for containers and for sandboxes. */
 export type EventKind = "created" | "started" | "stopped" | "deleted";
@@ -29,10 +30,7 @@ interface FeedParts extends StatusContext {
   readonly containerStore: ContainerStore;
   /** Encodes an event, once for all readers. */
   readonly encode: (event: PodEvent) => Uint8Array;
-  /**
-   * The most that waits for one reader. The queues share the encoded events and all end with the newest, so
-   * all readers together hold no more than the slowest one.
-   */
+  /** The most that waits for one reader. */
   readonly limits: QueueLimits;
   readonly log: Logger;
 }
@@ -43,17 +41,17 @@ interface FeedParts extends StatusContext {
  */
 export class EventFeed {
   readonly #parts: FeedParts;
-  readonly #subscriptions = new Set<Subscription>();
+  readonly #readers: Readers;
   #listening: DisposableStack | undefined;
-  #closed: RuntimeError | undefined;
 
   constructor(parts: FeedParts) {
     this.#parts = parts;
+    this.#readers = new Readers(parts.limits, parts.log);
   }
 
   /** The number of readers. */
   get readers(): number {
-    return this.#subscriptions.size;
+    return this.#readers.size;
   }
 
   /**
@@ -61,20 +59,16 @@ export class EventFeed {
    * after it.
    */
   subscribe(): Subscription {
-    if (this.#closed !== undefined) throw this.#closed;
-    const subscription = new Subscription(this.#parts.limits, (ended) => {
-      this.#subscriptions.delete(ended);
-      if (this.#subscriptions.size === 0) this.#stopListening();
+    const subscription = this.#readers.add(() => {
+      if (this.#readers.size === 0) this.#stopListening();
     });
-    this.#subscriptions.add(subscription);
     this.#listening ??= this.#listen();
     return subscription;
   }
 
   /** Ends all subscriptions with this error, after the events that wait for them. */
   close(error: RuntimeError): void {
-    this.#closed ??= error;
-    this.#failAll(error);
+    this.#readers.close(error);
   }
 
   #listen(): DisposableStack {
@@ -115,16 +109,10 @@ export class EventFeed {
       // A listener must not throw, and readers must not believe that nothing happened.
       log.error("failed to encode an event; ending all event streams", { id, kind, error: cause });
       const message = `encode the ${kind} event of "${id}": davit failed; list pods and containers again, and open a new stream`;
-      this.#failAll(new RuntimeError("internal", message, { cause }));
+      this.#readers.failAll(new RuntimeError("internal", message, { cause }));
       return;
     }
-    for (const subscription of this.#subscriptions) {
-      if (!subscription.push(event)) log.warn("ended an event stream: its client does not keep up");
-    }
-  }
-
-  #failAll(error: RuntimeError): void {
-    for (const subscription of this.#subscriptions) subscription.fail(error);
+    this.#readers.push(event);
   }
 }
 

@@ -47,7 +47,7 @@ describe("Subscription", () => {
       const { got, error } = await readAll(subscription);
       assert.deepEqual(got, []);
       assert.ok(isKind(error, "resource-exhausted"));
-      assert.match(String(error), /list pods and containers again, open a new stream/);
+      assert.match(String(error), /open a new stream, list the objects again/);
     });
   }
 

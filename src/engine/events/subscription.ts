@@ -34,7 +34,7 @@ export class Subscription implements AsyncIterable<Uint8Array>, Disposable {
       this.fail(
         new RuntimeError(
           "resource-exhausted",
-          `read events: the client does not keep up, and events were dropped after ${events} events or ${bytes} bytes were waiting for it; list pods and containers again, open a new stream, and read it without delay`,
+          `read events: the client does not keep up, and events were dropped after ${events} events or ${bytes} bytes were waiting for it; open a new stream, list the objects again, and read it without delay`,
         ),
       );
       return false;

@@ -4,7 +4,7 @@ import { type Image, parseReference } from "../../core/image/index.ts";
 import type { LayerProblem } from "../../core/snapshot/index.ts";
 import type { ImageContext } from "./context.ts";
 import { pullImage } from "./pull.ts";
-import { removeUnusedLayers } from "./remove.ts";
+import { forgetImage, removeUnusedLayers } from "./remove.ts";
 
 /** What to check. */
 export interface CheckRequest {
@@ -117,7 +117,7 @@ async function repairImage(
       failures.push(messageOf(error));
     }
   }
-  context.store.remove(image.id);
+  forgetImage(context, image);
   const layers = image.layers.map(({ diffId }) => diffId);
   context.janitor.adopt(`layers of broken image ${image.id}`, () =>
     removeUnusedLayers(context, layers),

@@ -11,6 +11,7 @@ import type {
 } from "../../core/image/index.ts";
 import type { Operations } from "../../core/operation/index.ts";
 import type { LayerChecker, LayerPacker, Layers } from "../../core/snapshot/index.ts";
+import type { NodeEvent } from "../events/node-event.ts";
 import type { Janitor } from "../lifecycle/janitor.ts";
 import type { Collected } from "./collected.ts";
 import type { ImageLimits } from "./limits.ts";
@@ -54,6 +55,8 @@ export interface ImageContext {
   readonly keepLayersMs: number;
   /** Notes that a client has pulled an image, asked for it by name or created a container with it. */
   readonly onUsed: (image: Digest) => void;
+  /** Told when an image was pulled or removed. */
+  readonly onEvent: (event: NodeEvent) => void;
   /** Counts what was removed because nobody used it. */
   readonly collected: Collected;
 }

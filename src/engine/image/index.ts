@@ -6,7 +6,8 @@ export { type ExplainedLayer, explainPull, type PullExplanation } from "./explai
 export { type ImageFsUsage, imageFsUsage, imageStatus, listImages } from "./list.ts";
 export { type LoadedImage, type LoadOptions, loadImages } from "./load.ts";
 export { attributeLayers } from "./present-layers.ts";
-export { pullImage } from "./pull.ts";
+export { type PulledImage, pullImage, type PullRequest } from "./pull.ts";
+export { type PullStep, pullSteps } from "./pull-steps.ts";
 export { PullProgress } from "./progress.ts";
 export { Pulls } from "./pulls.ts";
 export { forgetIncompleteImages, removeImage, removeUnusedLayers } from "./remove.ts";

@@ -26,7 +26,7 @@ const pullMs = 3_600_000;
 export const parallelQuestions = 10;
 
 /** What a client asks for. */
-interface PullRequest {
+export interface PullRequest {
   readonly name: string;
   readonly auth: RegistryAuth | undefined;
   /** Of the pod that needs the image; absent where it is unknown. */
@@ -35,19 +35,37 @@ interface PullRequest {
   readonly pod?: PodName | undefined;
 }
 
+/** What a pull has found and done. */
+export interface PulledImage {
+  readonly id: Digest;
+  /** The full name, with the digest that it resolved to. */
+  readonly name: string;
+  /** The compressed size of the layers that it fetched itself. */
+  readonly fetchedBytes: number;
+}
+
+/** Pulls an image and returns its id; see {@link pullWithResult}. */
+export async function pullImage(
+  context: ImageContext,
+  request: PullRequest,
+  caller: AbortSignal,
+): Promise<Digest> {
+  return (await pullWithResult(context, request, caller)).id;
+}
+
 /**
- * Pulls an image and returns its id.
+ * Pulls an image.
  *
  * Layers that are present are not fetched again if {@link countsForPull} allows it. Equal pulls at the
  * same time run once. A layer is added after both its digests are verified, and the image after all
  * its layers. A failed pull keeps its complete layers for the next one for a while, and removes
  * nothing that existed before. `failed-precondition` for an image that exceeds a configured limit.
  */
-export async function pullImage(
+export async function pullWithResult(
   context: ImageContext,
   request: PullRequest,
   caller: AbortSignal,
-): Promise<Digest> {
+): Promise<PulledImage> {
   const reference = context.store.referenceOf(request.name);
   const auth = authForName(request, reference);
   // What one namespace may pull is not what another may pull.
@@ -72,7 +90,7 @@ async function pull(
   context: ImageContext,
   wanted: WantedImage,
   signal: AbortSignal,
-): Promise<Digest> {
+): Promise<PulledImage> {
   const subject = formatReference(wanted.reference);
   const log = context.log.with({ image: subject });
   return context.operations.run(
@@ -88,7 +106,7 @@ async function fetchImage(
   context: ImageContext,
   wanted: WantedImage,
   operation: RunningOperation,
-): Promise<Digest> {
+): Promise<PulledImage> {
   const { reference, auth } = wanted;
   await operation.enter("resolve");
   const fetcher = await context.source.resolve(reference, auth, operation.signal);
@@ -108,8 +126,9 @@ async function fetchImage(
   await operation.enter("fetch-layers");
   const ciphers = await ciphersOf(context, resolved.layers, operation.signal);
   const missing = parsed.diffIds.filter((diffId) => !context.layers.has(diffId));
+  let fetchedBytes: number;
   try {
-    await fetchLayers(context, { reference, fetcher, parsed, ciphers }, operation);
+    fetchedBytes = await fetchLayers(context, { reference, fetcher, parsed, ciphers }, operation);
     // This includes layers that were present before and those of other pulls.
     const { bytes } = context.layers.usage(parsed.diffIds);
     checkUnpackedBytes(Number(bytes), context.limits);
@@ -131,8 +150,16 @@ async function fetchImage(
   context.store.put(imageOf(reference, resolved, parsed));
   context.onUsed(parsed.id);
   await context.layers.claim(parsed.diffIds);
+  const name = formatReference(reference);
+  context.onEvent({ kind: "image-pulled", id: parsed.id, name });
   await operation.enter("answer");
-  return parsed.id;
+  return { id: parsed.id, name: withDigest(reference, resolved), fetchedBytes };
+}
+
+/** The name that a pull was asked for, and what it resolved to. */
+function withDigest(reference: ImageReference, { digest }: ResolvedImage): string {
+  const name = formatReference(reference);
+  return reference.digest === undefined ? `${name}@${digest}` : name;
 }
 
 /** Undefined where images are not verified: then there is no such stage. */
@@ -155,14 +182,15 @@ interface Fetch extends Puller {
 interface LayerFetch extends Fetch {
   readonly next: Disposable;
   /** Shared by the layers of the pull. */
-  readonly pull: { bytesLeft: number };
+  readonly pull: { bytesLeft: number; fetchedBytes: number };
 }
 
+/** The compressed size of what was fetched. */
 async function fetchLayers(
   context: ImageContext,
   fetch: Fetch,
   { signal }: RunningOperation,
-): Promise<void> {
+): Promise<number> {
   const missing: WantedLayer[] = [];
   await inParallel(wantedLayers(fetch), parallelQuestions, signal, async (layer, ended) => {
     if (await countsForPull(context, fetch, layer, ended)) reused(context, fetch);
@@ -170,11 +198,13 @@ async function fetchLayers(
   });
   // A layer whose files only need the sync delays no other, and shares it.
   const downloads = new Semaphore(context.maxDownloads);
-  const pull = { bytesLeft: missing.reduce((sum, { blob }) => sum + Number(blob.sizeBytes), 0) };
+  const bytesLeft = missing.reduce((sum, { blob }) => sum + Number(blob.sizeBytes), 0);
+  const pull = { bytesLeft, fetchedBytes: 0 };
   await inParallel(missing, missing.length, signal, async (layer, ended) => {
     using next = await downloads.acquire(ended);
     await fetchLayer(context, { ...fetch, next, pull }, layer, ended);
   });
+  return pull.fetchedBytes;
 }
 
 function reused({ observer }: ImageContext, { reference }: Fetch): void {
@@ -249,7 +279,10 @@ async function fetchLayer(
       if (isOwn || signal.aborted) throw error;
     }
   } while (!isOwn && !(await countsForPull(context, fetch, layer, signal)));
-  if (isOwn) return;
+  if (isOwn) {
+    fetch.pull.fetchedBytes += Number(blob.sizeBytes);
+    return;
+  }
   fetch.pull.bytesLeft -= Number(blob.sizeBytes);
   reused(context, fetch);
 }

@@ -27,7 +27,7 @@ async function takeAway(
   operation: RunningOperation,
 ): Promise<void> {
   await operation.enter("delete-record");
-  context.store.remove(image.id);
+  forgetImage(context, image);
   await context.verification?.forget(image.id);
   const layers = image.layers.map(({ diffId }) => diffId);
   try {
@@ -38,6 +38,15 @@ async function takeAway(
     throw error;
   }
   await operation.enter("answer");
+}
+
+/** Deletes the record of an image, and reports that. */
+export function forgetImage(
+  { store, onEvent }: Pick<ImageContext, "store" | "onEvent">,
+  { id, repoTags }: Image,
+): void {
+  store.remove(id);
+  onEvent({ kind: "image-removed", id, names: repoTags });
 }
 
 /**

@@ -17,6 +17,7 @@ import {
   CancellableOperations,
   stopContainersOf,
 } from "../container/index.ts";
+import type { NodeEvent } from "../events/node-event.ts";
 import { InflightCreates } from "../lifecycle/inflight-creates.ts";
 import { FailedTeardowns } from "../lifecycle/failed-teardowns.ts";
 import {
@@ -47,6 +48,7 @@ import { FakePlugins } from "./fake-plugins.ts";
 import { FakeRecords } from "./fake-records.ts";
 import { FakeRootFiles } from "./fake-root-files.ts";
 import { FakeRuntime } from "./fake-runtime.ts";
+import { FakeLogs } from "./fake-logs.ts";
 import { FakeLayers } from "./fake-layers.ts";
 import { FakePacker } from "./fake-packer.ts";
 import { FakeRoots } from "./fake-roots.ts";
@@ -70,6 +72,7 @@ export class FakeWorld {
   readonly handlers = new FakeHandlers();
   readonly specs = new FakeSpecs();
   readonly rootFiles = new FakeRootFiles();
+  readonly logs = new FakeLogs();
   readonly plugins = new FakePlugins();
   readonly cgroups: FakeCgroups;
   readonly controller: FakeController;
@@ -142,6 +145,7 @@ export class FakeEngine {
   readonly world: FakeWorld;
   readonly faults = new StageFaults();
   readonly log: LogLine[] = [];
+  readonly events: NodeEvent[] = [];
   readonly late: WriteBehindRecords;
   readonly sandboxes: SandboxContext;
   readonly containers: ContainerContext;
@@ -184,6 +188,7 @@ export class FakeEngine {
       isUseUnknown: () => false,
       keepLayersMs: 600_000,
       onUsed: () => undefined,
+      onEvent: (event) => this.events.push(event),
       collected: new Collected(),
       ...options.images,
     };
@@ -207,6 +212,7 @@ export class FakeEngine {
       roots: world.roots,
       rootFiles: world.rootFiles,
       specs: world.specs,
+      logs: world.logs,
       layerLimitOf: () => 0,
       ignoreVolumes: false,
       runtimes: [world.runtime],

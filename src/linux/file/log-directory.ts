@@ -7,7 +7,7 @@ import { errnoCode, systemError } from "../../base/system-error.ts";
 import { openDirectory } from "./native.ts";
 import { openRegular } from "./regular-file.ts";
 
-const { O_APPEND, O_CREAT, O_EXCL, O_NONBLOCK, O_WRONLY } = constants;
+const { O_APPEND, O_CREAT, O_EXCL, O_NONBLOCK, O_RDONLY, O_WRONLY } = constants;
 /** How often opening a name that appears and disappears is tried again. */
 const attempts = 8;
 const directoryMode = 0o755;
@@ -98,6 +98,15 @@ export class LogDirectory implements Disposable {
       "already-exists",
       `make log "${this.#shown(name)}": another process created a file with this name; try again`,
     );
+  }
+
+  /**
+   * Opens a log for reading. `failed-precondition` when the name is not that of a regular file, which is then not
+   * opened; otherwise an error with the errno's name.
+   */
+  async read(name: string): Promise<FileHandle> {
+    const doing = `read log "${this.#shown(name)}"`;
+    return await openRegular(this.#at(name), O_RDONLY | O_NONBLOCK, doing);
   }
 
   /** The file that has the name; a symbolic link is not followed. Undefined when there is none. */

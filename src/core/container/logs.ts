@@ -1,0 +1,41 @@
+/** A line of a container's log. */
+export interface LogLine {
+  /** RFC 3339 with nanoseconds. Empty, or not a time, for a line that the runtime has not written. */
+  readonly time: string;
+  readonly stream: "stdout" | "stderr";
+  /** The line of output continues in the next log line of the stream. */
+  readonly partial: boolean;
+  /** The output of the container without its newline; any bytes. */
+  readonly text: Uint8Array;
+}
+
+/** Which lines of a log to read. */
+export interface LogSelection {
+  /** Only this number of lines from the end, before the times count. */
+  readonly tail?: number | undefined;
+  /** Only lines from this time on, in nanoseconds since 1970. */
+  readonly sinceNs?: bigint | undefined;
+  /** Only lines before this time. A followed log ends at it. */
+  readonly untilNs?: bigint | undefined;
+  /** Follow the log until `ended` is aborted: then it is complete. */
+  readonly follow?: { readonly ended: AbortSignal } | undefined;
+}
+
+/** Reads the logs of containers, whichever runtime wrote them. Containers may be able to write in their directories. */
+export interface ContainerLogs {
+  /**
+   * The lines of the log at a path, in batches of bounded size, read no faster than they are consumed. Rotations are
+   * followed. The first batch of a followed log says that it is followed, and may be empty; its file need
+   * not exist yet.
+   *
+   * `not-found` when the file does not exist, `failed-precondition` when something else than a file is there, and
+   * `resource-exhausted` when too many logs are being read. Returns when `signal` is aborted.
+   */
+  read(
+    path: string,
+    selection: LogSelection,
+    signal: AbortSignal,
+  ): AsyncIterable<readonly LogLine[]>;
+  /** Ends all reads with this error, and refuses others. */
+  close(reason: Error): void;
+}

@@ -1,0 +1,69 @@
+import { basename, dirname } from "node:path";
+import { RuntimeError } from "../../base/errors.ts";
+import { Semaphore } from "../../base/semaphore.ts";
+import type { ContainerLogs, LogLine, LogSelection } from "../../core/container/index.ts";
+import { LogDirectory, type LogFile, readLog } from "../../linux/file/index.ts";
+
+/** How many logs are read at once. Each has a descriptor, and is looked at ten times a second while it is followed. */
+const maxReaders = 64;
+
+/**
+ * How many readers wait for the disk at once: they block threads of the shared pool, and a disk that hangs must not
+ * block all of them.
+ */
+const maxWaiting = 4;
+
+/** Reads logs from their files, whose directories and links containers may have changed; see LogDirectory. */
+export class FileLogs implements ContainerLogs {
+  readonly #linkedRoots: readonly string[];
+  readonly #turns = new Semaphore(maxWaiting);
+  readonly #closing = new AbortController();
+  #readers = 0;
+
+  /** `linkedRoots`: see LogDirectoryOptions. */
+  constructor(linkedRoots: readonly string[] = []) {
+    this.#linkedRoots = linkedRoots;
+  }
+
+  async *read(
+    path: string,
+    selection: LogSelection,
+    caller: AbortSignal,
+  ): AsyncGenerator<readonly LogLine[]> {
+    this.#closing.signal.throwIfAborted();
+    if (this.#readers >= maxReaders) {
+      throw new RuntimeError(
+        "resource-exhausted",
+        `read log "${path}": ${maxReaders} logs are being read or followed; end one of these calls, and try again`,
+      );
+    }
+    this.#readers += 1;
+    try {
+      const signal = AbortSignal.any([caller, this.#closing.signal]);
+      yield* readLog(this.#fileAt(path), { ...selection, signal, turns: this.#turns });
+      this.#closing.signal.throwIfAborted();
+    } finally {
+      this.#readers -= 1;
+    }
+  }
+
+  close(reason: Error): void {
+    this.#closing.abort(reason);
+  }
+
+  #fileAt(path: string): LogFile {
+    const linkedRoots = this.#linkedRoots;
+    const [parent, name] = [dirname(path), basename(path)];
+    return {
+      doing: `read log "${path}"`,
+      open: async () => {
+        using directory = await LogDirectory.open(parent, { linkedRoots });
+        return await directory.read(name);
+      },
+      identity: async () => {
+        using directory = await LogDirectory.open(parent, { linkedRoots });
+        return await directory.identity(name);
+      },
+    };
+  }
+}
