@@ -10,6 +10,8 @@ interface StopSignals extends Disposable {
   readonly stopped: Promise<StopSignal>;
   /** Aborted by the first signal. */
   readonly signal: AbortSignal;
+  /** Calls `handler` for each signal instead, until the result is disposed of. */
+  readonly capture: (handler: (signal: StopSignal) => void) => Disposable;
 }
 
 // npm forwards the SIGINT of a Ctrl-C that the terminal has also sent to davit: two signals for one key.
@@ -36,11 +38,19 @@ export function onStopSignals(
   const { promise, resolve } = Promise.withResolvers<StopSignal>();
   const controller = new AbortController();
   let firstMs: number | undefined;
+  let captured: ((signal: StopSignal) => void) | undefined;
+  let capturedMs = -Infinity;
   const listener = (name: StopSignal): void => {
     // After a hangup all calls on a terminal fail, so it no longer is one (tty_hangup(9)).
     const isTerminalGone = terminals.some((descriptor) => !isatty(descriptor));
     if (name === "SIGHUP" && onReload !== undefined && !isTerminalGone) {
       onReload();
+      return;
+    }
+    if (captured !== undefined) {
+      const isSameKey = nowMs() - capturedMs <= SAME_KEY_MS;
+      capturedMs = nowMs();
+      if (!isSameKey) captured(name);
       return;
     }
     if (firstMs !== undefined) {
@@ -55,6 +65,14 @@ export function onStopSignals(
   return {
     stopped: promise,
     signal: controller.signal,
+    capture: (handler) => {
+      captured = handler;
+      return {
+        [Symbol.dispose]: () => {
+          captured = undefined;
+        },
+      };
+    },
     [Symbol.dispose]: () => {
       for (const name of names) process.off(name, listener);
     },

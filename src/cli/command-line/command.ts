@@ -15,6 +15,7 @@ export type Completion =
   | "command"
   | "file"
   | "file-or-pod"
+  | "file-or-image"
   | readonly string[];
 
 /** An option of a command. */
@@ -41,6 +42,11 @@ interface OperandSpec {
   readonly many?: true;
   /** As `many`, but the words are those of another program: none of them is an option of davit. */
   readonly rest?: true;
+  /**
+   * Whether a first operand makes all words after it those of another program, as with `rest`. `options` are
+   * the names of the options before it.
+   */
+  readonly restAfter?: (word: string, options: ReadonlySet<string>) => boolean;
   readonly complete?: Completion;
 }
 
@@ -64,6 +70,8 @@ export interface Command {
   readonly details?: string;
   readonly operands: readonly OperandSpec[];
   readonly options: Readonly<Record<string, OptionSpec>>;
+  /** Options of other tools, which are rejected, and what to do instead. */
+  readonly refusals?: Readonly<Record<string, string>>;
   readonly examples: readonly { readonly line: string; readonly does: string }[];
   /** Connects to a CRI socket, and so has `serverOptions`, too. */
   readonly client?: true;

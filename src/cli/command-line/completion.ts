@@ -106,13 +106,22 @@ function readWords(
   const specs = optionsOf(command);
   let operands = 0;
   let open: OptionSpec | undefined;
+  const given = new Set<string>();
   for (const word of words) {
     const isValue = open !== undefined;
     open = isValue || !word.startsWith("-") ? undefined : openOption(word, specs);
     if (!isValue && (!word.startsWith("-") || word === "-")) operands += 1;
+    else if (open !== undefined) given.add(nameOf(open, specs));
     if (command.operands[operands - 1]?.rest === true) return { operands, open, inRest: true };
+    if (operands === 1 && !isValue && command.operands[0]?.restAfter?.(word, given) === true) {
+      return { operands, open, inRest: true };
+    }
   }
   return { operands, open, inRest: false };
+}
+
+function nameOf(spec: OptionSpec, specs: Readonly<Record<string, OptionSpec>>): string {
+  return Object.keys(specs).find((name) => specs[name] === spec) ?? "";
 }
 
 /** The option that needs the next word as its value, if any. */

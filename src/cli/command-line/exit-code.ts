@@ -16,9 +16,11 @@ export const exitCode = {
   registry: 6,
   /** As in timeout(1). */
   timeout: 124,
-  /** `davit exec` failed itself; other codes are those of the command, as in docker. */
+  /** `davit exec` or `davit run IMAGE` failed itself; other codes are those of the command, as in docker. */
   execFailed: 125,
-  /** `davit exec` did not find the program in the container, as in shells. */
+  /** The program of `davit run IMAGE` cannot be executed. */
+  cannotInvoke: 126,
+  /** `davit exec` or `davit run IMAGE` did not find the program in the container, as in shells. */
   noProgram: 127,
   /** 128 + SIGINT. */
   interrupted: 130,
@@ -36,9 +38,13 @@ export const exitCodeDocs: readonly (readonly [number, string])[] = [
   [exitCode.timeout, "timeout"],
   [
     exitCode.execFailed,
-    "davit exec could not run the command; its other codes are those of the command",
+    "davit exec or davit run IMAGE failed itself; other codes are those of the command",
   ],
-  [exitCode.noProgram, "davit exec did not find the program in the container"],
+  [exitCode.cannotInvoke, "the program of davit run IMAGE cannot be executed"],
+  [
+    exitCode.noProgram,
+    "the program of davit exec or davit run IMAGE was not found in the container",
+  ],
   [
     exitCode.interrupted,
     "interrupted by Ctrl-C; changes are undone, or the message says what remains",

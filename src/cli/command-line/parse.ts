@@ -125,6 +125,7 @@ class CallReader {
   readonly #words: string[];
   /** The index of the operand that begins the words of another program; -1 if there is none. */
   readonly #restAt: number;
+  #restAfterFirst: boolean | undefined;
   #helpRequested = false;
 
   constructor(command: Command, words: readonly string[]) {
@@ -133,7 +134,7 @@ class CallReader {
     this.#words = [...words];
     this.#restAt = command.operands.findIndex(({ rest }) => rest === true);
     for (let word = this.#words.shift(); word !== undefined; word = this.#words.shift()) {
-      if (this.#inRest()) this.operands.push(word);
+      if (this.#inRest()) this.#pushRest(word);
       else if (word === "--") this.operands.push(...this.#words.splice(0));
       else if (word.startsWith("--")) this.#readLong(word);
       else if (word.startsWith("-") && word !== "-") this.#readShorts(word);
@@ -157,7 +158,21 @@ class CallReader {
 
   /** Whether words are those of another program. Options of davit may precede its first word. */
   #inRest(): boolean {
-    return this.#restAt >= 0 && this.operands.length > this.#restAt;
+    if (this.#restAt >= 0) return this.operands.length > this.#restAt;
+    const [first] = this.operands;
+    const restAfter = this.#command.operands[0]?.restAfter;
+    if (first === undefined || restAfter === undefined) return false;
+    this.#restAfterFirst ??= restAfter(first, new Set(this.options.keys()));
+    return this.#restAfterFirst;
+  }
+
+  /** The words of another program may be separated by "--", as in kubectl. */
+  #pushRest(word: string): void {
+    if (word === "--" && this.operands.length === 1 && this.#restAt < 0) {
+      this.operands.push(...this.#words.splice(0));
+    } else {
+      this.operands.push(word);
+    }
   }
 
   #readLong(word: string): void {
@@ -215,6 +230,11 @@ class CallReader {
   }
 
   #unknown(rawName: string): UsageError {
+    const { refusals = {} } = this.#command;
+    const name = rawName.replace(/^--?/, "");
+    if (Object.hasOwn(refusals, name)) {
+      return this.#usageError(`option "${rawName}" is not supported: ${refusals[name]}`);
+    }
     const known = closest(rawName.replace(/^--/, ""), ["help", ...Object.keys(this.#specs)]);
     return this.#usageError(
       `unknown option "${rawName}"${suggestion(known, (word) => `--${word}`)}`,

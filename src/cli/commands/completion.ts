@@ -108,6 +108,7 @@ async function objectNames(
     case "object":
       return [...(await pods()), ...(await containers()), ...(await images())];
     case "image":
+    case "file-or-image":
       return images();
     case "namespace":
       return (await objects.pods()).map(({ metadata }) => metadata?.namespace ?? "");

@@ -11,13 +11,12 @@ import { exitStatusesOf } from "../objects/exit-statuses.ts";
 import { filterOptions, readFilter } from "../objects/filter.ts";
 import { podName } from "../objects/find.ts";
 import { Objects } from "../objects/objects.ts";
+import { podStates, stateName } from "../objects/state.ts";
 import { messageToJson } from "../output/cri-message.ts";
 import { formatAge, shortId } from "../output/figures.ts";
 import { listingOptions, outputFormat, printListing } from "../output/listing.ts";
 import type { Column } from "../output/table.ts";
 import { type Server, withServer } from "../server/session.ts";
-
-const states = ["ready", "notready"] as const;
 
 /** `davit pods`. */
 export const pods: Command = {
@@ -30,7 +29,7 @@ export const pods: Command = {
   operands: [],
   options: {
     ...listingOptions,
-    state: { value: "STATE", doc: "List only pods in this state", complete: states },
+    state: { value: "STATE", doc: "List only pods in this state", complete: podStates },
     ...filterOptions,
   },
   examples: [
@@ -105,11 +104,6 @@ function columns(
     { title: "ATTEMPT", of: ({ metadata }) => String(metadata?.attempt ?? 0), wide: true },
     { title: "UID", of: ({ metadata }) => metadata?.uid ?? "", wide: true },
   ];
-}
-
-/** The state of a pod, as lists and filters name it. */
-export function stateName({ state }: PodSandbox): (typeof states)[number] {
-  return state === PodSandboxState.SANDBOX_READY ? "ready" : "notready";
 }
 
 /** The addresses of ready pods by pod id; a pod that is removed meanwhile has none. */

@@ -1,11 +1,7 @@
-import type { PodSandbox } from "../../gen/runtime/v1/api_pb.ts";
+import { messageOf } from "../../base/errors.ts";
 import type { Call, Command } from "../command-line/command.ts";
 import { CommandFailure, exitCode } from "../command-line/exit-code.ts";
-import { GracePeriodLines } from "../lifecycle/grace.ts";
-import { checkHostPorts } from "../lifecycle/host-ports.ts";
-import { assignIds } from "../lifecycle/pod-ids.ts";
-import { PodRun } from "../lifecycle/pod-run.ts";
-import { PullProgress } from "../lifecycle/pull-progress.ts";
+import { UsageError } from "../command-line/usage-error.ts";
 import {
   fileOption,
   filesOf,
@@ -14,44 +10,73 @@ import {
   readPods,
   thisNode,
 } from "../lifecycle/read-manifests.ts";
-import type { RunContext, RunningPod } from "../lifecycle/run-pod.ts";
-import { stopAndRemovePod } from "../lifecycle/stop.ts";
-import { claimPodDirectory, removeOwnDirectory, removePodDirectory } from "../lifecycle/volumes.ts";
-import { podDirectory, type PodManifest } from "../../manifest/index.ts";
-import { podPath } from "../objects/find.ts";
-import { Objects } from "../objects/objects.ts";
-import { formatAge, shortId } from "../output/figures.ts";
-import { LiveLines } from "../output/live-lines.ts";
-import { progressOutput } from "../output/progress-output.ts";
+import type { RunningPod } from "../lifecycle/run-pod.ts";
+import { runPods } from "../lifecycle/run-pods.ts";
+import type { PodManifest } from "../../manifest/index.ts";
+import { shortId } from "../output/figures.ts";
 import { type Column, formatTable } from "../output/table.ts";
+import { imageOptions, refusals } from "../run-image/options.ts";
+import { imageOptionsOf } from "../run-image/request.ts";
+import { pathKind, targetOf } from "../run-image/target.ts";
 import { type Server, withServer } from "../server/session.ts";
-import { stateName } from "./pods.ts";
 
 /** `davit run`. */
 export const run: Command = {
   name: "run",
   section: "Pods and containers",
-  summary: "Run the Pods of Kubernetes manifests",
+  summary: "Run a container of an image, or the Pods of Kubernetes manifests",
   details:
-    "Runs the Pods of all files concurrently: pulls their images, runs init containers one after another,\n" +
+    "An operand that is an existing file, ends in .yaml, .yml or .json, begins with / ./ ../ or ~, or is - for\n" +
+    "stdin, is a manifest, and so are all operands with -f; another first operand is an IMAGE, and all words\n" +
+    "after it are its COMMAND. If an image has the name of a file, add its tag: nginx:latest.\n" +
+    "IMAGE runs in a pod of one container, with the options of docker, in the foreground: the output and the\n" +
+    "exit code are those of the container. Ctrl-C sends SIGINT to it, and the second one kills it; with -it\n" +
+    "all keys are sent to it, and Ctrl-P Ctrl-Q detaches. The exit code is 125 if davit run failed itself, 126\n" +
+    "if the program cannot be executed, and 127 if it was not found. Without --rm, the pod is kept. COMMAND\n" +
+    "replaces that of the image, but not its entrypoint.\n" +
+    "Manifests: runs the Pods of all files concurrently: pulls their images, runs init containers one after another,\n" +
     "then starts the containers. Unsupported fields are reported with file and line before anything is\n" +
-    "created, and so are host ports that are in use. On a failure or Ctrl-C, everything that was created is\n" +
-    "removed, except images. If a container fails right after its start, its error and the end of its log\n" +
-    "are printed and the exit code is 1, but the pod is kept.\n" +
+    "created, and so are host ports that are in use. If a container fails right after its start, its error and\n" +
+    "the end of its log are printed and the exit code is 1, but the pod is kept; the same with -d.\n" +
+    "On a failure of davit run or Ctrl-C before the containers run, everything that was created is\n" +
+    "removed, except images.\n" +
     "Unlike kubelet, davit run does not restart containers, whatever restartPolicy is. The default seccomp\n" +
     "profile is RuntimeDefault.",
-  operands: [{ name: "FILE", many: true, optional: true, complete: "file" }],
-  options: {
-    wait: {
-      short: "w",
-      doc: "Wait until all containers run or have exited with 0, else remove the pods",
+  operands: [
+    {
+      name: "IMAGE|FILE",
+      optional: true,
+      complete: "file-or-image",
+      restAfter: (word, options) => !options.has("file") && targetOf(word) === "image",
     },
-    replace: { doc: "Remove existing pods of the same names first" },
-    quiet: { short: "q", doc: "Print only pod ids" },
+    { name: "COMMAND|FILE", many: true, optional: true, complete: "file" },
+  ],
+  options: {
+    ...imageOptions,
     file: fileOption,
+    wait: { doc: "Wait until all containers run or have exited with 0, else remove the pods" },
+    replace: { doc: "Remove existing pods of the same names first" },
+    quiet: { short: "q", doc: "Print only pod ids, and no notes" },
+    "dry-run": { doc: "Print the manifest of IMAGE, or check FILE, and create nothing" },
+    output: {
+      short: "o",
+      value: "FORMAT",
+      doc: "Format of --dry-run",
+      complete: ["yaml", "json"],
+    },
     "pods-directory": podsDirectoryOption,
   },
+  refusals,
   examples: [
+    { line: "davit run -it --rm alpine sh", does: "Run a shell in a new container" },
+    {
+      line: "davit run -d --name web -p 8080:80 -v ./site:/usr/share/nginx/html:ro nginx",
+      does: "Serve a directory on port 8080",
+    },
+    {
+      line: "davit run --dry-run -o yaml -m 64m nginx >nginx.yaml",
+      does: "Write the manifest for options",
+    },
     { line: "davit run examples/hello.yaml", does: "Run a pod" },
     {
       line: "davit run --wait --replace web.yaml db.yaml",
@@ -60,89 +85,81 @@ export const run: Command = {
     { line: "generate-pods | davit run -", does: "Read a manifest from stdin" },
   ],
   client: true,
-  run: (call) => {
-    const node = thisNode(podsRootOf(call));
-    const pods = readPods(filesOf(call, run), node);
-    return withServer(call, (server) => runAll(call, server, pods));
+  run: async (call) => {
+    const { operands, options } = call;
+    if (options.has("output") && !options.has("dry-run")) {
+      throw new UsageError('"--output" requires --dry-run', run);
+    }
+    const [first] = operands;
+    if (first !== undefined && !options.has("file") && targetOf(first) === "image") {
+      // The code for images is not loaded for manifests.
+      const { runImage } = await import("../run-image/run.ts");
+      return runImage(call, run);
+    }
+    const pods = readManifests(call);
+    if (options.has("dry-run")) return check(call, pods);
+    return withServer(call, (server) => runManifests(call, server, pods));
   },
 };
 
-async function runAll(call: Call, server: Server, pods: readonly PodManifest[]): Promise<number> {
-  const { terminal } = call;
-  // Fail before anything is created if the server is not reachable.
-  await new Objects(server).pods();
-  using claims = new DisposableStack();
-  const isNew = new Map<PodManifest, boolean>();
-  for (const pod of pods) isNew.set(pod, claims.use(await claimPodDirectory(pod)).isNew);
-  const quiet = call.options.has("quiet");
-  using lines = new LiveLines(progressOutput(terminal, quiet));
-  try {
-    await prepareHost(call, server, pods, new GracePeriodLines(terminal, { lines, quiet }));
-  } catch (error) {
-    for (const { directory } of pods.filter((pod) => isNew.get(pod)))
-      await removePodDirectory(directory);
-    throw error;
+function readManifests(call: Call): readonly PodManifest[] {
+  if (call.operands.length + call.options.texts("file").length === 0) {
+    const workdir = call.options.text("workdir");
+    const wait = workdir === undefined ? "" : `; -w is --workdir "${workdir}", not --wait`;
+    throw new UsageError(`IMAGE or FILE is missing${wait}`, run);
   }
-  warnRestartPolicy(call, pods);
-
-  using watch = lines.live ? new PullProgress(server) : undefined;
-  const failed = new AbortController();
-  const context: RunContext = {
-    server,
-    node: thisNode(""),
-    pulls: new Map(),
-    signal: AbortSignal.any([server.signal, failed.signal]),
-  };
-  const runs = (await assignIds(context, pods)).map(
-    (pod) => new PodRun(pod, { lines, watch, call }),
-  );
-  server.onForcedExit?.(() => interruptedAgain(call, runs));
-  const results = await Promise.allSettled(
-    runs.map((each) =>
-      each.run(context).catch((error: unknown) => {
-        // The first failure is reported; it cancels the other pods.
-        failed.abort(error);
-        throw error;
-      }),
-    ),
-  );
-  if (results.some(({ status }) => status === "rejected")) {
-    const undone = await Promise.all(runs.map((each) => each.undo()));
-    lines[Symbol.dispose]();
-    if (!server.signal.aborted) throw failed.signal.reason as Error;
-    const result = undone.includes(false)
-      ? `not everything that was created is removed; ${cleanUpHint(call, runs)}`
-      : "everything that was created is removed";
-    throw new CommandFailure(exitCode.interrupted, `interrupted; ${result}`);
-  }
-  lines[Symbol.dispose]();
-  const running = results.flatMap((result) =>
-    result.status === "fulfilled" ? [result.value] : [],
-  );
-  const { style } = terminal;
-  const width = terminal.width();
-  terminal.out(
-    quiet
-      ? running.map(({ id }) => `${id}\n`).join("")
-      : formatTable(running, podColumns, { style, width }),
-  );
-  return runs.some(({ hasFailed }) => hasFailed) ? exitCode.failed : exitCode.done;
-}
-
-/** The message when a second Ctrl-C ends the command during the cleanup. */
-function interruptedAgain(call: Call, runs: readonly PodRun[]): string {
-  const names = runs.map(({ name }) => name).join(", ");
-  return (
-    `interrupted again; ${names} may exist, or may still be created: the server completes the current ` +
-    `request, and removes the pod if the request is not retried; ${cleanUpHint(call, runs)}`
-  );
-}
-
-/** How to remove what is left: by file, which also covers removed pods, unless it was stdin. */
-function cleanUpHint(call: Call, runs: readonly PodRun[]): string {
   const files = filesOf(call, run);
-  const words = files.includes("-") ? runs.map(({ name }) => name) : files;
-  return `"davit down ${words.join(" ")}" removes what is left`;
+  const [other] = imageOptionsOf(call);
+  if (other !== undefined) {
+    const hint = `"${files[0] ?? ""}" is a manifest, which has fields for it`;
+    throw new UsageError(`option "--${other}" is for images, but ${hint}`, run);
+  }
+  try {
+    return readPods(files, thisNode(podsRootOf(call)));
+  } catch (error) {
+    throw withOtherMeaning(error, call.operands);
+  }
+}
+
+/** Adds to the error of a manifest what to write for an image. */
+function withOtherMeaning(error: unknown, words: readonly string[]): unknown {
+  const word = words.find((each) => each !== "-" && !/\.(ya?ml|json)$/.test(each));
+  if (!(error instanceof CommandFailure) || word === undefined) return error;
+  const hint =
+    pathKind(word) === "file"
+      ? `"${word}" is a file here; for the image of this name, write "${word}:latest" or its full name`
+      : /^[./~]/.test(word)
+        ? `"${word}" is a path, which is no image`
+        : "with -f, all operands are manifests";
+  return new CommandFailure(error.exitCode, `${messageOf(error)}\n${hint}`, { cause: error });
+}
+
+function check({ options, terminal }: Call, pods: readonly PodManifest[]): number {
+  if (options.has("output")) {
+    throw new UsageError('"--output" is for images: a manifest is printed by cat', run);
+  }
+  terminal.out(pods.map(({ namespace, name }) => `${namespace}/${name}: valid\n`).join(""));
+  return exitCode.done;
+}
+
+async function runManifests(
+  call: Call,
+  server: Server,
+  pods: readonly PodManifest[],
+): Promise<number> {
+  const { terminal } = call;
+  const { style } = terminal;
+  const files = filesOf(call, run);
+  // By file, which also covers removed pods, unless it was stdin.
+  const names = pods.map(({ namespace, name }) => `${namespace}/${name}`);
+  const downWords = files.includes("-") ? names : files;
+  const { running, hasFailed } = await runPods(call, server, pods, { downWords });
+  terminal.out(
+    call.options.has("quiet")
+      ? running.map(({ id }) => `${id}\n`).join("")
+      : formatTable(running, podColumns, { style, width: terminal.width() }),
+  );
+  return hasFailed ? exitCode.failed : exitCode.done;
 }
 
 const podColumns: readonly Column<RunningPod>[] = [
@@ -152,56 +169,3 @@ const podColumns: readonly Column<RunningPod>[] = [
   { title: "ADDRESS", of: ({ ips }) => ips.join(", ") || "the host's" },
   { title: "CONTAINERS", of: ({ containers }) => [...containers.keys()].join(", ") },
 ];
-
-/**
- * Checks that no pod of these names exists and that their host ports are free. With --replace, removes
- * the existing pods.
- */
-async function prepareHost(
-  call: Call,
-  server: Server,
-  pods: readonly PodManifest[],
-  grace: GracePeriodLines,
-): Promise<void> {
-  const objects = new Objects(server);
-  const names = new Set(pods.map(({ namespace, name }) => `${namespace}/${name}`));
-  const existing = (await objects.pods()).filter((pod) => names.has(podPath(pod)));
-  if (existing.length > 0 && !call.options.has("replace")) throw podsExist(existing);
-  await checkHostPorts(server, objects, { pods, replaced: existing });
-  if (existing.length === 0) return;
-  const containers = (await objects.containers()).map(({ container }) => container);
-  const directories = new Set(pods.map(({ directory }) => directory));
-  const podsRoot = podsRootOf(call);
-  await Promise.all(
-    existing.map(async (pod) => {
-      await stopAndRemovePod(server, pod, containers, { seconds: undefined, grace });
-      const own = pod.metadata;
-      // The directory of a new pod of the same name is in use already.
-      if (own && !directories.has(podDirectory(podsRoot, own)))
-        await removeOwnDirectory(podsRoot, own);
-    }),
-  );
-}
-
-function podsExist(existing: readonly PodSandbox[]): CommandFailure {
-  const now = Date.now();
-  const describe = (pod: PodSandbox): string =>
-    `  ${shortId(pod.id)}  ${podPath(pod)}, ${stateName(pod)}, created ${formatAge(pod.createdAt, now)}`;
-  const one = existing.length === 1;
-  return new CommandFailure(
-    exitCode.failed,
-    `run pods: ${one ? "this pod exists" : "these pods exist"} already, nothing was done:\n` +
-      `${existing.map(describe).join("\n")}\n` +
-      `remove ${one ? "it" : "them"} with "davit down ${existing.map(podPath).join(" ")}", ` +
-      "or use davit run --replace",
-  );
-}
-
-/** Prints a note once if a manifest sets a restartPolicy other than Never. */
-function warnRestartPolicy({ terminal, options }: Call, pods: readonly PodManifest[]): void {
-  const set = new Set(pods.map(({ restartPolicy }) => restartPolicy));
-  const policies = (["Always", "OnFailure"] as const).filter((policy) => set.has(policy));
-  if (policies.length === 0 || options.has("quiet")) return;
-  const note = `note: davit run does not restart containers, unlike kubelet (restartPolicy ${policies.join(", ")})`;
-  terminal.err(`${terminal.errStyle.dim(note)}\n`);
-}

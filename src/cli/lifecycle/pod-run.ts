@@ -22,6 +22,8 @@ interface PodRunOutput {
   readonly lines: LiveLines;
   readonly watch: PullProgress | undefined;
   readonly call: Call;
+  /** The caller follows the containers itself: only a failure is shown. */
+  readonly foreground: boolean;
 }
 
 /** One of the pods of davit run: its rollback, and its line in the terminal. */
@@ -79,6 +81,7 @@ export class PodRun {
     try {
       const running = await runPod(context, this.#pod, this.#undo, this.#report);
       measure();
+      if (this.#output.foreground) return running;
       if (call.options.has("wait")) {
         await waitUntilRunning(context, running, this.#report);
         measure();

@@ -1,9 +1,9 @@
-import { readFileSync } from "node:fs";
+import { readFileSync, readSync } from "node:fs";
 import { hostname, totalmem } from "node:os";
 import type { Call, Command, OptionSpec } from "../command-line/command.ts";
 import { CommandFailure, exitCode } from "../command-line/exit-code.ts";
 import { UsageError } from "../command-line/usage-error.ts";
-import { systemError } from "../../base/system-error.ts";
+import { errnoCode, systemError } from "../../base/system-error.ts";
 import {
   ManifestError,
   type NodeInfo,
@@ -97,11 +97,31 @@ function readAll<T>(
 
 function readText(file: string, otherwise?: string): string {
   try {
-    // 0: the descriptor of stdin.
-    return readFileSync(file === "-" ? 0 : file, "utf8");
+    return file === "-" ? readStdin() : readFileSync(file, "utf8");
   } catch (cause) {
     if (otherwise !== undefined) return otherwise;
     const { message } = systemError(`read pod manifest "${file}"`, cause);
     throw new CommandFailure(exitCode.usage, message, { cause });
+  }
+}
+
+const eagainPauseMs = 10;
+
+/**
+ * Reads stdin to its end. NOTE(node): importing node:process makes a pipe at stdin non-blocking, so a read
+ * fails with EAGAIN until its writer has written something.
+ */
+function readStdin(): string {
+  const chunks: Buffer[] = [];
+  for (;;) {
+    const chunk = Buffer.allocUnsafe(65_536);
+    try {
+      const length = readSync(0, chunk);
+      if (length === 0) return Buffer.concat(chunks).toString();
+      chunks.push(chunk.subarray(0, length));
+    } catch (error) {
+      if (errnoCode(error) !== "EAGAIN") throw error;
+      Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, eagainPauseMs);
+    }
   }
 }

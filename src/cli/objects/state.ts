@@ -1,4 +1,8 @@
-import type { ContainerState } from "../../gen/runtime/v1/api_pb.ts";
+import {
+  type ContainerState,
+  type PodSandbox,
+  PodSandboxState,
+} from "../../gen/runtime/v1/api_pb.ts";
 
 /** The states of containers, as lists and filters name them. */
 export const containerStates = ["created", "running", "exited", "unknown"] as const;
@@ -6,4 +10,12 @@ export const containerStates = ["created", "running", "exited", "unknown"] as co
 /** The name of a container's state. */
 export function containerStateName(state: ContainerState): (typeof containerStates)[number] {
   return containerStates[state] ?? "unknown";
+}
+
+/** The states of pods in lists and filters. */
+export const podStates = ["ready", "notready"] as const;
+
+/** The state of a pod, as lists and filters name it. */
+export function stateName({ state }: PodSandbox): (typeof podStates)[number] {
+  return state === PodSandboxState.SANDBOX_READY ? "ready" : "notready";
 }

@@ -4,7 +4,7 @@ import { kindOf, messageOf } from "../../base/errors.ts";
 import { type CallOptions, CriClient } from "../../client/cri-client.ts";
 import type { Call } from "../command-line/command.ts";
 import { CommandFailure, exitCode } from "../command-line/exit-code.ts";
-import { onStopSignals } from "../stop-signals.ts";
+import { onStopSignals, type StopSignal } from "../stop-signals.ts";
 import { chooseEndpoint, type Endpoint } from "./endpoint.ts";
 import { explainFailure } from "./explain.ts";
 
@@ -22,6 +22,8 @@ export interface Server {
   readonly signal: AbortSignal;
   /** Sets the message that is printed when a second Ctrl-C ends the process immediately. */
   readonly onForcedExit?: (message: () => string) => void;
+  /** Passes the signals to `handler` instead of aborting `signal`, until the result is disposed of. */
+  readonly captureSignals?: (handler: (signal: StopSignal) => void) => Disposable;
   /** Options for a call with a timeout of `ms` (default 10 s), unless --timeout is set. */
   readonly limit: (ms?: number) => CallOptions;
   /** Options for a call without a timeout, unless --timeout is set. */
@@ -64,6 +66,7 @@ export async function withServer(
       onForcedExit: (text) => {
         message = text;
       },
+      captureSignals: signals.capture,
       limit: (ms = quickMs) => ({ signal, timeoutMs: timeoutMs ?? ms }),
       unlimited: () => (timeoutMs === undefined ? { signal } : { signal, timeoutMs }),
     });

@@ -14,6 +14,8 @@ interface AttachOptions {
   readonly stdin: boolean;
   /** The process has a terminal. */
   readonly terminal: boolean;
+  /** Drop the output: the caller has it from elsewhere. */
+  readonly dropOutput?: true;
   /** Aborted by Ctrl-C. */
   readonly signal: AbortSignal;
 }
@@ -28,10 +30,11 @@ export async function joinProcess(
   options: AttachOptions,
 ): Promise<ProcessEnd> {
   using stack = new DisposableStack();
-  const outputs = Promise.all([
-    copy(remote.stdout, process.stdout),
-    copy(remote.stderr, process.stderr),
-  ]);
+  if (options.dropOutput === true) remote.stdout?.resume();
+  const outputs =
+    options.dropOutput === true
+      ? Promise.resolve()
+      : Promise.all([copy(remote.stdout, process.stdout), copy(remote.stderr, process.stderr)]);
   const detached = Promise.withResolvers<"detached">();
   if (options.terminal) stack.defer(forwardResizes(remote));
   if (remote.stdin !== undefined) {
@@ -96,6 +99,8 @@ function forwardStdin(sink: Writable, terminal: boolean, onDetach: () => void): 
   sink.on("drain", onDrain);
   return () => {
     stdin.off("data", onData).off("end", onEnd).off("error", onEnd);
+    // The terminal may be gone, so its mode cannot be set.
+    if (isRaw) stdin.on("error", () => undefined);
     sink.off("drain", onDrain);
     stdin.pause();
     if (isRaw) stdin.setRawMode(false);

@@ -1,4 +1,4 @@
-import { constants } from "node:fs";
+import { constants, type FSWatcher, watch } from "node:fs";
 import { type FileHandle, lstat } from "node:fs/promises";
 import { setTimeout as sleep } from "node:timers/promises";
 import { isKind } from "../../base/errors.ts";
@@ -114,7 +114,7 @@ async function* follow(file: LogFile, options: ReadLogOptions): Batches {
       } else if (isOver) {
         return;
       } else {
-        await pause(options);
+        await open.changed(options);
       }
     }
   } finally {
@@ -127,9 +127,10 @@ function hasEnded({ follow, untilNs }: ReadLogOptions): boolean {
   return isPast || follow?.ended.aborted === true;
 }
 
-/** Waits until the next look at the file, or until the end. */
-async function pause({ signal, follow }: ReadLogOptions): Promise<void> {
-  const ended = AbortSignal.any([signal, ...(follow === undefined ? [] : [follow.ended])]);
+/** Waits until the next look at the file, or until the end; `change` is aborted when the file changes. */
+async function pause({ signal, follow }: ReadLogOptions, change?: AbortSignal): Promise<void> {
+  const signals = [signal, follow?.ended, change].filter((each) => each !== undefined);
+  const ended = AbortSignal.any(signals);
   await sleep(pollMs, undefined, { signal: ended }).catch(() => undefined);
 }
 
@@ -169,6 +170,8 @@ class OpenLog implements AsyncDisposable {
   readonly #turns: Turns;
   readonly #lines = new LogLines(maxLineBytes);
   #position = 0;
+  #watcher: FSWatcher | undefined;
+  #change = new AbortController();
 
   private constructor(log: LogFile, file: FileHandle, identity: FileIdentity, turns: Turns) {
     this.#log = log;
@@ -187,6 +190,27 @@ class OpenLog implements AsyncDisposable {
         throw error;
       }
     });
+  }
+
+  /**
+   * Waits until the file may have changed since the last call. A line is then read at once, as the user of a terminal
+   * expects; where the kernel has no watch left (inotify(7), max_user_watches), at the next poll.
+   */
+  async changed(options: ReadLogOptions): Promise<void> {
+    if (this.#watcher === undefined) {
+      try {
+        // By its descriptor: another file may be at the path.
+        this.#watcher = watch(`/proc/self/fd/${this.#file.fd}`, () => this.#change.abort());
+        this.#watcher.on("error", () => undefined);
+        // What was written before the watch was not seen by it.
+        return;
+      } catch {
+        await pause(options);
+        return;
+      }
+    }
+    await pause(options, this.#change.signal);
+    this.#change = new AbortController();
   }
 
   /** The complete lines of the next chunk before `end`, which may be none; undefined at the end of the file. */
@@ -264,6 +288,7 @@ class OpenLog implements AsyncDisposable {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
+    this.#watcher?.close();
     await this.#file.close();
   }
 }
