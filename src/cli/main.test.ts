@@ -4,7 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
 import { formatDefaultConfig } from "../config/format.ts";
-import { optionsOf } from "./command-line/command.ts";
+import { optionsOf, shownOptions } from "./command-line/command.ts";
 import { formatCommand } from "./command-line/help.ts";
 import { commands } from "./commands/index.ts";
 import { main } from "./main.ts";
@@ -47,7 +47,7 @@ test("main() prints the help of each command: usage, options, at least one examp
     assert.deepEqual(await davit(...name.split(" "), "--help"), { code, out, err: "" });
     assert.ok(examples.length > 0, name);
     assert.match(out, new RegExp(`Usage: davit ${name} `));
-    for (const option of Object.keys(optionsOf(command)))
+    for (const [option] of shownOptions(optionsOf(command)))
       assert.ok(out.includes(`--${option}`), option);
     for (const example of examples) assert.ok(out.includes(example.line));
     for (const line of out.split("\n")) assert.ok(line.length <= 110, line);
@@ -73,7 +73,8 @@ test("main() suggests what an invalid command line probably meant, with exit cod
   const cases: readonly (readonly [readonly string[], string])[] = [
     [["sevre"], 'unknown command "sevre", did you mean "serve"?\nSee: davit help'],
     [["quux"], 'unknown command "quux"\nSee: davit help'],
-    [["pod"], 'unknown command "pod", did you mean "pods"?\nSee: davit help'],
+    [["podz"], 'unknown command "podz", did you mean "pods"?\nSee: davit help'],
+    [["pod"], 'unknown command "pod": use "davit pods" to list pods'],
     [["ps", "--pods", "x"], 'unknown option "--pods", did you mean "--pod"?\nSee: davit help ps'],
     [
       ["pods", "--state=up"],
@@ -86,7 +87,7 @@ test("main() suggests what an invalid command line probably meant, with exit cod
     ],
     [
       ["config"],
-      '"davit config" requires a command: default, check, show, import containerd, import crio\nSee: davit help',
+      '"davit config" requires a command: default, check, show, import containerd, import crio, dump\nSee: davit help',
     ],
     [
       ["--serve"],

@@ -28,6 +28,10 @@ export interface OptionSpec {
   readonly many?: true;
   /** A former name, which still works but is not shown by help and completion. */
   readonly formerName?: string;
+  /** Other names with which other tools have it, with their dashes: not shown by help and completion. */
+  readonly alsoNamed?: readonly string[];
+  /** An option of other tools that changes nothing here: accepted, but not shown by help and completion. */
+  readonly hidden?: true;
   readonly doc: string;
   /** If this is a list, all other values are rejected. */
   readonly complete?: Completion;
@@ -92,11 +96,19 @@ export const serverOptions: Readonly<Record<string, OptionSpec>> = {
     value: "TIME",
     doc: "Timeout of each request (90s, 5m); the default depends on the command",
   },
+  debug: { doc: "Print the requests to the server and their times to stderr" },
 };
 
 /** All options of a command: its own, which have priority, then those for the server. */
 export function optionsOf(command: Command): Readonly<Record<string, OptionSpec>> {
   return command.client === true ? { ...serverOptions, ...command.options } : command.options;
+}
+
+/** The options that help and completion show. */
+export function shownOptions(
+  options: Readonly<Record<string, OptionSpec>>,
+): readonly (readonly [string, OptionSpec])[] {
+  return Object.entries(options).filter(([, { hidden }]) => hidden !== true);
 }
 
 /** The operands in the notation of the help: "POD [COMMAND...]". */

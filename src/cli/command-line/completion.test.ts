@@ -16,7 +16,7 @@ test("candidatesFor() returns commands, commands of a group, options and their v
     assert.ok(candidates("").words.includes(name), name);
   }
   assert.equal(candidates("").words.includes("demo"), false, "hidden ones are not offered");
-  assert.deepEqual(candidates("config", "").words, ["default", "check", "show", "import"]);
+  assert.deepEqual(candidates("config", "").words, ["default", "check", "show", "import", "dump"]);
   assert.deepEqual(candidates("config", "import", "").words, ["containerd", "crio"]);
   assert.deepEqual(candidates("images", "").words, ["check"]);
   assert.deepEqual(candidates("images", "check", "").words, []);

@@ -1,9 +1,11 @@
+import { aliasWordsAfter, expandAlias } from "./aliases.ts";
 import {
   type Command,
   type Completion,
   type OptionSpec,
   optionsOf,
   serverOptions,
+  shownOptions,
 } from "./command.ts";
 import { findCommand } from "./parse.ts";
 
@@ -30,7 +32,7 @@ export interface Candidates {
 export function candidatesFor(words: readonly string[], commands: readonly Command[]): Candidates {
   const visible = commands.filter(({ hidden }) => hidden !== true);
   const current = words.at(-1) ?? "";
-  const before = withoutServerOptions(words.slice(0, -1));
+  const before = expandAlias(withoutServerOptions(words.slice(0, -1)));
   const command = findCommand(before, visible);
   if (command === undefined) return commandWords(before, current, visible);
   const own = before.slice(command.name.split(" ").length);
@@ -51,7 +53,7 @@ function withoutServerOptions(words: readonly string[]): readonly string[] {
   while (left[0]?.startsWith("--") === true) {
     const [name = "", value] = left[0].slice(2).split("=");
     if (!Object.hasOwn(serverOptions, name)) break;
-    left.splice(0, value === undefined ? 2 : 1);
+    left.splice(0, value === undefined && serverOptions[name]?.value !== undefined ? 2 : 1);
   }
   return left;
 }
@@ -64,7 +66,7 @@ function commandWords(
   const [group] = before;
   if (group !== undefined && group !== "help") {
     const next = wordsAfter(before.join(" "), commands).map((words) => words.split(" ")[0] ?? "");
-    return { words: [...new Set(next)] };
+    return { words: [...new Set([...next, ...aliasWordsAfter(before.join(" "))])] };
   }
   if (current.startsWith("-"))
     return { words: ["--help", "--version", ...optionWords(serverOptions)] };
@@ -137,7 +139,7 @@ function openOption(
 }
 
 function optionWords(specs: Readonly<Record<string, OptionSpec>>): readonly string[] {
-  return Object.keys(specs).map((name) => `--${name}`);
+  return shownOptions(specs).map(([name]) => `--${name}`);
 }
 
 function fromCompletion(

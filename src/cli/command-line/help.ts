@@ -1,9 +1,11 @@
+import { aliases, aliasesOf, aliasWordsAfter } from "./aliases.ts";
 import {
   type Command,
   formatOperands,
   type OptionSpec,
   sections,
   serverOptions,
+  shownOptions,
 } from "./command.ts";
 import { exitCodeDocs } from "./exit-code.ts";
 import type { Style } from "../output/terminal.ts";
@@ -20,17 +22,21 @@ export function formatCommandList(
   const shown = commands.filter(
     ({ name, hidden }) => hidden !== true && (group === undefined || name.startsWith(`${group} `)),
   );
-  const width = widthOf(shown.map(summaryRow));
-  const lists = sections.flatMap((section) => {
-    const rows = shown.filter((command) => command.section === section).map(summaryRow);
-    return rows.length === 0 ? [] : [style.bold(`${section}:`), ...table(rows, width), ""];
-  });
+  const also =
+    group === undefined ? [] : aliasWordsAfter(group).map((word) => aliasRow(group, word));
+  const width = widthOf([...shown.map(summaryRow), ...also]);
+  const list = (title: string, rows: readonly Row[]): readonly string[] =>
+    rows.length === 0 ? [] : [style.bold(`${title}:`), ...table(rows, width), ""];
+  const lists = sections.flatMap((section) =>
+    list(section, shown.filter((command) => command.section === section).map(summaryRow)),
+  );
   const lines = [
     "davit runs the pods and containers of a Kubernetes node (CRI runtime.v1).",
     "",
     `${style.bold("Usage:")} davit ${group ?? "COMMAND"} ${group === undefined ? "" : "COMMAND "}[OPTIONS]`,
     "",
     ...lists,
+    ...list("Aliases", also),
     ...(group === undefined ? generalHelp(style) : []),
     'Use "davit help COMMAND" for details and examples of a command.',
   ];
@@ -63,8 +69,9 @@ const detailsWidth = 100;
 /** The help of a command for a terminal of this width; undefined for a pipe. */
 export function formatCommand(command: Command, style: Style, terminalWidth?: number): string {
   const operands = command.operands.length === 0 ? "" : ` ${formatOperands(command)}`;
-  const own = Object.entries(command.options).map(optionRow);
+  const own = shownOptions(command.options).map(optionRow);
   const shared = command.client === true ? Object.entries(serverOptions) : [];
+  const also = aliasesOf(command);
   const general = shared.filter(([name]) => !(name in command.options)).map(optionRow);
   const help: Row = ["-h, --help", "Show this help"];
   const width = widthOf([...own, ...general, help]);
@@ -73,6 +80,7 @@ export function formatCommand(command: Command, style: Style, terminalWidth?: nu
     ...(command.details === undefined ? [] : ["", ...wrapDetails(command.details, terminalWidth)]),
     "",
     `${style.bold("Usage:")} davit ${command.name} [OPTIONS]${operands}`,
+    ...(also.length === 0 ? [] : [`${style.bold("Aliases:")} ${also.join(", ")}`]),
     "",
     style.bold("Options:"),
     ...table([...own, ...general, help], width),
@@ -90,6 +98,11 @@ function wrapDetails(details: string, terminalWidth = detailsWidth): readonly st
 
 function summaryRow({ name, summary }: Command): Row {
   return [name, summary];
+}
+
+function aliasRow(group: string, word: string): Row {
+  const name = `${group} ${word}`;
+  return [name, `The same as davit ${aliases[name] ?? ""}`];
 }
 
 /** An option in the notation of help and reference: `-n, --namespace NAME`. */

@@ -7,6 +7,7 @@ import {
   optionsOf,
   sections as groups,
   serverOptions,
+  shownOptions,
 } from "./command.ts";
 import { exitCodeDocs } from "./exit-code.ts";
 import { environment } from "./help.ts";
@@ -137,7 +138,7 @@ function commandPage(command: Command, release: Release): string {
 }
 
 function optionItems(options: Readonly<Record<string, OptionSpec>>): readonly string[] {
-  return Object.entries(options).flatMap(([name, spec]) => {
+  return shownOptions(options).flatMap(([name, spec]) => {
     const long = `${bold(`--${name}`)}${spec.value === undefined ? "" : ` ${italic(spec.value)}`}`;
     const term = spec.short === undefined ? long : `${bold(`-${spec.short}`)}, ${long}`;
     const words = typeof spec.complete === "object" ? `: ${spec.complete.join(", ")}` : "";

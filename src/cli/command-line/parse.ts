@@ -1,6 +1,9 @@
 import { type Command, type OptionSpec, optionsOf, serverOptions } from "./command.ts";
 import { Options } from "./options.ts";
-import { closest, closestCommand, otherTools } from "./suggest.ts";
+import { expandAlias } from "./aliases.ts";
+import { otherOption } from "./other-tools.ts";
+import { closest } from "./suggest.ts";
+import { hint, isGroup, suggestion, unknownCommand } from "./unknown-command.ts";
 import { UsageError } from "./usage-error.ts";
 
 /** The result of parsing a command line. */
@@ -19,19 +22,23 @@ export function parseCommandLine(argv: readonly string[], commands: readonly Com
   const { before, words } = leadingOptions(argv);
   const [first, ...rest] = words;
   if (first === undefined || first === "--help" || first === "-h") return { ask: "help" };
-  if (first === "--version" || first === "-V") return { ask: "version" };
+  if (first === "--version" || first === "-V" || first === "-v") return { ask: "version" };
   if (first === "help") return helpFor(rest, commands);
+  if (/^-n|^--namespace(=|$)/.test(first)) throw hint(`unknown option "${first}"`, namespaceHint);
   if (first.startsWith("-")) {
     throw new UsageError(`unknown option "${first}": options of a command must follow the command`);
   }
   const command = findCommand(words, commands);
   if (command !== undefined) {
-    const own = words.slice(wordCount(command));
+    const own = expandAlias(words).slice(wordCount(command));
     return parseCall(command, command.client === true ? [...before, ...own] : own);
   }
   if (isGroup(first, commands) && asksHelp(rest[0])) return { ask: "help", group: first };
   throw unknownCommand(words, commands);
 }
+
+const namespaceHint =
+  'davit has no namespaces of containerd; "davit ps -n NAMESPACE" lists the containers of a Kubernetes namespace';
 
 /** Options for the server may precede the command, so that a shell alias can set them. */
 function leadingOptions(argv: readonly string[]): {
@@ -43,7 +50,7 @@ function leadingOptions(argv: readonly string[]): {
     const word = argv[at] ?? "";
     const name = word.startsWith("--") ? (word.slice(2).split("=")[0] ?? "") : "";
     if (!Object.hasOwn(serverOptions, name)) break;
-    at += word.includes("=") ? 1 : 2;
+    at += word.includes("=") || serverOptions[name]?.value === undefined ? 1 : 2;
   }
   return { before: argv.slice(0, at), words: argv.slice(at) };
 }
@@ -61,47 +68,22 @@ function helpFor(words: readonly string[], commands: readonly Command[]): Parsed
   throw unknownCommand(words, commands);
 }
 
-/** The command at the beginning of these words: of "images" and "images check" the longer one. */
+/**
+ * The command at the beginning of these words, or that they are an alias of: of "images" and "images check" the
+ * longer one.
+ */
 export function findCommand(
   words: readonly string[],
   commands: readonly Command[],
 ): Command | undefined {
+  const meant = expandAlias(words);
   return commands
-    .filter((command) => words.slice(0, wordCount(command)).join(" ") === command.name)
+    .filter((command) => meant.slice(0, wordCount(command)).join(" ") === command.name)
     .toSorted((a, b) => wordCount(b) - wordCount(a))[0];
 }
 
 function wordCount(command: Command): number {
   return command.name.split(" ").length;
-}
-
-/** Whether a word is the first word of several commands, such as "config". */
-export function isGroup(word: string, commands: readonly Command[]): boolean {
-  return commands.some((command) => command.name.startsWith(`${word} `));
-}
-
-function unknownCommand(words: readonly string[], commands: readonly Command[]): UsageError {
-  const visible = commands.filter((command) => command.hidden !== true);
-  const names = visible.map((command) => command.name);
-  const [first = "", second] = words;
-  if (isGroup(first, commands)) {
-    const all = names.filter((name) => name.startsWith(`${first} `));
-    const known = all.map((name) => name.slice(first.length + 1));
-    if (second === undefined || second.startsWith("-")) {
-      return new UsageError(`"davit ${first}" requires a command: ${known.join(", ")}`);
-    }
-    const more = suggestion(closest(second, known), (word) => `${first} ${word}`);
-    return new UsageError(`unknown command "${first} ${second}"${more}`);
-  }
-  const instead = Object.hasOwn(otherTools, first) ? otherTools[first] : undefined;
-  if (instead !== undefined) return new UsageError(`unknown command "${first}": ${instead}`);
-  const firsts = names.flatMap((name) => [name, name.split(" ")[0] ?? name]);
-  const more = suggestion(closestCommand(first, firsts), (word) => word);
-  return new UsageError(`unknown command "${first}"${more}`);
-}
-
-function suggestion(word: string | undefined, show: (word: string) => string): string {
-  return word === undefined ? "" : `, did you mean "${show(word)}"?`;
 }
 
 function parseCall(command: Command, words: readonly string[]): Parsed {
@@ -192,7 +174,10 @@ class CallReader {
   }
 
   #currentName(name: string): string {
-    const renamed = Object.entries(this.#specs).find(([, { formerName }]) => formerName === name);
+    const renamed = Object.entries(this.#specs).find(
+      ([, { formerName, alsoNamed }]) =>
+        formerName === name || alsoNamed?.includes(`--${name}`) === true,
+    );
     return renamed?.[0] ?? name;
   }
 
@@ -206,7 +191,10 @@ class CallReader {
         this.#helpRequested = true;
         continue;
       }
-      const found = Object.entries(this.#specs).find(([, { short }]) => short === letter);
+      const found = Object.entries(this.#specs).find(
+        ([, { short, alsoNamed }]) =>
+          short === letter || alsoNamed?.includes(`-${letter}`) === true,
+      );
       if (found === undefined) throw this.#unknown(`-${letter}`);
       const [name, spec] = found;
       const takesRest = spec.value !== undefined && letters !== "";
@@ -224,18 +212,27 @@ class CallReader {
     if (value === "") throw this.#usageError(`option "--${name}" requires a value: ${spec.value}`);
     if (typeof spec.complete === "object" && !spec.complete.includes(value)) {
       const all = spec.complete.join(", ");
+      if (value.includes("{{")) {
+        throw hint(
+          `option "--${name}" is "${value}"`,
+          "there are no templates; use -o json and jq",
+        );
+      }
       throw this.#usageError(`option "--${name}" is "${value}": must be one of ${all}`);
     }
     this.options.set(name, [...(this.options.get(name) ?? []), value]);
   }
 
-  #unknown(rawName: string): UsageError {
+  #unknown(rawName: string): Error {
     const { refusals = {} } = this.#command;
     const name = rawName.replace(/^--?/, "");
     if (Object.hasOwn(refusals, name)) {
       return this.#usageError(`option "${rawName}" is not supported: ${refusals[name]}`);
     }
-    const known = closest(rawName.replace(/^--/, ""), ["help", ...Object.keys(this.#specs)]);
+    const instead = otherOption(this.#command.name, rawName);
+    if (instead !== undefined) return hint(`unknown option "${rawName}"`, instead);
+    const shown = Object.keys(this.#specs).filter((each) => this.#specs[each]?.hidden !== true);
+    const known = closest(rawName.replace(/^--/, ""), ["help", ...shown]);
     return this.#usageError(
       `unknown option "${rawName}"${suggestion(known, (word) => `--${word}`)}`,
     );

@@ -22,7 +22,12 @@ export const images: Command = {
   section: "Images",
   summary: "List images",
   operands: [{ name: "IMAGE", optional: true, complete: "image" }],
-  options: listingOptions,
+  options: {
+    ...listingOptions,
+    digests: { doc: "Also show digests, as -o wide does" },
+    all: { short: "a", hidden: true, doc: "All images are always listed" },
+    "no-trunc": { doc: "Show whole image ids" },
+  },
   examples: [
     { line: "davit images", does: "List all images with their sizes on disk" },
     { line: "davit images busybox -o wide", does: "List one image with its digest" },
@@ -39,7 +44,10 @@ async function list(call: Call, server: Server): Promise<number> {
   printListing(call, {
     items: quiet ? items.map((image) => ({ image, name: "", tag: "" })) : items.flatMap(named),
     idOf: ({ image }) => image.id,
-    columns,
+    columns: columns({
+      digests: call.options.has("digests"),
+      whole: call.options.has("no-trunc"),
+    }),
     message: () =>
       messageToJson(
         ListImagesResponseSchema,
@@ -49,24 +57,33 @@ async function list(call: Call, server: Server): Promise<number> {
   return exitCode.done;
 }
 
-const columns: readonly Column<NamedImage>[] = [
-  { title: "IMAGE", of: ({ name }) => name },
-  { title: "TAG", of: ({ tag }) => tag },
-  { title: "IMAGE ID", of: ({ image }) => shortId(image.id) },
-  { title: "SIZE", of: ({ image }) => formatBytes(image.size), right: true },
-  {
-    title: "ARTIFACT",
-    of: ({ image }) => image.spec?.annotations["davit.artifact.type"] ?? "",
-    wide: true,
-  },
-  { title: "PINNED", of: ({ image }) => (image.pinned ? "yes" : ""), wide: true },
-  {
-    title: "USER",
-    of: ({ image }) => image.username || String(image.uid?.value ?? ""),
-    wide: true,
-  },
-  { title: "DIGEST", of: ({ image }) => image.repoDigests[0]?.split("@")[1] ?? "", wide: true },
-];
+function columns(shown: {
+  readonly digests: boolean;
+  readonly whole: boolean;
+}): readonly Column<NamedImage>[] {
+  return [
+    { title: "IMAGE", of: ({ name }) => name },
+    { title: "TAG", of: ({ tag }) => tag },
+    { title: "IMAGE ID", of: ({ image: { id } }) => (shown.whole ? id : shortId(id)) },
+    { title: "SIZE", of: ({ image }) => formatBytes(image.size), right: true },
+    {
+      title: "ARTIFACT",
+      of: ({ image }) => image.spec?.annotations["davit.artifact.type"] ?? "",
+      wide: true,
+    },
+    { title: "PINNED", of: ({ image }) => (image.pinned ? "yes" : ""), wide: true },
+    {
+      title: "USER",
+      of: ({ image }) => image.username || String(image.uid?.value ?? ""),
+      wide: true,
+    },
+    {
+      title: "DIGEST",
+      of: ({ image }) => image.repoDigests[0]?.split("@")[1] ?? "",
+      ...(shown.digests ? {} : { wide: true }),
+    },
+  ];
+}
 
 function named(image: Image): readonly NamedImage[] {
   if (image.repoTags.length === 0) {

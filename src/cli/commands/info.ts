@@ -20,7 +20,7 @@ export const info: Command = {
     "With -o json or yaml, prints the verbose Status of the CRI. The exit code is 1 if the server is not\n" +
     "ready to run pods.",
   operands: [],
-  options: outputOption,
+  options: { output: { ...outputOption.output, alsoNamed: ["-f", "--format"] } },
   examples: [
     { line: "davit info", does: "Show the status of the server" },
     {

@@ -25,6 +25,7 @@ export const inspect: Command = {
     output: {
       short: "o",
       value: "FORMAT",
+      alsoNamed: ["-f", "--format"],
       doc: "Output format (default json)",
       complete: ["json", "yaml"],
     },

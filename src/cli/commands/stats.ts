@@ -31,9 +31,11 @@ export const stats: Command = {
     "the server does not report a value.",
   operands: [{ name: "POD|CONTAINER", many: true, optional: true, complete: "pod-or-container" }],
   options: {
-    ...outputOption,
+    output: { ...outputOption.output, alsoNamed: ["--format"] },
     interval: { value: "TIME", doc: "Time between samples (default 1.5s)" },
     watch: { short: "w", doc: "Refresh until Ctrl-C" },
+    all: { short: "a", doc: "Show containers that do not run, too" },
+    "no-stream": { hidden: true, doc: "One sample is the default" },
   },
   examples: [
     { line: "davit stats", does: "Show all running containers" },
@@ -91,6 +93,7 @@ async function sample({ client, limit }: Server): Promise<Sample> {
 /** Selects the containers: those that are named, those of named pods, or all running ones. */
 async function selectContainers(call: Call, objects: Objects): Promise<(id: string) => boolean> {
   if (call.operands.length === 0) {
+    if (call.options.has("all")) return () => true;
     const ended = (await objects.containers()).filter(
       ({ container }) => container.state !== ContainerState.CONTAINER_RUNNING,
     );

@@ -17,15 +17,18 @@ const leastIntervalMs = 500;
 export const top: Command = {
   name: "top",
   section: "Inspection and debugging",
-  summary: "Show the pods of the node and their resource usage on a live screen",
+  summary: "Show the pods of the node on a live screen, or the processes of a pod",
   details:
     "The header has the state of the node, the usage of its pods and, with a davit server, the operations in\n" +
     "progress. The table has pods and their containers. Keys: Up, Down and Space select and unfold a pod;\n" +
     "Enter follows a log, s opens a shell, w explains (davit why), i inspects, x stops after a question; / filters,\n" +
     "o changes the order, t adds the network, f and p show failures and operations in progress; ? lists all\n" +
     "keys, and q quits. A narrow terminal drops columns in this order: last minute, limit, restarts, containers,\n" +
-    "network, memory, CPU. If the output is not a terminal, it is printed once, as with --once.",
-  operands: [{ name: "POD", many: true, optional: true, complete: "pod" }],
+    "network, memory, CPU. If the output is not a terminal, it is printed once, as with --once.\n" +
+    "With POD or CONTAINER and no option, prints the processes of the running containers, as docker top does: UID, PID\n" +
+    "and PPID are those of the host, and IN POD is the PID in the container. With options, the screen has only these\n" +
+    "pods.",
+  operands: [{ name: "POD|CONTAINER", many: true, optional: true, complete: "pod-or-container" }],
   options: {
     ...outputOption,
     interval: {
@@ -37,6 +40,7 @@ export const top: Command = {
   },
   examples: [
     { line: "davit top", does: "Watch all pods of the node" },
+    { line: "davit top web", does: "Print the processes of a pod" },
     { line: "davit top -n 5 web", does: "Watch one pod, with a sample every 5 s" },
     { line: "davit top --once", does: "Print the usage of all pods and containers" },
     { line: "davit top -o json | jq '.pods[].cpu'", does: "Print one frame as JSON" },
@@ -46,6 +50,11 @@ export const top: Command = {
 };
 
 async function show(call: Call, server: Server): Promise<number> {
+  const isScreenOfPods = ["interval", "once", "output"].some((name) => call.options.has(name));
+  if (call.operands.length > 0 && !isScreenOfPods) {
+    const { printProcesses } = await import("../top/print-processes.ts");
+    return await printProcesses(call, server);
+  }
   const intervalMs = readInterval(call);
   const pods = await selectPods(call, server);
   const isScreen =

@@ -15,7 +15,7 @@ export const version: Command = {
   details:
     "With -o json or yaml, prints the response of the CRI. davit --version does not need a server.",
   operands: [],
-  options: outputOption,
+  options: { ...outputOption, short: { doc: "Print only the version numbers" } },
   examples: [
     { line: "davit version", does: "Show both versions" },
     { line: "davit --version", does: "Show only the version of this command" },
@@ -24,7 +24,10 @@ export const version: Command = {
   run: async (call) => {
     const structured = ["json", "yaml"].includes(outputFormat(call));
     // Printed first, so that it is shown even if the server is not reachable.
-    if (!structured) call.terminal.out(formatVersion(call.version));
+    if (!structured) {
+      const short = call.options.has("short");
+      call.terminal.out(short ? `davit ${call.version}\n` : formatVersion(call.version));
+    }
     return withServer(call, (server) => show(call, server));
   },
 };
@@ -37,6 +40,10 @@ async function show(call: Call, { client, endpoint, limit }: Server): Promise<nu
     return exitCode.done;
   }
   const { runtimeName, runtimeVersion, runtimeApiVersion } = answer;
+  if (call.options.has("short")) {
+    call.terminal.out(`${printable(`server ${runtimeName} ${runtimeVersion}`)}\n`);
+    return exitCode.done;
+  }
   call.terminal.out(
     `${printable(`server ${runtimeName} ${runtimeVersion} (CRI ${runtimeApiVersion}, ${endpoint.address})`)}\n`,
   );

@@ -18,22 +18,32 @@ export function countContainers(
   containers: readonly PodContainer[],
   ends: ReadonlyMap<string, ContainerStatus>,
 ): ContainerCount {
-  const newest = new Map<string, PodContainer["container"]>();
-  for (const { container } of containers) {
-    const name = container.metadata?.name ?? "";
-    const other = newest.get(name);
-    if (other === undefined || other.createdAt <= container.createdAt) newest.set(name, container);
-  }
-  const own = [...newest.values()];
-  const isInit = ({ id }: PodContainer["container"]): boolean => {
-    const end = ends.get(id);
-    if (end === undefined || end.exitCode !== 0) return false;
-    return own.some((other) => other.id !== id && other.createdAt >= end.finishedAt);
-  };
-  const counted = own.filter((container) => !isInit(container));
+  const counted = withoutCompletedInit(containers, ends).map(({ container }) => container);
   return {
     running: counted.filter(({ state }) => state === ContainerState.CONTAINER_RUNNING).length,
     all: counted.length,
     failed: counted.some(({ id }) => (ends.get(id)?.exitCode ?? 0) !== 0),
   };
+}
+
+/** The last attempt of each container, in the order of the list, without completed init containers. */
+export function withoutCompletedInit(
+  containers: readonly PodContainer[],
+  ends: ReadonlyMap<string, ContainerStatus>,
+): readonly PodContainer[] {
+  const newest = new Map<string, PodContainer>();
+  for (const each of containers) {
+    const name = each.container.metadata?.name ?? "";
+    const other = newest.get(name)?.container;
+    if (other === undefined || other.createdAt <= each.container.createdAt) newest.set(name, each);
+  }
+  const own = [...newest.values()];
+  const isInit = ({ container: { id } }: PodContainer): boolean => {
+    const end = ends.get(id);
+    if (end === undefined || end.exitCode !== 0) return false;
+    return own.some(
+      ({ container }) => container.id !== id && container.createdAt >= end.finishedAt,
+    );
+  };
+  return own.filter((each) => !isInit(each));
 }

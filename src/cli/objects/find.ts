@@ -8,8 +8,17 @@ export interface PodContainer {
   readonly pod: PodSandbox | undefined;
 }
 
-/** The pods that a word can refer to: an id, NAME, NAMESPACE/NAME, or the prefix of an id. */
+/**
+ * The pods that a word can refer to: an id, NAME, NAMESPACE/NAME, or the prefix of an id. As in kubectl, pod/NAME is
+ * NAME, unless a namespace has this name.
+ */
 export function findPods(word: string, pods: readonly PodSandbox[]): readonly PodSandbox[] {
+  const found = findPodsExactly(word, pods);
+  const [, name] = /^pods?\/(.+)$/.exec(word) ?? [];
+  return found.length > 0 || name === undefined ? found : findPodsExactly(name, pods);
+}
+
+function findPodsExactly(word: string, pods: readonly PodSandbox[]): readonly PodSandbox[] {
   const whole = pods.filter(({ id }) => id === word);
   if (whole.length > 0) return whole;
   const named = pods.filter((pod) => word === podName(pod) || word === podPath(pod));
@@ -92,6 +101,19 @@ export function joinPods(
 ): readonly PodContainer[] {
   const byId = new Map(pods.map((pod) => [pod.id, pod]));
   return containers.map((container) => ({ container, pod: byId.get(container.podSandboxId) }));
+}
+
+/** The containers of a pod, or the one container: what a command for either is about. */
+export function containersOf(
+  object:
+    | { readonly kind: "pod"; readonly pod: PodSandbox }
+    | ({ readonly kind: "container" } & PodContainer)
+    | { readonly kind: "image" },
+  all: readonly PodContainer[],
+): readonly PodContainer[] {
+  if (object.kind === "container") return [object];
+  if (object.kind === "image") return [];
+  return all.filter(({ container }) => container.podSandboxId === object.pod.id);
 }
 
 /** The name of a pod without its namespace. */

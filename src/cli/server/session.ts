@@ -39,6 +39,12 @@ function openClient({ address, chosenBy }: Endpoint): CriClient {
   }
 }
 
+async function traced({ terminal }: Call, client: CriClient): Promise<CriClient> {
+  const { traceCalls } = await import("./trace-calls.ts");
+  const { dim } = terminal.errStyle;
+  return traceCalls(client, (line) => terminal.err(`${dim(`debug: ${line}`)}\n`));
+}
+
 /**
  * Calls `use` with a client of the server that the command line selects. Ctrl-C cancels the current call,
  * and a second one ends the process immediately. Errors are explained (`explainFailure`).
@@ -58,7 +64,8 @@ export async function withServer(
   });
   const { signal } = signals;
   try {
-    using client = openClient(endpoint);
+    using own = openClient(endpoint);
+    const client = call.options.has("debug") ? await traced(call, own) : own;
     return await use({
       client,
       endpoint,
