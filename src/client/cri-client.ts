@@ -56,15 +56,14 @@ export type ServiceClient<Methods extends GenServiceMethods> = {
 export type MethodsOf<Service> = Service extends GenService<infer Methods> ? Methods : never;
 
 /**
- * All methods of both CRI services, and of davit's own, which other servers do not have. Failures are `GrpcStatusError`s. It connects at
- * the first call, and again after the connection was lost.
+ * All methods of both CRI services, and of davit's own, which other servers do not have. Failures are
+ * `GrpcStatusError`s. It connects at the first call, and again after the connection was lost.
  */
 export class CriClient implements Disposable {
   readonly runtime: ServiceClient<MethodsOf<typeof RuntimeService>>;
   readonly image: ServiceClient<MethodsOf<typeof ImageService>>;
   readonly davit: ServiceClient<MethodsOf<typeof Images>>;
   readonly pulls: ServiceClient<MethodsOf<typeof Pulls>>;
-  readonly containers: ServiceClient<MethodsOf<typeof Containers>>;
   readonly daemon: ServiceClient<MethodsOf<typeof Daemon>>;
   readonly containers: ServiceClient<MethodsOf<typeof Containers>>;
   readonly leases: ServiceClient<MethodsOf<typeof Leases>>;
@@ -85,7 +84,6 @@ export class CriClient implements Disposable {
     this.image = serviceClient(this.#grpc, ImageService);
     this.davit = serviceClient(this.#grpc, Images);
     this.pulls = serviceClient(this.#grpc, Pulls);
-    this.containers = serviceClient(this.#grpc, Containers);
     this.daemon = serviceClient(this.#grpc, Daemon);
     this.containers = serviceClient(this.#grpc, Containers);
     this.leases = serviceClient(this.#grpc, Leases);

@@ -1,7 +1,7 @@
 import type { ContainerConfig, PodSandbox } from "../../gen/runtime/v1/api_pb.ts";
 import type { Call, Command } from "../command-line/command.ts";
 import { exitCode } from "../command-line/exit-code.ts";
-import { readLog } from "../logs/read-log.ts";
+import { readLog } from "../../linux/file/index.ts";
 import { containerPath, containersOf, type PodContainer, podPath } from "../objects/find.ts";
 import { imageName, imageNamesOf } from "../objects/image-name.ts";
 import { Objects } from "../objects/objects.ts";
@@ -11,7 +11,7 @@ import { containerStateName } from "../objects/state.ts";
 import { formatAge, formatBytes } from "../output/figures.ts";
 import { indentedLines, printable } from "../output/printable.ts";
 import { type Server, withServer } from "../server/session.ts";
-import { stateName } from "./pods.ts";
+import { stateName } from "../objects/state.ts";
 import { addressLines } from "./port.ts";
 import { typeOption } from "./stop.ts";
 import { explain } from "./why.ts";
