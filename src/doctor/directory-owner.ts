@@ -15,13 +15,26 @@ export interface DirectoryOwner {
  */
 export function readOwner(directory: string): DirectoryOwner | undefined {
   const path = join(directory, "davit.lock");
-  const [first = "", version = ""] = readIfThere(path).split("\n");
-  if (!/^\d{1,10}$/.test(first) || !existsSync(`/proc/${first}`)) return undefined;
-  const inode = statSync(path, { bigint: true, throwIfNoEntry: false })?.ino;
+  return ownerOf({
+    text: readIfThere(path),
+    inode: statSync(path, { bigint: true, throwIfNoEntry: false })?.ino,
+    locks: readIfThere("/proc/locks"),
+    isAlive: (pid) => existsSync(`/proc/${pid}`),
+  });
+}
+
+/** As {@link readOwner}, from what was read: the lock file and its inode, and proc_locks(5). */
+export function ownerOf(read: {
+  readonly text: string;
+  readonly inode: bigint | undefined;
+  readonly locks: string;
+  readonly isAlive: (pid: number) => boolean;
+}): DirectoryOwner | undefined {
+  const [first = "", version = ""] = read.text.split("\n");
+  if (!/^\d{1,10}$/.test(first) || !read.isAlive(Number(first))) return undefined;
   // The device is not compared: stat(2) gives another one on btrfs and overlayfs.
-  const entry = `FLOCK +ADVISORY +WRITE +${first} [0-9a-f]+:[0-9a-f]+:${String(inode)} `;
-  const held = new RegExp(entry).test(readIfThere("/proc/locks"));
-  return held ? { pid: Number(first), version } : undefined;
+  const entry = `FLOCK +ADVISORY +WRITE +${first} [0-9a-f]+:[0-9a-f]+:${String(read.inode)} `;
+  return new RegExp(entry).test(read.locks) ? { pid: Number(first), version } : undefined;
 }
 
 function readIfThere(path: string): string {

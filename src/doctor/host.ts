@@ -10,6 +10,7 @@ export interface FileInfo {
   /** The permission bits. */
   readonly mode: number;
   readonly modifiedMs: number;
+  readonly inode: bigint;
 }
 
 /** Space on the file system that holds a path. */

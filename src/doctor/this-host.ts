@@ -79,7 +79,7 @@ export class ThisHost implements Host {
 
   async fileInfo(path: string): Promise<FileInfo | undefined> {
     try {
-      const found = await stat(path);
+      const found = await stat(path, { bigint: true });
       const kind = found.isFile()
         ? "file"
         : found.isDirectory()
@@ -87,7 +87,8 @@ export class ThisHost implements Host {
           : found.isSocket()
             ? "socket"
             : "other";
-      return { kind, mode: found.mode & 0o7777, modifiedMs: found.mtimeMs };
+      const { ino: inode, mtimeMs } = found;
+      return { kind, mode: Number(found.mode) & 0o7777, modifiedMs: Number(mtimeMs), inode };
     } catch {
       return undefined;
     }

@@ -1,4 +1,5 @@
-import { type Check, numberOf, type DoctorContext, wordsOf } from "../check.ts";
+import { type Check, type DoctorContext, wordsOf } from "../check.ts";
+import { ownerOf } from "../directory-owner.ts";
 import { catalogue, type Finding } from "../finding.ts";
 import type { Host } from "../host.ts";
 
@@ -115,13 +116,16 @@ function stale(host: Host, path: string): Finding {
   return kinds.report("stale", `no server listens on ${path}`, fix);
 }
 
-/** The process that holds the lock on the state directory (flock(2), shown by proc_locks(5)). */
+/** The process that holds the lock on the state directory. */
 async function lockHolder(host: Host, state: string): Promise<number | undefined> {
-  // A version of davit may follow in a second line.
-  const pid = numberOf((await host.read(`${state}/davit.lock`))?.split("\n")[0]);
-  if (pid === undefined || !host.isProcessAlive(pid)) return undefined;
-  const locks = (await host.read("/proc/locks")) ?? "";
-  return new RegExp(`FLOCK +ADVISORY +WRITE +${pid} `).test(locks) ? pid : undefined;
+  const path = `${state}/davit.lock`;
+  const owner = ownerOf({
+    text: (await host.read(path)) ?? "",
+    inode: (await host.fileInfo(path))?.inode,
+    locks: (await host.read("/proc/locks")) ?? "",
+    isAlive: (pid) => host.isProcessAlive(pid),
+  });
+  return owner?.pid;
 }
 
 async function describeServer(host: Host, path: string): Promise<readonly Finding[]> {

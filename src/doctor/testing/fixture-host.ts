@@ -163,9 +163,9 @@ export class FixtureHost implements Host {
   ]);
   /** Files and directories besides those in `files` and `directories`. */
   readonly fileInfos = new Map<string, FileInfo>([
-    ["/var/lib/davit", { kind: "directory", mode: 0o711, modifiedMs: 0 }],
-    ["/run/davit", { kind: "directory", mode: 0o711, modifiedMs: 0 }],
-    ["/run/davit/davit.sock", { kind: "socket", mode: 0o660, modifiedMs: 0 }],
+    ["/var/lib/davit", { kind: "directory", mode: 0o711, modifiedMs: 0, inode: 2n }],
+    ["/run/davit", { kind: "directory", mode: 0o711, modifiedMs: 0, inode: 2n }],
+    ["/run/davit/davit.sock", { kind: "socket", mode: 0o660, modifiedMs: 0, inode: 2n }],
   ]);
   mountTable: MountEntry[] = [
     mountEntry("/", "ext4"),
@@ -226,9 +226,9 @@ export class FixtureHost implements Host {
   async fileInfo(path: string): Promise<FileInfo | undefined> {
     const known = this.fileInfos.get(path);
     if (known !== undefined) return known;
-    if (this.files.has(path)) return { kind: "file", mode: 0o644, modifiedMs: 0 };
+    if (this.files.has(path)) return { kind: "file", mode: 0o644, modifiedMs: 0, inode: 2n };
     const isDirectory = this.directories.has(path) || path === "/var/lib";
-    return isDirectory ? { kind: "directory", mode: 0o755, modifiedMs: 0 } : undefined;
+    return isDirectory ? { kind: "directory", mode: 0o755, modifiedMs: 0, inode: 2n } : undefined;
   }
 
   async diskSpace(path: string): Promise<DiskSpace | undefined> {
@@ -327,7 +327,7 @@ export class FixtureHost implements Host {
 
   async makeDirectory(path: string): Promise<void> {
     this.#change(`mkdir ${path}`);
-    this.fileInfos.set(path, { kind: "directory", mode: 0o711, modifiedMs: 0 });
+    this.fileInfos.set(path, { kind: "directory", mode: 0o711, modifiedMs: 0, inode: 2n });
   }
 
   async remove(path: string): Promise<void> {

@@ -244,7 +244,13 @@ export const provocations: Readonly<Record<string, Provocation>> = {
 
   "sockets.davit": nothing,
   "sockets.crictl": nothing,
-  "sockets.absent": host(noDaemon),
+  "sockets.absent": host((machine) => {
+    noDaemon(machine);
+    // As after a crash: the pid belongs to a process that locks a file of its own.
+    machine.files.set("/run/davit/davit.lock", "77\n");
+    machine.fileInfos.set("/run/davit/davit.lock", { ...directory, kind: "file", inode: 3n });
+    machine.pids.add(77);
+  }),
   "sockets.stale": host(({ probes }) => probes.set(socket, "refused")),
   "sockets.not-a-socket": host(({ fileInfos }) =>
     fileInfos.set(socket, { ...directory, kind: "file" }),
@@ -380,7 +386,7 @@ export const provocations: Readonly<Record<string, Provocation>> = {
   "clock.fine": nothing,
   "clock.behind": host((machine) => (machine.timeMs = 0)),
   "clock.went-back": host(({ fileInfos, timeMs }) =>
-    fileInfos.set(`${root}/davit.db`, { kind: "file", mode: 0o600, modifiedMs: timeMs + 3e9 }),
+    fileInfos.set(`${root}/davit.db`, { ...directory, kind: "file", modifiedMs: timeMs + 3e9 }),
   ),
   "clock.not-synchronized": host(({ programs, commands }) => {
     programs.add("timedatectl");

@@ -17,8 +17,8 @@ export type Provocation = (host: FixtureHost) => Changes | undefined;
 
 export const root = "/var/lib/davit";
 export const socket = "/run/davit/davit.sock";
-export const directory = { kind: "directory", mode: 0o711, modifiedMs: 0 } as const;
-export const aSocket = { kind: "socket", mode: 0o660, modifiedMs: 0 } as const;
+export const directory = { kind: "directory", mode: 0o711, modifiedMs: 0, inode: 2n } as const;
+export const aSocket = { kind: "socket", mode: 0o660, modifiedMs: 0, inode: 2n } as const;
 export const gib = 1024 ** 3;
 export const capabilities = "000001ffffffffff";
 export const kubelet = "/var/lib/kubelet/config.yaml";
