@@ -104,6 +104,49 @@ describe("the features of handlers", () => {
     assert.deepEqual(await handlers.runtimeFeatures(handlers.bind("odd")), least);
   });
 
+  test("are those of the runtime that a pod has, also after a reload that changes the path", async () => {
+    const least = { mountOptions: [], idMappedMounts: false, seccomp: true };
+    const asked: string[] = [];
+    const known: Readonly<Record<string, RuntimeFeatures>> = { crun: able, newer: least };
+    const handlers = handlersWith({ crun: plain }, (path) => {
+      asked.push(path);
+      const features = known[path];
+      return features === undefined
+        ? Promise.reject(new Error(`no ${path}`))
+        : Promise.resolve(features);
+    });
+    await handlers.probe(silentLogger);
+    const before = handlers.bind("crun");
+    const changed = { crun: { ...plain, path: "newer" } };
+    const use = await handlers.prepare({ defaultHandler: "crun", handlers: changed });
+    use();
+    const after = handlers.bind("crun");
+    assert.deepEqual([before.path, after.path], ["crun", "newer"]);
+    assert.deepEqual(await handlers.runtimeFeatures(before), able);
+    assert.deepEqual(await handlers.runtimeFeatures(after), least);
+    assert.deepEqual(
+      (await handlers.features()).map(({ recursiveReadOnlyMounts }) => recursiveReadOnlyMounts),
+      [false, false],
+    );
+    // Back to the one of before: it may be another version by now.
+    const back = await handlers.prepare({ defaultHandler: "crun", handlers: { crun: plain } });
+    back();
+    assert.deepEqual(asked, ["crun", "newer", "crun"]);
+  });
+
+  test("of a pod's runtime that the configuration does not name any more are asked once", async () => {
+    let count = 0;
+    const handlers = handlersWith({ crun: plain }, () => {
+      count += 1;
+      return Promise.resolve(able);
+    });
+    await handlers.probe(silentLogger);
+    const earlier = { ...handlers.bind("crun"), path: "/opt/crun" };
+    assert.deepEqual(await handlers.runtimeFeatures(earlier), able);
+    assert.deepEqual(await handlers.runtimeFeatures(earlier), able);
+    assert.equal(count, 2);
+  });
+
   test("are waited for until the runtime has answered", async () => {
     const answer = Promise.withResolvers<RuntimeFeatures>();
     const handlers = handlersWith({ crun: plain }, () => answer.promise);

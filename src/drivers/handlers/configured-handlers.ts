@@ -51,6 +51,10 @@ export interface ConfiguredHandlersDeps {
 export class ConfiguredHandlers implements Handlers {
   #deps: ConfiguredHandlersDeps;
   #features: readonly HandlerFeatures[];
+  /**
+   * By the OCI runtime and not by handler: a pod keeps its runtime when a reload gives its handler another one. Read again
+   * when a handler is new or changed.
+   */
   readonly #runtimes = new Map<string, RuntimeFeatures>();
   /** By handler; resolved when its runtime has answered or has failed to. */
   readonly #asked: Map<string, PromiseWithResolvers<undefined>>;
@@ -98,14 +102,14 @@ export class ConfiguredHandlers implements Handlers {
    * What the OCI runtime of a sandbox's handler can do; if it has not answered, the features that every
    * runtime has. Waits as features() does.
    */
-  async runtimeFeatures({ name }: BoundHandler): Promise<RuntimeFeatures> {
-    await this.#asked.get(name)?.promise;
-    return this.#runtimes.get(name) ?? leastFeatures;
+  async runtimeFeatures(bound: BoundHandler): Promise<RuntimeFeatures> {
+    return (await this.#featuresOf(bound)) ?? leastFeatures;
   }
 
-  async checkUserNamespaces({ name }: BoundHandler): Promise<void> {
-    await this.#asked.get(name)?.promise;
-    const why = userNamespaceObstacle() ?? this.#runtimeObstacle(name);
+  async checkUserNamespaces(bound: BoundHandler): Promise<void> {
+    const { name } = bound;
+    const features = await this.#featuresOf(bound);
+    const why = userNamespaceObstacle() ?? runtimeObstacle(features);
     if (why === undefined) return;
     throw new RuntimeError(
       "failed-precondition",
@@ -113,10 +117,18 @@ export class ConfiguredHandlers implements Handlers {
     );
   }
 
-  #runtimeObstacle(name: string): string | undefined {
-    const features = this.#runtimes.get(name);
-    if (features === undefined) return "its OCI runtime did not report its features";
-    return features.idMappedMounts ? undefined : "its OCI runtime has no id-mapped mounts";
+  /** Those of a sandbox's own runtime, which no handler may name any more. */
+  async #featuresOf(bound: BoundHandler): Promise<RuntimeFeatures | undefined> {
+    await this.#asked.get(bound.name)?.promise;
+    const program = ociRuntimeOf(this.#deps.shims, bound);
+    const known = this.#runtimes.get(program);
+    const configured = this.#definition(bound.name);
+    if (known !== undefined || program === "") return known;
+    // One that the configuration names has been asked.
+    if (configured !== undefined && ociRuntimeOf(this.#deps.shims, configured) === program) return;
+    const found = await this.#deps.readFeatures(program).catch(() => undefined);
+    if (found !== undefined) this.#runtimes.set(program, found);
+    return found;
   }
 
   /**
@@ -136,7 +148,7 @@ export class ConfiguredHandlers implements Handlers {
     handlers,
   }: Pick<ConfiguredHandlersDeps, "defaultHandler" | "handlers">): Promise<() => void> {
     await this.features();
-    const found = new Map<string, RuntimeFeatures | undefined>();
+    const found = new Map<string, Tried>();
     for (const [name, handler] of Object.entries(handlers)) {
       if (isDeepStrictEqual(handler, this.#definition(name))) continue;
       try {
@@ -149,26 +161,25 @@ export class ConfiguredHandlers implements Handlers {
       for (const [name, before] of Object.entries(this.#deps.handlers))
         this.#removed.set(name, before);
       this.#deps = { ...this.#deps, defaultHandler, handlers };
-      for (const [name, features] of found) {
+      for (const [name, { program, features }] of found) {
         const answered = Promise.withResolvers<undefined>();
         answered.resolve(undefined);
         this.#asked.set(name, answered);
-        if (features === undefined) this.#runtimes.delete(name);
-        else this.#runtimes.set(name, features);
+        if (features !== undefined) this.#runtimes.set(program, features);
       }
       this.#features = this.#withDefault((each) => this.#offered(each));
     };
   }
 
-  /** The features of a handler's runtime; undefined where davit does not know its runtime. */
-  async #tried(name: string, handler: HandlerDefinition): Promise<RuntimeFeatures | undefined> {
+  /** A handler's runtime and its features; without them where davit does not know its runtime. */
+  async #tried(name: string, handler: HandlerDefinition): Promise<Tried> {
     const { shims, readFeatures } = this.#deps;
     if (shims !== undefined && handler.runtimeType !== "") shimOf(shims, handler);
     const program = ociRuntimeOf(shims, handler);
     const features = program === "" ? undefined : await readFeatures(program);
     const ignored = ignoredSetting(name, handler, features);
     if (ignored !== undefined) throw new RuntimeError("failed-precondition", ignored);
-    return features;
+    return { program, features };
   }
 
   /** How long the creation of a pod or container of a handler may take; undefined for the time of all handlers. */
@@ -202,7 +213,7 @@ export class ConfiguredHandlers implements Handlers {
     const program = ociRuntimeOf(this.#deps.shims, handler);
     if (program === "") return;
     try {
-      this.#runtimes.set(name, await this.#deps.readFeatures(program));
+      this.#runtimes.set(program, await this.#deps.readFeatures(program));
     } catch (error) {
       log.warn(
         `containers of handler "${name}" will fail to start: install its OCI runtime, or set runtime.handlers.${name}`,
@@ -210,12 +221,13 @@ export class ConfiguredHandlers implements Handlers {
       );
     }
     this.#features = this.#withDefault((each) => this.#offered(each));
-    const ignored = ignoredSetting(name, handler, this.#runtimes.get(name));
+    const ignored = ignoredSetting(name, handler, this.#runtimes.get(program));
     if (ignored !== undefined) log.error(ignored, { handler: name });
   }
 
   #offered(name: string): Features {
-    const features = this.#runtimes.get(name);
+    const handler = this.#definition(name);
+    const features = handler && this.#runtimes.get(ociRuntimeOf(this.#deps.shims, handler));
     if (features === undefined) return noFeatures;
     const nodeHas = userNamespaceObstacle() === undefined;
     return {
@@ -231,6 +243,18 @@ export class ConfiguredHandlers implements Handlers {
       ...names.map((name) => ({ name, ...of(name) })),
     ];
   }
+}
+
+/** What asking the OCI runtime of a handler gave. */
+interface Tried {
+  readonly program: string;
+  readonly features: RuntimeFeatures | undefined;
+}
+
+/** Why a runtime cannot make user namespaces. */
+function runtimeObstacle(features: RuntimeFeatures | undefined): string | undefined {
+  if (features === undefined) return "its OCI runtime did not report its features";
+  return features.idMappedMounts ? undefined : "its OCI runtime has no id-mapped mounts";
 }
 
 /** Why containers of a handler are rejected, whose runtime ignores a setting of it. */
@@ -258,10 +282,14 @@ function shimOf(shims: ShimKnowledge, handler: HandlerDefinition): Partial<Bound
   };
 }
 
-/** The OCI runtime that runs a handler's containers, as far as davit can tell. */
+/** The OCI runtime that runs the containers of a handler or of a sandbox, as far as davit can tell. */
 function ociRuntimeOf(
   shims: ShimKnowledge | undefined,
-  { path, runtimeType, options }: HandlerDefinition,
+  {
+    path = "",
+    runtimeType = "",
+    options = {},
+  }: Pick<BoundHandler, "path" | "runtimeType" | "options">,
 ): string {
   if (shims === undefined || runtimeType === "") return path;
   return shims.isRuncType(runtimeType) ? shims.runtimeOfOptions(options) : "";
