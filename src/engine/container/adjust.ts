@@ -52,7 +52,8 @@ export async function adjustByPlugins(
 
 /**
  * Asks the plugins about a new container and does not wait for the answer: adjustByPlugins() enters the stage and
- * applies it. Undefined without plugins.
+ * applies it. Undefined without plugins. If the create fails before that, the answer is not applied: what it changes in
+ * other containers is for a container that does not exist, and would be undone with it. Plugins are told that it is gone.
  */
 export function askEarly(
   context: ContainerContext,

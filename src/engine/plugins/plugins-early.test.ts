@@ -1,6 +1,13 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
+import { create } from "@bufbuild/protobuf";
 import { RuntimeError } from "../../base/errors.ts";
+import type { ContainerUpdate } from "../../core/plugin/index.ts";
+import {
+  ContainerEvictionSchema,
+  ContainerUpdateSchema,
+} from "../../gen/nri/pkg/api/v1alpha1/api_pb.ts";
+import { LinuxContainerResourcesSchema } from "../../gen/runtime/v1/api_pb.ts";
 import { FakeEngine } from "../testing/engine.ts";
 
 const refused = new RuntimeError("failed-precondition", 'NRI plugin "10-no" refused it');
@@ -40,5 +47,38 @@ describe("plugins", () => {
     await assert.rejects(again(), /stage ask-plugins.*"10-no" refused it/);
     assert.equal([...engine.containers.store.all()].length, 1);
     await again();
+  });
+
+  test("that were asked before a mount failed change no other container, and may at its undo", async (t) => {
+    const engine = new FakeEngine(t);
+    const { plugins, roots } = engine.world;
+    const pod = await engine.run();
+    const linux = create(LinuxContainerResourcesSchema, { memoryLimitInBytes: 100n });
+    const other = await engine.start(pod, { linux: { resources: linux } });
+    const evicted = await engine.start(pod, { metadata: { name: "evicted", attempt: 0 } });
+    const memoryOf = (): unknown => engine.containers.store.get(other).resources;
+    const update = (limit: bigint): ContainerUpdate =>
+      create(ContainerUpdateSchema, {
+        containerId: other,
+        linux: { resources: { memory: { limit: { value: limit } } } },
+      });
+    const again = () => engine.create(pod, { metadata: { name: "second", attempt: 0 } });
+    plugins.created = {
+      updates: [update(50n)],
+      evictions: [create(ContainerEvictionSchema, { containerId: evicted })],
+      adjustment: undefined,
+    };
+    roots.trouble.fail("mount", undefined, 1);
+    await assert.rejects(again(), /stage mount-root.*mount broke/);
+    assert.partialDeepStrictEqual(memoryOf(), { memoryLimitInBytes: 100n });
+    assert.equal(engine.containers.store.get(evicted).state.name, "running");
+    // A plugin that counts on its answer is told that the container is gone, and can give the limit back.
+    plugins.stopped = { updates: [update(60n)], evictions: [] };
+    roots.trouble.fail("mount", undefined, 1);
+    await assert.rejects(again(), /stage mount-root.*mount broke/);
+    assert.partialDeepStrictEqual(memoryOf(), { memoryLimitInBytes: 60n });
+    await again();
+    assert.partialDeepStrictEqual(memoryOf(), { memoryLimitInBytes: 50n });
+    assert.equal(engine.containers.store.get(evicted).state.name, "exited");
   });
 });
