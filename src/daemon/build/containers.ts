@@ -28,6 +28,7 @@ import {
   DeniedCalls,
   endById,
   OomKills,
+  runtimeOf,
 } from "../../engine/container/index.ts";
 import { type ImageContext, removeUnusedLayers } from "../../engine/image/index.ts";
 import type { Tuning } from "../tuning/tuning.ts";
@@ -111,7 +112,10 @@ export async function buildContainers(parts: Parts, shared: Shared): Promise<Bui
     oomKillsOf(parts, { store, clock, log, onEvent: shared.onEvent }),
   );
   const stop = (id: string): Promise<void> => endById(containers, id, 0);
-  const { deniedCalls, seccomp } = await openSeccomp(parts, { store, log, stop });
+  const { deniedCalls, seccomp } = await openSeccomp(parts, {
+    ...{ store, log, stop },
+    startedSpec: async (container) => runtimeOf(containers, container).spec(container.id),
+  });
   const gc = imageGcOf(live, () => ({ images, containers }), records);
   parts.undo.use(gc);
   const images = await imagesOf({ ...parts, ...onDisk, gc, containers: store }, shared);

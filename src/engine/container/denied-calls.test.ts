@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { test, type TestContext } from "node:test";
 import { silentLogger } from "../../base/logger.ts";
+import type { OciSpec } from "../../core/oci/index.ts";
 import { FakeEngine, never } from "../testing/engine.ts";
 import { DeniedCalls } from "./denied-calls.ts";
 import { startContainer } from "./start.ts";
@@ -25,6 +26,7 @@ async function running(t: TestContext) {
       stopped.resolve(which);
       return Promise.resolve();
     },
+    startedSpec: () => Promise.resolve(undefined),
   });
   t.after(() => calls[Symbol.dispose]());
   return { engine, id, lines, calls, time: engine.world.time, stopped: stopped.promise };
@@ -88,4 +90,34 @@ test("DeniedCalls counts the calls of containers that it does not know, and keep
   assert.equal(calls.of("gone"), undefined);
   assert.equal(calls.totals.get("mount"), 1);
   assert.deepEqual(lines, []);
+});
+
+test("DeniedCalls says after a restart that calls fail with ENOSYS, of containers that had the notifier", async (t) => {
+  const annotations = { "seccomp-notifier-action.crio.io": "log" };
+  const engine = new FakeEngine(t);
+  const pod = await engine.run();
+  const id = await engine.start(pod, { annotations });
+  const other = await engine.start(pod, { annotations, metadata: { name: "unconfined" } });
+  await engine.start(pod, { metadata: { name: "plain" } });
+  const next = await engine.restart();
+  const [lines, asked]: [object[], string[]] = [[], []];
+  const { store, sandboxes } = next.containers;
+  const listenerPath = "/run/davit/seccomp.sock";
+  using _calls = new DeniedCalls({
+    store,
+    sandboxes,
+    log: { ...silentLogger, warn: (_text: string, fields = {}) => lines.push(fields) },
+    stop: () => Promise.resolve(),
+    startedSpec: (container) => {
+      asked.push(container.id);
+      const seccomp = { defaultAction: "SCMP_ACT_ERRNO", listenerPath };
+      const linux = container.id === id ? { seccomp } : {};
+      return Promise.resolve({ linux } as unknown as OciSpec);
+    },
+  });
+  await next.recover();
+  await new Promise(setImmediate);
+  assert.deepEqual(asked.toSorted(), [id, other].toSorted());
+  assert.equal(lines.length, 1);
+  assert.partialDeepStrictEqual(lines[0], { container: id });
 });

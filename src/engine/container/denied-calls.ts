@@ -1,6 +1,7 @@
 import { messageOf } from "../../base/errors.ts";
 import type { Logger } from "../../base/logger.ts";
 import type { Container, ContainerStore } from "../../core/container/index.ts";
+import type { OciSpec } from "../../core/oci/index.ts";
 import type { SandboxStore } from "../../core/sandbox/index.ts";
 import { askedNotifier } from "../../oci-spec/index.ts";
 import { containerSubject } from "../lifecycle/subjects.ts";
@@ -27,6 +28,8 @@ interface Deps {
   readonly log: Logger;
   /** Ends a container at once. */
   readonly stop: (id: string) => Promise<void>;
+  /** The spec that a container was started with; undefined if it cannot be read. */
+  readonly startedSpec: (container: Container) => Promise<OciSpec | undefined>;
 }
 
 /**
@@ -44,7 +47,7 @@ export class DeniedCalls implements Disposable {
     this.#deps = deps;
     this.#listening = deps.store.listen((container, change) => {
       const { id, state } = container;
-      if (change === "listed" && state.name === "running") this.#noteLost(container);
+      if (change === "listed" && state.name === "running") void this.#noteLost(container);
       if (change === "removed" || state.name === "exited") this.#clear(id);
       if (change === "removed") this.#entries.delete(id);
     });
@@ -89,11 +92,16 @@ export class DeniedCalls implements Disposable {
     return this.#totals;
   }
 
-  /** The kernel has no listener any more for the filter of a container that an earlier daemon started. */
-  #noteLost(container: Container): void {
+  /**
+   * The kernel has no listener any more for the filter of a container that an earlier daemon started. Its spec says
+   * whether it had one: the handler may not pass on the annotation, and the container may have no filter.
+   */
+  async #noteLost(container: Container): Promise<void> {
     const sandbox = this.#deps.sandboxes.peek(container.sandboxId);
     const annotations = { ...sandbox?.config.annotations, ...container.config.annotations };
     if (askedNotifier(annotations) === undefined) return;
+    const spec = await this.#deps.startedSpec(container).catch(() => undefined);
+    if (spec?.linux.seccomp?.listenerPath === undefined) return;
     this.#deps.log.warn(
       "denied system calls of a container that asks for the seccomp notifier fail with ENOSYS and are not reported, because davit was restarted; recreate it",
       containerSubject(container, this.#deps.sandboxes),
