@@ -15,7 +15,7 @@
 #include <unistd.h>
 
 enum {
-  STATE_MAX = 64 * 1024, /* the state of a container with its annotations */
+  PIECE_MAX = 64 * 1024,
   FDS_MAX = 8,
 };
 
@@ -40,12 +40,13 @@ static size_t descriptors_of(struct msghdr *message, int fds[FDS_MAX]) {
 }
 
 /*
- * JS: seccompReceive(watch): [fd, text] or null. The message of an OCI runtime, which it sends with one call: the
- * state of a process (runtime-spec, "Container Process State") and one descriptor, which is close-on-exec. null: there is
- * no message yet. ECONNRESET: the peer closed the socket without one. Another number of descriptors is rejected.
+ * JS: seccompReceive(watch): [fd, bytes] or null. The next piece of the message of an OCI runtime: the state of a
+ * process (runtime-spec, "Container Process State"), and with the first piece one descriptor, which is close-on-exec; -1
+ * without one. null: there is none yet. ECONNRESET: the peer closed the socket. More descriptors are rejected; EMFILE:
+ * this process has no room for one.
  */
 static napi_value seccomp_receive(napi_env env, napi_callback_info info) {
-  static char text[STATE_MAX];
+  static char text[PIECE_MAX];
   union {
     struct cmsghdr header; /* for its alignment */
     char room[CMSG_SPACE(FDS_MAX * sizeof(int))];
@@ -67,16 +68,17 @@ static napi_value seccomp_receive(napi_env env, napi_callback_info info) {
     return result;
   }
   size_t count = descriptors_of(&message, fds);
-  if (count != 1 || (size_t)length == sizeof text) {
+  bool is_cut = (message.msg_flags & MSG_CTRUNC) != 0;
+  if (length == 0 || count > 1 || is_cut) {
     while (count > 0) close(fds[--count]);
-    return throw_errno(env, length == 0 ? ECONNRESET : EPROTO, "receive descriptor");
+    return throw_errno(env, length == 0 ? ECONNRESET : is_cut ? EMFILE : EPROTO, "receive descriptor");
   }
   if (napi_create_array_with_length(env, 2, &result) != napi_ok ||
-      napi_create_int32(env, fds[0], &value) != napi_ok ||
+      napi_create_int32(env, count == 0 ? -1 : fds[0], &value) != napi_ok ||
       napi_set_element(env, result, 0, value) != napi_ok ||
-      napi_create_string_utf8(env, text, (size_t)length, &value) != napi_ok ||
+      napi_create_buffer_copy(env, (size_t)length, text, NULL, &value) != napi_ok ||
       napi_set_element(env, result, 1, value) != napi_ok) {
-    close(fds[0]);
+    if (count > 0) close(fds[0]);
     return throw_errno(env, ENOMEM, "receive descriptor");
   }
   return result;

@@ -1,4 +1,5 @@
-import { unlinkSync } from "node:fs";
+import { closeSync, unlinkSync } from "node:fs";
+import { RuntimeError } from "../../base/errors.ts";
 import { errnoCode } from "../../base/system-error.ts";
 import { closeWatch, type NativeWatch } from "../addon.ts";
 import { acceptConnection, listenAt, watchDescriptor, watchFor } from "../stream/native.ts";
@@ -17,6 +18,11 @@ const intervalMs = 100;
 const turnsOfAll = 100;
 /** Connections that have not sent their filter yet; an OCI runtime sends it with its next call. */
 const maxConnections = 64;
+/** The largest state of a process: it has the annotations of its container, escaped as JSON. Bytes. */
+const maxState = 4 * 1024 * 1024;
+/** How long no connection is accepted after one could not be, for lack of descriptors or memory. */
+const acceptPauseMs = 1_000;
+const closingBrace = 0x7d;
 
 const shared = new Turns(turnsOfAll, intervalMs);
 
@@ -91,7 +97,11 @@ export class SeccompFilter implements Disposable {
 /** The socket on which OCI runtimes send filters (runtime-spec, linux.seccomp.listenerPath). */
 export class SeccompListener implements Disposable {
   readonly #watches = new Set<NativeWatch>();
+  /** What connections have sent so far. */
+  readonly #begun = new Map<NativeWatch, PartialFilter>();
   readonly #listening: NativeWatch;
+  #pause: NodeJS.Timeout | undefined;
+  #isRefused = false;
 
   /**
    * Listens at `path`, which only root can reach, instead of an earlier socket there. `onFilter` owns the descriptor. It
@@ -111,13 +121,11 @@ export class SeccompListener implements Disposable {
     }
     const fd = listenAt(path, `listen at "${path}" for seccomp filters`);
     this.#listening = this.#onReadable(fd, handlers.onError, (watch) => {
-      const accepted = acceptConnection(watch);
+      const accepted = this.#accept(watch);
       if (accepted === undefined) return;
       const connection = this.#onReadable(accepted, handlers.onError, (from) => {
-        const received = receiveFilter(from);
-        if (received === undefined) return;
-        this.#close(from);
-        handlers.onFilter(received.fd, received.text);
+        const filter = this.#receive(from);
+        if (filter !== undefined) handlers.onFilter(filter.fd, filter.text);
       });
       const [, oldest] = this.#watches;
       if (this.#watches.size > maxConnections && oldest !== undefined && oldest !== connection) {
@@ -144,13 +152,92 @@ export class SeccompListener implements Disposable {
     return watch;
   }
 
+  /** The next connection. Throws once when there cannot be one, which stays at the socket and is tried again later. */
+  #accept(watch: NativeWatch): number | undefined {
+    try {
+      const accepted = acceptConnection(watch);
+      if (accepted !== undefined) this.#isRefused = false;
+      return accepted;
+    } catch (error) {
+      watchFor(watch, nothing);
+      this.#pause = setTimeout(() => {
+        watchFor(watch, readable);
+      }, acceptPauseMs).unref();
+      if (this.#isRefused) return undefined;
+      this.#isRefused = true;
+      throw error;
+    }
+  }
+
+  /** The filter of a connection, which is then closed, once all of its JSON is here. */
+  #receive(from: NativeWatch): { readonly fd: number; readonly text: string } | undefined {
+    const received = receiveFilter(from);
+    if (received === undefined) return undefined;
+    const begun = this.#begun.get(from) ?? new PartialFilter();
+    this.#begun.set(from, begun);
+    if (!begun.add(received)) return undefined;
+    const whole = { fd: begun.take(), text: begun.text() };
+    this.#close(from);
+    return whole;
+  }
+
   #close(watch: NativeWatch): void {
+    this.#begun.get(watch)?.[Symbol.dispose]();
+    this.#begun.delete(watch);
     if (this.#watches.delete(watch)) closeWatch(watch);
   }
 
   /** The socket file stays: the next daemon sees by it that containers need it. */
   [Symbol.dispose](): void {
-    for (const watch of this.#watches) closeWatch(watch);
-    this.#watches.clear();
+    clearTimeout(this.#pause);
+    for (const watch of this.#watches) this.#close(watch);
+  }
+}
+
+/**
+ * What an OCI runtime has sent of a filter. The kernel may deliver a large state in pieces, and the runtime may keep the socket
+ * open while its container waits for answers, so the end of the JSON is the end of the message.
+ */
+class PartialFilter implements Disposable {
+  #fd: number | undefined;
+  readonly #pieces: Buffer[] = [];
+  #size = 0;
+
+  /** True once the message is complete. */
+  add({ fd, bytes }: { readonly fd: number | undefined; readonly bytes: Buffer }): boolean {
+    const isSecond = fd !== undefined && this.#fd !== undefined;
+    if (isSecond) closeSync(fd);
+    else this.#fd ??= fd;
+    this.#pieces.push(bytes);
+    this.#size += bytes.length;
+    if (this.#fd === undefined || isSecond || this.#size > maxState) {
+      const why =
+        this.#size > maxState ? `its state has more than ${maxState} bytes` : "want one descriptor";
+      throw new RuntimeError("invalid-argument", `receive a seccomp filter: ${why}`);
+    }
+    if (bytes.at(-1) !== closingBrace) return false;
+    try {
+      JSON.parse(this.text());
+      return true;
+    } catch {
+      return false;
+    }
+  }
+
+  text(): string {
+    return Buffer.concat(this.#pieces).toString("utf8");
+  }
+
+  /** The descriptor, which the caller then owns. */
+  take(): number {
+    const fd = this.#fd;
+    if (fd === undefined)
+      throw new RuntimeError("internal", "receive a seccomp filter: no descriptor");
+    this.#fd = undefined;
+    return fd;
+  }
+
+  [Symbol.dispose](): void {
+    if (this.#fd !== undefined) closeSync(this.#fd);
   }
 }

@@ -1,7 +1,7 @@
 import { addon, callNative, type NativeWatch } from "../addon.ts";
 
 interface Calls {
-  seccompReceive(watch: NativeWatch): readonly [fd: number, text: string] | null;
+  seccompReceive(watch: NativeWatch): readonly [fd: number, bytes: Buffer] | null;
   seccompNext(
     watch: NativeWatch,
   ): readonly [id: bigint, arch: number, number: number] | null | false;
@@ -12,12 +12,17 @@ const calls = (): Calls => addon() as Calls;
 
 // All calls here run on the main thread and never wait.
 
-/** The descriptor of a filter and the JSON of its process, from an OCI runtime; undefined if they are not here yet. */
+/**
+ * A piece of the JSON of a process, from an OCI runtime, with the descriptor of its filter in one of them; undefined if
+ * there is none now. ECONNRESET: the peer closed the socket. EMFILE: the descriptor is lost.
+ */
 export function receiveFilter(
   watch: NativeWatch,
-): { readonly fd: number; readonly text: string } | undefined {
+): { readonly fd: number | undefined; readonly bytes: Buffer } | undefined {
   const received = callNative(() => calls().seccompReceive(watch), "receive a seccomp filter");
-  return received === null ? undefined : { fd: received[0], text: received[1] };
+  if (received === null) return undefined;
+  const [fd, bytes] = received;
+  return { fd: fd < 0 ? undefined : fd, bytes };
 }
 
 /** A call that waits: its id, AUDIT_ARCH_* and number. Undefined: none waits now; false: none ever will. */
