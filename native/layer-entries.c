@@ -79,6 +79,63 @@ static napi_value set_attributes(napi_env env, napi_callback_info info) {
   return finish(env, path, &fault);
 }
 
+/*
+ * Gives a new file its owner, permissions and times. What it has already is not set again: ext4 writes the inode for each
+ * call. In this order: fchown(2) clears setuid.
+ */
+static void describe_new_file(struct fault *fault, int fd, const char *path, const int64_t *n) {
+  const struct timespec time = {.tv_sec = n[3], .tv_nsec = n[4]}, times[2] = {time, time};
+  const uid_t uid = (uid_t)n[0];
+  const gid_t gid = (gid_t)n[1];
+  const mode_t mode = (mode_t)n[2];
+  struct stat now;
+  if (fstat(fd, &now) < 0) {
+    fault_set(fault, "stat", path);
+  } else if ((now.st_uid != uid || now.st_gid != gid) && fchown(fd, uid, gid) < 0) {
+    fault_set(fault, "chown", path);
+  } else if ((now.st_mode & 07777) != mode && fchmod(fd, mode) < 0) {
+    fault_set(fault, "chmod", path);
+  } else if (n[4] >= 0 && futimens(fd, times) < 0) {
+    fault_set(fault, "set times of", path);
+  }
+}
+
+/*
+ * JS: makeFile(path, bytes, uid, gid, mode, seconds, nanoseconds): void. A new file with its content, owner, permissions
+ * and times; EEXIST and nothing is changed if something is at the path. The umask of the process must be 0. setuid and
+ * setgid are set after the content and the owner, which clear them.
+ */
+static napi_value make_file(napi_env env, napi_callback_info info) {
+  struct fault fault = {0};
+  size_t argc = 7, size = 0, at = 0;
+  napi_value argv[7];
+  void *bytes = NULL;
+  int64_t n[5];
+  if (napi_get_cb_info(env, info, &argc, argv, NULL, NULL) != napi_ok) return NULL;
+  bool valid = argc == 7 && napi_get_buffer_info(env, argv[1], &bytes, &size) == napi_ok;
+  for (size_t i = 0; i < 5 && valid; i++) valid = napi_get_value_int64(env, argv[i + 2], &n[i]) == napi_ok;
+  if (!valid) {
+    napi_throw_type_error(env, NULL, "want a path, bytes and numbers");
+    return NULL;
+  }
+  char *path = take_bytes(env, argv[0]);
+  if (path == NULL) return NULL;
+  int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, (mode_t)n[2] & 0777);
+  if (fd < 0) {
+    fault_set(&fault, "open", path);
+    return finish(env, path, &fault);
+  }
+  while (at < size && fault.err == 0) {
+    ssize_t count = write(fd, (const char *)bytes + at, size - at);
+    if (count < 0) fault_set(&fault, "write", path);
+    else at += (size_t)count;
+  }
+  if (fault.err == 0) describe_new_file(&fault, fd, path, n);
+  /* A network file system may report a failed write only here. */
+  if (close(fd) < 0 && fault.err == 0) fault_set(&fault, "close", path);
+  return finish(env, path, &fault);
+}
+
 /* JS: makeNode(path, mode, major, minor): void. mode includes the type, see mknod(2). */
 static napi_value make_node(napi_env env, napi_callback_info info) {
   struct fault fault = {0};
@@ -191,6 +248,7 @@ static napi_value begin_write_out(napi_env env, napi_callback_info info) {
 napi_status layer_entries_init(napi_env env, napi_value exports) {
   napi_status status = add_function(env, exports, "changeDirectory", change_directory);
   if (status == napi_ok) status = add_function(env, exports, "setAttributes", set_attributes);
+  if (status == napi_ok) status = add_function(env, exports, "makeFile", make_file);
   if (status == napi_ok) status = add_function(env, exports, "preparePipe", prepare_pipe);
   if (status == napi_ok) status = add_function(env, exports, "beginWriteOut", begin_write_out);
   if (status == napi_ok) status = add_function(env, exports, "makeNode", make_node);

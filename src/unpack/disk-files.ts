@@ -20,6 +20,7 @@ import {
   beginWriteOut,
   changeDirectory,
   type FileAttributes,
+  makeFile,
   makeNode,
   setAttributes,
   setXattr,
@@ -79,6 +80,14 @@ export class DiskFiles implements LayerFiles {
 
   makeNode(path: string, mode: number, device?: { major: number; minor: number }): void {
     makeNode(path, mode, device);
+  }
+
+  makeFile(
+    path: string,
+    bytes: Buffer,
+    attributes: FileAttributes & { readonly mode: number },
+  ): void {
+    makeFile(path, bytes, attributes);
   }
 
   openFile(path: string): void {

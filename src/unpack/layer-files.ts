@@ -53,6 +53,12 @@ export interface LayerFiles {
   makeLink(path: string, target: string): void;
   /** Makes a device or a FIFO; `mode` has the type bits. */
   makeNode(path: string, mode: number, device?: { major: number; minor: number }): void;
+  /** Makes a file with all of its content and its attributes. */
+  makeFile(
+    path: string,
+    bytes: Buffer,
+    attributes: FileAttributes & { readonly mode: number },
+  ): void;
   /** Makes a file. The next `write` and `hole` fill it, in order, until `closeFile`. */
   openFile(path: string): void;
   write(bytes: Buffer): void;

@@ -11,6 +11,7 @@ import { brokenArchive } from "./tar-header.ts";
 import type { TarSink } from "./tar-reader.ts";
 
 const { S_IFBLK, S_IFCHR, S_IFIFO } = constants;
+const noBytes = Buffer.alloc(0);
 /** Marks in an archive that hide files of lower layers (image-spec, layer.md). */
 const WHITEOUT = ".wh.";
 const META = ".wh..wh.";
@@ -54,6 +55,11 @@ export class LayerWriter implements TarSink {
   readonly #lower: LowerLinks;
   #current: TarEntry | undefined;
   #path = "";
+  /**
+   * The current entry is a file that is not made yet. Its content usually comes in one piece: then one call makes, fills and
+   * describes it.
+   */
+  #isToBeMade = false;
 
   constructor(files: LayerFiles = new DiskFiles()) {
     this.#files = files;
@@ -71,6 +77,7 @@ export class LayerWriter implements TarSink {
     const slash = path.lastIndexOf("/");
     const name = path.slice(slash + 1);
     this.#current = undefined;
+    this.#isToBeMade = false;
     try {
       if (name.startsWith(WHITEOUT)) {
         this.#whiteout(path.slice(0, slash), name);
@@ -84,7 +91,13 @@ export class LayerWriter implements TarSink {
   }
 
   data(bytes: Buffer): void {
-    if (this.#current?.type !== "file") return; // an ignored entry, such as .wh..wh.aufs
+    const entry = this.#current;
+    if (entry?.type !== "file") return; // an ignored entry, such as .wh..wh.aufs
+    if (bytes.length === entry.size && this.#isToBeMade) {
+      this.#makeWhole(entry, bytes);
+      return;
+    }
+    this.#openFile();
     try {
       this.#files.write(bytes);
     } catch (cause) {
@@ -93,10 +106,14 @@ export class LayerWriter implements TarSink {
   }
 
   hole(bytes: number): void {
-    if (this.#current?.type === "file") this.#files.hole(bytes);
+    if (this.#current?.type !== "file") return;
+    this.#openFile();
+    this.#files.hole(bytes);
   }
 
   endEntry(): void {
+    if (this.#isToBeMade && this.#current?.size === 0) this.#makeWhole(this.#current, noBytes);
+    this.#openFile();
     try {
       this.#files.closeFile();
     } catch (cause) {
@@ -131,7 +148,7 @@ export class LayerWriter implements TarSink {
         this.#directories.make(path);
         return undefined;
       case "file":
-        this.#replace(path, () => this.#files.openFile(path));
+        this.#isToBeMade = true;
         return undefined;
       case "symlink":
         this.#replace(path, () => this.#files.makeSymlink(path, entry.linkPath));
@@ -145,6 +162,32 @@ export class LayerWriter implements TarSink {
       case "fifo":
         this.#replace(path, () => this.#files.makeNode(path, S_IFIFO | 0o600));
         return undefined;
+    }
+  }
+
+  /** Makes the current file with all of its content. */
+  #makeWhole(entry: TarEntry, bytes: Buffer): void {
+    const path = this.#path;
+    this.#isToBeMade = false;
+    this.#current = undefined;
+    try {
+      this.#replace(path, () => this.#files.makeFile(path, bytes, entry));
+      this.#setXattrs(path, entry);
+    } catch (cause) {
+      throw faultOf(entry, cause);
+    }
+  }
+
+  /** Makes the current file, unless it is made, for content that comes in pieces. */
+  #openFile(): void {
+    const entry = this.#current;
+    if (!this.#isToBeMade || entry === undefined) return;
+    const path = this.#path;
+    this.#isToBeMade = false;
+    try {
+      this.#replace(path, () => this.#files.openFile(path));
+    } catch (cause) {
+      throw faultOf(entry, cause);
     }
   }
 
@@ -169,8 +212,12 @@ export class LayerWriter implements TarSink {
       mode: isLink ? undefined : entry.mode,
       time: isDirectory ? undefined : time,
     });
-    // After the owner: a change of the owner removes security.capability.
-    for (const [name, value] of entry.xattrs) this.#setXattr(path, name, value, type);
+    this.#setXattrs(path, entry);
+  }
+
+  /** After content and owner: a change of them removes security.capability. */
+  #setXattrs(path: string, { xattrs, type }: TarEntry): void {
+    for (const [name, value] of xattrs) this.#setXattr(path, name, value, type);
   }
 
   /** Runs `make`, if necessary after making parents or removing an earlier entry at the path. */

@@ -14,6 +14,7 @@ export {
   type FileAttributes,
   type FileTime,
   getXattrs,
+  makeFile,
   makeNode,
   preparePipe,
   projectsOf,

@@ -42,6 +42,15 @@ interface Calls {
     seconds: number,
     nanoseconds: number,
   ): void;
+  makeFile(
+    path: string,
+    bytes: Uint8Array,
+    uid: number,
+    gid: number,
+    mode: number,
+    seconds: number,
+    nanoseconds: number,
+  ): void;
   beginWriteOut(fd: number, at: number, bytes: number): boolean;
   makeNode(path: string, mode: number, major: number, minor: number): void;
   setXattr(path: string, name: string, value: string): void;
@@ -285,6 +294,19 @@ export function changeDirectory(path: string): void {
 export function setAttributes(path: string, { uid, gid, mode, time }: FileAttributes): void {
   const [seconds, nanoseconds] = [time?.seconds ?? 0, time?.nanoseconds ?? -1];
   callNative(() => calls().setAttributes(path, uid, gid, mode ?? -1, seconds, nanoseconds));
+}
+
+/**
+ * Makes a file with its content and attributes, by one descriptor. `already-exists`, and nothing is changed, if something
+ * is at the path; after another failure the file may be incomplete. This process must have the umask 0.
+ */
+export function makeFile(
+  path: string,
+  bytes: Uint8Array,
+  { uid, gid, mode, time }: FileAttributes & { readonly mode: number },
+): void {
+  const [seconds, nanoseconds] = [time?.seconds ?? 0, time?.nanoseconds ?? -1];
+  callNative(() => calls().makeFile(path, bytes, uid, gid, mode, seconds, nanoseconds));
 }
 
 /** Makes a device or a FIFO; `mode` has the type bits (mknod(2)). `already-exists` if something is at the path. */

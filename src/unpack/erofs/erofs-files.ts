@@ -115,6 +115,13 @@ export class ErofsFiles implements LayerFiles {
     this.#add(path, new TreeEntry(this.#tree.nextIno(), mode, { rdev }), noContent);
   }
 
+  makeFile(path: string, bytes: Buffer, attributes: FileAttributes): void {
+    this.openFile(path);
+    this.write(bytes);
+    this.closeFile();
+    this.setAttributes(path, attributes);
+  }
+
   openFile(path: string): void {
     this.#add(path, new TreeEntry(this.#tree.nextIno(), S_IFREG | 0o600), noContent);
     this.#content.begin();

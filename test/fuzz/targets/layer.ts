@@ -54,6 +54,14 @@ class RecordingFiles implements LayerFiles {
   makeNode(...args: Parameters<LayerFiles["makeNode"]>): void {
     this.inner.makeNode(...args);
   }
+  makeFile(...args: Parameters<LayerFiles["makeFile"]>): void {
+    this.inner.makeFile(...args);
+    const [at, bytes] = args;
+    const ino = this.inner.find(at)?.ino;
+    if (ino !== undefined && bytes.length <= maxErofsContent) {
+      this.contents.set(ino, Buffer.from(bytes));
+    }
+  }
   openFile(at: string): void {
     this.inner.openFile(at);
     this.#ino = this.inner.find(at)?.ino;
