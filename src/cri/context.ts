@@ -6,6 +6,7 @@ import type { StatsReader } from "../core/stats/index.ts";
 import type { ContainerContext } from "../engine/container/index.ts";
 import type { EventFeed, NodeEvents } from "../engine/events/index.ts";
 import type { ImageContext } from "../engine/image/index.ts";
+import type { Leases } from "../engine/lifecycle/leases.ts";
 import type { SandboxContext } from "../engine/sandbox/index.ts";
 import type { Peer } from "../wire/grpc/call.ts";
 
@@ -25,6 +26,8 @@ export interface CriContext {
   readonly events: EventFeed;
   /** What happens on the node besides. */
   readonly nodeEvents: Pick<NodeEvents, "subscribe" | "close">;
+  /** What clients hold so that their pods go with them. */
+  readonly leases: Pick<Leases, "hold" | "close">;
   /** The network of the default handler. The readiness of the node depends on it. */
   readonly network: PodNetwork;
   /** The cgroup driver. */

@@ -3,6 +3,7 @@ import type { LogFields } from "../base/logger.ts";
 import { containerSubject, podName, sandboxSubject } from "../engine/lifecycle/subjects.ts";
 import type { Containers } from "../gen/davit/v1/containers_pb.ts";
 import type { Images } from "../gen/davit/v1/images_pb.ts";
+import type { Leases } from "../gen/davit/v1/leases_pb.ts";
 import type { Pulls } from "../gen/davit/v1/pull_pb.ts";
 import type { ImageService, RuntimeService } from "../gen/runtime/v1/api_pb.ts";
 import type { CriContext } from "./context.ts";
@@ -120,6 +121,13 @@ export const pullSubjects: Subjects<typeof Pulls> = {
 export const containerSubjects: Subjects<typeof Containers> = {
   logs: {
     asked: ({ containerId, follow }, context) => ({ ...containerOf(containerId, context), follow }),
+  },
+};
+
+export const leaseSubjects: Subjects<typeof Leases> = {
+  hold: {
+    asked: ({ id, graceSeconds }) => ({ ...(id === "" ? {} : { lease: cut(id) }), graceSeconds }),
+    got: ({ id = "" }) => ({ lease: id }),
   },
 };
 

@@ -12,6 +12,7 @@ import type { LogFields } from "../base/logger.ts";
 import { Containers } from "../gen/davit/v1/containers_pb.ts";
 import { Daemon } from "../gen/davit/v1/daemon_pb.ts";
 import { Images } from "../gen/davit/v1/images_pb.ts";
+import { Leases } from "../gen/davit/v1/leases_pb.ts";
 import { Pulls } from "../gen/davit/v1/pull_pb.ts";
 import { ImageService, RuntimeService } from "../gen/runtime/v1/api_pb.ts";
 import type { Call, Method } from "../wire/grpc/call.ts";
@@ -20,6 +21,7 @@ import type { CriContext, RpcCall } from "./context.ts";
 import { check } from "./davit/check.ts";
 import { events } from "./davit/events.ts";
 import { explain } from "./davit/explain.ts";
+import { hold } from "./davit/hold.ts";
 import { load } from "./davit/load.ts";
 import { logs } from "./davit/logs.ts";
 import { pull } from "./davit/pull.ts";
@@ -72,6 +74,7 @@ import {
   containerSubjects,
   davitSubjects,
   imageSubjects,
+  leaseSubjects,
   pullSubjects,
   runtimeSubjects,
 } from "./log-subjects.ts";
@@ -172,6 +175,8 @@ const containerRpcs: Table<typeof Containers> = { logs };
 
 const daemonRpcs: Table<typeof Daemon> = { reload, events };
 
+const leaseRpcs: Table<typeof Leases> = { hold };
+
 /** The part of the context that exists before the daemon is ready. */
 type Early = Pick<CriContext, "version">;
 
@@ -197,6 +202,7 @@ export function criMethods(gate: ServiceGate): ReadonlyMap<string, Method> {
     ...serviceMethods(gate, Pulls, pullRpcs, pullSubjects),
     ...serviceMethods(gate, Containers, containerRpcs, containerSubjects),
     ...serviceMethods(gate, Daemon, daemonRpcs, {}),
+    ...serviceMethods(gate, Leases, leaseRpcs, leaseSubjects),
   ]);
 }
 
@@ -295,9 +301,12 @@ function asMethod(
     handle: async function* (bytes, call) {
       const context = await contextFor(call);
       const [request, rpcCall] = begin(bytes, call);
-      if (subject !== undefined) gate.note?.(call, subject.asked(request, context as CriContext));
-      for await (const answer of (rpc as StreamRpc)(context, request, rpcCall))
+      const served = context as CriContext;
+      if (subject !== undefined) gate.note?.(call, subject.asked(request, served));
+      for await (const answer of (rpc as StreamRpc)(context, request, rpcCall)) {
+        if (subject?.got !== undefined) gate.note?.(call, subject.got(answer, served));
         yield encode(method, answer);
+      }
     },
   };
 }

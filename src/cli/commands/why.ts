@@ -89,6 +89,11 @@ function aboutName(word: string, { style, news }: Context): string {
         "request, and removes it after retry_hold_seconds\n",
     );
   }
+  for (const { name, sandbox, atMs } of news.leaseRemovals) {
+    if (!named(name) && sandbox !== word) continue;
+    const when = formatAge(BigInt(atMs) * 1_000_000n, Date.now());
+    parts.push(`"${printable(name)}" was removed ${when} because its lease ended\n`);
+  }
   if (failures.length > 0) {
     const begin = present.length > 0 ? "" : `"${word}" does not exist; `;
     parts.push(`${begin}failed operations with this name:\n`, waterfalls(failures, style));
@@ -266,6 +271,14 @@ interface ServerActivity {
   /** Names of pods and containers that are created, but whose clients have disconnected. */
   readonly held: readonly string[];
   readonly failures: readonly PastOperation[];
+  readonly leaseRemovals: readonly LeaseRemoval[];
+}
+
+/** A pod that davit removed because its lease ended. */
+interface LeaseRemoval {
+  readonly name: string;
+  readonly sandbox: string;
+  readonly atMs: number;
 }
 
 async function activityOf({ client, limit }: Server): Promise<ServerActivity> {
@@ -276,7 +289,18 @@ async function activityOf({ client, limit }: Server): Promise<ServerActivity> {
     inflight: readInflight(info["inflight"], Date.now()),
     held: Array.isArray(held) ? held.filter((name) => typeof name === "string") : [],
     failures: readHistory(info["lastFailures"]) ?? [],
+    leaseRemovals: readLeaseRemovals(info["leaseRemovals"]),
   };
+}
+
+function readLeaseRemovals(value: JsonValue | undefined): readonly LeaseRemoval[] {
+  if (!Array.isArray(value)) return [];
+  return value.flatMap((each) => {
+    if (typeof each !== "object" || each === null || Array.isArray(each)) return [];
+    const { name, sandbox, atMs } = each;
+    if (typeof name !== "string" || typeof sandbox !== "string") return [];
+    return Number.isSafeInteger(atMs) ? [{ name, sandbox, atMs: Number(atMs) }] : [];
+  });
 }
 
 /**

@@ -26,7 +26,8 @@ import { removeContainersOf, stopContainersOf } from "../../engine/container/ind
 import { InflightCreates } from "../../engine/lifecycle/inflight-creates.ts";
 import { FailedTeardowns } from "../../engine/lifecycle/failed-teardowns.ts";
 import { Janitor } from "../../engine/lifecycle/janitor.ts";
-import { defaultTimes, type SandboxContext } from "../../engine/sandbox/index.ts";
+import { Leases } from "../../engine/lifecycle/leases.ts";
+import { defaultTimes, removeLeasedPod, type SandboxContext } from "../../engine/sandbox/index.ts";
 import { type CgroupLayout, detectCgroups } from "../../linux/cgroup/index.ts";
 import { hostBootId, isRunBySystemd, systemdDirectory } from "../../linux/host/index.ts";
 import { NamespaceWatch } from "../../linux/namespace/index.ts";
@@ -111,24 +112,17 @@ export async function build(options: BuildOptions): Promise<Built> {
   const base = { live, records, networks, operations, plugins, clock, log };
   const engine = undo.use(buildEngine(base));
   const shared = { ...engine.parts, operations, clock, log, bootId, onEvent };
+  const drivers = { live, records, layout, handlers, selinux, controllers, shims };
+  const { tuning } = options;
+  const pullObserver = () => options.metrics()?.pulls;
   const built = await buildContainers(
-    {
-      live,
-      tuning: options.tuning,
-      records,
-      layout,
-      handlers,
-      selinux,
-      pullObserver: () => options.metrics()?.pulls,
-      sandboxes: store,
-      controllers,
-      shims,
-      undo: ends,
-    },
+    { ...drivers, tuning, pullObserver, sandboxes: store, undo: ends },
     shared,
   );
   const { images, containers, waitingUnpackers, gc } = built;
   const about = { ...options, ...built };
+  const removePod = (id: string, graceMs: number) => removeLeasedPod(sandboxes, id, graceMs);
+  const leases = undo.use(new Leases({ ...shared, store, removePod }));
   const sandboxes: SandboxContext = {
     ...shared,
     store,
@@ -141,6 +135,7 @@ export async function build(options: BuildOptions): Promise<Built> {
     labels: selinux,
     ownIds: await ownIdsOf(live, log),
     namespaces,
+    leases,
   };
   const has = { shims: shims !== undefined, layerLimits: built.hasLayerLimits };
   live.holdBack(handlerHoldback({ ...has, ownIds: sandboxes.ownIds !== undefined }));
@@ -150,21 +145,22 @@ export async function build(options: BuildOptions): Promise<Built> {
   const stores = { sandboxes: store, containers: containers.store };
   const cadvisor = undo.use(cadvisorOf(config, { ...options, ...stores, layout }));
   const contexts = { sandboxes, containers, images, nodeEvents };
+  const observers = [plugins, cadvisor, gc, leases];
   const kept = undo.move();
   return {
     cri: {
       ...contexts,
       ...factsOfStart(options),
       events: feedOf(sandboxes, containers.store, config.server),
+      leases,
       urls,
-      stats: statsOf({ cgroups: layout, clock, meter, tuning: options.tuning }, containers),
+      stats: statsOf({ cgroups: layout, clock, meter, tuning }, containers),
       network: networks.default,
       handlers: () => handlers.features(),
-      describe: () => factsOf(about, layout, database, records, [gc, cadvisor, plugins]),
+      describe: () => factsOf(about, layout, database, records, observers),
     },
     gauges: gaugesOf(sandboxes, { networks, records, waitingUnpackers, urls }),
-    recover: () =>
-      recoverAll(contexts, { records, networks, config }).then(beginAll(plugins, cadvisor, gc)),
+    recover: () => recoverAll(contexts, { records, networks, config }).then(beginAll(observers)),
     [Symbol.asyncDispose]: () => kept.disposeAsync(),
   };
 }
@@ -217,9 +213,7 @@ async function ownIdsOf(live: LiveConfig, log: Logger): Promise<SandboxContext["
  * Begins, one after the other, what needs restored objects: cAdvisor never asks again for what is not known
  * when it asks first, and a plugin takes what it is shown as the whole truth.
  */
-function beginAll(
-  ...parts: readonly { readonly begin: () => Promise<void> }[]
-): () => Promise<void> {
+function beginAll(parts: readonly { readonly begin: () => Promise<void> }[]): () => Promise<void> {
   return async () => {
     for (const part of parts) await part.begin();
   };
@@ -281,7 +275,7 @@ async function openControllers(
 function containersOf(context: CriContext["containers"]): SandboxContext["containers"] {
   return {
     listedOf: (id) => context.store.listedOf(id),
-    stopAll: (id) => stopContainersOf(context, id),
+    stopAll: (id, graceMs) => stopContainersOf(context, id, graceMs),
     removeAll: (id) => removeContainersOf(context, id),
   };
 }

@@ -91,6 +91,18 @@ test("CallLog reports a stream of events as a failure only if its client was too
   );
 });
 
+test("CallLog reports the end of a lease as one, with the lease", () => {
+  lines.length = 0;
+  const calls = new CallLog(log);
+  const hold = { ...call("Hold"), method: "/davit.v1.Leases/Hold" };
+  calls.note(hold, { lease: "a1" });
+  calls.ended(hold, end(1, "the caller canceled it"));
+  assert.deepEqual(
+    lines.map(([level, message, fields]) => [level, message, fields?.["lease"]]),
+    [["info", "Hold", "a1"]],
+  );
+});
+
 test("CallLog logs the status of an object that does not exist at debug level", () => {
   lines.length = 0;
   const calls = new CallLog(log);

@@ -5,14 +5,15 @@ import { grpcCodeOfKind, grpcOk } from "../../wire/grpc/status.ts";
 // What kubelet polls every second or so, and its probes: a line for each would hide the others.
 const polling = /\/(List|Stream)\w*$|(Status|Stats|Version|RuntimeConfig|FsInfo|ExecSync)$/;
 
-const eventStreams = /\/(GetContainerEvents|Events|Logs)$/;
+/** Calls that last until their client or the daemon ends: streams of events, logs, and leases. */
+const longCalls = /\/(GetContainerEvents|Events|Logs|Hold)$/;
 
-/** Whether a call is a stream of events or a log, which lasts until its client or the daemon ends. */
+/** Whether a call lasts until its client or the daemon ends. */
 export function isEventStream({ method }: Pick<Call, "method">): boolean {
-  return eventStreams.test(method);
+  return longCalls.test(method);
 }
 
-/** How a stream of events ends without a fault: by its client, or with the daemon. */
+/** How such a call ends without a fault: by its client, or with the daemon. */
 const ordinaryEnds: ReadonlySet<number> = new Set([
   grpcCodeOfKind.canceled,
   grpcCodeOfKind["deadline-exceeded"],

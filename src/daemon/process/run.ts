@@ -139,6 +139,8 @@ export async function runDaemon(config: Config, options: DaemonOptions): Promise
     log.info("stopping", { cause, pid });
     service.stopping();
     const reason = new RuntimeError("unavailable", "davit is shutting down");
+    // Before the operations: a client whose call fails may end, and its pods stay.
+    built.cri.leases.close(reason);
     operations.abortAll(reason);
     built.cri.events.close(reason);
     built.cri.nodeEvents.close(reason);

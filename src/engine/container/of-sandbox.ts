@@ -4,18 +4,20 @@ import { removeContainerById } from "./remove.ts";
 import { stopById } from "./stop.ts";
 
 /**
- * Kills all containers of a sandbox at once, without a grace period (api.proto, StopPodSandbox:
- * forcibly). One that cannot be killed does not affect the others; its error is thrown at the end.
+ * Stops all containers of a sandbox at the same time: kills them at once (api.proto, StopPodSandbox:
+ * forcibly), or after a grace period. One that cannot be killed does not affect the others; its error is
+ * thrown at the end.
  */
 export async function stopContainersOf(
   context: ContainerContext,
   sandboxId: string,
+  graceMs = 0,
 ): Promise<void> {
   const ids = new Set([
     ...containersOf(context, sandboxId).map(({ id }) => id),
     ...context.cancellable.idsOfSandbox(sandboxId),
   ]);
-  await all([...ids].map((id) => stopById(context, id, 0)));
+  await all([...ids].map((id) => stopById(context, id, graceMs)));
 }
 
 /** Removes all containers of a sandbox, including those that are being created. */

@@ -21,6 +21,7 @@ import type { NetworkTeardown } from "../network/teardown.ts";
 import type { InflightCreates } from "../lifecycle/inflight-creates.ts";
 import type { FailedTeardowns } from "../lifecycle/failed-teardowns.ts";
 import type { Janitor } from "../lifecycle/janitor.ts";
+import type { Leases } from "../lifecycle/leases.ts";
 import type { EnginePlugins } from "../plugins/index.ts";
 
 /** Time limits of the sandbox verbs, in milliseconds. */
@@ -47,8 +48,8 @@ export const defaultTimes: SandboxTimes = {
 export interface SandboxContainers {
   /** The listed containers. */
   listedOf(sandboxId: string): Iterable<Container>;
-  /** Kills all containers, without a grace period. */
-  stopAll(sandboxId: string): Promise<void>;
+  /** Stops all containers: kills them at once, or after a grace period. */
+  stopAll(sandboxId: string, graceMs?: number): Promise<void>;
   /** Removes all containers, including those that are being created. */
   removeAll(sandboxId: string): Promise<void>;
 }
@@ -85,6 +86,8 @@ export interface SandboxContext {
   readonly inflightCreates: InflightCreates;
   readonly janitor: Janitor;
   readonly failedTeardowns: FailedTeardowns;
+  /** The leases that pods with their label need. */
+  readonly leases: Pick<Leases, "neededBy">;
   readonly locks: KeyedLock;
   readonly tasks: TaskGroup;
   readonly clock: Clock;

@@ -16,6 +16,7 @@ import {
   withOwnIds,
 } from "../../core/sandbox/index.ts";
 import { buildOrUndo, checkNameIsFree, type DiscardReason } from "../lifecycle/inflight-creates.ts";
+import type { PodLease } from "../lifecycle/leases.ts";
 import { sandboxSubject } from "../lifecycle/subjects.ts";
 import { askPlugins, holdPlugins } from "../plugins/index.ts";
 import { otherCgroups, type SandboxContext } from "./context.ts";
@@ -33,14 +34,17 @@ interface Plan {
   readonly handler: BoundHandler;
   readonly controller: SandboxController;
   readonly ownIds: OwnIdsPlan;
+  /** Undefined for a pod without one. */
+  readonly lease: PodLease | undefined;
 }
 
 /**
  * Creates a pod sandbox with its network and returns its id.
  *
  * The create continues when its caller disconnects (see {@link InflightCreates}). `already-exists`,
- * with the id, for an attempt of a pod whose sandbox a client already knows. A failure, or a plugin that
- * refuses the pod, undoes every step. If that takes longer than 5 s, the sandbox is listed as dead, and
+ * with the id, for an attempt of a pod whose sandbox a client already knows. `failed-precondition` for the
+ * label of a lease that nobody holds. A failure, a plugin that refuses the pod, or the end of its lease
+ * undoes every step. If that takes longer than 5 s, the sandbox is listed as dead, and
  * the janitor or the client removes it.
  */
 export async function runPodSandbox(
@@ -49,6 +53,7 @@ export async function runPodSandbox(
   caller: AbortSignal,
 ): Promise<string> {
   const config = checkSandboxConfig(input.request.config);
+  const lease = context.leases.neededBy(config);
   const handler = context.handlers.bind(input.request.runtimeHandler);
   const controller = context.controllers.get(handler.controller);
   if (controller === undefined) {
@@ -67,7 +72,7 @@ export async function runPodSandbox(
   return context.inflightCreates.run(name, input.requestBytes, caller, () => {
     const { requestBytes } = input;
     const id = newSandboxId();
-    const plan: Plan = { id, name, config, requestBytes, handler, controller, ownIds };
+    const plan: Plan = { id, name, config, requestBytes, handler, controller, ownIds, lease };
     const operation = context.operations.begin({
       name: "run-pod-sandbox",
       subject: name,
@@ -94,6 +99,7 @@ async function build(
   operation: RunningOperation,
 ): Promise<string> {
   using running = operation;
+  using _create = plan.lease?.addCreate(plan.id, running);
   const onStuck = (what: string, error: unknown): void => {
     const reason = `its create failed, and davit could not ${what}: ${messageOf(error)}`;
     leaveBehind(context, plan.id, reason);

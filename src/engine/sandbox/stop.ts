@@ -48,10 +48,7 @@ async function endAndRelease(
   const { id } = sandbox;
   const controller = controllerOf(context, sandbox);
   // NOTREADY from the beginning, so that kubelet does not start any more containers in it.
-  context.store.update(id, (now) => ({
-    ...now,
-    state: { name: "dead", reason: "it is being stopped", atNs: context.clock.nowNs() },
-  }));
+  markEnding(context, id, "it is being stopped");
   await operation.enter("end-processes");
   await context.containers.stopAll(id);
   if (controller !== undefined) {
@@ -77,6 +74,19 @@ async function endAndRelease(
     state: { name: "stopped", atNs: context.clock.nowNs() },
   }));
   await operation.enter("answer");
+}
+
+/** Makes a ready sandbox NOTREADY before its end. One that is dead keeps its reason. */
+export function markEnding(
+  context: Pick<SandboxContext, "store" | "clock">,
+  id: string,
+  reason: string,
+): void {
+  context.store.update(id, (now) =>
+    now.state.name === "ready"
+      ? { ...now, state: { name: "dead", reason, atNs: context.clock.nowNs() } }
+      : now,
+  );
 }
 
 /** Tells the plugins once, while the pod has its network. */

@@ -29,11 +29,13 @@ import {
   removeUnusedLayers,
 } from "../image/index.ts";
 import { Janitor } from "../lifecycle/janitor.ts";
+import { Leases } from "../lifecycle/leases.ts";
 import { WriteBehindRecords } from "../../drivers/records/index.ts";
 import { Attachments, defaultPatience, NetworkTeardown } from "../network/index.ts";
 import {
   defaultTimes,
   recoverSandboxes,
+  removeLeasedPod,
   runPodSandbox,
   type SandboxContext,
 } from "../sandbox/index.ts";
@@ -147,6 +149,7 @@ export class FakeEngine {
   readonly log: LogLine[] = [];
   readonly events: NodeEvent[] = [];
   readonly late: WriteBehindRecords;
+  readonly leases: Leases;
   readonly sandboxes: SandboxContext;
   readonly containers: ContainerContext;
   readonly images: ImageContext;
@@ -193,6 +196,8 @@ export class FakeEngine {
       ...options.images,
     };
     this.containers = this.#containerContext(shared, containerStore, store);
+    const removePod = (id: string, graceMs: number) => removeLeasedPod(this.sandboxes, id, graceMs);
+    this.leases = new Leases({ ...shared, store, removePod });
     this.sandboxes = this.#sandboxContext(shared, store);
     t.after(() => this.end());
   }
@@ -251,11 +256,12 @@ export class FakeEngine {
       }),
       containers: {
         listedOf: (id) => this.containers.store.listedOf(id),
-        stopAll: (id) => stopContainersOf(this.containers, id),
+        stopAll: (id, graceMs) => stopContainersOf(this.containers, id, graceMs),
         removeAll: (id) => removeContainersOf(this.containers, id),
       },
       cgroups: world.cgroups,
       namespaces: world.controller.namespaces,
+      leases: this.leases,
       times: defaultTimes,
       ...this.#options.sandboxes,
     };
@@ -320,6 +326,7 @@ export class FakeEngine {
     this.faults.releaseAll();
     this.world.releaseAll();
     const { inflightCreates, janitor, teardown, tasks } = this.sandboxes;
+    this.leases[Symbol.dispose]();
     inflightCreates[Symbol.dispose]();
     janitor[Symbol.dispose]();
     teardown[Symbol.dispose]();

@@ -27,8 +27,8 @@ const bounds = [
   0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10, 60,
 ] as const;
 
-// A client stays connected to it as long as it runs, so its duration is not a latency.
-const endless = /\/GetContainerEvents$/;
+// Clients stay connected to them as long as they run, so their duration is not a latency.
+const endless = /\/(GetContainerEvents|Leases\/Hold)$/;
 
 interface MethodSeries {
   readonly name: string;
@@ -58,7 +58,7 @@ export class CallSeries {
     this.#durations = registry.histogram(
       {
         name: "davit_rpc_duration_seconds",
-        help: "How long CRI calls took, by method. GetContainerEvents is not measured.",
+        help: "How long CRI calls took, by method. GetContainerEvents and Hold are not measured.",
         labels: ["method"],
       },
       bounds,

@@ -1,0 +1,20 @@
+import type { SandboxContext } from "./context.ts";
+import { removeSandbox } from "./remove.ts";
+import { markEnding } from "./stop.ts";
+
+/**
+ * Removes a pod whose lease has ended, by the full id of its sandbox: stops its containers with the grace
+ * period, and removes everything. Not an error when it does not exist. No container can be created in it
+ * from now on.
+ */
+export async function removeLeasedPod(
+  context: SandboxContext,
+  id: string,
+  graceMs: number,
+): Promise<void> {
+  if (context.store.peek(id) === undefined) return;
+  markEnding(context, id, "its lease ended");
+  // The removal kills what does not end, and says what cannot be killed.
+  await context.containers.stopAll(id, graceMs).catch(() => undefined);
+  await removeSandbox(context, id);
+}
