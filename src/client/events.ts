@@ -3,14 +3,15 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { isKind } from "../base/errors.ts";
 import { valueWithin } from "../base/wait.ts";
+import type { EventsResponse } from "../gen/davit/v1/daemon_pb.ts";
 import type { ContainerEventResponse } from "../gen/runtime/v1/api_pb.ts";
-import type { CriClient } from "./cri-client.ts";
+import type { CallOptions, CriClient } from "./cri-client.ts";
 
 /** What a watch of events reports. */
-export type EventNews =
+export type EventNews<Event = ContainerEventResponse> =
   /** The server reports every change from now on; what was before is in its lists. */
   | { readonly kind: "open" }
-  | { readonly kind: "event"; readonly event: ContainerEventResponse }
+  | { readonly kind: "event"; readonly event: Event }
   /** The stream has ended. Events are missed until the next "open". */
   | { readonly kind: "lost"; readonly error: unknown };
 
@@ -39,15 +40,32 @@ type EventClient = Pick<CriClient, "runtime">;
  * davit's stream is open at once. Servers on grpc-go send the headers of a stream with its first message:
  * then "open" comes only right before the first event.
  */
-export async function* watchEvents(
-  client: EventClient,
-  { signal, intervalMs = defaultIntervalMs }: WatchOptions,
+export function watchEvents(
+  { runtime }: EventClient,
+  options: WatchOptions,
 ): AsyncGenerator<EventNews, void, undefined> {
+  return watchStream((callOptions) => runtime.getContainerEvents({}, callOptions), options);
+}
+
+/** The events of a davit node that are not of containers and sandboxes; otherwise like {@link watchEvents}. */
+export function watchNodeEvents(
+  { daemon }: Pick<CriClient, "daemon">,
+  options: WatchOptions,
+): AsyncGenerator<EventNews<EventsResponse>, void, undefined> {
+  return watchStream((callOptions) => daemon.events({}, callOptions), options);
+}
+
+type OpenStream<Event> = (options: CallOptions) => AsyncIterable<Event>;
+
+async function* watchStream<Event>(
+  open: OpenStream<Event>,
+  { signal, intervalMs = defaultIntervalMs }: WatchOptions,
+): AsyncGenerator<EventNews<Event>, void, undefined> {
   for (;;) {
     signal.throwIfAborted();
     let error: unknown;
     try {
-      const ended = yield* streamOnce(client, signal);
+      const ended = yield* streamOnce(open, signal);
       if (ended === "unsupported") return;
     } catch (cause) {
       signal.throwIfAborted();
@@ -60,10 +78,10 @@ export async function* watchEvents(
 }
 
 /** One stream of events. Returns when the server ends it, and throws its error. */
-async function* streamOnce(
-  { runtime }: EventClient,
+async function* streamOnce<Event>(
+  open: OpenStream<Event>,
   signal: AbortSignal,
-): AsyncGenerator<EventNews, "ended" | "unsupported", undefined> {
+): AsyncGenerator<EventNews<Event>, "ended" | "unsupported", undefined> {
   using canceled = cancelable(signal);
   const opening = Promise.withResolvers<"open">();
   const state = { isOpen: false };
@@ -71,9 +89,8 @@ async function* streamOnce(
     state.isOpen = true;
     opening.resolve("open");
   };
-  const options = { signal: canceled.signal, onOpen };
-  const events = runtime.getContainerEvents({}, options)[Symbol.asyncIterator]();
-  let next: Promise<IteratorResult<ContainerEventResponse, undefined>> = events.next();
+  const events = open({ signal: canceled.signal, onOpen })[Symbol.asyncIterator]();
+  let next: Promise<IteratorResult<Event, undefined>> = events.next();
   // The reader may leave before it is settled.
   next.catch(() => undefined);
   if ((await Promise.race([opening.promise, next])) === "open") yield { kind: "open" };

@@ -1,5 +1,6 @@
-import { messageOf } from "../../base/errors.ts";
-import { watchEvents } from "../../client/events.ts";
+import { isKind, messageOf } from "../../base/errors.ts";
+import { within } from "../../base/wait.ts";
+import { watchEvents, watchNodeEvents } from "../../client/events.ts";
 import {
   type ContainerEventResponse,
   ContainerEventResponseSchema,
@@ -7,6 +8,7 @@ import {
 import type { Call, Command } from "../command-line/command.ts";
 import { CommandFailure, exitCode } from "../command-line/exit-code.ts";
 import { eventKinds, EventNames, isEventOf, type NamedEvent } from "../objects/named-event.ts";
+import { type NamedNodeEvent, namedNodeEvent, nodeEventTopics } from "../objects/node-event.ts";
 import { imageNamesOf } from "../objects/image-name.ts";
 import { Objects } from "../objects/objects.ts";
 import { formatJsonLine, messageToJson } from "../output/cri-message.ts";
@@ -21,7 +23,8 @@ export const events: Command = {
   section: "Inspection and debugging",
   summary: "Print what happens to pods and containers, until Ctrl-C",
   details:
-    "Prints a line for each pod and container that is created, started, stopped or deleted from now on. With\n" +
+    "Prints a line for each pod and container that is created, started, stopped or deleted from now on. davit\n" +
+    "also reports images that are pulled and removed, OOM kills, and plugins (NRI) that connect and are lost. With\n" +
     "operands, prints only the events of these pods, with their containers, and of these containers; they\n" +
     "need not exist yet. No server has a history of events, so there is no --since: davit why shows the\n" +
     "history of a pod. Messages on stderr say when the server reports events, and when the connection was lost and some\n" +
@@ -32,8 +35,8 @@ export const events: Command = {
     event: {
       value: "EVENT",
       many: true,
-      doc: "Print only events of this kind (repeatable)",
-      complete: eventKinds,
+      doc: "Print only these (repeatable)",
+      complete: [...eventKinds, ...nodeEventTopics],
     },
     namespace: {
       short: "n",
@@ -44,7 +47,7 @@ export const events: Command = {
     output: {
       short: "o",
       value: "FORMAT",
-      doc: "Output format; json prints the message of the CRI, one in each line",
+      doc: "Output format; json prints CRI messages in lines, and others with a type",
       complete: ["text", "json"],
     },
   },
@@ -57,6 +60,9 @@ export const events: Command = {
   run: (call) => withServer(call, (server) => follow(call, server)),
 };
 
+/** How long the events of containers wait for the other stream of a server that is busy. */
+const openMs = 5_000;
+
 async function follow(call: Call, server: Server): Promise<number> {
   const { terminal } = call;
   const names = new EventNames();
@@ -65,6 +71,7 @@ async function follow(call: Call, server: Server): Promise<number> {
   // Also fails at once if there is no server.
   const before = new Objects(server);
   names.learn(await before.containers(), await imageNamesOf(before));
+  using node = new NodeWatch(call, server, names);
   let wasLost = false;
   try {
     for await (const news of watchEvents(server.client, { signal: server.signal })) {
@@ -73,6 +80,7 @@ async function follow(call: Call, server: Server): Promise<number> {
           // Containers may have been created before the stream was open.
           const now = new Objects(server);
           names.learn(await now.containers().catch(() => []), await imageNamesOf(now));
+          await within(node.open, openMs, server.signal);
           note(terminal, wasLost ? "watching events again; some are missing" : "watching events");
           wasLost = false;
           break;
@@ -98,6 +106,49 @@ async function follow(call: Call, server: Server): Promise<number> {
   );
 }
 
+/** Prints the events of a davit node besides those of the CRI. With other servers it prints nothing. */
+class NodeWatch implements Disposable {
+  readonly #end = new AbortController();
+  #opening = Promise.withResolvers<undefined>();
+
+  constructor(call: Call, server: Server, names: EventNames) {
+    this.#print(call, server, names).catch(() => {
+      // The watch of the CRI's events reports a failure of the server.
+      this.#opening.resolve(undefined);
+    });
+  }
+
+  /** Resolves when all events are reported, or the server has none. */
+  get open(): Promise<undefined> {
+    return this.#opening.promise;
+  }
+
+  async #print({ terminal, ...call }: Call, server: Server, names: EventNames): Promise<void> {
+    const isSelected = nodeSelection(call);
+    const asJson = call.options.text("output") === "json";
+    const signal = AbortSignal.any([server.signal, this.#end.signal]);
+    for await (const news of watchNodeEvents(server.client, { signal })) {
+      if (news.kind === "open") {
+        this.#opening.resolve(undefined);
+      } else if (news.kind === "lost") {
+        // The watch of the CRI's events reports the other reasons, too.
+        if (isKind(news.error, "resource-exhausted")) note(terminal, lossText(news.error));
+        this.#opening.resolve(undefined);
+        this.#opening = Promise.withResolvers();
+      } else {
+        const event = namedNodeEvent(news.event, names);
+        if (event === undefined || !isSelected(event)) continue;
+        terminal.out(asJson ? nodeJsonLine(event) : nodeTextLine(event, terminal.style));
+      }
+    }
+    this.#opening.resolve(undefined);
+  }
+
+  [Symbol.dispose](): void {
+    this.#end.abort();
+  }
+}
+
 function note(terminal: Terminal, text: string): void {
   terminal.err(`${terminal.errStyle.dim(`davit: ${printableLines(text)}`)}\n`);
 }
@@ -115,6 +166,31 @@ function selection({ operands, options }: Call): (event: NamedEvent) => boolean 
     (kinds.length === 0 || kinds.includes(event.kind)) &&
     (namespace === undefined || namespace === event.namespace) &&
     (operands.length === 0 || operands.some((word) => isEventOf(event, word)));
+}
+
+/** The same for events of the node, which are of no pod, except OOM kills. */
+function nodeSelection({
+  operands,
+  options,
+}: Pick<Call, "operands" | "options">): (event: NamedNodeEvent) => boolean {
+  const kinds = options.texts("event");
+  const namespace = options.text("namespace");
+  return ({ kind, container }) =>
+    (kinds.length === 0 || kinds.some((topic) => kind.startsWith(`${topic}-`))) &&
+    (namespace === undefined || namespace === container?.namespace) &&
+    (operands.length === 0 ||
+      (container !== undefined && operands.some((word) => isEventOf(container, word))));
+}
+
+function nodeJsonLine({ kind, timeNs, fields }: NamedNodeEvent): string {
+  return formatJsonLine({ type: kind, timeNs: String(timeNs), ...fields });
+}
+
+function nodeTextLine({ kind, timeNs, text }: NamedNodeEvent, style: Style): string {
+  const isBad = kind === "oom-killed" || kind === "plugin-lost";
+  const words = kind.replace("-", " ");
+  const shown = printable(text.slice(0, maxMessage));
+  return `${style.dim(formatLocalTime(timeNs))}  ${isBad ? style.red(words) : words}  ${shown}\n`;
 }
 
 function jsonLine(event: ContainerEventResponse): string {

@@ -25,6 +25,9 @@ export interface NamedEvent {
   readonly end: ContainerStatus | undefined;
 }
 
+/** What an event is about. */
+export type EventObject = Pick<NamedEvent, "id" | "podId" | "podName" | "namespace" | "container">;
+
 /** What is remembered of a container: its last event has no status. */
 interface Known {
   readonly pod: PodNames;
@@ -62,6 +65,12 @@ export class EventNames {
     }
   }
 
+  /** The names of a container, as far as they are known. */
+  ofContainer(id: string): EventObject {
+    const { pod, container } = this.#known.get(id) ?? {};
+    return { ...(pod ?? unknownPod), id, container: container ?? { name: id, image: "" } };
+  }
+
   /** The event with names. A container that is deleted is forgotten. */
   name(event: ContainerEventResponse): NamedEvent {
     const { containerId: id, podSandboxStatus: pod, containerEventType: type } = event;
@@ -90,7 +99,7 @@ export class EventNames {
  * Whether a word of the command line names the event's pod or container: by name, POD/NAME,
  * NAMESPACE/NAME, NAMESPACE/POD/NAME, or by an id or its first characters. The object need not exist yet.
  */
-export function isEventOf(event: NamedEvent, word: string): boolean {
+export function isEventOf(event: EventObject, word: string): boolean {
   const { namespace, podName, container } = event;
   const path = `${namespace}/${podName}`;
   const names =

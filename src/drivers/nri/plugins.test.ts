@@ -15,7 +15,7 @@ import {
   podOf,
   startNode,
 } from "./testing/node.ts";
-import type { TestPlugin } from "./testing/plugin.ts";
+import { TestPlugin } from "./testing/plugin.ts";
 
 describe("NriPlugins", () => {
   it("asks plugins one after the other, by index and name", async () => {
@@ -133,6 +133,26 @@ describe("NriPlugins", () => {
     const { plugin, event, sandbox, reason, dropped } = failures[0] ?? {};
     assert.deepEqual([plugin, event, sandbox, dropped], ["10-test", "RunPodSandbox", "p", true]);
     assert.match(reason ?? "", /no response after 2000 ms/);
+  });
+
+  it("tells who takes part and who is lost, with the reason", async () => {
+    const told: string[] = [];
+    await using node = await startNode({
+      timeouts: { registrationMs: 10_000, requestMs: 1_000 },
+      onConnected: ({ index, name }) => told.push(`connected ${index} ${name}`),
+      onLost: ({ index, name }, reason) => told.push(`lost ${index} ${name}: ${reason}`),
+    });
+    await assert.rejects(TestPlugin.register(node.socketPath, { index: "1" }));
+    await connected(node, { name: "slow", answers: { createContainer: () => never } });
+    const dying = await connected(node, { index: "20", name: "dying", answers: {} });
+    dying.socket.destroy();
+    await until("one plugin is gone", () => namesOf(node).length === 1);
+    await node.plugins.createContainer(containerOf("c"), noAbort);
+    await until("both plugins are gone", () => namesOf(node).length === 0);
+    assert.deepEqual(told.slice(0, 2), ["connected 10 slow", "connected 20 dying"]);
+    assert.match(told[2] ?? "", /^lost 20 dying: /);
+    assert.match(told[3] ?? "", /^lost 10 slow: .*1000 ms.* at CreateContainer of container "c"$/);
+    assert.equal(told.length, 4);
   });
 
   it("continues when a plugin dies or sends garbage while it is asked", async () => {

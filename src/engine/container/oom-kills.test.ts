@@ -172,4 +172,31 @@ describe("OomKills", () => {
     assert.equal(kills.of(id), undefined);
     assert.match(engine.logged("debug").join("\n"), /cannot watch the OOM kills .* EINVAL/);
   });
+
+  test("reports kills in a container that runs on, and the kill that ends it, once each", async (t) => {
+    const { engine, kernel } = watched(t);
+    const { time, runtime } = engine.world;
+    const sandboxId = await engine.run();
+    const kills = () => engine.events.filter(({ kind }) => kind === "oom-killed");
+    const eventOf = (containerId: string) => ({ kind: "oom-killed", containerId, sandboxId });
+
+    const killed = await engine.start(sandboxId);
+    runtime.exit(killed, { exitCode: 137, oomKilled: true });
+    await settle();
+    assert.deepEqual(kills(), [eventOf(killed)]);
+
+    const other = await engine.start(sandboxId, { metadata: { name: "other" } });
+    await time.advance(1_000);
+    kernel.event(2);
+    await time.advance(1_000);
+    assert.deepEqual(kills(), [eventOf(killed), eventOf(other)]);
+    // Its end was not by the kill that was reported.
+    runtime.exit(other, { exitCode: 1, oomKilled: true });
+    await settle();
+    assert.equal(kills().length, 2);
+
+    runtime.exit(await engine.start(sandboxId, { metadata: { name: "fine" } }));
+    await settle();
+    assert.equal(kills().length, 2);
+  });
 });
