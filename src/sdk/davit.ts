@@ -22,12 +22,20 @@ import { RunningPodHandle } from "./pod.ts";
 import { RunningPull } from "./pull.ts";
 import type { RunHost } from "./run.ts";
 
-/** Connects to a server. `onClosed` runs at the end of the client. */
+/** What a client has of a server that belongs to it. */
+export interface OwnServerOptions {
+  /** Runs at the end of the client. */
+  readonly onClosed?: () => Promise<void>;
+  /** The network of pods that ask for none. */
+  readonly network?: "none";
+}
+
+/** Connects to a server. */
 export async function connect(
   { endpoint, signal }: ConnectOptions = {},
-  onClosed?: () => Promise<void>,
+  own: OwnServerOptions = {},
 ): Promise<Davit> {
-  return new DavitClient(await Connection.open(endpoint, signal), onClosed);
+  return new DavitClient(await Connection.open(endpoint, signal), own);
 }
 
 /** A connection to a server, with what was run through it. */
@@ -37,14 +45,14 @@ class DavitClient implements Davit {
   readonly cri: Cri;
   readonly #connection: Connection;
   readonly #host: RunHost;
-  readonly #onClosed: (() => Promise<void>) | undefined;
+  readonly #own: OwnServerOptions;
   /** The pods that its end removes. */
   readonly #pods = new Map<string, RunningPodHandle>();
   #closing: Promise<void> | undefined;
 
-  constructor(connection: Connection, onClosed: (() => Promise<void>) | undefined) {
+  constructor(connection: Connection, own: OwnServerOptions) {
     this.#connection = connection;
-    this.#onClosed = onClosed;
+    this.#own = own;
     this.endpoint = connection.endpoint;
     this.server = connection.server;
     this.cri = connection.client;
@@ -74,7 +82,7 @@ class DavitClient implements Davit {
   async run(image: string, options?: RunOptions): Promise<Pod> {
     // Loaded with the first pod, with the reader of manifests.
     const { run } = await import("./run.ts");
-    return await run(this.#host, image, options);
+    return await run(this.#host, image, { ...this.#defaults, ...options });
   }
 
   async apply(manifest: string | URL | object, options?: ApplyOptions): Promise<readonly Pod[]> {
@@ -103,18 +111,23 @@ class DavitClient implements Davit {
     await this.close();
   }
 
+  get #defaults(): RunOptions {
+    const { network } = this.#own;
+    return network === undefined ? {} : { network };
+  }
+
   async #close(): Promise<void> {
     const results = await Promise.allSettled([...this.#pods.values()].map((pod) => pod.remove()));
     // The server removes what is left with the lease.
     this.#host.lease.end();
     this.#connection.close();
     await this.#host.directories.remove();
-    await this.#onClosed?.();
+    await this.#own.onClosed?.();
     const failures = results.flatMap((each) =>
       each.status === "rejected" ? [each.reason as DavitError] : [],
     );
     const [first] = failures;
-    if (first === undefined || this.#onClosed !== undefined) return;
+    if (first === undefined || this.#own.onClosed !== undefined) return;
     throw new DavitError(
       first.kind,
       `close the connection to "${this.endpoint}": ${first.message}`,

@@ -38,6 +38,7 @@ import { rmi } from "./rmi.ts";
 import { run } from "./run.ts";
 import { save } from "./save.ts";
 import { serve } from "./serve.ts";
+import { serveAttached } from "./serve-attached.ts";
 import { stats } from "./stats.ts";
 import { stop } from "./stop.ts";
 import { imagePrune, systemDf, systemPrune } from "./system.ts";
@@ -112,5 +113,6 @@ export const commands: readonly Command[] = [
   version,
   completion,
   demo,
+  serveAttached,
   completeFor(() => commands),
 ];

@@ -10,30 +10,34 @@ import {
   type ChosenSubnet,
   chooseSubnet,
   DEMO_BRIDGE,
-  demoConflist,
+  temporaryConflist,
   portmapChains,
 } from "./network.ts";
 
-/** The directories of the demo, which are removed at its end. */
-interface DemoDirectories {
+/** The directories of a temporary server, which are removed at its end. */
+interface HostDirectories {
   /** For images and records. */
   readonly root: string;
   /** For everything else: socket, namespaces, network configuration, addresses in use. */
   readonly run: string;
+  /** The root is the user's own, and stays. */
+  readonly keepsRoot?: boolean;
 }
 
 const COMMAND_TIMEOUT_MS = 30_000;
 const SEARCH_PATH = "/usr/sbin:/usr/bin:/sbin:/bin";
 
-/** The changes that the demo makes to the host besides those of its daemon, and their cleanup. */
-export class DemoHost {
-  readonly #directories: DemoDirectories;
+/** The changes that a temporary server makes to the host besides those of its daemon, and their cleanup. */
+export class TemporaryHost {
+  readonly #directories: HostDirectories;
+  readonly #bridge: string;
 
-  constructor(directories: DemoDirectories) {
+  constructor(directories: HostDirectories, bridge = DEMO_BRIDGE) {
     this.#directories = directories;
+    this.#bridge = bridge;
   }
 
-  /** The socket of the demo's daemon. */
+  /** The socket of its daemon. */
   get socket(): string {
     return `${this.#directories.run}/davit.sock`;
   }
@@ -61,7 +65,7 @@ export class DemoHost {
     return { leftovers, [Symbol.dispose]: () => lock[Symbol.dispose]() };
   }
 
-  /** The configuration of the demo's daemon, as TOML. */
+  /** The configuration of its daemon, as TOML. */
   configuration(): string {
     const { root } = this.#directories;
     const text = JSON.stringify;
@@ -97,30 +101,47 @@ export class DemoHost {
 
   /** Chooses a subnet for the pods and writes the conflist. */
   async prepareNetwork(): Promise<ChosenSubnet> {
-    const chosen = chooseSubnet(await readFile("/proc/net/route", "utf8"));
+    const chosen = chooseSubnet(await readFile("/proc/net/route", "utf8"), {
+      bridge: this.#bridge,
+    });
     if (chosen === undefined) {
       throw new RuntimeError(
         "resource-exhausted",
-        "choose a subnet for the demo: the routes of this host cover all private address ranges; " +
+        "choose a subnet for the pods: the routes of this host cover all private address ranges; " +
           "run it in a network namespace: unshare --net sh -c 'ip link set lo up; npm start'",
       );
     }
     await this.#saveChains();
     await mkdir(this.#cniDirectory, { recursive: true });
-    const conflist = demoConflist(chosen.subnet, `${this.#directories.run}/ipam`);
+    const conflist = temporaryConflist(
+      chosen.subnet,
+      `${this.#directories.run}/ipam`,
+      this.#bridge,
+    );
     await writeFile(`${this.#cniDirectory}/10-davit-demo.conflist`, conflist);
     return chosen;
+  }
+
+  /**
+   * Makes the bridge now, and not with the first pod: its route keeps other servers, which choose a subnet
+   * later, from this one.
+   */
+  async makeBridge({ subnet }: ChosenSubnet): Promise<void> {
+    const gateway = subnet.replace(/\.0\/24$/, ".1/24");
+    await this.#command("ip", ["link", "add", "name", this.#bridge, "type", "bridge"]);
+    await this.#command("ip", ["address", "add", gateway, "dev", this.#bridge]);
+    await this.#command("ip", ["link", "set", this.#bridge, "up"]);
   }
 
   /** Removes the bridge if it exists. */
   async removeBridge(): Promise<void> {
     // Not from /sys, which shows the network namespace in which it was mounted.
     const devices = await readFile("/proc/net/dev", "utf8");
-    if (!new RegExp(`^ *${DEMO_BRIDGE}:`, "m").test(devices)) return;
-    await this.#command("ip", ["link", "delete", DEMO_BRIDGE]);
+    if (!new RegExp(`^ *${this.#bridge}:`, "m").test(devices)) return;
+    await this.#command("ip", ["link", "delete", this.#bridge]);
   }
 
-  /** Removes the chains of the portmap plugin that the demo has caused, unless other pods use them. */
+  /** Removes the chains of the portmap plugin that its pods have caused, unless other pods use them. */
   async removeChains(): Promise<void> {
     const before = (await readFile(this.#chainsFile, "utf8").catch(() => "")).split("\n");
     for (const args of chainRemoval(await this.#natRules(), before)) {
@@ -128,9 +149,10 @@ export class DemoHost {
     }
   }
 
-  /** Removes the demo's directories and the mounts in them. */
+  /** Removes its directories and the mounts in them. */
   async removeDirectories(): Promise<void> {
-    const directories = [this.#directories.root, this.#directories.run];
+    const { root, run: runDirectory, keepsRoot = false } = this.#directories;
+    const directories = keepsRoot ? [runDirectory] : [root, runDirectory];
     const mounts = (await listMounts()).map(({ mountPoint }) => mountPoint);
     const inside = mounts.filter((path) =>
       directories.some((directory) => path.startsWith(`${directory}/`)),

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { chainRemoval, chooseSubnet, demoConflist, portmapChains } from "./network.ts";
+import { chainRemoval, chooseSubnet, temporaryConflist, portmapChains } from "./network.ts";
 
 const HEADER =
   "Iface\tDestination\tGateway \tFlags\tRefCnt\tUse\tMetric\tMask\t\tMTU\tWindow\tIRTT\n";
@@ -68,8 +68,8 @@ test("chooseSubnet() hides a part of a wide route if no range is free, but never
   assert.equal(chooseSubnet(HEADER + narrow.join("")), undefined);
 });
 
-test("demoConflist() keeps its addresses in the given directory and does not masquerade", () => {
-  const conflist = JSON.parse(demoConflist("10.88.80.0/24", "/x/ipam")) as {
+test("temporaryConflist() keeps its addresses in the given directory and does not masquerade", () => {
+  const conflist = JSON.parse(temporaryConflist("10.88.80.0/24", "/x/ipam")) as {
     plugins: { type: string; ipMasq?: boolean; ipam?: { dataDir: string; ranges: unknown } }[];
   };
   const [bridge, portmap] = conflist.plugins;

@@ -108,11 +108,15 @@ function fromLittleEndian(hex: string): number {
   return Buffer.from(hex.padStart(8, "0"), "hex").readUInt32LE(0);
 }
 
-/** The conflist of the demo: a bridge without masquerading, and host ports. */
-export function demoConflist(subnet: string, ipamDirectory: string): string {
+/** The conflist of a temporary server: a bridge without masquerading, and host ports. */
+export function temporaryConflist(
+  subnet: string,
+  ipamDirectory: string,
+  bridgeName = DEMO_BRIDGE,
+): string {
   const bridge = {
     type: "bridge",
-    bridge: DEMO_BRIDGE,
+    bridge: bridgeName,
     isGateway: true,
     hairpinMode: true,
     ipMasq: false,
@@ -124,7 +128,11 @@ export function demoConflist(subnet: string, ipamDirectory: string): string {
     },
   };
   const portmap = { type: "portmap", capabilities: { portMappings: true } };
-  const conflist = { cniVersion: "1.0.0", name: "davit-demo", plugins: [bridge, portmap] };
+  const conflist = {
+    cniVersion: "1.0.0",
+    name: bridgeName.replace(/0$/, ""),
+    plugins: [bridge, portmap],
+  };
   return `${JSON.stringify(conflist, undefined, 2)}\n`;
 }
 

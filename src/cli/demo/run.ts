@@ -9,7 +9,7 @@ import { CriClient } from "../../client/cri-client.ts";
 import { parseConfig } from "../../config/load.ts";
 import { type Daemon, runDaemon } from "../../daemon/process/run.ts";
 import { exitCode } from "../command-line/exit-code.ts";
-import { DemoHost } from "./host.ts";
+import { TemporaryHost } from "./host.ts";
 import { type ChosenSubnet, DEMO_BRIDGE } from "./network.ts";
 import { openDemoRegistry } from "./registry.ts";
 import { runPod, type RunContext, type RunningPod } from "../lifecycle/run-pod.ts";
@@ -54,7 +54,7 @@ export async function runDemo(options: DemoOptions): Promise<number> {
   });
   stopWithOutput(signals.signal);
   const progress = new Progress(terminal);
-  const host = new DemoHost({ root: ROOT_DIRECTORY, run: RUN_DIRECTORY });
+  const host = new TemporaryHost({ root: ROOT_DIRECTORY, run: RUN_DIRECTORY });
   const pods = await progress.step(
     `Read ${options.file}`,
     () => readManifest(options.file),
@@ -121,7 +121,7 @@ async function serveUntil(
 interface Stage {
   readonly options: DemoOptions;
   readonly progress: Progress;
-  readonly host: DemoHost;
+  readonly host: TemporaryHost;
   readonly pods: readonly PodManifest[];
   readonly cleanup: CleanupStep[];
   readonly leftovers: boolean;

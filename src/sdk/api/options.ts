@@ -164,8 +164,11 @@ export interface ConnectOptions {
 export interface StartOptions {
   /** The davit program. Without it: DAVIT_PROGRAM, else `davit` on PATH. */
   readonly program?: string;
-  /** The network of its pods: a bridge of its own (if not given), or none. */
-  readonly network?: "bridge" | "none";
+  /**
+   * The network of its pods: a bridge of its own (if not given), from which they reach this machine and each other;
+   * none; or that of a CNI configuration file.
+   */
+  readonly network?: "bridge" | "none" | { readonly conflist: string };
   /** A directory for its images and records, which is kept for the next one. Without it: a temporary one. */
   readonly root?: string;
   /** More of its configuration, as TOML (docs/configuration.md). */
