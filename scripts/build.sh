@@ -42,13 +42,14 @@ bundle src/verify/program.ts dist/davit-verify.new.cjs "--banner:js=$here"
 node=node_modules/.bin/node
 [ -x "$node" ] || node=node
 "$node" scripts/build-page.ts dist/ui.new.json
-# What programs import: packages without dependencies, for Node 20 as well.
+# What programs import: packages without dependencies, for Node 20 as well. Node prints the line of an error that a
+# program does not catch, so lines stay as they are.
 library() {
   name=$1
   shift
   rm -rf "dist/$name.new"
   node_modules/.bin/esbuild "src/$name/index.ts" --bundle "--outdir=dist/$name.new" --format=esm --platform=node \
-    --target=node20 --minify-whitespace --minify-syntax --legal-comments=none --log-level=warning \
+    --target=node20 --minify-syntax --legal-comments=none --log-level=warning \
     --define:Promise.withResolvers=withResolvers --inject:src/nri/with-resolvers.ts "$@"
   "$node" scripts/build-types.ts "$name" "dist/$name.new"
 }

@@ -1,7 +1,8 @@
 #!/bin/sh
 # Makes the packages of davit (docs/packages.md), all from one build, in dist/packages or DIRECTORY:
 #
-#   davit-VERSION.tgz                    for npm install --global, with native files for x64 and arm64
+#   davit-daemon-VERSION.tgz             for npm install --global, with native files for x64 and arm64
+#   davit-VERSION.tgz                    for programs: the SDK (docs/sdk.md)
 #   davit_VERSION_{amd64,arm64}.deb      for Debian 13, with Node.js
 #   davit-VERSION-linux-{x64,arm64}.tar.xz  for other distributions, with Node.js
 #   davit-VERSION.cdx.json               what they contain (CycloneDX)
@@ -59,5 +60,5 @@ npm sbom --sbom-format cyclonedx --package-lock-only >"$work/sbom.json"
 put "$work/davit-$version.cdx.json"
 
 # The files of this version, whether this run made all of them or not.
-(cd "$out" && sha256sum davit-"$version"* davit_"$version"_* >"SHA256SUMS.$$" && mv -f "SHA256SUMS.$$" SHA256SUMS)
-(cd "$out" && du --apparent-size -b davit-"$version"* davit_"$version"_* SHA256SUMS)
+(cd "$out" && sha256sum davit-"$version"* davit-daemon-"$version"* davit_"$version"_* >"SHA256SUMS.$$" && mv -f "SHA256SUMS.$$" SHA256SUMS)
+(cd "$out" && du --apparent-size -b davit-"$version"* davit-daemon-"$version"* davit_"$version"_* SHA256SUMS)

@@ -29,8 +29,17 @@ stage_common() {
   install -m 644 LICENSE NOTICE "$1/"
 }
 
-# For both architectures; Node.js is that of the machine. npm takes the archive as it is.
+# The packages for npm, which takes archives as they are: davit is for programs, davit-daemon is the runtime.
 pack_npm() {
+  pack_npm_daemon
+  mkdir -p "$work/npm-sdk"
+  sh scripts/package/stage-sdk.sh "$work/npm-sdk/package"
+  reproducible_tar "$work/npm-sdk/package" | gzip -9n >"$work/davit-$version.tgz"
+  put "$work/davit-$version.tgz"
+}
+
+# For both architectures; Node.js is that of the machine.
+pack_npm_daemon() {
   package=$work/npm/package
   mkdir -p "$work/npm"
   cp -R "$work/common" "$package"
@@ -38,29 +47,23 @@ pack_npm() {
     mkdir -p "$package/dist/$arch"
     stage_native "$arch" "$package/dist/$arch"
   done
-  cp -R dist/nri "$package/dist/nri"
-  rm "$package/dist/nri/package.json" "$package/dist/nri/LICENSE" "$package/dist/nri/NOTICE"
   cp README.md "$package/README.md"
   cat >"$package/package.json" <<EOF
 {
-  "name": "davit",
+  "name": "davit-daemon",
   "version": "$version",
   "description": "A container runtime for Kubernetes nodes (CRI runtime.v1)",
   "license": "Apache-2.0",
   "type": "module",
   "bin": { "davit": "bin/davit" },
-  "exports": {
-    "./nri": { "types": "./dist/nri/index.d.ts", "default": "./dist/nri/index.js" },
-    "./package.json": "./package.json"
-  },
   "engines": { "node": ">=24" },
   "os": ["linux"],
   "cpu": ["x64", "arm64"],
   "libc": ["glibc"]
 }
 EOF
-  reproducible_tar "$package" | gzip -9n >"$work/davit-$version.tgz"
-  put "$work/davit-$version.tgz"
+  reproducible_tar "$package" | gzip -9n >"$work/davit-daemon-$version.tgz"
+  put "$work/davit-daemon-$version.tgz"
 }
 
 # stage_native ARCH DIRECTORY: the addon and the programs for containers.

@@ -79,7 +79,7 @@ export interface SpecInput {
   /** From containerLabels(), where SELinux is on. */
   readonly selinux?: ContainerLabels | undefined;
   readonly rlimits?: readonly OciRlimit[] | undefined;
-  /** pids.max of the container, where the daemon sets one. */
+  /** pids.max of the container, where its pod asks for one. */
   readonly pidsLimit?: bigint | undefined;
   /** Annotations of pod and container that the handler lets through. Ours win over them. */
   readonly annotations?: Readonly<Record<string, string>> | undefined;

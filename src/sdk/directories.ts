@@ -15,7 +15,7 @@ const keptRoot = "/var/lib/davit-run";
 
 /**
  * The directories of the pods of one connection: one below the temporary directory, which is removed with the pods. Its
- * name says which process it belongs to, so that the next program removes what a killed one has left.
+ * name says which process it belongs to, so that other programs remove what a killed one has left.
  */
 export class PodDirectories {
   #own: Promise<string> | undefined;
@@ -54,7 +54,9 @@ export class PodDirectories {
 
   /** Removes the directory of this connection, at its end. */
   async remove(): Promise<void> {
-    if (this.#own !== undefined) await removeDirectory(await this.#own);
+    if (this.#own === undefined) return;
+    await removeDirectory(await this.#own);
+    await removeLeftovers();
   }
 }
 

@@ -66,9 +66,9 @@ const kinds: Readonly<Record<string, Package>> = {
     },
     remove: (root) => root.must(`rm -r /opt/davit /opt/${plain} /usr/local/bin/davit`),
   },
-  "the npm package": {
-    file: `davit-${version}.tgz`,
-    home: "/usr/local/lib/node_modules/davit",
+  "the npm package of the daemon": {
+    file: `davit-daemon-${version}.tgz`,
+    home: "/usr/local/lib/node_modules/davit-daemon",
     // By the host's npm, without a registry. Node.js is what the node must have.
     install: (root, file) => {
       npm(root, "install", path.join(root.directory, file));
@@ -76,7 +76,7 @@ const kinds: Readonly<Record<string, Package>> = {
       copyFileSync(process.execPath, node);
     },
     remove: (root) => {
-      npm(root, "uninstall", "davit");
+      npm(root, "uninstall", "davit-daemon");
       root.must("rm /usr/local/bin/node && rmdir /usr/local/lib/node_modules");
     },
   },

@@ -3,6 +3,7 @@ import { ipVersion } from "../../base/ip-address.ts";
 import type { PodSandboxConfig, PodSandboxMetadata } from "../../gen/runtime/v1/api_pb.ts";
 import { NamespaceMode, Protocol } from "../../gen/runtime/v1/api_pb.ts";
 import { askedLayerLimit } from "./layer-limit.ts";
+import { askedPidsLimit } from "./pids-limit.ts";
 import { namespaceModes, usesHostNetwork } from "./sandbox.ts";
 import { checkSysctls } from "./sysctls.ts";
 import { checkUserNamespace } from "./user-namespace.ts";
@@ -37,6 +38,7 @@ export function checkSandboxConfig(config: PodSandboxConfig | undefined): Checke
   checkPaths(config);
   checkSysctls(config);
   askedLayerLimit(config);
+  askedPidsLimit(config);
   return Object.assign(config, { metadata });
 }
 

@@ -2,6 +2,7 @@
 // and core/operation. Start reading with sandbox.ts.
 export { hasLayerLimit, layerLimitOf } from "./layer-limit.ts";
 export { leaseIdOf, leaseLabel } from "./lease.ts";
+export { askedPidsLimit } from "./pids-limit.ts";
 export type {
   RunPodSandboxRequest,
   UpdatePodSandboxResourcesRequest,

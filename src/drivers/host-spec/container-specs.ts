@@ -9,7 +9,12 @@ import type {
   SpecSubject,
 } from "../../core/container/index.ts";
 import type { OciProcess, OciSeccomp, OciSpec } from "../../core/oci/index.ts";
-import { containerCgroup, requestedConfig, type Sandbox } from "../../core/sandbox/index.ts";
+import {
+  askedPidsLimit,
+  containerCgroup,
+  requestedConfig,
+  type Sandbox,
+} from "../../core/sandbox/index.ts";
 import {
   allowedAnnotations,
   askedClass,
@@ -260,6 +265,7 @@ export class HostContainerSpecs implements ContainerSpecs {
       devicesOfUser: this.#devicesOfUser,
       allowSocketcall: this.#allowSocketcall,
       isLayerLimited: this.#isLayerLimited(subject.sandbox),
+      pidsLimit: askedPidsLimit(subject.sandbox.config),
       ...(cdi.length === 0 ? {} : { cdi: edits }),
       hostDevices,
       allDevicesAllowed: !withHostDevices && settings.privilegedWithoutHostDevicesAllDevicesAllowed,
