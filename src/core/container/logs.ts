@@ -36,6 +36,11 @@ export interface ContainerLogs {
     selection: LogSelection,
     signal: AbortSignal,
   ): AsyncIterable<readonly LogLine[]>;
+  /**
+   * Reports that the log at a path continues in a new file, which is there now. Readers that are not that far keep it
+   * open, so that they miss no line even if it is rotated away before they read it. Rejects never.
+   */
+  rotated(path: string): Promise<void>;
   /** Ends all reads with this error, and refuses others. */
   close(reason: Error): void;
 }

@@ -127,6 +127,74 @@ describe("FileLogs", () => {
     assert.equal(openFds().size, before);
   });
 
+  test("loses no line of a reader that is several rotations behind, and says so beyond that", async () => {
+    for (const [rotations, isTooMany] of [
+      [4, false],
+      [5, true],
+    ] as const) {
+      const path = join(dir, `${rotations}.log`);
+      writeFileSync(path, line("0"));
+      const ended = new AbortController();
+      const before = openFds().size;
+      const logs = new FileLogs();
+      const reading = logs.read(path, { follow: { ended: ended.signal } }, never);
+      await reading.next();
+      for (let n = 1; n <= rotations; n += 1) {
+        renameSync(path, `${path}.old`);
+        writeFileSync(path, line(String(n)));
+        await logs.rotated(path);
+        rmSync(`${path}.old`);
+      }
+      rmSync(path);
+      ended.abort();
+      const found: string[] = [];
+      const readAll = async (): Promise<void> => {
+        for await (const lines of reading) {
+          found.push(...lines.map(({ text }) => Buffer.from(text).toString()));
+        }
+      };
+      if (isTooMany) {
+        const words = { kind: "resource-exhausted", message: /does not keep up, and lines are/ };
+        await assert.rejects(readAll(), words);
+      } else {
+        await readAll();
+      }
+      assert.deepEqual(found, ["0", "1", "2", "3", "4"]);
+      assert.equal(openFds().size, before);
+    }
+  });
+
+  test("reads a file once that it has found before its rotation was reported", async () => {
+    const path = join(dir, "0.log");
+    writeFileSync(path, line("a"));
+    const ended = new AbortController();
+    const logs = new FileLogs();
+    const found: string[] = [];
+    const steps = [
+      () => Promise.resolve(),
+      () => {
+        renameSync(path, `${path}.old`);
+        writeFileSync(path, line("b"));
+        return Promise.resolve();
+      },
+      async () => {
+        await logs.rotated(path);
+        renameSync(path, `${path}.old`);
+        writeFileSync(path, line("c"));
+        await logs.rotated(path);
+      },
+      () => {
+        ended.abort();
+        return Promise.resolve();
+      },
+    ];
+    for await (const lines of logs.read(path, { follow: { ended: ended.signal } }, never)) {
+      found.push(...lines.map(({ text }) => Buffer.from(text).toString()));
+      await steps.shift()?.();
+    }
+    assert.deepEqual(found, ["a", "b", "c"]);
+  });
+
   test("ends its readers when davit stops, and has no others then", async () => {
     const path = join(dir, "0.log");
     writeFileSync(path, line("a"));

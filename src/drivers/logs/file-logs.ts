@@ -2,7 +2,9 @@ import { basename, dirname } from "node:path";
 import { RuntimeError } from "../../base/errors.ts";
 import { Semaphore } from "../../base/semaphore.ts";
 import type { ContainerLogs, LogLine, LogSelection } from "../../core/container/index.ts";
+import { within } from "../../base/wait.ts";
 import { LogDirectory, type LogFile, readLog } from "../../linux/file/index.ts";
+import { LogRotations } from "./log-rotations.ts";
 
 /** How many logs are read at once. Each has a descriptor, and is looked at ten times a second while it is followed. */
 const maxReaders = 64;
@@ -13,11 +15,15 @@ const maxReaders = 64;
  */
 const maxWaiting = 4;
 
+/** How long a rotation waits for its readers: opening a file takes less than a millisecond, unless its disk hangs. */
+const rotationMs = 1_000;
+
 /** Reads logs from their files, whose directories and links containers may have changed; see LogDirectory. */
 export class FileLogs implements ContainerLogs {
   readonly #linkedRoots: readonly string[];
   readonly #turns = new Semaphore(maxWaiting);
   readonly #closing = new AbortController();
+  readonly #followers = new Map<string, Set<LogRotations>>();
   #readers = 0;
 
   /** `linkedRoots`: see LogDirectoryOptions. */
@@ -39,19 +45,39 @@ export class FileLogs implements ContainerLogs {
     }
     this.#readers += 1;
     try {
+      await using rotations = selection.follow === undefined ? undefined : this.#follow(path);
+      const file = this.#fileAt(path, () => rotations?.next());
       const signal = AbortSignal.any([caller, this.#closing.signal]);
-      yield* readLog(this.#fileAt(path), { ...selection, signal, turns: this.#turns });
+      yield* readLog(file, { ...selection, signal, turns: this.#turns });
       this.#closing.signal.throwIfAborted();
     } finally {
       this.#readers -= 1;
     }
   }
 
+  async rotated(path: string): Promise<void> {
+    const followers = this.#followers.get(path);
+    if (followers === undefined) return;
+    const opened = [...followers].map((each) => each.add(() => this.#fileAt(path).open()));
+    await within(Promise.all(opened), rotationMs);
+  }
+
   close(reason: Error): void {
     this.#closing.abort(reason);
   }
 
-  #fileAt(path: string): LogFile {
+  #follow(path: string): LogRotations {
+    const followers = this.#followers.get(path) ?? new Set();
+    this.#followers.set(path, followers);
+    const rotations = new LogRotations(path, () => {
+      followers.delete(rotations);
+      if (followers.size === 0) this.#followers.delete(path);
+    });
+    followers.add(rotations);
+    return rotations;
+  }
+
+  #fileAt(path: string, next?: LogFile["next"]): LogFile {
     const linkedRoots = this.#linkedRoots;
     const [parent, name] = [dirname(path), basename(path)];
     return {
@@ -64,6 +90,7 @@ export class FileLogs implements ContainerLogs {
         using directory = await LogDirectory.open(parent, { linkedRoots });
         return await directory.identity(name);
       },
+      ...(next && { next }),
     };
   }
 }

@@ -4,6 +4,7 @@ import type { LogLine } from "../../core/container/index.ts";
 import { FakeEngine, never } from "../testing/engine.ts";
 import { settle } from "../testing/manual-time.ts";
 import { type LogRequest, readContainerLog } from "./read-log.ts";
+import { reopenContainerLog } from "./reopen-log.ts";
 import { removeContainer } from "./remove.ts";
 
 function lineOf(text: string): LogLine {
@@ -98,5 +99,16 @@ describe("readContainerLog()", () => {
       kind: "not-found",
       message: new RegExp(`^read the log of container "${id}": read log "/logs/b.log"`),
     });
+  });
+
+  test("is told about rotations by ReopenContainerLog", async (t) => {
+    const engine = new FakeEngine(t);
+    const id = await withLog(engine);
+    await reopenContainerLog(engine.containers, id);
+    assert.deepEqual(engine.world.logs.rotations, ["/logs/a.log"]);
+    const { sandboxId } = engine.containers.store.get(id);
+    const without = await engine.start(sandboxId, { metadata: { name: "other" } });
+    await reopenContainerLog(engine.containers, without);
+    assert.equal(engine.world.logs.rotations.length, 1);
   });
 });

@@ -16,6 +16,7 @@ export async function reopenContainerLog(
       `reopen log of container "${container.id}": it is ${container.state.name}, not running`,
     );
   }
-  if (container.hasLog)
-    await runtimeOf(context, container).reopenLog(container.id, container.logPath);
+  if (!container.hasLog) return;
+  await runtimeOf(context, container).reopenLog(container.id, container.logPath);
+  await context.logs.rotated(container.logPath);
 }

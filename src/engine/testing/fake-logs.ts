@@ -5,6 +5,7 @@ import type { ContainerLogs, LogLine, LogSelection } from "../../core/container/
 export class FakeLogs implements ContainerLogs {
   readonly byPath = new Map<string, readonly LogLine[]>();
   readonly asked: LogSelection[] = [];
+  readonly rotations: string[] = [];
 
   async *read(
     path: string,
@@ -20,6 +21,11 @@ export class FakeLogs implements ContainerLogs {
     }
     yield lines ?? [];
     if (follow !== undefined) await abortedOf(AbortSignal.any([follow.ended, signal]));
+  }
+
+  rotated(path: string): Promise<void> {
+    this.rotations.push(path);
+    return Promise.resolve();
   }
 
   close(): void {

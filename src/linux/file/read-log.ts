@@ -32,6 +32,11 @@ export interface LogFile {
   open(): Promise<FileHandle>;
   /** Identifies what is at its path; undefined when nothing is. */
   identity(): Promise<FileIdentity | undefined>;
+  /**
+   * Takes the oldest file that a rotation has put at the path, where rotations are reported; undefined when there are
+   * no more.
+   */
+  next?(): Promise<FileHandle> | undefined;
 }
 
 const { O_NONBLOCK, O_RDONLY } = constants;
@@ -60,8 +65,8 @@ export function logFileAt(path: string): LogFile {
  * ended at the first read. With it, the first batch comes when the log is followed and may be empty, and
  * the file need not exist yet. Follows a rotation: when another file is at the path, the old one is
  * read to its end first. That end is final, since the writer opens the new file before
- * the rename (conmon) or before the first write (containerd). A file that is written and rotated away between two
- * reads is missed.
+ * the rename (conmon) or before the first write (containerd). Where rotations are not reported, a file that is made
+ * and rotated away between two reads is missed.
  *
  * Rejects with the kind of the errno when the file cannot be read, and with `failed-precondition` when it is a
  * link, a FIFO or another file that a container may have created; such a file is not opened. Returns when `signal`
@@ -84,7 +89,7 @@ export async function* readLog(
 type Batches = AsyncGenerator<readonly LogLine[], void, undefined>;
 
 async function* readOnce(file: LogFile, options: ReadLogOptions): Batches {
-  await using open = await OpenLog.open(file, options);
+  await using open = await OpenLog.of(await inTurn(options, () => file.open()), file, options);
   if (options.tail !== undefined) await open.seekTail(options.tail);
   const end = await open.size();
   while (!options.signal.aborted) {
@@ -106,11 +111,14 @@ async function* follow(file: LogFile, options: ReadLogOptions): Batches {
       const lines = await open.read();
       if (lines !== undefined) {
         yield lines;
-      } else if (await open.isReplaced()) {
+        continue;
+      }
+      const next = await successorOf(open, file, options);
+      if (next !== undefined) {
+        await using last = open;
+        open = next;
         // Written between the last read and the rotation.
-        for (let more = await open.read(); more !== undefined; more = await open.read()) yield more;
-        await open[Symbol.asyncDispose]();
-        open = await openLater(file, options);
+        for (let more = await last.read(); more !== undefined; more = await last.read()) yield more;
       } else if (isOver) {
         return;
       } else {
@@ -120,6 +128,37 @@ async function* follow(file: LogFile, options: ReadLogOptions): Batches {
   } finally {
     await open?.[Symbol.asyncDispose]();
   }
+}
+
+/** The file that followed `current` at the path. */
+async function successorOf(
+  current: OpenLog,
+  file: LogFile,
+  options: ReadLogOptions,
+): Promise<OpenLog | undefined> {
+  const reported = await reportedAfter(current, file, options);
+  if (reported !== undefined || !(await current.isReplaced())) return reported;
+  const found = await openNow(file, options);
+  // A rotation that was reported meanwhile may be an earlier one.
+  const earlier = await reportedAfter(current, file, options);
+  if (earlier === undefined) return found;
+  await found?.[Symbol.asyncDispose]();
+  return earlier;
+}
+
+/** The next file of a reported rotation. */
+async function reportedAfter(
+  current: OpenLog,
+  file: LogFile,
+  options: ReadLogOptions,
+): Promise<OpenLog | undefined> {
+  for (let next = file.next?.(); next !== undefined; next = file.next?.()) {
+    const open = await openOf(next, file, options);
+    if (open !== undefined && !current.isSame(open)) return open;
+    // It was found at the path before the report.
+    await open?.[Symbol.asyncDispose]();
+  }
+  return undefined;
 }
 
 function hasEnded({ follow, untilNs }: ReadLogOptions): boolean {
@@ -136,8 +175,20 @@ async function pause({ signal, follow }: ReadLogOptions, change?: AbortSignal): 
 
 /** Undefined where the log does not exist. */
 async function openNow(file: LogFile, options: ReadLogOptions): Promise<OpenLog | undefined> {
+  return await openOf(
+    inTurn(options, () => file.open()),
+    file,
+    options,
+  );
+}
+
+async function openOf(
+  opening: Promise<FileHandle>,
+  file: LogFile,
+  options: ReadLogOptions,
+): Promise<OpenLog | undefined> {
   try {
-    return await OpenLog.open(file, options);
+    return await OpenLog.of(await opening, file, options);
   } catch (error) {
     if (isMissing(error)) return undefined;
     throw error;
@@ -180,16 +231,19 @@ class OpenLog implements AsyncDisposable {
     this.#turns = turns;
   }
 
-  static async open(log: LogFile, turns: Turns): Promise<OpenLog> {
-    return await inTurn(turns, async () => {
-      const file = await log.open();
-      try {
-        return new OpenLog(log, file, await file.stat({ bigint: true }), turns);
-      } catch (error) {
-        await file.close();
-        throw error;
-      }
-    });
+  /** Takes over an open file. */
+  static async of(file: FileHandle, log: LogFile, turns: Turns): Promise<OpenLog> {
+    try {
+      return new OpenLog(log, file, await file.stat({ bigint: true }), turns);
+    } catch (error) {
+      await file.close();
+      throw error;
+    }
+  }
+
+  isSame(other: OpenLog): boolean {
+    const [own, its] = [this.#identity, other.#identity];
+    return own.ino === its.ino && own.dev === its.dev;
   }
 
   /**
