@@ -42,3 +42,22 @@ test("onStopSignals() stops a command whose terminal was closed", async () => {
   process.emit("SIGHUP", "SIGHUP");
   assert.equal(await signals.stopped, "SIGHUP");
 });
+
+test("onStopSignals() passes signals to the handler that captures them, one for each key press", () => {
+  let now = 1000;
+  using signals = onStopSignals(() => assert.fail("it was not asked"), { nowMs: () => now });
+  const got: StopSignal[] = [];
+  {
+    using _capture = signals.capture((signal) => got.push(signal));
+    process.emit("SIGINT", "SIGINT");
+    now += 20; // npm's copy of the same Ctrl-C
+    process.emit("SIGINT", "SIGINT");
+    now += 1000;
+    process.emit("SIGHUP", "SIGHUP");
+    assert.deepEqual(got, ["SIGINT", "SIGHUP"]);
+    assert.equal(signals.signal.aborted, false);
+  }
+  process.emit("SIGINT", "SIGINT");
+  assert.equal(signals.signal.aborted, true);
+  assert.equal(got.length, 2);
+});

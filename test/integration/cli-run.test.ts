@@ -39,7 +39,7 @@ describe("davit run and down", () => {
         - {name: mem, mountPath: /mem, subPath: a/b}`,
       }),
     );
-    const out = await davit.done("run", "-w", file);
+    const out = await davit.done("run", "--wait", file);
     assert.match(out, /^POD ID +NAMESPACE +NAME +ADDRESS +CONTAINERS\n\w{12} +default +full +10\./);
     const [, address = ""] = / (10\.\S+) /.exec(out) ?? [];
     await until("its log is written", async () =>

@@ -117,8 +117,6 @@ const otherOptions: Readonly<Record<string, string>> = {
   "pull --platform":
     'davit pulls the platform of the node; use "skopeo copy --override-arch" and "davit load" for another one',
   "cp -a": "files keep their modes and times already; leave it out",
-  "run --privileged": 'set securityContext.privileged in a manifest for "davit run FILE"',
-  "run --restart": 'davit run does not restart containers; "davit restart" does it once',
 };
 
 /** What to use instead of an option of another tool; undefined if the option is not known. */

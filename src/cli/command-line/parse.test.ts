@@ -29,17 +29,33 @@ const exec = command({
   },
   client: true,
 });
+const start = command({
+  name: "start",
+  operands: [
+    {
+      name: "X",
+      optional: true,
+      restAfter: (word, given) => word === "image" && !given.has("file"),
+    },
+    { name: "Y", optional: true, many: true },
+  ],
+  options: {
+    file: { short: "f", value: "FILE", doc: "" },
+    quiet: { short: "q", doc: "", alsoNamed: ["--silent", "-s"] },
+  },
+  refusals: { link: "use a pod", P: "name the ports" },
+});
 const list = command({ name: "list", operands: [{ name: "X", optional: true, many: true }] });
 
 function parse(...argv: string[]) {
-  const parsed = parseCommandLine(argv, [exec, list]);
+  const parsed = parseCommandLine(argv, [exec, list, start]);
   assert.ok(parsed.ask === "run", parsed.ask);
   return parsed;
 }
 
 function errorOf(...argv: string[]): string {
   try {
-    parseCommandLine(argv, [exec, list]);
+    parseCommandLine(argv, [exec, list, start]);
   } catch (error) {
     return (error as Error).message;
   }
@@ -50,6 +66,29 @@ describe("parseCommandLine()", () => {
   test("an option's former name still works", () => {
     const { options } = parse("exec", "--label", "a=1", "--tag", "b=2", "name", "ls");
     assert.deepEqual(options.texts("label"), ["a=1", "b=2"]);
+  });
+
+  test("a first operand can make the rest the words of another program", () => {
+    const image = parse("start", "-q", "image", "-f", "x", "--", "--help");
+    assert.deepEqual(image.operands, ["image", "-f", "x", "--", "--help"]);
+    assert.deepEqual(parse("start", "image", "--", "-q", "--").operands, ["image", "-q", "--"]);
+    const other = parse("start", "other", "-f", "x", "image", "-q");
+    assert.deepEqual(other.operands, ["other", "image"]);
+    assert.ok(other.options.has("quiet"));
+    assert.ok(parse("start", "-f", "x", "image", "-q").options.has("quiet"));
+  });
+
+  test("options have aliases, and those of other tools are rejected with what to do instead", () => {
+    for (const word of ["-q", "-s", "--quiet", "--silent"]) {
+      assert.ok(parse("start", word).options.has("quiet"), word);
+    }
+    assert.equal(errorOf("start", "--link", "a"), 'option "--link" is not supported: use a pod');
+    assert.equal(errorOf("start", "--link=a"), 'option "--link" is not supported: use a pod');
+    assert.equal(errorOf("start", "-qP"), 'option "-P" is not supported: name the ports');
+    assert.equal(
+      errorOf("exec", "-o", "{{.Names}}", "c", "ls"),
+      'option "--output" is "{{.Names}}": there are no templates; use -o json and jq',
+    );
   });
 
   test("accepts values after a space or an equals sign, and combined letters", () => {

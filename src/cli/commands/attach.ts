@@ -2,6 +2,7 @@ import type { Call, Command } from "../command-line/command.ts";
 import { CommandFailure, exitCode } from "../command-line/exit-code.ts";
 import { containerPath } from "../objects/find.ts";
 import { Objects } from "../objects/objects.ts";
+import { containerOption } from "../objects/container-option.ts";
 import { pickContainer } from "../objects/pick.ts";
 import { doing } from "../server/explain.ts";
 import { type Server, withServer } from "../server/session.ts";
@@ -18,6 +19,7 @@ export const attach: Command = {
     "container.",
   operands: [{ name: "CONTAINER", complete: "container" }],
   options: {
+    container: containerOption,
     interactive: { short: "i", doc: "Send stdin to the process" },
     tty: { short: "t", doc: "Use the container's terminal: send all keys, and resize it" },
   },
@@ -33,7 +35,7 @@ async function run(call: Call, server: Server): Promise<number> {
   const [word = ""] = call.operands;
   const { openRemoteCommand } = await import("../../client/streaming/index.ts");
   const { joinProcess } = await import("../streams/interactive.ts");
-  const found = await pickContainer(word, new Objects(server));
+  const found = await pickContainer(word, new Objects(server), call.options.text("container"));
   const terminal = call.options.has("tty");
   const stdin = call.options.has("interactive");
   const streams = { stdin, stdout: true, stderr: !terminal };

@@ -26,7 +26,6 @@ export const images: Command = {
     ...listingOptions,
     digests: { doc: "Also show digests, as -o wide does" },
     all: { short: "a", hidden: true, doc: "All images are always listed" },
-    "no-trunc": { doc: "Show whole image ids" },
   },
   examples: [
     { line: "davit images", does: "List all images with their sizes on disk" },

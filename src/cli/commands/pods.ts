@@ -1,20 +1,17 @@
 import { create } from "@bufbuild/protobuf";
-import {
-  ListPodSandboxResponseSchema,
-  type PodSandbox,
-  PodSandboxState,
-} from "../../gen/runtime/v1/api_pb.ts";
+import { ListPodSandboxResponseSchema, type PodSandbox } from "../../gen/runtime/v1/api_pb.ts";
 import type { Call, Command } from "../command-line/command.ts";
 import { exitCode } from "../command-line/exit-code.ts";
 import { type ContainerCount, countContainers } from "../objects/counts.ts";
-import { exitStatusesOf } from "../objects/exit-statuses.ts";
-import { filterOptions, readFilter } from "../objects/filter.ts";
+import { exitStatusesOf } from "../objects/statuses.ts";
+import { filterOptions, readFilter, stateFilter } from "../objects/filter.ts";
 import { podName } from "../objects/find.ts";
 import { Objects } from "../objects/objects.ts";
+import { networksOf, type PodNetwork } from "../lifecycle/published-ports.ts";
 import { podStates, stateName } from "../objects/state.ts";
 import { messageToJson } from "../output/cri-message.ts";
-import { formatAge, shortId } from "../output/figures.ts";
-import { listingOptions, outputFormat, printListing } from "../output/listing.ts";
+import { formatAge } from "../output/figures.ts";
+import { idFormat, listingOptions, outputFormat, printListing } from "../output/listing.ts";
 import type { Column } from "../output/table.ts";
 import { type Server, withServer } from "../server/session.ts";
 
@@ -43,12 +40,13 @@ export const pods: Command = {
 
 async function list(call: Call, server: Server): Promise<number> {
   const filter = readFilter(call);
-  const state = call.options.text("state");
+  const state = stateFilter(call, podStates);
   const objects = new Objects(server);
   const items = (await objects.pods()).filter(
     (pod) =>
       (state === undefined || state === stateName(pod)) &&
       filter({
+        id: pod.id,
         name: podName(pod),
         namespace: pod.metadata?.namespace ?? "",
         labels: pod.labels,
@@ -56,13 +54,13 @@ async function list(call: Call, server: Server): Promise<number> {
   );
   const format = outputFormat(call);
   const shown = !call.options.has("quiet") && (format === "table" || format === "wide");
-  const [addresses, counts] = shown
-    ? await Promise.all([addressesOf(items, server), countsOf(items, objects, server)])
-    : [new Map<string, string>(), new Map<string, ContainerCount>()];
+  const [networks, counts] = shown
+    ? await Promise.all([networksOf(items, server), countsOf(items, objects, server)])
+    : [new Map<string, PodNetwork>(), new Map<string, ContainerCount>()];
   printListing(call, {
     items,
     idOf: ({ id }) => id,
-    columns: columns(addresses, counts, Date.now()),
+    columns: columns({ networks, counts, idText: idFormat(call) }, Date.now()),
     message: () =>
       messageToJson(
         ListPodSandboxResponseSchema,
@@ -73,12 +71,19 @@ async function list(call: Call, server: Server): Promise<number> {
 }
 
 function columns(
-  addresses: ReadonlyMap<string, string>,
-  counts: ReadonlyMap<string, ContainerCount>,
+  {
+    networks,
+    counts,
+    idText,
+  }: {
+    readonly networks: ReadonlyMap<string, PodNetwork>;
+    readonly counts: ReadonlyMap<string, ContainerCount>;
+    readonly idText: (id: string) => string;
+  },
   nowMs: number,
 ): readonly Column<PodSandbox>[] {
   return [
-    { title: "POD ID", of: ({ id }) => shortId(id) },
+    { title: "POD ID", of: ({ id }) => idText(id) },
     { title: "NAMESPACE", of: ({ metadata }) => metadata?.namespace ?? "" },
     { title: "NAME", of: podName },
     {
@@ -98,28 +103,13 @@ function columns(
         return running === all ? style.green : style.yellow;
       },
     },
-    { title: "ADDRESS", of: ({ id }) => addresses.get(id) ?? "" },
+    { title: "ADDRESS", of: ({ id }) => networks.get(id)?.address ?? "" },
+    { title: "PORTS", of: ({ id }) => networks.get(id)?.ports ?? "" },
     { title: "CREATED", of: ({ createdAt }) => formatAge(createdAt, nowMs) },
     { title: "RUNTIME", of: ({ runtimeHandler }) => runtimeHandler || "(default)", wide: true },
     { title: "ATTEMPT", of: ({ metadata }) => String(metadata?.attempt ?? 0), wide: true },
     { title: "UID", of: ({ metadata }) => metadata?.uid ?? "", wide: true },
   ];
-}
-
-/** The addresses of ready pods by pod id; a pod that is removed meanwhile has none. */
-async function addressesOf(
-  list: readonly PodSandbox[],
-  server: Server,
-): Promise<ReadonlyMap<string, string>> {
-  const ready = list.filter(({ state }) => state === PodSandboxState.SANDBOX_READY);
-  const pairs = ready.map(async ({ id }): Promise<[string, string]> => {
-    const request = { podSandboxId: id };
-    const { status } = await server.client.runtime
-      .podSandboxStatus(request, server.limit())
-      .catch(() => ({ status: undefined }));
-    return [id, status?.network?.ip ?? ""];
-  });
-  return new Map(await Promise.all(pairs));
 }
 
 async function countsOf(

@@ -1,6 +1,5 @@
 import { ContainerState, PodSandboxState } from "../../gen/runtime/v1/api_pb.ts";
 import type { Call, Command } from "../command-line/command.ts";
-import { UsageError } from "../command-line/usage-error.ts";
 import { forEach, requiresForce, type Task } from "../lifecycle/each.ts";
 import { GracePeriodLines } from "../lifecycle/grace.ts";
 import { podsDirectoryOption, podsRootOf } from "../lifecycle/read-manifests.ts";
@@ -10,7 +9,7 @@ import { containerPath, podPath } from "../objects/find.ts";
 import { Objects } from "../objects/objects.ts";
 import type { Found } from "../objects/pick.ts";
 import { type Server, withServer } from "../server/session.ts";
-import { findAll, typeOption } from "./stop.ts";
+import { checkOperands, findAll, type Named, namedPod, typeOption } from "./stop.ts";
 
 /** `davit rm`. */
 export const rm: Command = {
@@ -24,6 +23,7 @@ export const rm: Command = {
   options: {
     force: { short: "f", doc: "Stop pods and containers before removing them" },
     time: { short: "t", value: "SECONDS", doc: "Grace period for --force; 0 kills immediately" },
+    all: { short: "a", doc: "Remove all pods; those that are ready require --force" },
     stopped: { doc: "Remove all pods that are not ready, and all exited containers" },
     type: typeOption,
     "pods-directory": podsDirectoryOption,
@@ -31,6 +31,7 @@ export const rm: Command = {
   examples: [
     { line: "davit rm web", does: "Remove a stopped pod" },
     { line: "davit rm -f web", does: "Stop and remove a pod" },
+    { line: "davit rm -af -t 0", does: "Kill and remove all pods" },
     { line: "davit rm --stopped", does: "Remove everything that is not running" },
   ],
   client: true,
@@ -39,14 +40,9 @@ export const rm: Command = {
 
 async function removeAll(call: Call, server: Server): Promise<number> {
   const objects = new Objects(server);
-  const stopped = call.options.has("stopped");
-  if (stopped === call.operands.length > 0) {
-    throw new UsageError(
-      stopped ? "--stopped must not be combined with POD|CONTAINER" : "POD|CONTAINER is missing",
-      rm,
-    );
-  }
-  const found = stopped ? await allStopped(objects) : await findAll(call, objects);
+  const all = (["all", "stopped"] as const).find((name) => call.options.has(name));
+  checkOperands(call, all, rm);
+  const found = await chosen(call, objects, all);
   const force = call.options.has("force");
   const seconds = call.options.count("time");
   const containers = (await objects.containers()).map(({ container }) => container);
@@ -71,19 +67,24 @@ async function removeAll(call: Call, server: Server): Promise<number> {
   return await forEach(call, tasks, grace.lines);
 }
 
-async function allStopped(
+/** The objects of the operands, or all of them, or those that are stopped. */
+async function chosen(
+  call: Call,
   objects: Objects,
-): Promise<readonly (Found & { readonly word: string })[]> {
+  all: "all" | "stopped" | undefined,
+): Promise<readonly Named[]> {
+  if (all === undefined) return await findAll(call, objects);
   const pods = (await objects.pods()).filter(
-    ({ state }) => state !== PodSandboxState.SANDBOX_READY,
+    ({ state }) => all === "all" || state !== PodSandboxState.SANDBOX_READY,
   );
   const gone = new Set(pods.map(({ id }) => id));
   const containers = (await objects.containers()).filter(
     ({ container }) =>
-      container.state === ContainerState.CONTAINER_EXITED && !gone.has(container.podSandboxId),
+      (all === "all" || container.state === ContainerState.CONTAINER_EXITED) &&
+      !gone.has(container.podSandboxId),
   );
   return [
-    ...pods.map((pod) => ({ kind: "pod" as const, pod, word: podPath(pod) })),
+    ...pods.map(namedPod),
     ...containers.map((each) => ({
       kind: "container" as const,
       ...each,

@@ -1,7 +1,6 @@
 import { isKind } from "../../base/errors.ts";
 import type { Image, Mount } from "../../gen/runtime/v1/api_pb.ts";
 import type { Call, Command } from "../command-line/command.ts";
-import { UsageError } from "../command-line/usage-error.ts";
 import { forEach, requiresForce, type Task } from "../lifecycle/each.ts";
 import { containerPath, type PodContainer } from "../objects/find.ts";
 import { Objects } from "../objects/objects.ts";
@@ -9,6 +8,7 @@ import { pick } from "../objects/pick.ts";
 import { shortId } from "../output/figures.ts";
 import { doing } from "../server/explain.ts";
 import { type Server, withServer } from "../server/session.ts";
+import { checkOperands } from "./stop.ts";
 
 /** `davit rmi`. */
 export const rmi: Command = {
@@ -21,7 +21,11 @@ export const rmi: Command = {
   operands: [{ name: "IMAGE", many: true, optional: true, complete: "image" }],
   options: {
     force: { short: "f", doc: "Remove images even if containers use them" },
-    unused: { doc: "Remove all images that no container uses, except pinned ones" },
+    all: { short: "a", doc: "Remove all images, except pinned ones" },
+    unused: {
+      doc: "Remove all images that no container uses, except pinned ones",
+      alsoNamed: ["--prune"],
+    },
   },
   examples: [
     { line: "davit rmi busybox", does: "Remove docker.io/library/busybox:latest" },
@@ -32,19 +36,15 @@ export const rmi: Command = {
 };
 
 async function removeAll(call: Call, server: Server): Promise<number> {
-  const unused = call.options.has("unused");
-  if (unused === call.operands.length > 0) {
-    throw new UsageError(
-      unused ? "--unused must not be combined with IMAGE" : "IMAGE is missing",
-      rmi,
-    );
-  }
+  const all = (["unused", "all"] as const).find((name) => call.options.has(name));
+  checkOperands(call, all, rmi);
   const objects = new Objects(server);
   const containers = await objects.containers();
   const chosen: { readonly word: string; readonly image: Image }[] = [];
-  if (unused) {
+  if (all !== undefined) {
     for (const image of await objects.images()) {
-      if (image.pinned || userOf(image, containers) !== undefined) continue;
+      if (image.pinned) continue;
+      if (all === "unused" && userOf(image, containers) !== undefined) continue;
       chosen.push({ word: image.repoTags[0] ?? shortId(image.id), image });
     }
   }

@@ -39,10 +39,12 @@ test("readPorts() parses the pod config of davit and of containerd", () => {
   const ofDavit = [{ protocol: "UDP", container_port: 1, host_port: 53, host_ip: "10.0.0.1" }];
   const ofContainerd = [{ protocol: 2, host_port: 9 }, { host_port: 80 }, { container_port: 8080 }];
   const read = (port_mappings: object) => readPorts({ config: { port_mappings } } as never);
-  assert.deepEqual(read(ofDavit), [{ protocol: "udp", port: 53, ip: "10.0.0.1" }]);
+  assert.deepEqual(read(ofDavit), [
+    { protocol: "udp", port: 53, ip: "10.0.0.1", containerPort: 1 },
+  ]);
   assert.deepEqual(read(ofContainerd), [
-    { protocol: "sctp", port: 9, ip: "" },
-    { protocol: "tcp", port: 80, ip: "" },
+    { protocol: "sctp", port: 9, ip: "", containerPort: 9 },
+    { protocol: "tcp", port: 80, ip: "", containerPort: 80 },
   ]);
   for (const other of [undefined, "text", null, [], { config: null }, { config: {} }]) {
     assert.deepEqual(readPorts(other as never), []);

@@ -107,18 +107,25 @@ async function portsOfPods(
   return (await Promise.all(ports)).flat();
 }
 
+/** A host port, and the port of the pod behind it. */
+interface PublishedPort extends HostPort {
+  readonly containerPort: number;
+}
+
 /**
  * The host ports in a verbose status. davit 0.1 reports protobuf's JSON, with the names of enum
  * values; containerd reports Go's, with their numbers.
  */
-export function readPorts(info: JsonValue | undefined): readonly HostPort[] {
+export function readPorts(info: JsonValue | undefined): readonly PublishedPort[] {
   const mappings = member(member(info, "config"), "port_mappings");
   if (!Array.isArray(mappings)) return [];
   return mappings.flatMap((mapping) => {
     const [port, ip] = [member(mapping, "host_port"), member(mapping, "host_ip")];
     if (typeof port !== "number" || port <= 0) return [];
     const protocol = protocolOf(member(mapping, "protocol"));
-    return [{ port, protocol, ip: typeof ip === "string" ? ip : "" }];
+    const inPod = member(mapping, "container_port");
+    const containerPort = typeof inPod === "number" ? inPod : port;
+    return [{ port, protocol, ip: typeof ip === "string" ? ip : "", containerPort }];
   });
 }
 

@@ -18,6 +18,7 @@ export interface WantedLog {
   readonly name: string;
   readonly tail?: number | undefined;
   readonly sinceNs?: bigint | undefined;
+  readonly untilNs?: bigint | undefined;
   /** Until the container has exited. */
   readonly follow: boolean;
 }
@@ -33,12 +34,13 @@ export async function* containerLog(
   wanted: WantedLog,
   signal: AbortSignal,
 ): AsyncGenerator<readonly LogLine[]> {
-  const { containerId, follow, tail, sinceNs } = wanted;
+  const { containerId, follow, tail, sinceNs, untilNs } = wanted;
   const request = {
     containerId,
     follow,
     ...(tail === undefined ? {} : { tail: BigInt(tail) }),
     ...(sinceNs === undefined ? {} : { sinceNs }),
+    ...(untilNs === undefined ? {} : { untilNs }),
   };
   try {
     const options = { ...server.unlimited(), signal };
@@ -64,7 +66,7 @@ function lineOf({ timeNs, stream, partial, text }: LogMessage): LogLine {
 
 async function* logOfFile(
   server: LogServer,
-  { containerId, name, tail, sinceNs, follow }: WantedLog,
+  { containerId, name, tail, sinceNs, untilNs, follow }: WantedLog,
   signal: AbortSignal,
 ): AsyncGenerator<readonly LogLine[]> {
   const statusOf = async () => {
@@ -89,7 +91,7 @@ async function* logOfFile(
   };
   using end = follow ? pollEnd(hasEnded) : undefined;
   try {
-    yield* readLog(path, { tail, sinceNs, follow: end, signal });
+    yield* readLog(path, { tail, sinceNs, untilNs, follow: end, signal });
   } catch (error) {
     if (!isKind(error, "not-found")) throw error;
     throw new CommandFailure(

@@ -44,14 +44,17 @@ export function findContainers(
       (word === `${podName(pod)}/${name}` || word === `${podPath(pod)}/${name}`)
     );
   });
-  if (named.length > 0) {
-    const newest = newestOf(
-      named.map((each) => ({ ...each, createdAt: each.container.createdAt })),
-      ({ container }) => `${container.podSandboxId}/${container.metadata?.name ?? ""}`,
-    );
-    return newest.map(({ container, pod }) => ({ container, pod }));
-  }
+  if (named.length > 0) return newestAttempts(named);
   return containers.filter(({ container }) => hasPrefix(container.id, word));
+}
+
+/** The last attempt of each container. */
+export function newestAttempts(containers: readonly PodContainer[]): readonly PodContainer[] {
+  const newest = newestOf(
+    containers.map((each) => ({ ...each, createdAt: each.container.createdAt })),
+    ({ container }) => `${container.podSandboxId}/${container.metadata?.name ?? ""}`,
+  );
+  return newest.map(({ container, pod }) => ({ container, pod }));
 }
 
 /** The images that a word can refer to: an id, a name as in Docker, or the prefix of an id. */

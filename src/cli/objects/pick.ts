@@ -40,12 +40,25 @@ export async function pick(word: string, kinds: readonly Kind[], objects: Object
   }
   const [only, ...more] = found;
   const what = kinds.join(" or ");
-  if (only === undefined) throw await notFound(word, what, kinds, objects);
+  if (only === undefined) {
+    const named = splitKind(word);
+    if (named !== undefined && kinds.includes(named.kind)) {
+      return await pick(named.name, [named.kind], objects);
+    }
+    throw await notFound(word, what, kinds, objects);
+  }
   if (more.length === 0) return only;
   throw new CommandFailure(
     exitCode.notFound,
     `find ${what} "${word}": the name is ambiguous; use one of:\n${found.map(describe).join("\n")}`,
   );
+}
+
+/** A name with its kind, as in kubectl: pod/NAME, container/NAME. */
+function splitKind(word: string): { readonly kind: Kind; readonly name: string } | undefined {
+  const [, kind, name = ""] = /^(po|pod|container)s?\/(.+)$/.exec(word) ?? [];
+  if (kind === undefined) return undefined;
+  return { kind: kind === "container" ? kind : "pod", name };
 }
 
 /** As `pick`, for pods. */
@@ -55,8 +68,45 @@ export async function pickPod(word: string, objects: Objects): Promise<PodSandbo
   return found.pod;
 }
 
-/** As `pick`, for containers. A pod refers to its only container, or its only running one. */
-export async function pickContainer(word: string, objects: Objects): Promise<PodContainer> {
+/**
+ * As `pick`, for containers. A pod refers to its only container, or its only running one, or to that of the
+ * name `inPod`.
+ */
+export async function pickContainer(
+  word: string,
+  objects: Objects,
+  inPod?: string,
+): Promise<PodContainer> {
+  if (inPod !== undefined) return await pickInPod(word, inPod, objects);
+  const containers = await objects.containers();
+  const named = splitKind(word);
+  if (
+    named?.kind === "pod" &&
+    findContainers(word, containers).length === 0 &&
+    findPods(named.name, await objects.pods()).length > 0
+  ) {
+    return await pickOnlyContainer(named.name, objects);
+  }
+  return await pickOnlyContainer(word, objects);
+}
+
+/** The container of a name in a pod: the last attempt. */
+async function pickInPod(word: string, name: string, objects: Objects): Promise<PodContainer> {
+  const pod = await pickPod(word, objects);
+  const own = (await objects.containers()).filter(
+    ({ container }) => container.podSandboxId === pod.id,
+  );
+  const [found] = findContainers(`${podPath(pod)}/${name}`, own);
+  if (found !== undefined) return found;
+  const names = new Set(own.map(({ container }) => container.metadata?.name ?? ""));
+  throw new CommandFailure(
+    exitCode.notFound,
+    `find container "${name}" of pod "${podPath(pod)}": not found; the pod has ` +
+      (names.size === 0 ? "no containers" : [...names].join(", ")),
+  );
+}
+
+async function pickOnlyContainer(word: string, objects: Objects): Promise<PodContainer> {
   const containers = await objects.containers();
   if (findContainers(word, containers).length === 0) {
     const [pod, ...more] = findPods(word, await objects.pods());

@@ -1,24 +1,37 @@
 import type { JsonValue } from "@bufbuild/protobuf";
 import type { Call, OptionSpec } from "../command-line/command.ts";
 import { formatValue, outputFormats, type OutputFormat } from "./cri-message.ts";
+import { shortId } from "./figures.ts";
 import { printable } from "./printable.ts";
 import { type Column, formatTable } from "./table.ts";
 
 /** The option of commands that print one object. */
 export const outputOption = {
-  output: { short: "o", value: "FORMAT", doc: "Output format", complete: outputFormats },
+  output: {
+    short: "o",
+    value: "FORMAT",
+    doc: "Output format",
+    complete: outputFormats,
+    alsoNamed: ["--format"],
+  },
 } as const satisfies Readonly<Record<string, OptionSpec>>;
 
 /** The options of commands that list objects. */
 export const listingOptions = {
   ...outputOption,
   quiet: { short: "q", doc: "Print only ids" },
+  "no-trunc": { doc: "Print whole ids in tables" },
 } as const satisfies Readonly<Record<string, OptionSpec>>;
 
 /** The output format of a call; "table" by default. */
 export function outputFormat(call: Call): OutputFormat {
   const asked = call.options.text("output");
   return outputFormats.find((format) => format === asked) ?? "table";
+}
+
+/** How a table shows ids: in full with --no-trunc. */
+export function idFormat({ options }: Call): (id: string) => string {
+  return options.has("no-trunc") ? (id) => id : shortId;
 }
 
 /** A list of `T`, and how to print it. */

@@ -8,7 +8,7 @@ import {
 import { CommandFailure, exitCode } from "../command-line/exit-code.ts";
 import { removeContainer } from "../lifecycle/stop.ts";
 import { withoutCompletedInit } from "../objects/counts.ts";
-import { exitStatusesOf } from "../objects/exit-statuses.ts";
+import { exitStatusesOf } from "../objects/statuses.ts";
 import { containerPath, type PodContainer } from "../objects/find.ts";
 import type { Objects } from "../objects/objects.ts";
 import type { Found } from "../objects/pick.ts";

@@ -1,12 +1,11 @@
 import process from "node:process";
 import { messageOf } from "../../base/errors.ts";
 import type { ContainerStatus } from "../../gen/runtime/v1/api_pb.ts";
+import { readLog } from "../../linux/file/index.ts";
 import type { Call } from "../command-line/command.ts";
 import { CommandFailure, exitCode } from "../command-line/exit-code.ts";
 import type { RunningPod } from "../lifecycle/run-pod.ts";
 import { LogPrinter } from "../logs/print-log.ts";
-import { containerLog } from "../logs/container-log.ts";
-import { shortId } from "../output/figures.ts";
 import { doing } from "../server/explain.ts";
 import type { Server } from "../server/session.ts";
 import type { StopSignal } from "../stop-signals.ts";
@@ -44,6 +43,7 @@ export async function followContainer(
   using stack = new DisposableStack();
   stack.use(forwardSignals({ call, server, containerId }, leaving.resolve));
   stack.use(watchOutputs(leaving.resolve));
+  if (request.terminal && request.options.has("interactive")) stack.use(rawTerminal());
   const ended = waitForEnd(server, containerId, over.signal);
   ended.catch(() => undefined);
   const stdin = request.options.has("interactive");
@@ -78,9 +78,14 @@ async function printOutput(
     signal,
   }: { readonly ended: Promise<ContainerStatus | undefined>; readonly signal: AbortSignal },
 ): Promise<ForegroundEnd> {
+  const { status } = await server.client.runtime.containerStatus({ containerId }, server.limit());
+  const finished = new AbortController();
+  const finish = (): void => finished.abort();
+  ended.then(finish, finish);
   const printer = new LogPrinter(call.terminal, () => "", { exact: true });
-  const log = { containerId, name: shortId(containerId), follow: true };
-  for await (const lines of containerLog(server, log, signal)) printer.print(lines);
+  // The file, which is on this machine as the pod's directory is: it outlives a restart of the server.
+  const log = readLog(status?.logPath ?? "", { follow: { ended: finished.signal }, signal });
+  for await (const lines of log) printer.print(lines);
   printer.end();
   const end = await ended;
   if (end === undefined) {
@@ -150,18 +155,33 @@ function forwardSignals(
   });
 }
 
+/** Sets this terminal to raw mode, before the first output: keys must not be echoed here as well. */
+function rawTerminal(): Disposable | undefined {
+  const { stdin } = process;
+  if (!stdin.isTTY) return undefined;
+  stdin.setRawMode(true);
+  return {
+    [Symbol.dispose]: () => {
+      // The terminal may be gone.
+      stdin.on("error", () => undefined).setRawMode(false);
+    },
+  };
+}
+
 /** Notices that nobody reads the output any more: a closed pipe, or a terminal that is gone. */
 function watchOutputs(leave: (end: ForegroundEnd) => void): Disposable {
   using stack = new DisposableStack();
   for (const output of [process.stdout, process.stderr]) {
     // The listener of davit's other commands ends the process at once.
     const others = output.listeners("error") as ((error: Error) => void)[];
+    let hasFailed = false;
     output.removeAllListeners("error");
     output.on("error", (error: NodeJS.ErrnoException) => {
+      hasFailed = true;
       leave({ kind: "lost", exitCode: error.code === "EPIPE" ? exitCode.done : exitCode.failed });
     });
     stack.defer(() => {
-      if (output.errored !== null) return; // further errors have the same reason
+      if (hasFailed) return; // further errors have the same reason
       output.removeAllListeners("error");
       for (const other of others) output.on("error", other);
     });

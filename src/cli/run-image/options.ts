@@ -17,7 +17,7 @@ export const imageOptions = {
     short: "p",
     value: "[IP:]HOST:PORT",
     many: true,
-    doc: "Publish a port of the container on a port of the host; also with /udp (repeatable)",
+    doc: "Publish PORT of the container on the host, also with /udp (repeatable)",
   },
   env: {
     short: "e",
@@ -28,14 +28,14 @@ export const imageOptions = {
   "env-file": {
     value: "FILE",
     many: true,
-    doc: "Set the variables of a file with a NAME=VALUE in each line (repeatable)",
+    doc: "Set the variables of a file, a NAME=VALUE in each line (repeatable)",
     complete: "file",
   },
   volume: {
     short: "v",
     value: "[HOST:]PATH[:ro]",
     many: true,
-    doc: "Mount a directory or file of the host, or an empty directory (repeatable)",
+    doc: "Mount a path of the host, or an empty directory (repeatable)",
     complete: "file",
   },
   tmpfs: {
@@ -54,7 +54,7 @@ export const imageOptions = {
   cpus: { value: "NUMBER", doc: "CPU limit: 0.5, 2" },
   "shm-size": { value: "SIZE", doc: "Size of /dev/shm: 256m" },
   network: {
-    formerName: "net",
+    alsoNamed: ["--net"],
     value: "MODE",
     doc: "Network of the pod",
     complete: ["bridge", "host", "none"],
@@ -79,7 +79,7 @@ export const imageOptions = {
   ipc: { value: "MODE", doc: "IPC namespace", complete: ["private", "host"] },
   userns: {
     value: "MODE",
-    doc: "User namespace: auto gives the pod one with ids of its own",
+    doc: "User namespace; auto gives the pod ids of its own",
     complete: ["auto", "host"],
   },
   init: { doc: "Run davit's init process as PID 1, which reaps orphans" },
@@ -97,8 +97,7 @@ const noLimit = "the CRI has no such limit";
 
 /** Options of docker and podman that davit run rejects, and what to do instead. */
 export const refusals: Readonly<Record<string, string>> = {
-  restart:
-    "davit run does not restart containers; use kubelet, or a systemd unit that calls davit run",
+  restart: 'davit run does not restart containers; "davit restart" does it once, kubelet always',
   platform: "davit runs images of this machine's platform",
   "add-host": "mount a hosts file: -v /path/to/hosts:/etc/hosts:ro",
   link: "containers that belong together are a pod: write a manifest, or use --network host",

@@ -6,7 +6,7 @@ import type { Call } from "../command-line/command.ts";
 import { Options } from "../command-line/options.ts";
 import { execWithStreams } from "../commands/exec.ts";
 import { inspectAll } from "../commands/inspect.ts";
-import { printContainerLog } from "../commands/logs.ts";
+import { printContainerLogs } from "../commands/logs.ts";
 import { explain } from "../commands/why.ts";
 import { GracePeriodLines } from "../lifecycle/grace.ts";
 import { stopContainer, stopPod } from "../lifecycle/stop.ts";
@@ -94,7 +94,7 @@ export async function followLog(
 ): Promise<void> {
   const words = callOf(call, [row.id], { follow: "", tail: String(tailLines) });
   const { call: own, flush } = captured(words, onLines, { plain: true });
-  await printContainerLog(own, server);
+  await printContainerLogs(own, server);
   flush();
 }
 
