@@ -153,7 +153,7 @@ function asVolumeMount(mount: Mount, index: number): object {
 function networkAnnotations(network: Network): Readonly<Record<string, string>> {
   if (network === "none") return { [networkAnnotation]: "none" };
   if (typeof network === "string") return {};
-  return { [egressAnnotation]: network.allow.join(",") };
+  return { [egressAnnotation]: network.allow.length === 0 ? "none" : network.allow.join(",") };
 }
 
 /** The last part of an image's name as a name for a pod and a container. */
