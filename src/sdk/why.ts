@@ -1,5 +1,5 @@
 import { type PastOperation, phasesOf, readHistory } from "../client/operations.ts";
-import { readInfo } from "../client/verbose-info.ts";
+import { member, readInfo } from "../client/verbose-info.ts";
 import type { History, Operation } from "./api/pod.ts";
 import type { Connection } from "./connection.ts";
 
@@ -28,7 +28,8 @@ function operationsIn(
   info: Readonly<Record<string, string>>,
   container: string | undefined,
 ): readonly Operation[] {
-  return (readHistory(readInfo(info)["history"]) ?? []).map((past) => toOperation(past, container));
+  const facts = readInfo(info)["info"];
+  return (readHistory(member(facts, "history")) ?? []).map((past) => toOperation(past, container));
 }
 
 function toOperation(past: PastOperation, container: string | undefined): Operation {
