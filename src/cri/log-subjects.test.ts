@@ -10,8 +10,12 @@ import {
   StopContainerRequestSchema,
   StopPodSandboxRequestSchema,
 } from "../gen/runtime/v1/api_pb.ts";
+import {
+  ExecRequestSchema as DavitExecSchema,
+  ExecResponseSchema,
+} from "../gen/davit/v1/containers_pb.ts";
 import type { CriContext } from "./context.ts";
-import { imageSubjects, runtimeSubjects } from "./log-subjects.ts";
+import { containerSubjects, imageSubjects, runtimeSubjects } from "./log-subjects.ts";
 
 const metadata = { name: "web", namespace: "default", uid: "u", attempt: 0 };
 const sandbox = { id: "5a4db0", config: { metadata }, state: { name: "stopped" } };
@@ -115,4 +119,25 @@ test("a stop or removal that has nothing to do says so", () => {
     already: "removed",
     graceSeconds: 1,
   });
+});
+
+test("an exec of davit's own has its command and user, and nothing that may be secret", () => {
+  const davitExec = containerSubjects.exec;
+  assert.ok(davitExec?.got);
+  const value = Buffer.from("secret");
+  const start = create(DavitExecSchema, {
+    part: {
+      case: "start",
+      value: { containerId: "c0f", command: ["sh"], user: "app", env: [{ name: "TOKEN", value }] },
+    },
+  });
+  const { pod, sandbox: of, containerName, container: named, image, imageId } = whole;
+  assert.deepEqual(davitExec.asked(start, context), {
+    ...{ pod, sandbox: of, containerName, container: named, image, imageId },
+    ...{ command: ["sh"], tty: false, user: "app" },
+  });
+  const stdin = create(DavitExecSchema, { part: { case: "stdin", value } });
+  assert.deepEqual(davitExec.asked(stdin, context), {});
+  const end = create(ExecResponseSchema, { part: { case: "end", value: { exitCode: 3 } } });
+  assert.deepEqual(davitExec.got(end, context), { exitCode: 3 });
 });

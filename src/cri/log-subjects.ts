@@ -112,16 +112,30 @@ export const davitSubjects: Subjects<typeof Images> = {
   },
 };
 
+export const containerSubjects: Subjects<typeof Containers> = {
+  exec: {
+    // Never the variables, nor what is typed.
+    asked: ({ part }, context) => {
+      if (part.case !== "start") return {};
+      const { containerId, command, user, terminal } = part.value;
+      return {
+        ...containerOf(containerId, context),
+        command: commandOf(command),
+        tty: terminal !== undefined,
+        ...(user === "" ? {} : { user: cut(user) }),
+      };
+    },
+    got: ({ part }) => (part?.case === "end" ? { exitCode: part.value.exitCode } : {}),
+  },
+  logs: {
+    asked: ({ containerId, follow }, context) => ({ ...containerOf(containerId, context), follow }),
+  },
+};
+
 export const pullSubjects: Subjects<typeof Pulls> = {
   explain: { asked: ({ image }) => ({ image: cut(image) }) },
   verify: { asked: ({ image }) => ({ image: cut(image) }) },
   pull: { asked: ({ image }) => ({ image: cut(image) }) },
-};
-
-export const containerSubjects: Subjects<typeof Containers> = {
-  logs: {
-    asked: ({ containerId, follow }, context) => ({ ...containerOf(containerId, context), follow }),
-  },
 };
 
 export const leaseSubjects: Subjects<typeof Leases> = {

@@ -20,6 +20,7 @@ import { decodeRequest } from "../wire/protobuf.ts";
 import type { CriContext, RpcCall } from "./context.ts";
 import { check } from "./davit/check.ts";
 import { events } from "./davit/events.ts";
+import { exec as execWithStreams } from "./davit/exec.ts";
 import { explain } from "./davit/explain.ts";
 import { hold } from "./davit/hold.ts";
 import { load } from "./davit/load.ts";
@@ -171,7 +172,7 @@ const davitRpcs: Table<typeof Images> = { load, save, tag, check };
 
 const pullRpcs: Table<typeof Pulls> = { explain, verify, pull };
 
-const containerRpcs: Table<typeof Containers> = { logs };
+const containerRpcs: Table<typeof Containers> = { exec: execWithStreams, logs };
 
 const daemonRpcs: Table<typeof Daemon> = { reload, events };
 
@@ -219,7 +220,10 @@ function* serviceMethods<S extends DescService>(
   }
 }
 
-/** The fields that the log has for the calls of a method; see log-subjects.ts. */
+/**
+ * The fields that the log has for the calls of a method, of its first request and its last answer; see
+ * log-subjects.ts.
+ */
 interface Subject {
   readonly asked: (request: unknown, context: CriContext) => LogFields;
   readonly got?: (answer: unknown, context: CriContext) => LogFields;
@@ -287,12 +291,22 @@ function asMethod(
       handle: async function* (requests, call) {
         const context = await contextFor(call);
         async function* decoded(): AsyncGenerator {
-          for await (const bytes of requests) yield begin(bytes, call)[0];
+          let asked = subject?.asked;
+          for await (const bytes of requests) {
+            const [request] = begin(bytes, call);
+            if (asked !== undefined) gate.note?.(call, asked(request, context as CriContext));
+            asked = undefined;
+            yield request;
+          }
         }
         const rpcCall = new ServedCall(call, new Uint8Array());
+        let last: Answer<DescMessage> | undefined;
         for await (const answer of (rpc as BidiRpc)(context, decoded(), rpcCall)) {
+          last = answer;
           yield encode(method, answer);
         }
+        if (last === undefined || subject?.got === undefined) return;
+        gate.note?.(call, subject.got(last, context as CriContext));
       },
     };
   }

@@ -145,6 +145,28 @@ test("processSpec() is the container's process except for arguments and terminal
   });
 });
 
+test("processSpec() as another user has that user's groups, its directory, and no ambient capabilities", () => {
+  const capabilities = { addAmbientCapabilities: ["NET_RAW"] };
+  const securityContext = { capabilities, noNewPrivs: true };
+  const container = containerProcess(specInput({ linux: { securityContext } }));
+  assert.deepEqual(container.capabilities.ambient, ["CAP_NET_RAW"]);
+  const exec = { args: ["ls"], terminal: false, cwd: "/srv" };
+  const user = { uid: 1000n, gid: 5n, supplementalGroups: [7n] };
+  const { bounding, effective, permitted } = container.capabilities;
+  assert.deepEqual(processSpec(container, { ...exec, user }), {
+    ...container,
+    args: ["ls"],
+    cwd: "/srv",
+    user: { ...container.user, uid: 1000, gid: 5, additionalGids: [5, 7] },
+    capabilities: { bounding, effective, permitted },
+  });
+  const same = { ...user, uid: BigInt(container.user.uid) };
+  assert.deepEqual(
+    processSpec(container, { ...exec, user: same }).capabilities,
+    container.capabilities,
+  );
+});
+
 test("processSpec() sets TERM for a terminal unless it is set", () => {
   const plain = containerProcess(specInput());
   assert.deepEqual(processSpec(plain, { args: ["sh"], terminal: true }).env, [

@@ -57,25 +57,44 @@ export interface ExecRequest {
   readonly terminal: boolean;
   /** `KEY=value` lines of the command alone, each key once; they replace those of the container. */
   readonly env?: readonly string[] | undefined;
+  /** Whom the command runs as, instead of the container's user. */
+  readonly user?: ContainerUser | undefined;
+  /** Its working directory, instead of the container's. */
+  readonly cwd?: string | undefined;
 }
 
 /**
  * A process that joins a container: as the container's first one in all but arguments, terminal and
- * its own variables. With a terminal it has a TERM, the container's own or `xterm`. `invalid-argument` for
- * an empty command.
+ * its own variables, user and directory. With a terminal it has a TERM, the container's own or `xterm`.
+ * `invalid-argument` for an empty command.
+ *
+ * Another user gets the container's capabilities as they are, as with `docker exec --user`: the kernel takes the
+ * effective and permitted ones from every user but root at execve (capabilities(7)), and the bounding set, no_new_privs,
+ * the seccomp filter and the labels are those of the container for all. Ambient ones would stay effective; the
+ * container was given them for its own user, so another one does not get them.
  */
 export function processSpec(container: OciProcess, exec: ExecRequest): OciProcess {
   if (exec.args.length === 0) refuse("exec: the command is empty");
   checkArgs(exec.args);
-  const { terminal: _terminal, ...rest } = container;
+  const { terminal: _terminal, ...rest } =
+    exec.user === undefined ? container : asUser(container, exec.user);
   const env = withOwnEnv(container.env, exec.env ?? []);
   const hasTerm = env.some((line) => line.startsWith("TERM="));
   return {
     ...rest,
     ...(exec.terminal ? { terminal: true } : {}),
+    ...(exec.cwd === undefined ? {} : { cwd: exec.cwd }),
     args: exec.args,
     env: exec.terminal && !hasTerm ? [...env, "TERM=xterm"] : env,
   };
+}
+
+/** The process as `user`, and without ambient capabilities if that is another one. */
+function asUser(container: OciProcess, user: ContainerUser): OciProcess {
+  const as = { ...container, user: { ...container.user, ...processUser(user) } };
+  if (as.user.uid === container.user.uid) return as;
+  const { inheritable: _inheritable, ambient: _ambient, ...capabilities } = container.capabilities;
+  return { ...as, capabilities };
 }
 
 function withOwnEnv(env: readonly string[], own: readonly string[]): readonly string[] {

@@ -1,4 +1,5 @@
 import type { Readable } from "node:stream";
+import { setTimeout as delay } from "node:timers/promises";
 
 import { kindOf, messageOf, RuntimeError } from "../base/errors.ts";
 import type { Logger } from "../base/logger.ts";
@@ -6,6 +7,7 @@ import { within } from "../base/wait.ts";
 import type { ExecResult } from "../core/container/index.ts";
 import type { Operation } from "../core/operation/index.ts";
 import type { ClientStreams, ExecEnd } from "../core/streaming/index.ts";
+import { killSession } from "../linux/process/index.ts";
 import { CappedOutput } from "./capped-output.ts";
 import { drain, finish, type Pump } from "./pump.ts";
 
@@ -20,6 +22,9 @@ export const execLimits = {
 } as const;
 
 const killAttempts = 2;
+/** How often the processes of a session are listed and killed, until none is left. */
+const killRounds = 50;
+const betweenRoundsMs = 5;
 /** When a container ends, its commands end with it, and their end may be seen before the container's. */
 const containerEndMs = 100;
 
@@ -93,6 +98,18 @@ export async function endCommand(
     } catch (error) {
       deps.log.warn(`failed to end ${command.name}: ${messageOf(error)}`);
     }
+  }
+}
+
+/** Kills those of `candidates` that are in the session of a command, which may have ended itself. */
+export async function endSession(
+  leader: number,
+  candidates: () => Promise<readonly number[]>,
+): Promise<void> {
+  // A process that forked while they were listed has left its child behind.
+  for (let round = 0; round < killRounds; round++) {
+    if (killSession(leader, await candidates()) === 0) return;
+    await delay(betweenRoundsMs);
   }
 }
 

@@ -21,6 +21,7 @@ export const changedByV2: readonly string[] = [
   "src/linux/process/process-ref",
   "test/integration/cli-why",
   "test/integration/container-exec",
+  "test/integration/davit-exec",
   "test/integration/container-handler",
   "test/integration/container-metrics",
   "test/integration/container-pod",

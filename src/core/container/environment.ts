@@ -90,6 +90,10 @@ export interface ContainerSpecs {
       readonly terminal: boolean;
       /** `KEY=value` lines that replace or add to those of the container. */
       readonly env?: readonly string[] | undefined;
+      /** Whom the command runs as, instead of the container's user. */
+      readonly user?: ContainerUser | undefined;
+      /** Its working directory, instead of the container's. */
+      readonly cwd?: string | undefined;
     },
   ): Promise<OciProcess>;
 }

@@ -19,6 +19,10 @@ export interface ClientStreams {
   readonly stderr?: Writable | undefined;
   /** The size of the client's terminal, at the start and after each change. Ends with the client. */
   readonly sizes: AsyncIterable<TerminalSize>;
+  /** Numbers of signals for the command itself. Undefined where the client cannot send any. Ends with the client. */
+  readonly signals?: AsyncIterable<number> | undefined;
+  /** Called at most once, when the command runs or has run. */
+  readonly onStarted?: (() => void) | undefined;
 }
 
 /** A command to run in a container. */
@@ -28,6 +32,10 @@ export interface ExecRequest {
   readonly terminal: boolean;
   /** `KEY=value` lines of this command alone. May be secret. */
   readonly env?: readonly string[];
+  /** As images write it: `user`, `uid`, `user:group` or `uid:gid`. Undefined for the container's own. */
+  readonly user?: string | undefined;
+  /** Absolute. Undefined for the container's own. */
+  readonly workingDir?: string | undefined;
 }
 
 /** How an exec ended. */

@@ -25,3 +25,4 @@ export { type ContainerInfo, type ContainerStatus, containerStatus } from "./sta
 export { stopContainer } from "./stop.ts";
 export { updateContainerResources } from "./update.ts";
 export { endById } from "./stop.ts";
+export { userOfCommand } from "./user.ts";

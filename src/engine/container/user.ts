@@ -24,6 +24,14 @@ export function userOf(config: Container["config"], imageUser: string): WantedUs
 // SupplementalGroupsPolicy.Strict (api.proto).
 const strictGroups = 1;
 
+/**
+ * The user that a command runs as, which the request for it names. Like the container's own user it is in the groups
+ * that the pod gives to all of its processes.
+ */
+export function userOfCommand(config: Container["config"], user: string): WantedUser {
+  return { ...userOf(config, ""), user };
+}
+
 /** The most users that are remembered of one image; requests choose them. */
 const maxUsers = 32;
 

@@ -1,8 +1,6 @@
 import type { Duplex } from "node:stream";
 import { RuntimeError } from "../../base/errors.ts";
-import { maxTimerMs } from "../../base/time.ts";
 import type { AttachedClient, Container } from "../../core/container/index.ts";
-import type { RunningOperation } from "../../core/operation/index.ts";
 import type {
   AttachRequest,
   ClientStreams,
@@ -10,15 +8,11 @@ import type {
   ExecRequest,
   StreamTargets,
 } from "../../core/streaming/index.ts";
-import {
-  checkCommand,
-  type ContainerContext,
-  runningContainer,
-  runtimeOf,
-  execSubject,
-} from "../container/index.ts";
+import { type ContainerContext, runtimeOf } from "../container/index.ts";
 import type { SandboxContext } from "../sandbox/index.ts";
+import { execInContainer } from "./exec.ts";
 import { readySandbox } from "./requests.ts";
+import { runInContainer } from "./run-in-container.ts";
 
 /** The time limit for a connection to a port, in milliseconds. */
 const connectMs = 30_000;
@@ -50,31 +44,17 @@ export class EngineTargets implements StreamTargets {
   }
 
   exec(request: ExecRequest, streams: ClientStreams, signal: AbortSignal): Promise<ExecEnd> {
-    const { command, terminal, env } = request;
-    return this.#run("exec", request.containerId, signal, async (container, operation) => {
-      checkCommand(container.id, command);
-      const context = this.#containers;
-      context.prewarmCgroupMigration();
-      await operation.enter("build-spec");
-      const subject = execSubject(context, container);
-      const spec = await context.specs.process(subject, {
-        args: command,
-        terminal,
-        ...(env && { env }),
-      });
-      const client = { streams, terminal };
-      const end = await runtimeOf(context, container).exec(container.id, spec, client, operation);
-      await operation.enter("answer");
-      return end;
-    });
+    return execInContainer(this.#containers, request, streams, signal);
   }
 
   async attach(request: AttachRequest, streams: ClientStreams, signal: AbortSignal): Promise<void> {
-    await this.#run("attach", request.containerId, signal, async (container, operation) => {
+    const context = this.#containers;
+    const plan = { name: "attach", containerId: request.containerId, signal } as const;
+    await runInContainer(context, plan, async (container, operation) => {
       const { tty: terminal } = container.config;
       const client = { streams, terminal, stdin: stdinOf(container) };
       try {
-        await runtimeOf(this.#containers, container).attach(container.id, client, operation);
+        await runtimeOf(context, container).attach(container.id, client, operation);
       } catch (error) {
         // The client disconnected, which is not an error.
         if (!signal.aborted) throw error;
@@ -104,25 +84,6 @@ export class EngineTargets implements StreamTargets {
         throw error;
       }
       return connection;
-    });
-  }
-
-  /** Checks again that the container is running: a client may connect a minute after its request. */
-  async #run<T>(
-    name: "exec" | "attach",
-    containerId: string,
-    signal: AbortSignal,
-    work: (container: Container, operation: RunningOperation) => Promise<T>,
-  ): Promise<T> {
-    const context = this.#containers;
-    const doing = name === "exec" ? "exec in" : "attach to";
-    const container = runningContainer(context, containerId, doing);
-    const { id, sandboxId } = container;
-    const log = context.log.with({ container: id, sandbox: sandboxId });
-    const plan = { name, subject: id, timeoutMs: maxTimerMs, log };
-    return context.operations.run(plan, async (operation) => {
-      using _caller = operation.follow(signal);
-      return await work(container, operation);
     });
   }
 }

@@ -54,6 +54,8 @@ export class FakeRuntime implements ContainerRuntime {
   readonly reopened = new Map<string, number>();
   /** The last command that ran in a container, and the client of its streams. */
   command: { readonly process: OciProcess; readonly client?: ProcessClient } | undefined;
+  /** What a command does with its client's streams. */
+  talk: ((streams: ProcessClient["streams"], signal: AbortSignal) => Promise<void>) | undefined;
   attached: AttachedClient | undefined;
   result: ExecResult = { stdout: Buffer.from("out"), stderr: Buffer.from(""), exitCode: 0 };
   readonly #host: FakeHost;
@@ -170,6 +172,8 @@ export class FakeRuntime implements ContainerRuntime {
     this.#known(id);
     this.command = { process, client };
     await this.trouble.at("exec", signal);
+    client.streams.onStarted?.();
+    await this.talk?.(client.streams, signal);
     return { exitCode: this.result.exitCode };
   }
 

@@ -32,7 +32,7 @@ export {
   startOwnProgram,
 } from "./own-program.ts";
 export { openProcess, type ProcessRef, processStartTime } from "./process-ref.ts";
-export { killProcessTree, killSession } from "./process-tree.ts";
+export { isDescendant, killProcessTree, killSession } from "./process-tree.ts";
 export { envProgramPath } from "./programs.ts";
 export { type RunOptions, type RunResult, run } from "./run.ts";
 export { preferEventLoop } from "./schedule.ts";

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 
 import { spawnChild } from "./child.ts";
-import { killProcessTree } from "./process-tree.ts";
+import { isDescendant, killProcessTree } from "./process-tree.ts";
 import { childPids, firstText } from "../testing/leaks.ts";
 
 const env = { PATH: "/usr/bin:/bin" };
@@ -51,4 +51,18 @@ test("killProcessTree() kills candidates in the session of a leader", async () =
 
 test("killProcessTree() does nothing for a process that has ended", () => {
   assert.deepEqual(killProcessTree(2 ** 22 + 1), [2 ** 22 + 1]);
+});
+
+test("isDescendant() follows the parents of a process", async () => {
+  const script = "(sleep 60 & echo $!; wait) & wait";
+  const child = spawnChild({ file: "sh", args: ["-c", script], env, stdout: "pipe" });
+  const grandchild = Number(await firstText(child.stdout));
+  assert.equal(isDescendant(grandchild, child.pid), true);
+  assert.equal(isDescendant(child.pid, process.pid), true);
+  assert.equal(isDescendant(child.pid, grandchild), false);
+  assert.equal(isDescendant(process.pid, child.pid), false);
+  killProcessTree(child.pid);
+  await child.exited;
+  assert.equal(isDescendant(child.pid, process.pid), false);
+  child.stdout?.destroy();
 });

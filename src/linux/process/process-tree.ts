@@ -46,6 +46,19 @@ export function killSession(leader: number, candidates: readonly number[]): numb
   return session.length;
 }
 
+/** The most parents that are looked up: a process tree that is deeper is not of an OCI runtime. */
+const maxParents = 64;
+
+/** Whether `pid` is a child of `ancestor`, or a child's child. False when it has ended. */
+export function isDescendant(pid: number, ancestor: number): boolean {
+  let at = pid;
+  for (let count = 0; count < maxParents && at > 1; count++) {
+    at = statField(at, 1);
+    if (at === ancestor) return true;
+  }
+  return false;
+}
+
 /** The children of all threads of a process (proc_pid_task_tid_children(5)); none when it has ended. */
 function childrenOf(pid: number): readonly number[] {
   return orGone([], () =>
@@ -58,11 +71,15 @@ function childrenOf(pid: number): readonly number[] {
   );
 }
 
-/** Field 6 of /proc/PID/stat, counted after the name in parentheses; 0 when the process has ended. */
 function sessionOf(pid: number): number {
+  return statField(pid, 3);
+}
+
+/** A field of /proc/PID/stat, counted from 0 after the name in parentheses; 0 when the process has ended. */
+function statField(pid: number, index: number): number {
   return orGone(0, () => {
     const stat = readFileSync(`/proc/${pid}/stat`, "latin1");
-    return Number(stat.slice(stat.lastIndexOf(")") + 2).split(" ")[3]);
+    return Number(stat.slice(stat.lastIndexOf(")") + 2).split(" ")[index]);
   });
 }
 

@@ -44,8 +44,14 @@ export interface GrpcClientOptions {
 
 const defaultMaxMessageBytes = 16 * 1024 * 1024;
 
-/** Window of a call and of the connection: the server sends large responses without waiting. */
-const windowBytes = 4 * 1024 * 1024;
+/**
+ * Window of a call and of the connection, in bytes: less than a unix socket holds (net.core.wmem_default, 208 KiB).
+ *
+ * NOTE(node): a session reads nothing while one of its writes waits for the socket. If both sides of a connection were on
+ * node:http2 and had more to send than the sockets hold, they would wait for each other forever. With this
+ * window the server's writes never wait.
+ */
+const windowBytes = 64 * 1024 - 1;
 
 /**
  * A gRPC client for one unix socket; messages are bytes. It connects at the first call and again

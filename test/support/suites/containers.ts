@@ -43,7 +43,7 @@ interface NodeOptions extends DaemonOptions {
 export const byShim = process.env["DAVIT_TEST_HANDLER"] === "shim";
 
 /** Whether runc is the OCI runtime of the suite, and not crun. */
-const byRunc = process.env["DAVIT_TEST_HANDLER"] === "runc";
+export const byRunc = process.env["DAVIT_TEST_HANDLER"] === "runc";
 
 /** False where the suite runs a daemon without its performance measures (variant `untuned`). */
 export const isTuned = process.env["DAVIT_TEST_TUNING"] !== "off";

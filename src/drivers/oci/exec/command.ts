@@ -20,13 +20,18 @@ import {
 } from "../../../linux/cgroup/index.ts";
 import {
   type Child,
+  isDescendant,
   killProcessTree,
-  killSession,
   openProcess,
   SIGHUP,
   spawnChildInPool,
 } from "../../../linux/process/index.ts";
-import { endCommand, type ExecCommand, execLimits } from "../../../stdio/exec-session.ts";
+import {
+  endCommand,
+  endSession,
+  type ExecCommand,
+  execLimits,
+} from "../../../stdio/exec-session.ts";
 import { endTree } from "../end-tree.ts";
 import {
   execProgram,
@@ -66,9 +71,6 @@ export interface CommandIo {
 }
 
 const { drainMs, hangUpMs, killMs } = execLimits;
-/** How often the processes of a session are listed and killed, until none is left. */
-const killRounds = 50;
-const betweenRoundsMs = 5;
 /** How long a runtime may take to start its command before both are killed. */
 const beginMs = 200;
 
@@ -222,6 +224,16 @@ export class Command implements ExecCommand {
     return exit.code;
   }
 
+  /** Sends a signal to the command itself, once it runs. Does nothing if it has ended. */
+  async signal(number: number): Promise<void> {
+    if (!(await this.hasBegun())) return;
+    const pid = await readPid(this.#pidFile);
+    if (pid === undefined || !this.#runs) return;
+    using command = openProcess(pid);
+    // The runtime reaps the command a moment before it ends itself: the pid may belong to another process by now.
+    if (command !== undefined && isDescendant(pid, this.child.pid)) command.kill(number);
+  }
+
   /**
    * Ends a command whose client is gone: SIGHUP first, as from a terminal that is closed, so that a
    * shell can write its history; then all of its session is killed.
@@ -239,11 +251,7 @@ export class Command implements ExecCommand {
     if (pid === undefined || this.#group !== undefined) return;
     const { cgroups, log } = this.#deps;
     try {
-      // A process that forked while they were listed has left its child behind.
-      for (let round = 0; round < killRounds; round++) {
-        if (killSession(pid, await cgroupProcs(cgroups, this.#target.cgroupPath)) === 0) return;
-        await delay(betweenRoundsMs);
-      }
+      await endSession(pid, () => cgroupProcs(cgroups, this.#target.cgroupPath));
     } catch (error) {
       log.warn(
         `failed to end a command's session in container "${this.#target.id}": ${messageOf(error)}`,

@@ -1,8 +1,9 @@
 import type { Operation } from "../../../core/operation/index.ts";
-import type { ExecEnd } from "../../../core/streaming/index.ts";
+import type { ClientStreams, ExecEnd } from "../../../core/streaming/index.ts";
+import { followSignals } from "../../../stdio/client-signals.ts";
 import { streamOutput } from "../../../stdio/exec-session.ts";
 import { feed, Pump } from "../../../stdio/pump.ts";
-import { withCommand } from "./command.ts";
+import { type Command, withCommand } from "./command.ts";
 import type { ClientRun, StdioBinding } from "./stdio-binding.ts";
 import { openTerminal, type TerminalDeps } from "./terminal.ts";
 
@@ -18,9 +19,37 @@ export async function execStream(
   // The await keeps `stdio` until the command has ended.
   return await withCommand(deps, plan, operation, async (command) => {
     using bound = await stdio.bind(command, operation);
-    const output = { pumps: bound.pumps, streams: client.streams };
-    return await streamOutput(command, output, operation);
+    const { streams } = client;
+    using told = tellStart(command, streams);
+    using _signals = followSignals(streams.signals, (number) => command.signal(number), deps.log);
+    const end = await streamOutput(command, { pumps: bound.pumps, streams }, operation);
+    told.tell();
+    return end;
   });
+}
+
+/** Tells the client once that the command runs: as soon as it does, or by `tell` at the end of a short one. */
+function tellStart(
+  command: Command,
+  { onStarted }: ClientStreams,
+): Disposable & { readonly tell: () => void } {
+  let tell = onStarted;
+  const once = (): void => {
+    tell?.();
+    tell = undefined;
+  };
+  if (onStarted !== undefined) {
+    command.hasBegun().then(
+      (begun) => {
+        if (begun) once();
+      },
+      () => undefined,
+    );
+  }
+  const dispose = (): void => {
+    tell = undefined;
+  };
+  return { tell: once, [Symbol.dispose]: dispose };
 }
 
 function openPipes({ spec, client }: ClientRun): StdioBinding {

@@ -5,7 +5,14 @@ import { Task } from "../../../../gen/containerd/task/v3/task_pb.ts";
 import { type CgroupLayout, cgroupProcs } from "../../../../linux/cgroup/index.ts";
 import { killProcessTree, SIGHUP, SIGKILL } from "../../../../linux/process/index.ts";
 import type { FifoReader, FifoWriter } from "../../../../linux/stream/index.ts";
-import { endCommand, type ExecCommand, execLimits } from "../../../../stdio/exec-session.ts";
+import type { ClientStreams } from "../../../../core/streaming/index.ts";
+import { followSignals } from "../../../../stdio/client-signals.ts";
+import {
+  endCommand,
+  endSession,
+  type ExecCommand,
+  execLimits,
+} from "../../../../stdio/exec-session.ts";
 import type { TerminalSizes } from "../../../../stdio/terminal-sizes.ts";
 import type { PodShim } from "../../process/pod-shims.ts";
 import type { StateLayout } from "../../process/state-layout.ts";
@@ -49,6 +56,8 @@ export class TaskCommand implements ExecCommand {
   readonly #operation: Operation;
   readonly #fifos: readonly string[];
   readonly #sizes: TerminalSizes | undefined;
+  readonly #client: ClientStreams | undefined;
+  #signals: Disposable | undefined;
   readonly #closing = new AbortController();
   #inputEnded = false;
   #start: Promise<{ readonly pid: number }> | undefined;
@@ -66,6 +75,7 @@ export class TaskCommand implements ExecCommand {
       readonly streams: CommandStreams;
       readonly fifos: readonly string[];
       readonly sizes: TerminalSizes | undefined;
+      readonly client: ClientStreams | undefined;
     },
     operation: Operation,
   ) {
@@ -74,6 +84,7 @@ export class TaskCommand implements ExecCommand {
     this.#execId = options.execId;
     this.#operation = operation;
     this.#sizes = options.sizes;
+    this.#client = options.client;
     this.#fifos = options.fifos;
     this.stdin = options.streams.stdin;
     this.stdout = options.streams.stdout;
@@ -98,6 +109,12 @@ export class TaskCommand implements ExecCommand {
     this.#sizes?.follow(({ width, height }) => {
       this.#call(Task.method.resizePty, { width, height });
     });
+    this.#client?.onStarted?.();
+    const kill = (number: number): Promise<void> => {
+      this.#call(Task.method.kill, { signal: number });
+      return Promise.resolve();
+    };
+    this.#signals = followSignals(this.#client?.signals, kill, this.#operation.log);
     await this.#operation.enter("wait-for-end");
     await beforeAbort(exit, signal);
     this.stdout?.letEnd();
@@ -136,9 +153,13 @@ export class TaskCommand implements ExecCommand {
     await this.#end(async () => {
       const pid = await this.#pid();
       if (pid === undefined) return;
+      // In a virtual machine, the pid is not one of this host.
+      const isOfHost = pid > 0 && (await this.#candidates()).includes(pid);
       this.#call(Task.method.kill, { signal: SIGHUP });
       await within(this.#exit ?? Promise.resolve(), hangUpMs);
       await this.#killNow(pid);
+      // What it started does not end with it.
+      if (isOfHost) await endSession(pid, () => this.#candidates());
     });
   }
 
@@ -162,6 +183,7 @@ export class TaskCommand implements ExecCommand {
    * The shim deletes the command in the background, as it waits for processes that have the output open.
    */
   close(): void {
+    this.#signals?.[Symbol.dispose]();
     if (this.#isStarting) {
       void this.#delete().then(() => this.#closeStreams());
     } else {
@@ -208,8 +230,14 @@ export class TaskCommand implements ExecCommand {
     return pid;
   }
 
+  /** The processes of the container. */
+  async #candidates(): Promise<readonly number[]> {
+    const { cgroupPath } = this.#target;
+    return cgroupPath === "" ? [] : cgroupProcs(this.#deps.cgroups, cgroupPath);
+  }
+
   async #killNow(pid: number): Promise<void> {
-    const candidates = await cgroupProcs(this.#deps.cgroups, this.#target.cgroupPath);
+    const candidates = await this.#candidates();
     // If the command has ended, its pid may have been reused.
     const ended = this.#exit === undefined || (await within(this.#exit, 0));
     if (pid > 0 && !ended && candidates.includes(pid)) killProcessTree(pid, { candidates });

@@ -7,7 +7,7 @@ import type { ExecResult, ProcessClient } from "../../../../core/container/index
 import type { OciProcess } from "../../../../core/oci/index.ts";
 import { specText, withConsoleSize } from "../../../../oci-spec/index.ts";
 import type { Operation } from "../../../../core/operation/index.ts";
-import type { ExecEnd } from "../../../../core/streaming/index.ts";
+import type { ClientStreams, ExecEnd } from "../../../../core/streaming/index.ts";
 import { Task } from "../../../../gen/containerd/task/v3/task_pb.ts";
 import { collectOutput, streamOutput } from "../../../../stdio/exec-session.ts";
 import { feed, Pump } from "../../../../stdio/pump.ts";
@@ -63,7 +63,7 @@ export async function execStreamInTask(
     terminal,
   };
   const spec = (): OciProcess => (terminal ? withConsoleSize(run.spec, sizes.latest) : run.spec);
-  const plan = { target, choice, spec, ...(terminal ? { sizes } : {}) };
+  const plan = { target, choice, spec, client: streams, ...(terminal ? { sizes } : {}) };
   return await withCommand(deps, plan, operation, async (command) => {
     const pumps = [
       new Pump(command.stdout?.stream, stdout),
@@ -91,11 +91,12 @@ async function withCommand<T>(
     readonly spec: () => OciProcess;
     /** The sizes of its terminal. */
     readonly sizes?: TerminalSizes;
+    readonly client?: ClientStreams;
   },
   operation: Operation,
   use: (command: TaskCommand) => Promise<T>,
 ): Promise<T> {
-  const { target, choice, sizes } = run;
+  const { target, choice, sizes, client } = run;
   const { id, shim } = target;
   const execId = `exec-${randomBytes(6).toString("hex")}`;
   const chosen = (["stdin", "stdout", "stderr"] as const).filter((name) => choice[name]);
@@ -104,7 +105,7 @@ async function withCommand<T>(
   try {
     await operation.enter("write-spec");
     const { streams, paths } = await openCommandStreams(deps, { target, execId, chosen });
-    command = new TaskCommand(deps, target, { execId, streams, fifos, sizes }, operation);
+    command = new TaskCommand(deps, target, { execId, streams, fifos, sizes, client }, operation);
     // The shim's OCI runtime moves the command into the container's cgroup.
     await operation.enter("make-cgroup");
     await operation.enter("start-process");

@@ -1,0 +1,517 @@
+/** davit.v1.Containers/Exec: commands whose streams are messages of one call. */
+// variants: shim, runc
+import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
+import { after, before, describe, test } from "node:test";
+import { setTimeout as sleep } from "node:timers/promises";
+import type { TestDaemon } from "../support/daemon.ts";
+import { DaemonMemory } from "../support/daemon-memory.ts";
+import { readProcesses } from "../support/snapshot/processes.ts";
+import { CommandSession, openSession, type Part } from "../support/suites/command-sessions.ts";
+import {
+  byRunc,
+  byShim,
+  closePod,
+  exec,
+  Node,
+  openPod,
+  pidOf,
+  type Pod,
+  remove,
+  runIn,
+  script,
+  sh,
+  stop,
+} from "../support/suites/containers.ts";
+import {
+  bare,
+  code,
+  failsWith,
+  leakless,
+  mapped,
+  openDirectories,
+  until,
+  userRange,
+} from "../support/suites/pods.ts";
+
+const mebibyte = 1024 * 1024;
+
+let node: Node;
+let daemon: TestDaemon;
+let pod: Pod;
+let id = "";
+const served = (): TestDaemon => daemon;
+
+before(async () => {
+  node = await Node.startWithBusybox();
+  daemon = node.daemon;
+  openDirectories(daemon);
+  pod = await openPod(daemon, bare());
+  const envs = [{ key: "ASKED", value: Buffer.from("for") }];
+  const linux = { securityContext: { supplementalGroups: [4000n] } };
+  id = await runIn(pod, script("while :; do sleep 100000; done", { envs, linux }));
+  await pidOf(daemon, id);
+});
+after(async () => {
+  await closePod(pod);
+  await node[Symbol.asyncDispose]();
+});
+
+type Start = Parameters<typeof openSession>[3];
+const shell = (text: string, start?: Start, options?: Parameters<typeof openSession>[4]) =>
+  openSession(daemon, id, ["/bin/sh", "-c", text], start, options);
+
+/** What a shell script in the container says; it must succeed. */
+async function says(text: string, start?: Start, container = id): Promise<string> {
+  await using session = openSession(daemon, container, ["/bin/sh", "-c", text], start);
+  assert.equal(await session.end, 0, `${text}: ${session.stderr}`);
+  return session.stdout.trimEnd();
+}
+
+/** The processes whose command line has the mark. */
+function processesWith(mark: string): readonly number[] {
+  return readProcesses()
+    .map(({ pid }) => pid)
+    .filter((pid) => {
+      try {
+        const line = readFileSync(`/proc/${pid}/cmdline`, "utf8");
+        return line.includes(mark) && pid !== process.pid;
+      } catch {
+        return false; // It has ended.
+      }
+    });
+}
+
+const gone = (mark: string): Promise<unknown> =>
+  until(`no process with ${mark} is left`, () => processesWith(mark).length === 0);
+
+describe("a command", () => {
+  test(
+    "has its streams, says first that it runs and last how it ended",
+    leakless(served, async () => {
+      await using session = shell("echo out; echo err >&2; cat; exit 3", { stdin: true });
+      await session.type("typed ");
+      await session.type("text");
+      await session.endInput();
+      assert.equal(await session.end, 3);
+      assert.deepEqual([session.stdout, session.stderr], ["out\ntyped text", "err\n"]);
+      assert.deepEqual([session.kinds[0], session.kinds.at(-1)], ["started", "end"]);
+    }),
+  );
+
+  test("that says nothing and ends at once has a start and an end", async () => {
+    await using session = openSession(daemon, id, ["true"]);
+    assert.equal(await session.end, 0);
+    assert.deepEqual(session.kinds, ["started", "end"]);
+  });
+
+  test("without stdin reads end of file, also when the client ends its messages", async () => {
+    await using session = shell("cat; echo read");
+    session.endMessages();
+    assert.equal(await session.end, 0);
+    assert.equal(session.stdout, "read\n");
+  });
+
+  test("has its own variables over those of the container", async () => {
+    const env = [
+      { name: "ASKED", value: Buffer.from("again") },
+      { name: "OWN", value: Buffer.from("a = b\n") },
+    ];
+    const text = 'echo "$ASKED $FROM_IMAGE $OWN"';
+    assert.equal(await says(text, { env }), "again yes a = b");
+    assert.equal(await says(text), "for yes");
+  });
+
+  test("has its own working directory", async () => {
+    assert.equal(await says("pwd", { workingDir: "/home/app" }), "/home/app");
+    assert.equal(await says("pwd"), "/");
+  });
+
+  test("that a signal ended has 128 and its number", async () => {
+    await using session = shell("kill -TERM $$");
+    assert.equal(await session.end, 143);
+  });
+
+  test("gets 10 MiB by stdin and gives them back", { timeout: 120_000 }, async () => {
+    await using session = openSession(daemon, id, ["cat"], { stdin: true }, { keeps: false });
+    const chunk = Buffer.alloc(64 * 1024, "x");
+    for (let at = 0; at < 160; at++) await session.send({ case: "stdin", value: chunk });
+    await session.endInput();
+    assert.equal(await session.end, 0);
+    assert.equal(session.bytes, 10 * mebibyte);
+  });
+
+  test("with a message of 8 MiB gets all of it", { timeout: 120_000 }, async () => {
+    await using session = openSession(daemon, id, ["wc", "-c"], { stdin: true });
+    await session.send({ case: "stdin", value: Buffer.alloc(8 * mebibyte, "x") });
+    await session.endInput();
+    assert.equal(await session.end, 0);
+    assert.equal(session.stdout.trim(), String(8 * mebibyte));
+  });
+});
+
+describe("a user", () => {
+  test("by name, number and group, with the groups of the root's files and of the pod", async () => {
+    const ids = (user: string): Promise<string> =>
+      says("echo $(id -u) $(id -g) $(id -G)", { user });
+    assert.equal(await ids(""), "0 0 0 4000");
+    assert.equal(await ids("app"), "1000 1000 1000 2000 4000");
+    assert.equal(await ids("1000"), "1000 1000 1000 2000 4000");
+    assert.equal(await ids("app:extra"), "1000 2000 2000 4000");
+    assert.equal(await ids("1234:77"), "1234 77 77 4000");
+    assert.equal(await ids("4321"), "4321 0 0 4000");
+    assert.equal(await ids("root"), "0 0 0 4000");
+  });
+
+  test("is looked up in the container's root as it is now", async () => {
+    await sh(daemon, id, "echo new:x:555:556::/tmp:/bin/sh >> /etc/passwd");
+    assert.equal(await says("id -u; id -g", { user: "new" }), "555\n556");
+    await using session = openSession(daemon, id, ["true"], { user: "ghost" });
+    await assert.rejects(
+      session.end,
+      failsWith(
+        code.invalidArgument,
+        /exec in container .*"ghost".*\/etc\/passwd has no such user/,
+      ),
+    );
+  });
+
+  test("other than root has no effective capabilities, and no more than root in the container", async () => {
+    const sets = async (start: Start, container = id): Promise<Record<string, string>> =>
+      Object.fromEntries(
+        (await says("grep -E '^(Cap|NoNewPrivs|Seccomp:)' /proc/self/status", start, container))
+          .split("\n")
+          .map((line) => line.split(/:\s+/) as [string, string]),
+      );
+    const none = "0000000000000000";
+    const root = await sets({});
+    const app = await sets({ user: "app" });
+    assert.deepEqual(
+      [app["CapEff"], app["CapPrm"], app["CapInh"], app["CapAmb"]],
+      Array(4).fill(none),
+    );
+    assert.equal(app["CapBnd"], root["CapBnd"]);
+    assert.deepEqual([app["NoNewPrivs"], app["Seccomp"]], [root["NoNewPrivs"], root["Seccomp"]]);
+
+    // The container's own user has a capability that stays effective; root and others in it do not get more.
+    const securityContext = {
+      runAsUser: { value: 1000n },
+      noNewPrivs: true,
+      capabilities: { addAmbientCapabilities: ["NET_BIND_SERVICE"], dropCapabilities: ["MKNOD"] },
+    };
+    const strict = await runIn(pod, script("sleep 100000", { linux: { securityContext } }));
+    const own = await sets({}, strict);
+    const other = await sets({ user: "nobody" }, strict);
+    const asRoot = await sets({ user: "0" }, strict);
+    assert.notEqual(own["CapEff"], none);
+    assert.deepEqual([other["CapEff"], other["CapAmb"]], [none, none]);
+    assert.equal(asRoot["CapEff"], own["CapBnd"]);
+    for (const one of [other, asRoot]) {
+      assert.deepEqual([one["NoNewPrivs"], one["CapBnd"]], ["1", own["CapBnd"]]);
+    }
+    await remove(daemon, strict);
+  });
+
+  test("in a pod with a user namespace is one of the namespace", { skip: byRunc }, async () => {
+    const config = mapped();
+    const mappedPod = await openPod(daemon, config);
+    try {
+      const inside = await runIn(mappedPod);
+      await using session = openSession(
+        daemon,
+        inside,
+        ["/bin/sh", "-c", "id -u; touch /tmp/made; read line"],
+        { user: "app", stdin: true },
+      );
+      await session.says("1000");
+      const [uid, pid] = await until("the command is seen from outside", () => {
+        for (const found of processesWith("touch /tmp/made; read line")) {
+          const status = readFileSync(`/proc/${found}/status`, "utf8");
+          const seen = Number(/^Uid:\s+(\d+)/m.exec(status)?.[1]);
+          if (seen >= userRange.hostId) return [seen, found] as const;
+        }
+        return undefined;
+      });
+      assert.equal(uid, userRange.hostId + 1000);
+      assert.match(readFileSync(`/proc/${pid}/status`, "utf8"), /^CapEff:\s+0000000000000000$/m);
+      await session.type("\n");
+      assert.equal(await session.end, 0);
+      assert.equal(await says("stat -c %u /tmp/made", {}, inside), "1000");
+      await using above = openSession(daemon, inside, ["true"], { user: "70000" });
+      await assert.rejects(
+        above.end,
+        failsWith(code.invalidArgument, /user namespace has uids below 65536 .*"70000"/),
+      );
+    } finally {
+      await closePod(mappedPod);
+    }
+  });
+});
+
+describe("a terminal", () => {
+  test("has the first size from the start, and each later one", async () => {
+    const terminal = { width: 91, height: 33 };
+    await using session = shell("stty size; while :; do read l; stty size; done", {
+      terminal,
+      stdin: true,
+    });
+    await session.says("33 91");
+    await session.send({ case: "size", value: { width: 120, height: 40 } });
+    await session.type("\n");
+    await until("it has the new size", async () => {
+      if (session.stdout.includes("40 120")) return true;
+      await session.type("\n");
+      return false;
+    });
+    // The terminal's own way to end the command.
+    await session.type("\u0003");
+    assert.equal(await session.end, 130);
+    assert.equal(session.stderr, "");
+  });
+});
+
+describe("a signal", () => {
+  test("reaches the command itself, by name and by number", async () => {
+    const text =
+      "trap 'echo hup' HUP; trap 'echo usr1; exit 5' USR1; echo ready; while :; do sleep 0.05; done";
+    await using session = shell(text);
+    await session.says("ready");
+    await session.signal("1");
+    await session.says("hup");
+    await session.signal("SIGUSR1");
+    assert.equal(await session.end, 5);
+    assert.equal(session.stdout, "ready\nhup\nusr1\n");
+  });
+
+  test("that is sent with the start waits until the command runs", async () => {
+    await using session = openSession(daemon, id, ["sleep", "1000"]);
+    await session.signal("SIGKILL");
+    assert.equal(await session.end, 137);
+  });
+});
+
+describe("an invalid call", () => {
+  const rejects = async (session: CommandSession, message: RegExp): Promise<void> => {
+    await assert.rejects(session.end, failsWith(code.invalidArgument, message));
+  };
+
+  test("whose first message is not a start", async () => {
+    const parts: readonly Part[] = [
+      { case: "stdin", value: Buffer.from("x") },
+      { case: "signal", value: "SIGTERM" },
+      { case: "size", value: { width: 1, height: 1 } },
+      { case: "stdinEnd", value: {} },
+    ];
+    for (const first of parts) {
+      await using session = new CommandSession(daemon, first);
+      await rejects(session, /the first message must be start/);
+    }
+    await using silent = new CommandSession(daemon, undefined);
+    silent.endMessages();
+    await rejects(silent, /the first message must be start/);
+  });
+
+  for (const [what, start, part, message] of [
+    ["a second start", {}, { case: "start", value: {} }, /a second start/],
+    ["stdin without stdin", {}, { case: "stdin", value: Buffer.from("x") }, /has no stdin/],
+    [
+      "a size without a terminal",
+      {},
+      { case: "size", value: { width: 1, height: 1 } },
+      /no terminal/,
+    ],
+    [
+      "a size of 0",
+      { terminal: { width: 80, height: 24 } },
+      { case: "size", value: { width: 0, height: 24 } },
+      /must be 1 to 65535/,
+    ],
+    ["an unknown signal", {}, { case: "signal", value: "SIGWHAT" }, /no signal "SIGWHAT"/],
+  ] as const) {
+    test(`${what} ends the command that runs`, async () => {
+      const mark = `100${performance.now().toFixed(3).replace(".", "")}`;
+      await using session = openSession(daemon, id, ["sleep", mark], start);
+      await session.started();
+      await until("it runs", () => processesWith(mark).length > 0);
+      await session.send(part);
+      await rejects(session, message);
+      await gone(mark);
+    });
+  }
+
+  test("names what is wrong with the start", async () => {
+    const open = (command: readonly string[], start?: Start) =>
+      openSession(daemon, id, command, start);
+    await using empty = open([]);
+    await rejects(empty, /command is empty/);
+    await using relative = open(["true"], { workingDir: "tmp" });
+    await rejects(relative, /"tmp" is not an absolute path/);
+    await using user = open(["true"], { user: "app:" });
+    await rejects(user, /must be USER, UID/);
+    await using unnamed = open(["true"], { env: [{ name: "", value: Buffer.from("x") }] });
+    await rejects(unnamed, /a key is empty/);
+    await using small = open(["true"], { terminal: { width: 80, height: 0 } });
+    await rejects(small, /must be 1 to 65535/);
+  });
+
+  test("for a container that is not there, or has ended", async () => {
+    await using none = openSession(daemon, "0000", ["true"]);
+    await assert.rejects(none.end, failsWith(code.notFound, /0000/));
+    const ended = await runIn(pod);
+    await stop(daemon, ended);
+    await using late = openSession(daemon, ended, ["true"]);
+    await assert.rejects(late.end, failsWith(code.failedPrecondition, /is exited, not running/));
+    await remove(daemon, ended);
+  });
+});
+
+describe("a command that cannot be started", () => {
+  for (const terminal of [undefined, { width: 80, height: 24 }]) {
+    const how = terminal === undefined ? "without" : "with";
+    test(`fails with the message of the OCI runtime, ${how} a terminal`, async () => {
+      const start = terminal === undefined ? {} : { terminal };
+      await using session = openSession(daemon, id, ["no-such-command"], start);
+      await assert.rejects(session.end, /no-such-command/);
+      assert.deepEqual(session.kinds, []);
+    });
+
+    test(`fails for a directory that does not exist, ${how} a terminal`, async () => {
+      const start = { workingDir: "/no/such", ...(terminal && { terminal }) };
+      await using session = openSession(daemon, id, ["true"], start);
+      await assert.rejects(
+        session.end,
+        failsWith(code.invalidArgument, /working directory "\/no\/such"/),
+      );
+      assert.deepEqual(session.kinds, []);
+    });
+  }
+});
+
+describe("a client that leaves", () => {
+  const marked = (): { readonly mark: string; readonly text: string } => {
+    const mark = `200${performance.now().toFixed(3).replace(".", "")}`;
+    return { mark, text: `sleep ${mark} & sleep ${mark}; true` };
+  };
+
+  test(
+    "by cancelling its call ends the command with its session",
+    leakless(served, async () => {
+      const { mark, text } = marked();
+      const controller = new AbortController();
+      await using session = shell(text, { stdin: true }, { signal: controller.signal });
+      await session.started();
+      await until("it runs", () => processesWith(`sleep\0${mark}`).length === 2);
+      controller.abort();
+      await assert.rejects(session.end);
+      await gone(mark);
+    }),
+  );
+
+  test(
+    "by losing its connection ends the command with its session",
+    leakless(served, async () => {
+      const { mark, text } = marked();
+      await using session = shell(text, { terminal: { width: 80, height: 24 }, stdin: true });
+      await session.started();
+      await until("it runs", () => processesWith(`sleep\0${mark}`).length === 2);
+      session.disconnect();
+      await assert.rejects(session.end);
+      await gone(mark);
+    }),
+  );
+
+  test("does not end the command's stdin before the command", async () => {
+    const controller = new AbortController();
+    const file = `/tmp/eof-${performance.now()}`;
+    await using session = shell(
+      `cat > /dev/null; touch ${file}`,
+      { stdin: true },
+      { signal: controller.signal },
+    );
+    await session.started();
+    await session.type("half of it");
+    controller.abort();
+    await assert.rejects(session.end);
+    await gone(file);
+    assert.equal((await exec(daemon, id, ["test", "-e", file])).exitCode, 1);
+  });
+
+  test("by ending its messages before stdin ends is gone, too", async () => {
+    const { mark, text } = marked();
+    await using session = shell(text, { stdin: true });
+    await session.started();
+    session.endMessages();
+    await assert.rejects(session.end, failsWith(code.aborted, /without the end of stdin/));
+    await gone(mark);
+  });
+});
+
+describe("back-pressure", () => {
+  test("a reader that is slow does not make the daemon grow, and gets all of 100 MiB", {
+    timeout: 240_000,
+  }, async () => {
+    using memory = await DaemonMemory.attach(daemon.pid);
+    const before = await memory.use();
+    let pause = Promise.withResolvers<undefined>();
+    const paused = pause.promise;
+    let blocks = true;
+    await using session = shell(
+      "head -c 104857600 /dev/zero",
+      {},
+      {
+        keeps: false,
+        beforeEach: ({ part }) => (blocks && part.case === "stdout" ? paused : undefined),
+      },
+    );
+    await session.started();
+    // Enough to write all, if anything took it.
+    await sleep(3_000);
+    const stalled = await memory.use();
+    assert.ok(
+      stalled.resident - before.resident < 16 * mebibyte,
+      `grew by ${(stalled.resident - before.resident) / mebibyte} MiB while nothing was read`,
+    );
+    blocks = false;
+    pause.resolve(undefined);
+    pause = Promise.withResolvers();
+    assert.equal(await session.end, 0);
+    assert.equal(session.bytes, 100 * mebibyte);
+    const after = await memory.use();
+    assert.ok(after.resident - before.resident < 48 * mebibyte);
+  });
+
+  test("a command that reads nothing stops the client", { timeout: 120_000 }, async () => {
+    const before = readFileSync(`/proc/${daemon.pid}/status`, "utf8");
+    await using session = openSession(daemon, id, ["sleep", "1000"], { stdin: true });
+    await session.started();
+    const chunk = Buffer.alloc(64 * 1024);
+    let sent = 0;
+    const sending = (async () => {
+      for (; sent < 1600; sent++) await session.send({ case: "stdin", value: chunk });
+    })();
+    await sleep(2_000);
+    assert.ok(sent * chunk.length < 8 * mebibyte, `${sent} chunks were taken`);
+    const resident = (text: string): number => Number(/^RssAnon:\s+(\d+)/m.exec(text)?.[1]);
+    const grown = resident(readFileSync(`/proc/${daemon.pid}/status`, "utf8")) - resident(before);
+    assert.ok(grown < 24 * 1024, `grew by ${grown} KiB`);
+    session.disconnect();
+    await sending;
+  });
+});
+
+test("a runtime that is killed is an error, and leaves no command", { skip: byShim }, async () => {
+  const mark = `300${performance.now().toFixed(3).replace(".", "")}`;
+  await using session = openSession(daemon, id, ["sleep", mark]);
+  await session.started();
+  const [command = 0] = await until("it runs", () => {
+    const found = processesWith(`sleep\0${mark}`);
+    return found.length > 0 ? found : undefined;
+  });
+  const parent = Number(
+    /^PPid:\s+(\d+)/m.exec(readFileSync(`/proc/${command}/status`, "utf8"))?.[1],
+  );
+  assert.match(readFileSync(`/proc/${parent}/comm`, "utf8"), /crun|davit-waiter|\d/);
+  process.kill(parent, "SIGKILL");
+  await assert.rejects(session.end, /exec .*(SIGKILL|signal)/);
+  await gone(mark);
+});
