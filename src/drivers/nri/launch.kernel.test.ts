@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { writeFileSync } from "node:fs";
+import { readlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import process from "node:process";
 import { describe, it } from "node:test";
@@ -9,7 +9,8 @@ import { noAbort, podOf, startNode, type TestNode } from "./testing/node.ts";
 import { TestPlugin } from "./testing/plugin.ts";
 
 const module = fileURLToPath(new URL("./testing/launched.ts", import.meta.url));
-const script = `#!${process.execPath}\nimport(${JSON.stringify(module)});\n`;
+// Not process.execPath: that of npm run test:native is a script, which adds variables to the environment.
+const script = `#!${readlinkSync("/proc/self/exe")}\nimport(${JSON.stringify(module)});\n`;
 const timeouts = { registrationMs: 60_000, requestMs: 30_000 };
 
 function install(
@@ -23,7 +24,8 @@ function install(
 describe("plugins that davit starts", () => {
   it("have a connection, a configuration and nothing else, and end with davit", async () => {
     const before = openFds().size;
-    const node = await startNode({
+    // Also after a failure: a plugin that ignores SIGTERM would keep this process.
+    await using node = await startNode({
       timeouts,
       before: (made) => {
         install(made, "20-second");

@@ -102,7 +102,7 @@ export async function startNode(options: TestNodeOptions = {}): Promise<TestNode
     evicted,
     async [Symbol.asyncDispose]() {
       await plugins.stop();
-      rmSync(directory, { recursive: true });
+      rmSync(directory, { recursive: true, force: true });
     },
   };
 }
