@@ -42,11 +42,13 @@ case "$*" in
     [ ! -e $state/broken ] || { echo "Failed to enable unit: broken" >&2; exit 1; }
     touch $state/enabled ;;
   "disable davit") rm -f $state/enabled ;;
+  "stop davit") stop ;;
   "disable --now davit")
     rm -f $state/enabled
     [ ! -e $state/late ] || { rm $state/late; davit run "$(dirname "$0")/pod.yaml" >&2; }
     stop ;;
   "start davit")
+    [ ! -e $state/slow ] || { rm $state/slow; exec sleep 3600; }
     setsid $(sed -n 's/^ExecStart=//p' /etc/systemd/system/davit.service) >$state/log 2>&1 </dev/null &
     while ! [ -S /run/davit/davit.sock ]; do sleep 0.05; done ;;
   *) echo "unexpected: $*" >&2; exit 1 ;;
@@ -213,6 +215,41 @@ test("an installation that fails undoes what it has made", async () => {
   assert.match(said, /run "systemctl enable davit": Failed to enable unit: broken/);
   assert.deepEqual(await everything(), before);
   await type("rm /opt/systemd/broken");
+});
+
+test("Ctrl-C undoes what this run has made, also while systemd starts the service", async () => {
+  const before = await everything();
+  const { code, said } = await run(`
+    touch /opt/systemd/slow; : >/opt/systemd/calls
+    ${install} --now & pid=$!
+    while ! grep -q '^start davit' /opt/systemd/calls; do kill -0 $pid || exit 1; sleep 0.05; done
+    test -f /etc/systemd/system/davit.service || exit 1
+    kill -INT $pid; wait $pid`);
+  assert.equal(code, 130, said);
+  assert.match(said, /install davit: interrupted; what it had made is undone/);
+  assert.deepEqual(await everything(), before);
+  const calls = (await type("cat /opt/systemd/calls")).split("\n");
+  const undone = ["start davit", "stop davit", "disable davit", "daemon-reload"];
+  assert.deepEqual(calls.slice(calls.indexOf("start davit")), [...undone, ""]);
+});
+
+test("the unit of an unpacked archive names the link, so that the next version only sets it", async () => {
+  const before = await everything();
+  const unit = "/etc/systemd/system/davit.service";
+  // As after the commands of INSTALL: /opt/davit is a link. Here the directory is a mount, so the link is elsewhere.
+  await type(`
+    mkdir -p /opt/archive/davit-1 /opt/archive/davit-2
+    for version in 1 2; do mount --bind /opt/davit /opt/archive/davit-$version; done
+    ln -s davit-1 /opt/archive/davit`);
+  // Without the davit of the other tests on the PATH.
+  const program = `PATH=${directory}:/usr/sbin:/usr/bin:/sbin:/bin /opt/archive/davit/bin/davit`;
+  await type(`${program} install --force`);
+  assert.match(await type(`cat ${unit}`), /^ExecStart=\/opt\/archive\/davit\/bin\/davit serve$/m);
+  await type("ln -sfn davit-2 /opt/archive/davit");
+  assert.match(await type(`${program} install --force`), /Nothing to do/);
+  await type(`${program} uninstall --all`);
+  await type("umount /opt/archive/davit-1 /opt/archive/davit-2; rm -r /opt/archive");
+  assert.deepEqual(await everything(), before);
 });
 
 test("--root installs into the tree of another machine, runs nothing there, and uninstalls from it", async () => {

@@ -1,8 +1,10 @@
 import { existsSync } from "node:fs";
+import { constants } from "node:os";
 import process from "node:process";
 import { RuntimeError } from "../../base/errors.ts";
 import type { Call, Command, OptionSpec } from "../command-line/command.ts";
 import { exitCode } from "../command-line/exit-code.ts";
+import { onStopSignals } from "../stop-signals.ts";
 
 /** The option for the tree of another machine. */
 export const rootOption: OptionSpec = {
@@ -19,9 +21,9 @@ export const install: Command = {
   details:
     "Writes what is missing, and nothing over the files of others: the unit, which starts this davit, the\n" +
     "configuration, a network for pods unless the node or its cluster has one, crictl.yaml, and a link on the\n" +
-    "PATH. Then it enables the service. A failure undoes what this run has made. A second run changes nothing;\n" +
-    "after an upgrade it updates the files that nobody has changed, and names the others. Checks the machine\n" +
-    "first, as davit doctor does. See docs/operations.md.",
+    "PATH. Then it enables the service. A failure or Ctrl-C undoes what this run has made. A second run changes\n" +
+    "nothing; after an upgrade it updates the files that nobody has changed, and names the others. Checks the\n" +
+    "machine first, as davit doctor does. See docs/operations.md.",
   operands: [],
   options: {
     now: { doc: "Start the service, too" },
@@ -53,8 +55,10 @@ async function run(call: Call): Promise<number> {
   }
   const network = options.text("network") ?? "auto";
   const { install: setUp } = await import("../install/install.ts");
+  // A second Ctrl-C ends it at once.
+  using signals = onStopSignals((signal) => process.exit(128 + constants.signals[signal]));
   const done = await setUp({
-    ...{ root, dryRun, now: options.has("now"), version, terminal },
+    ...{ root, dryRun, now: options.has("now"), version, terminal, signal: signals.signal },
     network: network === "bridge" || network === "none" ? network : "auto",
   });
   return done ? exitCode.done : exitCode.failed;

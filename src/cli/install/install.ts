@@ -1,5 +1,7 @@
 import { Rollback } from "../../base/rollback.ts";
+import { setImmediate as turn } from "node:timers/promises";
 import { messageOf } from "../../base/errors.ts";
+import { CommandFailure, exitCode } from "../command-line/exit-code.ts";
 import { portmapChains } from "../demo/network.ts";
 import { formatTable } from "../output/table.ts";
 import type { Terminal } from "../output/terminal.ts";
@@ -20,7 +22,12 @@ export interface InstallOptions {
   readonly now: boolean;
   readonly version: string;
   readonly terminal: Terminal;
+  /** Aborted by Ctrl-C. */
+  readonly signal: AbortSignal;
 }
+
+/** The longest that a failed installation is undone: a stop of the service waits for running calls. */
+const undoMs = 150_000;
 
 /** A call of systemctl, or a command for the operator. */
 interface Step {
@@ -30,10 +37,10 @@ interface Step {
 
 /**
  * Sets the node up: writes what is missing, and enables the service. Whatever this run has made is undone if it
- * fails. Returns whether the operator has nothing left to do.
+ * fails or the signal is aborted, which is a {@link CommandFailure}. Returns whether the operator has nothing left to do.
  */
 export async function install(options: InstallOptions): Promise<boolean> {
-  const { root, dryRun, terminal, version } = options;
+  const { root, dryRun, terminal, version, signal } = options;
   const facts = readFacts(root, options.network);
   const items = planInstall(facts);
   const changes = items.filter(({ action }) => action === "create" || action === "update");
@@ -41,7 +48,17 @@ export async function install(options: InstallOptions): Promise<boolean> {
   const state = managed ? await serviceState() : undefined;
   const steps = state === undefined ? [] : serviceSteps(state, changes, options);
   if (!dryRun && (changes.length > 0 || steps.length > 0)) {
-    await carryOut({ facts, items, steps, options, managed });
+    let remains = false;
+    const onStuck = (what: string, error: unknown): void => {
+      remains = true;
+      terminal.err(`davit: ${what}: ${messageOf(error)}\n`);
+    };
+    try {
+      await carryOut({ facts, items, steps, options, managed, onStuck });
+    } catch (cause) {
+      if (!signal.aborted) throw cause;
+      throw interrupted(remains, cause);
+    }
   }
   terminal.out(formatPlan(items, steps, options));
   for (const line of hints(options, { changes, steps, state, managed })) terminal.out(`${line}\n`);
@@ -60,8 +77,8 @@ function serviceSteps(
   if (changes.some(({ path }) => path.endsWith(".service")))
     steps.push({ args: ["daemon-reload"] });
   if (!enabled) steps.push({ args: ["enable", "davit"], undo: ["disable", "davit"] });
-  // Not undone by a stop: pods may have come meanwhile.
-  if (now && !active) steps.push({ args: ["start", "davit"] });
+  // The last step, so that only a start that has failed or was interrupted is undone: systemd may go on with it.
+  if (now && !active) steps.push({ args: ["start", "davit"], undo: ["stop", "davit"] });
   return steps;
 }
 
@@ -71,28 +88,37 @@ async function carryOut(work: {
   readonly steps: readonly Step[];
   readonly options: InstallOptions;
   readonly managed: boolean;
+  readonly onStuck: (what: string, error: unknown) => void;
 }): Promise<void> {
-  const { facts, items, steps, options } = work;
-  const { root, terminal } = options;
-  const failed = (what: string, error: unknown): void => {
-    terminal.err(`davit: ${what}: ${messageOf(error)}\n`);
-  };
-  await using undo = new Rollback({ onStuck: failed });
+  const { facts, items, steps, options, onStuck } = work;
+  const { root, signal, version } = options;
+  await using undo = new Rollback({ onStuck, totalMs: undoMs });
   // Undone last: what was enabled is disabled before its unit goes.
-  if (work.managed) undo.defer("run systemctl daemon-reload", () => systemctl("daemon-reload"));
+  if (work.managed) undo.defer("run systemctl daemon-reload", () => systemctl(["daemon-reload"]));
   const before: InstallRecord = facts.record ?? {
-    ...{ format: 1, version: options.version, home: facts.home, files: {}, links: {} },
+    ...{ format: 1, version, home: facts.home, files: {}, links: {} },
     ...{ directories: [], enabled: false, chainsBefore: root === "" ? await presentChains() : [] },
   };
   const record = applyItems(items, before, { root, undo });
-  for (const { args, undo: back } of steps) {
-    if (back !== undefined) undo.defer(`run systemctl ${back.join(" ")}`, () => systemctl(...back));
-    await systemctl(...args);
-  }
   const enabled = record.enabled || steps.some(({ args }) => args[0] === "enable");
-  const { version } = options;
   writeRecord({ ...record, version, home: facts.home, enabled }, root, undo);
+  for (const { args, undo: back } of steps) {
+    // A signal that came while files were written is handled in a turn of the event loop.
+    await turn(undefined);
+    signal.throwIfAborted();
+    if (back !== undefined) undo.defer(`run systemctl ${back.join(" ")}`, () => systemctl(back));
+    await systemctl(args, signal);
+  }
   undo.commit();
+}
+
+function interrupted(remains: boolean, cause: unknown): CommandFailure {
+  const result = remains
+    ? "what could not be undone is named above; davit uninstall removes what the record names"
+    : "what it had made is undone";
+  return new CommandFailure(exitCode.interrupted, `install davit: interrupted; ${result}`, {
+    cause,
+  });
 }
 
 /** The chains for host ports that other programs have made. */

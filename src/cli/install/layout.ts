@@ -1,5 +1,5 @@
 import { existsSync, realpathSync } from "node:fs";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 
 /** Where an installation puts its files, without the prefix of `--root`. */
@@ -31,6 +31,15 @@ export function placeIn(root: string, path: string): string {
 export function ownHome(): string {
   const fromSource = import.meta.url.endsWith("/src/cli/install/layout.ts");
   return realpathSync(fileURLToPath(new URL(fromSource ? "../../.." : "..", import.meta.url)));
+}
+
+/**
+ * The path for `home` that an upgrade keeps: a link "davit" beside it, such as /opt/davit to /opt/davit-0.1.0, which the next
+ * version takes over. Without one, `home` itself.
+ */
+export function lastingHome(home: string): string {
+  const link = join(dirname(home), "davit");
+  return existsSync(link) && realpathSync(link) === home ? link : home;
 }
 
 /** Where systemd looks for programs of a service without a PATH of its own: systemd.exec(5), "Environment". */

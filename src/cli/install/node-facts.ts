@@ -4,7 +4,7 @@ import type { Config } from "../../config/config.ts";
 import { loadConfig } from "../../config/load.ts";
 import { findConfigFile } from "../commands/config-file.ts";
 import { chooseSubnet } from "../demo/network.ts";
-import { nodeForService, ownHome, placeIn, paths } from "./layout.ts";
+import { lastingHome, nodeForService, ownHome, placeIn, paths } from "./layout.ts";
 import { type PlanFacts, readIfThere } from "./plan.ts";
 import { readRecord } from "./record.ts";
 import { systemdRuns } from "./service.ts";
@@ -26,14 +26,15 @@ export function configIn(root: string): Config {
 /** Reads what an installation into the tree at `root` depends on. */
 export function readFacts(root: string, choice: NetworkChoice): PlanFacts {
   const from = ownHome();
-  const home = root !== "" && from.startsWith(`${root}/`) ? from.slice(root.length) : from;
+  const lasting = lastingHome(from);
+  const home = root !== "" && lasting.startsWith(`${root}/`) ? lasting.slice(root.length) : lasting;
   const config = configIn(root);
   const here = root === "";
   const subnet = here ? freeSubnet() : undefined;
   const templates = readTemplates({
     from,
     home,
-    node: here ? nodeForService(home, process.execPath) : undefined,
+    node: here ? nodeForService(from, process.execPath) : undefined,
     socket: config.server.listen,
     systemdCgroups: here && systemdRuns() && existsSync("/sys/fs/cgroup/cgroup.controllers"),
     subnet,

@@ -1,11 +1,19 @@
 import assert from "node:assert/strict";
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import {
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  realpathSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { after, describe, test } from "node:test";
 import { Rollback } from "../../base/rollback.ts";
 import { applyItems } from "./apply.ts";
-import { ownHome } from "./layout.ts";
+import { lastingHome, ownHome } from "./layout.ts";
 import { type Item, planInstall, type PlanFacts } from "./plan.ts";
 import { hashOf, type InstallRecord } from "./record.ts";
 import { programOf, readTemplates, type TemplateFacts } from "./templates.ts";
@@ -60,6 +68,19 @@ function actions(items: readonly Item[]): Readonly<Record<string, string>> {
 
 const unit = "/etc/systemd/system/davit.service";
 const conflist = "/etc/cni/net.d/10-davit.conflist";
+
+test("lastingHome() is the link that an upgrade sets, if it leads to this davit", () => {
+  const opt = realpathSync(treeWith({ "/davit-1/bin/davit": "", "/davit-2/bin/davit": "" }));
+  const [first, second, link] = [join(opt, "davit-1"), join(opt, "davit-2"), join(opt, "davit")];
+  assert.equal(lastingHome(first), first);
+  symlinkSync("davit-1", link);
+  assert.deepEqual([lastingHome(first), lastingHome(second)], [link, second]);
+  rmSync(link);
+  symlinkSync("nowhere", link);
+  assert.equal(lastingHome(first), first);
+  // A checkout in /opt/davit is no link.
+  assert.equal(lastingHome("/opt/davit"), "/opt/davit");
+});
 
 describe("planInstall()", () => {
   test("writes everything on an empty machine, and nothing the second time", async () => {

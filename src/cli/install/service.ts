@@ -30,14 +30,18 @@ export async function serviceState(): Promise<ServiceState> {
   };
 }
 
-/** Runs systemctl; `unknown` with what it printed if it fails. */
-export async function systemctl(...args: readonly string[]): Promise<void> {
-  await mustRun("systemctl", args);
+/** Runs systemctl; `unknown` with what it printed if it fails, `canceled` when the signal is aborted. */
+export async function systemctl(args: readonly string[], signal?: AbortSignal): Promise<void> {
+  await mustRun("systemctl", args, signal);
 }
 
 /** Runs a program of the system and returns its stdout; `unknown` with what it printed if it fails. */
-export async function mustRun(name: string, args: readonly string[]): Promise<string> {
-  const { code, stdout, stderr } = await command(name, args);
+export async function mustRun(
+  name: string,
+  args: readonly string[],
+  signal?: AbortSignal,
+): Promise<string> {
+  const { code, stdout, stderr } = await command(name, args, signal);
   if (code === 0) return stdout.toString();
   const said = stderr.toString().trim().split("\n")[0] ?? "";
   throw new RuntimeError("unknown", `run "${[name, ...args].join(" ")}": ${said}`);
@@ -52,7 +56,11 @@ function fileOf(name: string): string | undefined {
   return findProgram(name, process.env["PATH"] ?? searchPath) ?? findProgram(name, searchPath);
 }
 
-async function command(name: string, args: readonly string[]): ReturnType<typeof run> {
+async function command(
+  name: string,
+  args: readonly string[],
+  signal?: AbortSignal,
+): ReturnType<typeof run> {
   const path = process.env["PATH"] ?? searchPath;
   const file = fileOf(name);
   if (file === undefined) {
@@ -60,5 +68,7 @@ async function command(name: string, args: readonly string[]): ReturnType<typeof
     throw new RuntimeError("failed-precondition", `run "${line}": there is no program "${name}"`);
   }
   const env = { PATH: path, LC_ALL: "C", SYSTEMD_PAGER: "" };
-  return await run({ file, args, env, timeoutMs });
+  // In a session of its own: a Ctrl-C is for davit alone, which may be undoing something.
+  const own = { newSession: true, ...(signal === undefined ? {} : { signal }) };
+  return await run({ file, args, env, timeoutMs, ...own });
 }

@@ -93,7 +93,7 @@ async function takeDown(
     const serving = found.serving !== undefined;
     await removePodsAndImages(found.config, { serving, version });
   }
-  for (const args of service) await systemctl(...args);
+  for (const args of service) await systemctl(args);
   if (here) {
     await stopDaemon(found.config);
     await refuseLatePods(found.config);
@@ -102,7 +102,7 @@ async function takeDown(
   for (const item of items) await remove(root, item);
   if (here && all) sharedDirectories(found.config).forEach(removeEmpty);
   await keepRecord(found.record, items, root);
-  if (service.length > 0) await systemctl("daemon-reload");
+  if (service.length > 0) await systemctl(["daemon-reload"]);
 }
 
 async function look({ root, force }: UninstallOptions): Promise<Found> {
