@@ -190,13 +190,23 @@ describe("OomKills", () => {
     kernel.event(2);
     await time.advance(1_000);
     assert.deepEqual(kills(), [eventOf(killed), eventOf(other)]);
-    // Its end was not by the kill that was reported.
-    runtime.exit(other, { exitCode: 1, oomKilled: true });
+    // A signal of the client ends it, and the kill that was reported is still its reason.
+    runtime.exit(other, { exitCode: 137, oomKilled: true });
     await settle();
     assert.equal(kills().length, 2);
 
+    kernel.killed = 0;
+    const twice = await engine.start(sandboxId, { metadata: { name: "twice" } });
+    await time.advance(1_000);
+    kernel.event(1);
+    await time.advance(1_000);
+    kernel.event(1);
+    runtime.exit(twice, { exitCode: 137, oomKilled: true });
+    await settle();
+    assert.deepEqual(kills().slice(2), [eventOf(twice), eventOf(twice)]);
+
     runtime.exit(await engine.start(sandboxId, { metadata: { name: "fine" } }));
     await settle();
-    assert.equal(kills().length, 2);
+    assert.equal(kills().length, 4);
   });
 });

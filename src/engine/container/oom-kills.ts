@@ -31,6 +31,8 @@ interface Entry {
   lastMs: number | undefined;
   waitMs: number;
   lookedMs: number;
+  /** The kernel has reported an event since the count was read. */
+  isEventNew: boolean;
   timer: NodeJS.Timeout | undefined;
   watch: OomWatch | undefined;
   isOver: boolean;
@@ -91,6 +93,7 @@ export class OomKills implements Disposable {
       lastMs: undefined,
       waitMs: gatherMs,
       lookedMs: 0,
+      isEventNew: false,
       timer: undefined,
       watch: undefined,
       isOver: false,
@@ -114,6 +117,7 @@ export class OomKills implements Disposable {
     const isFirst = entry.watch === undefined;
     if (isFirst) {
       const watch = await events.watch(entry.cgroupPath, () => {
+        entry.isEventNew = true;
         if (clock.nowMs() - entry.lookedMs > longestMs) entry.waitMs = gatherMs;
         this.#lookIn(entry.waitMs, id, entry);
       });
@@ -122,6 +126,7 @@ export class OomKills implements Disposable {
     } else {
       entry.watch?.rearm();
     }
+    entry.isEventNew = false;
     const count = await events.count(entry.cgroupPath);
     if (count === undefined || entry.isOver) return;
     const kills = count - (entry.count ?? count);
@@ -146,14 +151,14 @@ export class OomKills implements Disposable {
   }
 
   /**
-   * A kill ends most containers. The state does not say whether a kill was reported before: a process that was killed
-   * has the exit code 128 + SIGKILL.
+   * A kill ends most containers. The reason of the end may be a kill that was reported before: then only one that the
+   * kernel has reported since can have ended it.
    */
   #ended({ id, sandboxId, state }: Container): void {
     if (state.name !== "exited" || state.reason !== "OOMKilled") return;
-    const isReported = (this.#entries.get(id)?.count ?? 0) > 0;
-    if (isReported && state.exitCode !== killedExitCode) return;
-    this.#deps.onEvent({ kind: "oom-killed", containerId: id, sandboxId });
+    const { count = 0, isEventNew = false } = this.#entries.get(id) ?? {};
+    const isNew = count === 0 || (isEventNew && state.exitCode === killedExitCode);
+    if (isNew) this.#deps.onEvent({ kind: "oom-killed", containerId: id, sandboxId });
   }
 
   /** Ends the watch; the count remains. */
