@@ -111,7 +111,7 @@ describe("Events", () => {
     assert.equal(reader.events.length, 2);
   });
 
-  test("tell of OOM kills, in a container that ends by it and in one that continues", async () => {
+  test("report OOM kills, in a container that ends by it and in one that continues", async () => {
     using reader = await Reader.open();
     const limited = { linux: { resources: { memoryLimitInBytes: 16n << 20n } } };
     await inPod(daemon, bare(), async (pod) => {

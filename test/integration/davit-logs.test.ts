@@ -214,7 +214,7 @@ describe("Logs of a container that has ended", () => {
   );
 });
 
-/** The bytes that a process has read by read(2) and the like, proc_pid_io(5). */
+/** The bytes that a process has read by read(2) and similar calls, proc_pid_io(5). */
 function readBytes(pid: number): number {
   return Number(/^rchar: (\d+)$/m.exec(readFileSync(`/proc/${pid}/io`, "utf8"))?.[1]);
 }

@@ -123,7 +123,7 @@ describe("readLog()", () => {
     assert.deepEqual(await read(path, middle), ["b", "no form"]);
   });
 
-  test("ends where the file ended at the beginning, and a line that is not complete is none", async () => {
+  test("ends where the file ended at the beginning, and a line that is not complete is not read", async () => {
     const path = logFile(line(1, "a"));
     appendFileSync(path, line(2, "not complete"));
     const grow = (): void => appendFileSync(path, text([" now", line(3, "later")]));

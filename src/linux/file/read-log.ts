@@ -310,7 +310,7 @@ class OpenLog implements AsyncDisposable {
   async seekTail(count: number): Promise<void> {
     let position = await this.size();
     let found = 0;
-    /** The end of the line that is looked at, behind its newline. What is behind the last newline is no line yet. */
+    /** The end of the line that is looked at, behind its newline. What is behind the last newline is not a line yet. */
     let end: number | undefined;
     /** The bytes that follow the chunk, for the head of a line at its end. */
     let after: Buffer = Buffer.alloc(0);

@@ -28,7 +28,7 @@ const bounds = [
 ] as const;
 
 // Clients stay connected to them as long as they run, so their duration is not a latency.
-const endless = /\/(GetContainerEvents|Leases\/Hold)$/;
+const endless = /\/(GetContainerEvents|Events|Logs|Hold)$/;
 
 interface MethodSeries {
   readonly name: string;
@@ -58,7 +58,7 @@ export class CallSeries {
     this.#durations = registry.histogram(
       {
         name: "davit_rpc_duration_seconds",
-        help: "How long CRI calls took, by method. GetContainerEvents and Hold are not measured.",
+        help: "How long CRI calls took, by method. Streams of events and logs, and leases, are not measured.",
         labels: ["method"],
       },
       bounds,
