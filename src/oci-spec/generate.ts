@@ -10,6 +10,7 @@ import { containerNamespaces, containerUsers } from "./namespaces.ts";
 import { containerProcess } from "./process.ts";
 import { linuxResources } from "./resources.ts";
 import type { OciLinux, OciProcess, OciResources, OciSpec } from "../core/oci/index.ts";
+import { checkEgressSpec } from "./security/egress.ts";
 import { denyProjectChange } from "./security/project-ids.ts";
 import { containerSecurity } from "./security/security.ts";
 
@@ -43,7 +44,8 @@ export function containerSpec(input: SpecInput): OciSpec {
   const handled = withHandler(spec, input);
   const edited =
     input.cdi === undefined ? handled : withCdiEdits(handled, input.cdi, input.runtime);
-  return limitedSpec(withAdjustments(edited, input), input);
+  const adjusted = checkEgressSpec(withAdjustments(edited, input), input.sandbox.config);
+  return limitedSpec(adjusted, input);
 }
 
 function withAdjustments(spec: OciSpec, { adjust, host, runtime }: SpecInput): OciSpec {

@@ -3,6 +3,7 @@ import type { ContainerUser } from "../core/container/index.ts";
 import type { ImageConfig } from "../core/image/index.ts";
 import type { ContainerConfig } from "../gen/runtime/v1/api_pb.ts";
 import { grantedCapabilities } from "./security/capabilities.ts";
+import { capabilitiesInPod } from "./security/egress.ts";
 import { containerEnv } from "./env.ts";
 import type { SpecInput } from "./input.ts";
 import { quoted, refuse } from "./refuse.ts";
@@ -26,7 +27,10 @@ export function containerProcess(input: SpecInput): OciProcess {
       request: config.envs,
     }),
     cwd: workingDir(config, image),
-    capabilities: grantedCapabilities(context ?? { privileged: false }, host.capabilities),
+    capabilities: grantedCapabilities(
+      context ?? { privileged: false },
+      capabilitiesInPod(host.capabilities, sandbox.config),
+    ),
     ...(context?.noNewPrivs === true ? { noNewPrivileges: true } : {}),
     oomScoreAdj: clampedOomScoreAdj(resources?.oomScoreAdj ?? 0n, host.oomScoreAdjFloor),
     ...rlimitsOf(input),

@@ -18,6 +18,7 @@ import { checkNamespaceOptions } from "./namespaces.ts";
 import { maxId } from "./process.ts";
 import { quoted, refuse } from "./refuse.ts";
 import { checkResources } from "./resources.ts";
+import { checkEgressContext } from "./security/egress.ts";
 import { apparmorChoice, seccompChoice } from "./security/security.ts";
 import { signalOfCri } from "./stop-signal.ts";
 import { checkUlimits } from "./ulimits.ts";
@@ -100,6 +101,7 @@ function checkSecurityContext(
     refuse("security_context.privileged is set, but the pod is not privileged");
   }
   checkUser(context);
+  checkEgressContext(context, sandbox);
   grantedCapabilities(context, host.capabilities);
   seccompChoice(context);
   apparmorChoice(context);

@@ -49,6 +49,8 @@ export const changedByV2: readonly string[] = [
 export const needsQemu: readonly string[] = [
   // Queueing disciplines and all of nftables.
   "src/drivers/cni/cni-network",
+  "src/drivers/egress/iptables-egress",
+  "test/integration/egress",
   "test/support/leaks",
   "src/linux/cgroup/cgroup",
   "src/linux/cgroup/unified",
@@ -83,6 +85,7 @@ export const waiting: readonly string[] = [
   "test/integration/davit-events.test.ts",
   "test/integration/davit-logs.test.ts",
   "test/integration/davit-pull.test.ts",
+  "test/integration/egress.test.ts",
   "test/integration/install.test.ts",
   "test/integration/leases.test.ts",
   "test/integration/migrate-images.test.ts",
@@ -90,6 +93,7 @@ export const waiting: readonly string[] = [
   "test/integration/seccomp-notifier.test.ts",
   "test/integration/upgrade-formats.test.ts",
   "src/drivers/cni/cni-network.kernel.test.ts",
+  "src/drivers/egress/iptables-egress.kernel.test.ts",
   "src/drivers/overlay/slow-sources.kernel.test.ts",
   "src/drivers/overlay/unpack-encrypted.kernel.test.ts",
   "src/drivers/overlay/unpack-file.kernel.test.ts",

@@ -32,7 +32,9 @@ export const stages = {
     "start-shim",
     "create-sandbox",
     "start-sandbox",
-    // The engine. Only while plugins of the node (NRI) are connected, here and below.
+    // The engine. Only for pods with the annotation davit.egress.
+    "limit-egress",
+    // Only while plugins of the node (NRI) are connected, here and below.
     "ask-plugins",
     "finish-record",
     "answer",

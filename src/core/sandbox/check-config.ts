@@ -3,6 +3,7 @@ import { ipVersion } from "../../base/ip-address.ts";
 import type { PodSandboxConfig, PodSandboxMetadata } from "../../gen/runtime/v1/api_pb.ts";
 import { NamespaceMode, Protocol } from "../../gen/runtime/v1/api_pb.ts";
 import { askedLayerLimit } from "./layer-limit.ts";
+import { checkNetworkLimits } from "./network-limits.ts";
 import { askedPidsLimit } from "./pids-limit.ts";
 import { namespaceModes, usesHostNetwork } from "./sandbox.ts";
 import { checkSysctls } from "./sysctls.ts";
@@ -39,6 +40,7 @@ export function checkSandboxConfig(config: PodSandboxConfig | undefined): Checke
   checkSysctls(config);
   askedLayerLimit(config);
   askedPidsLimit(config);
+  checkNetworkLimits(config);
   return Object.assign(config, { metadata });
 }
 

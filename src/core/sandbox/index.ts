@@ -1,6 +1,7 @@
 // Pod sandboxes: their states, their store, and the interface of sandbox controllers. Imports base, gen
 // and core/operation. Start reading with sandbox.ts.
 export { hasLayerLimit, layerLimitOf } from "./layer-limit.ts";
+export { askedEgress, type EgressRule, hasNoNetwork } from "./network-limits.ts";
 export { leaseIdOf, leaseLabel } from "./lease.ts";
 export { askedPidsLimit } from "./pids-limit.ts";
 export type {

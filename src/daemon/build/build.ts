@@ -131,6 +131,7 @@ export async function build(options: BuildOptions): Promise<Built> {
     createMsOf: handlers.createMsOf,
     containers: containersOf(containers),
     networkOf: (handler) => networks.of(handler),
+    egress,
     cgroups: new PodCgroupsByDriver(layout, config.runtime.cgroupDriver),
     labels: selinux,
     ownIds: await ownIdsOf(live, log),
@@ -225,6 +226,14 @@ function aloneCheck(store: SandboxStore, records: WriteBehindRecords): (of: Sand
     isAloneInCgroup(sandbox, store.all()) &&
     !records.setAside().some(({ kind }) => kind === "sandbox");
 }
+
+/** Loaded with the first pod whose egress is limited. */
+const egress: SandboxContext["egress"] = {
+  async limit(request, signal) {
+    const { IptablesEgress } = await import("../../drivers/egress/index.ts");
+    await new IptablesEgress().limit(request, signal);
+  },
+};
 
 /** The longest log line of the default handler's containers, which containerd reports in `config`. */
 function logLineSize({ handlers, defaultHandler }: Config["runtime"]): number {

@@ -4,7 +4,7 @@ import type { Logger } from "../../base/logger.ts";
 import type { TaskGroup } from "../../base/task-group.ts";
 import type { Clock } from "../../base/time.ts";
 import type { Container } from "../../core/container/index.ts";
-import type { PodNetwork } from "../../core/network/index.ts";
+import type { EgressLimits, PodNetwork } from "../../core/network/index.ts";
 import type { Operations } from "../../core/operation/index.ts";
 import type {
   IdPool,
@@ -71,6 +71,8 @@ export interface SandboxContext {
   readonly handlers: Handlers;
   /** The network of a handler's pods. */
   readonly networkOf: (handler: BoundHandler) => PodNetwork;
+  /** Limits the egress of pods that ask for it. */
+  readonly egress: EgressLimits;
   readonly attachments: Attachments;
   readonly teardown: NetworkTeardown;
   readonly containers: SandboxContainers;

@@ -13,8 +13,9 @@ const whole = ["cgroup", "files", "holder", "namespaces", "network"];
 const hostNetwork = {
   linux: { securityContext: { namespaceOptions: { network: NamespaceMode.NODE } } },
 };
-const ofShims: readonly string[] = ["start-shim", "create-sandbox", "start-sandbox"];
-const ownStages = stages["run-pod-sandbox"].filter((stage) => !ofShims.includes(stage));
+// Of shims, and of pods whose egress is limited.
+const others: readonly string[] = ["start-shim", "create-sandbox", "start-sandbox", "limit-egress"];
+const ownStages = stages["run-pod-sandbox"].filter((stage) => !others.includes(stage));
 
 function assertNothingIsLeft(engine: FakeEngine): void {
   const { host, records } = engine.world;

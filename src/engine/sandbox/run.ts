@@ -7,6 +7,7 @@ import {
   type CheckedSandboxConfig,
   checkSandboxConfig,
   cgroupResourcesOf,
+  hasNoNetwork,
   newSandboxId,
   podUsers,
   type RunPodSandboxRequest,
@@ -20,6 +21,7 @@ import type { PodLease } from "../lifecycle/leases.ts";
 import { sandboxSubject } from "../lifecycle/subjects.ts";
 import { askPlugins, holdPlugins } from "../plugins/index.ts";
 import { otherCgroups, type SandboxContext } from "./context.ts";
+import { checkEgressHandler, limitEgress } from "./egress.ts";
 import { chooseOwnIds, type OwnIdsPlan, planOwnIds } from "./own-ids.ts";
 import { removeSandbox } from "./remove.ts";
 import { watchSandbox } from "./watch.ts";
@@ -62,6 +64,7 @@ export async function runPodSandbox(
       `run pod sandbox: handler "${handler.name}" requires controller "${handler.controller}", which this version does not have; set controller = "podsandbox" in [runtime.handlers.${handler.name}]`,
     );
   }
+  checkEgressHandler(config, handler);
   if (podUsers(config) !== undefined) await context.handlers.checkUserNamespaces(handler);
   const ownIds = await planOwnIds(context, config, handler);
   const name = sandboxName(config.metadata);
@@ -163,6 +166,8 @@ async function assemble(
   const networked = await addNetwork(context, created, operation, undo);
   const { process, createdAtNs } = await controller.start(networked, operation);
   const started = process === undefined ? networked : { ...networked, process };
+  // Before plugins and clients know the pod, and any container is in it.
+  await limitEgress(context, started, controller, operation);
   // Until the record says that it is finished: a plugin that comes meanwhile is told one way or the other.
   using _hold = await holdPlugins(context, operation.signal);
   await askPlugins(context, operation, (plugins, signal) => {
@@ -209,7 +214,7 @@ async function addNetwork(
   operation: RunningOperation,
   undo: Rollback,
 ): Promise<Sandbox> {
-  if (sandbox.netnsPath === undefined) return sandbox;
+  if (sandbox.netnsPath === undefined || hasNoNetwork(sandbox.config)) return sandbox;
   await operation.enter("write-network-record");
   undo.defer("remove its network", (signal) => context.teardown.remove(sandbox.id, signal));
   const network = await context

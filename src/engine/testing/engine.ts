@@ -43,6 +43,7 @@ import { FakeArchives } from "./fake-archives.ts";
 import { FakeCgroups } from "./fake-cgroups.ts";
 import { FakeChecker } from "./fake-checker.ts";
 import { FakeController } from "./fake-controller.ts";
+import { FakeEgress } from "./fake-egress.ts";
 import { FakeHandlers } from "./fake-handlers.ts";
 import { FakeHost } from "./fake-host.ts";
 import { FakeNetwork } from "./fake-network.ts";
@@ -79,6 +80,7 @@ export class FakeWorld {
   readonly cgroups: FakeCgroups;
   readonly controller: FakeController;
   readonly network: FakeNetwork;
+  readonly egress = new FakeEgress();
   readonly runtime: FakeRuntime;
   readonly layers: FakeLayers;
   readonly checker: FakeChecker;
@@ -106,9 +108,10 @@ export class FakeWorld {
   /** Releases all calls that hang. */
   releaseAll(): void {
     const { source, archives, packer, specs, rootFiles, cgroups } = this;
-    const { controller, network, runtime, layers, roots, plugins } = this;
+    const { controller, network, runtime, layers, roots, plugins, egress } = this;
     for (const each of [
       plugins,
+      egress,
       source,
       archives,
       packer,
@@ -247,6 +250,7 @@ export class FakeEngine {
       controllers: new Map(controllers.map((each) => [each.name, each])),
       handlers: world.handlers,
       networkOf: () => world.network,
+      egress: world.egress,
       attachments,
       teardown: new NetworkTeardown({
         ...shared,

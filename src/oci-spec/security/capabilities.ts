@@ -82,9 +82,9 @@ export function grantedCapabilities(
   host: readonly string[],
 ): OciCapabilities {
   if (request.privileged) return sets(new Set(host), new Set());
-  const add = names(request.capabilities?.addCapabilities);
-  const ambient = names(request.capabilities?.addAmbientCapabilities);
-  const drop = names(request.capabilities?.dropCapabilities);
+  const add = capabilityNames(request.capabilities?.addCapabilities);
+  const ambient = capabilityNames(request.capabilities?.addAmbientCapabilities);
+  const drop = capabilityNames(request.capabilities?.dropCapabilities);
 
   const granted = new Set(
     drop.has(all) ? [] : add.has(all) ? host : defaultCapabilities.filter((c) => host.includes(c)),
@@ -100,8 +100,8 @@ export function grantedCapabilities(
   return sets(granted, ambientGranted);
 }
 
-/** `NET_ADMIN`, `net_admin` and `CAP_NET_ADMIN` are one. */
-function names(requested: readonly string[] | undefined): ReadonlySet<string> {
+/** Names as the kernel has them: `NET_ADMIN`, `net_admin` and `CAP_NET_ADMIN` are one. */
+export function capabilityNames(requested: readonly string[] | undefined): ReadonlySet<string> {
   return new Set(
     requested?.map((name) => {
       const upper = name.toUpperCase();

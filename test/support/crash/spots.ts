@@ -45,9 +45,14 @@ export const policyPoints: readonly CrashPoint[] = crashPoints.filter((point) =>
   point.endsWith("/verify-image"),
 );
 
-/** The crash points that the sandboxes of this controller reach, without plugins and policies. */
+/** The stages of pods whose egress is limited; egress.test.ts tests them. */
+export const egressPoints: readonly CrashPoint[] = crashPoints.filter((point) =>
+  point.endsWith("/limit-egress"),
+);
+
+/** The crash points that the sandboxes of this controller reach, without plugins, policies and limits of egress. */
 export function pointsOf(controller: Controller): readonly CrashPoint[] {
-  const others = new Set([...pluginPoints, ...policyPoints]);
+  const others = new Set([...pluginPoints, ...policyPoints, ...egressPoints]);
   return crashPoints.filter(
     (point) => (controllerOf[point] ?? controller) === controller && !others.has(point),
   );
