@@ -37,9 +37,15 @@ export class IptablesEgress implements EgressLimits {
     const usesDns = rules.some(({ to }) => to === "dns");
     const servers =
       usesDns && resolvConf !== undefined ? nameServersIn(await readFile(resolvConf, "utf8")) : [];
-    for (const family of this.#hasIpv6() ? ([6, 4] as const) : ([4] as const)) {
-      await this.#restore(family, restoreInput(family, rules, servers), request, signal);
-    }
+    const families = this.#hasIpv6() ? ([6, 4] as const) : ([4] as const);
+    // None of them runs any more when this returns: an undo closes the namespace.
+    const results = await Promise.allSettled(
+      families.map((family) =>
+        this.#restore(family, restoreInput(family, rules, servers), request, signal),
+      ),
+    );
+    const failed = results.find((result) => result.status === "rejected");
+    if (failed !== undefined) throw failed.reason;
   }
 
   async #restore(
