@@ -3,6 +3,7 @@ import assert from "node:assert/strict";
 import { execFileSync, spawnSync } from "node:child_process";
 import {
   cpSync,
+  existsSync,
   mkdirSync,
   mkdtempSync,
   readdirSync,
@@ -169,10 +170,12 @@ describe("its types", () => {
   });
 });
 
-const node20 = ["/usr/local/bin/node", "/usr/bin/node"].find((file) => {
-  const { stdout } = spawnSync(file, ["--version"], { encoding: "utf8" });
-  return String(stdout).startsWith("v20.");
-});
+const node20 = ["/usr/local/bin/node", "/usr/bin/node"]
+  .filter((file) => existsSync(file))
+  .find((file) => {
+    const { stdout } = spawnSync(file, ["--version"], { encoding: "utf8" });
+    return stdout.startsWith("v20.");
+  });
 
 test("it runs on Node.js 20", {
   skip: node20 === undefined && "no Node.js 20 on this machine",

@@ -24,18 +24,18 @@ async function runUntrusted(davit: Davit, code: string, input: string): Promise<
     readOnlyRoot: true,
     noNewPrivileges: true,
     capabilities: { drop: ["ALL"] },
-    mounts: [{ tmp: "/work" }],
+    mounts: [{ tmp: "/box" }],
     // The end of the sandbox, whatever happens here.
     timeoutMs: 60_000,
     graceSeconds: 0,
   });
-  await box.write("/work/code.sh", code);
-  await box.write("/work/input", input);
+  await box.write("/box/code.sh", code);
+  await box.write("/box/input", input);
   let output = "";
   let problem: string | undefined;
   try {
-    const command = ["sh", "/work/code.sh"];
-    const options = { workdir: "/work", timeoutMs: 5_000, maxOutputBytes: 100_000 };
+    const command = ["sh", "/box/code.sh"];
+    const options = { workdir: "/box", timeoutMs: 5_000, maxOutputBytes: 100_000 };
     output = (await box.exec(command, options)).stdout;
   } catch (error) {
     if (!(error instanceof DavitError)) throw error;
@@ -44,7 +44,7 @@ async function runUntrusted(davit: Davit, code: string, input: string): Promise<
   }
   let result: string | undefined;
   try {
-    result = await box.readText("/work/result");
+    result = await box.readText("/box/result");
   } catch {
     // The code wrote none.
   }
