@@ -99,7 +99,7 @@ class DavitCommand implements Command {
         else await this.#receive(part);
       }
     } catch (error) {
-      if (exitCode === undefined) throw this.#connection.explain(this.#what, error, given);
+      if (exitCode === undefined) throw explainStart(this.#connection, this.#what, error, given);
     } finally {
       this.#requests.end();
       this.stdin.destroy();
@@ -128,6 +128,21 @@ class DavitCommand implements Command {
     stdin.on("error", () => undefined);
     return stdin;
   }
+}
+
+/** OCI runtimes tell a missing program only in words: runc and crun, and the shims of either. */
+const missingProgram = /executable file .* not found in \$PATH|: no such file or directory$/i;
+
+/** The error of a command that did not start; `not-found` if the image does not have the program. */
+function explainStart(
+  connection: Connection,
+  what: string,
+  error: unknown,
+  signal: AbortSignal | undefined,
+): DavitError {
+  const explained = connection.explain(what, error, signal);
+  if (explained.kind !== "failed" || !missingProgram.test(explained.message)) return explained;
+  return new DavitError("not-found", explained.message, { cause: error });
 }
 
 function startOf(request: CommandRequest) {

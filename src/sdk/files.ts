@@ -198,16 +198,19 @@ async function needing<T>(
 }
 
 function unsupportedImage(what: string, hint: string, cause?: unknown): DavitError {
-  return new DavitError("unsupported", `${what}: the image has not the programs that this needs`, {
-    hint,
-    cause,
-  });
+  return new DavitError(
+    "unsupported",
+    `${what}: the image does not have the programs that this needs`,
+    {
+      hint,
+      cause,
+    },
+  );
 }
 
 /** Whether a command failed to start since the image does not have its program. */
-export function isMissingProgram(error: unknown): boolean {
-  if (!(error instanceof DavitError)) return false;
-  return /executable file|no such file or directory|not found in \$?PATH/i.test(error.message);
+function isMissingProgram(error: unknown): boolean {
+  return error instanceof DavitError && error.kind === "not-found";
 }
 
 function checkPath(what: string, path: string): void {

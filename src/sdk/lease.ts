@@ -1,12 +1,14 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { isKind } from "../base/errors.ts";
 import type { Connection } from "./connection.ts";
+import { DavitError } from "./errors.ts";
 import { isMissingCall, unsupported } from "./explain.ts";
 
 /** The label of pods that the server removes with a lease (proto/davit/v1/leases.proto). */
 export const leaseLabel = "davit.dev/lease";
 
 const retryMs = 100;
+const answerMs = 10_000;
 
 /**
  * The lease of a connection: the server removes the pods that have its id when the call that holds it ends, which is
@@ -42,6 +44,10 @@ export class Lease {
 
   #hold(what: string): Promise<string> {
     const { promise, resolve, reject } = Promise.withResolvers<string>();
+    // The call itself does not keep the process, but this wait does.
+    const late = setTimeout(() => {
+      reject(new DavitError("deadline", `${what}: no answer within ${answerMs} ms`));
+    }, answerMs);
     this.#keep(resolve).then(
       () => reject(this.#connection.explain(what, new Error("the lease has ended"))),
       (error: unknown) => {
@@ -52,7 +58,9 @@ export class Lease {
         );
       },
     );
-    return promise;
+    return promise.finally(() => {
+      clearTimeout(late);
+    });
   }
 
   /** Holds it until its end. Rejects if the server refuses it before `onHeld` was called. */

@@ -87,7 +87,9 @@ after(() => rmSync(directory, { recursive: true }));
 function npm(cwd: string, ...args: readonly string[]): void {
   const cache = path.join(directory, "cache");
   const all = [...args, "--offline", "--no-audit", "--no-fund", "--cache", cache];
-  execFileSync("npm", all, { cwd, stdio: ["ignore", "ignore", "pipe"] });
+  // npm and the compiler would keep their own code below TMPDIR.
+  const env = { ...process.env, NODE_DISABLE_COMPILE_CACHE: "1" };
+  execFileSync("npm", all, { cwd, env, stdio: ["ignore", "ignore", "pipe"] });
 }
 
 function archive(): string {
@@ -163,7 +165,6 @@ describe("its types", () => {
     const { status, stdout } = spawnSync(
       process.execPath,
       [path.join(repo, "node_modules/typescript/bin/tsc"), "-p", project],
-      // The compiler would keep its own code below TMPDIR.
       { encoding: "utf8", env: { ...process.env, NODE_DISABLE_COMPILE_CACHE: "1" } },
     );
     assert.equal(status, 0, stdout);

@@ -239,12 +239,13 @@ test("an image without programs runs, and says what it cannot do", async () => {
     command: ["/bin/sleep", "1000"],
     graceSeconds: 0,
   });
-  for (const work of [
-    pod.write("/x", "x"),
-    pod.read("/etc/passwd"),
-    pod.copyOut("/etc", directory),
-  ]) {
-    const error = await failure(work);
+  const works = [
+    () => pod.write("/x", "x"),
+    () => pod.read("/etc/passwd"),
+    () => pod.copyOut("/etc", directory),
+  ];
+  for (const work of works) {
+    const error = await failure(work());
     assert.equal(error.kind, "unsupported", error.message);
     assert.match(error.message, /the image has/);
   }
