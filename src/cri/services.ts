@@ -29,6 +29,7 @@ import { pull } from "./davit/pull.ts";
 import { reload } from "./davit/reload.ts";
 import { save } from "./davit/save.ts";
 import { tag } from "./davit/tag.ts";
+import { usage } from "./davit/usage.ts";
 import { verify } from "./davit/verify.ts";
 import { imageFsInfo } from "./image/image-fs-info.ts";
 import { imageStatus } from "./image/image-status.ts";
@@ -172,7 +173,7 @@ const davitRpcs: Table<typeof Images> = { load, save, tag, check };
 
 const pullRpcs: Table<typeof Pulls> = { explain, verify, pull };
 
-const containerRpcs: Table<typeof Containers> = { exec: execWithStreams, logs };
+const containerRpcs: Table<typeof Containers> = { exec: execWithStreams, logs, usage };
 
 const daemonRpcs: Table<typeof Daemon> = { reload, events };
 

@@ -51,6 +51,10 @@ before(async () => {
   const linux = { securityContext: { supplementalGroups: [4000n] } };
   id = await runIn(pod, script("while :; do sleep 100000; done", { envs, linux }));
   await pidOf(daemon, id);
+  await until(
+    "the container's own sleep runs",
+    () => processesWith("sleep\u0000100000").length > 0,
+  );
 });
 after(async () => {
   await closePod(pod);
@@ -477,7 +481,9 @@ describe("back-pressure", () => {
     assert.equal(await session.end, 0);
     assert.equal(session.bytes, 100 * mebibyte);
     const after = await memory.use();
-    assert.ok(after.resident - before.resident < 48 * mebibyte);
+    const grown = (after.resident - before.resident) / mebibyte;
+    // V8 frees the buffers of messages only at its next collection.
+    assert.ok(grown < 64, `grew by ${grown} MiB`);
   });
 
   test("a command that reads nothing stops the client", { timeout: 120_000 }, async () => {

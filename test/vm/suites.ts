@@ -22,6 +22,7 @@ export const changedByV2: readonly string[] = [
   "test/integration/cli-why",
   "test/integration/container-exec",
   "test/integration/davit-exec",
+  "test/integration/davit-usage",
   "test/integration/container-handler",
   "test/integration/container-metrics",
   "test/integration/container-pod",

@@ -35,3 +35,4 @@ export type {
 export { logLineBytes } from "./runtime.ts";
 export type { ContainerState, ContainerStateName } from "./state.ts";
 export { ContainerStore } from "./store.ts";
+export type { ContainerUsage, UsageReader } from "./usage.ts";

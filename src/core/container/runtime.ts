@@ -5,6 +5,7 @@ import type { Operation } from "../operation/index.ts";
 import type { ProcessIdentity } from "../sandbox/index.ts";
 import type { ClientStreams, ExecEnd } from "../streaming/index.ts";
 import type { KnownIds } from "../store/index.ts";
+import type { ContainerUsage } from "./usage.ts";
 
 /**
  * The longest part of a line in a CRI log, in bytes, by the program that writes the log: a longer line is
@@ -50,6 +51,8 @@ export interface ContainerExit {
   readonly oomKilled: boolean;
   /** True when the exit was not recorded: code 255, reason Unknown. */
   readonly unknown: boolean;
+  /** What it used until then; undefined if that is not known. */
+  readonly usage?: ContainerUsage | undefined;
 }
 
 /** The result of a synchronous exec. Each stream is cut at 16 MiB (api.proto, ExecSync). */

@@ -1,5 +1,6 @@
 import { RuntimeError } from "../../base/errors.ts";
 import type { ProcessIdentity } from "../sandbox/index.ts";
+import type { ContainerUsage } from "./usage.ts";
 
 /**
  * The state of a container in its life cycle.
@@ -34,6 +35,8 @@ export type ContainerState =
       /** Completed, Error, OOMKilled, StartError, Unknown: kubelet shows it. */
       readonly reason: string;
       readonly message: string;
+      /** What it used until then. Undefined if that is not known. */
+      readonly usage?: ContainerUsage | undefined;
     };
 
 /** The names of the states. */

@@ -14,6 +14,7 @@ import { OciRuntime } from "../../drivers/oci/index.ts";
 import { openOverlay } from "../../drivers/overlay/index.ts";
 import type { WriteBehindRecords } from "../../drivers/records/index.ts";
 import type { ShimRuntime } from "../../drivers/shim/index.ts";
+import { usageReader } from "../../drivers/stats/index.ts";
 import {
   apparmorObstacle,
   HostContainerSpecs,
@@ -151,6 +152,7 @@ export async function buildContainers(parts: Parts, shared: Shared): Promise<Bui
     environmentOf: (sandbox) => controllerOf(parts, sandbox).environment(sandbox),
     cancellable: new CancellableOperations(),
     oomKills,
+    usage: usageReader(parts.layout, clock),
     deniedCalls,
     onRemoved: (container) => {
       const used = layersOf(container);
@@ -197,6 +199,7 @@ async function openRuntime(
       tuning.expectCgroupMigration(layout, isOver);
     },
     onStep: operations.step,
+    usage: usageReader(layout, clock),
     clock,
     log,
     conmonPath: config.runtime.monitorPath,

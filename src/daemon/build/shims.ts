@@ -4,6 +4,7 @@ import type { Sandbox } from "../../core/sandbox/index.ts";
 import { updateLimits } from "../../drivers/oci/index.ts";
 import { PodFiles } from "../../drivers/podsandbox/index.ts";
 import { ShimController, ShimRuntime } from "../../drivers/shim/index.ts";
+import { usageReader } from "../../drivers/stats/index.ts";
 import type { CgroupLayout } from "../../linux/cgroup/index.ts";
 import type { NamespaceWatch } from "../../linux/namespace/index.ts";
 import { publishProgram } from "../process/publish-program.ts";
@@ -33,6 +34,7 @@ export async function buildShims(
 ): Promise<{ readonly runtime: ShimRuntime; readonly controller: ShimController }> {
   const runtime = await ShimRuntime.open({
     ...parts,
+    usage: usageReader(parts.cgroups, parts.clock),
     publishBinary: publishProgram(),
     updateLimits,
   });

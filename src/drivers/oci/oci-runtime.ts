@@ -15,6 +15,7 @@ import type {
   ExecResult,
   ProcessClient,
   StartedContainer,
+  UsageReader,
 } from "../../core/container/index.ts";
 import { parseSpec } from "../../oci-spec/index.ts";
 import type { OciProcess, OciSpec } from "../../core/oci/index.ts";
@@ -60,6 +61,7 @@ interface Deps {
   /** Called when a process will be moved into a cgroup, until `isOver`; does nothing if not given. */
   readonly expectMigration?: (isOver: () => boolean) => void;
   readonly onStep?: StepObserver;
+  readonly usage?: UsageReader;
   readonly clock: Clock;
   readonly log: Logger;
   /** Path or name of conmon; the default is "conmon". */
@@ -350,11 +352,9 @@ export class OciRuntime implements ContainerRuntime {
       readonly startedAtNs?: bigint;
     },
   ): void {
-    const { clock, log } = this.#deps;
-    const deps = { cleanup: this.#cleanup, clock, log };
-    const exitFile = this.#paths.exit(id);
-    const container = new TrackedContainer(deps, { id, state, ...running, exitFile });
-    this.#containers.set(id, container);
+    const deps = { ...this.#deps, cleanup: this.#cleanup };
+    const tracked = { id, state, ...running, exitFile: this.#paths.exit(id) };
+    this.#containers.set(id, new TrackedContainer(deps, tracked));
   }
 
   /** Undoes a failed start. What cannot be undone in time is removed with the container. */

@@ -1,8 +1,9 @@
 import { messageOf } from "../../base/errors.ts";
 import type { Logger } from "../../base/logger.ts";
 import type { Clock } from "../../base/time.ts";
-import type { ContainerExit } from "../../core/container/index.ts";
+import type { ContainerExit, UsageReader } from "../../core/container/index.ts";
 import type { Child, ProcessRef } from "../../linux/process/index.ts";
+import { lastUsage } from "../../stdio/last-usage.ts";
 import { awaitExit, unknownExitCode, type WatchedProcess } from "./container-end.ts";
 import type { ExecContainer } from "./exec/execs.ts";
 import { type ContainerCleanup, verbMs } from "./recovery/cleanup.ts";
@@ -11,6 +12,8 @@ import type { RuntimeState } from "./runtime-state.ts";
 
 interface Deps {
   readonly cleanup: ContainerCleanup;
+  /** Reads what a container used, at its end. */
+  readonly usage?: UsageReader;
   readonly clock: Clock;
   readonly log: Logger;
 }
@@ -84,14 +87,18 @@ export class TrackedContainer implements ExecContainer {
     try {
       const exit = await awaitExit({ ...this.#running, clock, log });
       const { exitCode } = exit;
-      const oomKilled = await cleanup.ranOutOfMemory(id, state, { exitCode, killed: this.killed });
+      const killed = { exitCode, killed: this.killed };
+      const [oomKilled, usage] = await Promise.all([
+        cleanup.ranOutOfMemory(id, state, killed),
+        lastUsage(this.#deps, state.cgroupPath),
+      ]);
       try {
         await cleanup.endProcesses(state, verbMs);
         this.#deleted = this.#delete();
       } catch (error) {
         log.warn(`failed to clean up after container "${id}": ${messageOf(error)}`, { error });
       }
-      return { ...exit, oomKilled };
+      return { ...exit, oomKilled, usage };
     } catch (error) {
       log.error(`failed to read exit status of container "${id}": ${messageOf(error)}`, { error });
       return {

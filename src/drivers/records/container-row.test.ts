@@ -42,6 +42,7 @@ const exited: ContainerState = {
   exitCode: 137,
   reason: "OOMKilled",
   message: "out of\nmemory",
+  usage: { takenAtNs: 1_764_000_000_123_456_790n, cpuNs: 9_007_199_254_740_993n, oomKills: 1n },
 };
 
 describe("Records of containers", () => {

@@ -5,6 +5,7 @@ import type {
   ContainerImage,
   ContainerImageVolume,
   ContainerState,
+  ContainerUsage,
   ContainerUser,
 } from "../../core/container/index.ts";
 import {
@@ -168,8 +169,31 @@ function formatState(state: ContainerState): Readonly<Record<string, unknown>> {
         ...state,
         startedAtNs: state.startedAtNs.toString(),
         finishedAtNs: state.finishedAtNs.toString(),
+        ...(state.usage && { usage: formatUsage(state.usage) }),
       };
   }
+}
+
+const usageFields = [
+  "cpuNs",
+  "memoryPeakBytes",
+  "oomKills",
+  "readBytes",
+  "writtenBytes",
+] as const satisfies readonly (keyof ContainerUsage)[];
+
+function formatUsage(usage: ContainerUsage): Readonly<Record<string, unknown>> {
+  const { takenAtNs } = usage;
+  const known = usageFields.map((name) => [name, usage[name]?.toString()] as const);
+  return { takenAtNs: takenAtNs.toString(), ...Object.fromEntries(known) };
+}
+
+/** Earlier daemons had none. */
+function parseUsage(fields: Fields | undefined): { readonly usage?: ContainerUsage } {
+  if (fields === undefined) return {};
+  const known = usageFields.filter((name) => fields.has(name));
+  const values = Object.fromEntries(known.map((name) => [name, fields.bigint(name)]));
+  return { usage: { takenAtNs: fields.bigint("takenAtNs"), ...values } };
 }
 
 function parseState(fields: Fields): ContainerState {
@@ -195,6 +219,7 @@ function parseState(fields: Fields): ContainerState {
         exitCode: fields.integer("exitCode"),
         reason: fields.string("reason"),
         message: fields.string("message"),
+        ...parseUsage(fields.optionalObject("usage")),
       };
     default:
       throw new RuntimeError(

@@ -14,6 +14,7 @@ import type {
   ContainerStore,
   RootFiles,
   SpecSubject,
+  UsageReader,
 } from "../../core/container/index.ts";
 import type { ImageStore } from "../../core/image/index.ts";
 import type { Operations } from "../../core/operation/index.ts";
@@ -79,6 +80,8 @@ export interface ContainerContext {
   readonly cancellable: CancellableOperations;
   /** The OOM kills in containers that continued to run. */
   readonly oomKills: Pick<OomKills, "of" | "total">;
+  /** Reads what running containers use. */
+  readonly usage: UsageReader;
   /** The denied system calls of containers with the seccomp notifier. */
   readonly deniedCalls?: Pick<DeniedCalls, "of" | "stopped" | "totals"> | undefined;
   /** Undefined where NRI is off. */

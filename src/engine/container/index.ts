@@ -25,4 +25,5 @@ export { type ContainerInfo, type ContainerStatus, containerStatus } from "./sta
 export { stopContainer } from "./stop.ts";
 export { updateContainerResources } from "./update.ts";
 export { endById } from "./stop.ts";
+export { containerUsage } from "./usage.ts";
 export { userOfCommand } from "./user.ts";

@@ -61,6 +61,7 @@ function exitedState(
     message: exit.unknown
       ? "the exit status of its process is lost"
       : (denied ?? why.evicted ?? ""),
+    ...(exit.usage && { usage: exit.usage }),
   };
 }
 

@@ -255,7 +255,7 @@ describe("runCommand()", () => {
     assert.deepEqual(await all, ["started", "end 4"]);
   });
 
-  test("the failure of the start is the error, and nothing is said before", async (t) => {
+  test("the failure of the start is the error, and nothing is answered before", async (t) => {
     const { run, runtime } = await setUp(t);
     runtime.trouble.fail("exec", new RuntimeError("unknown", "OCI runtime exec: no such file"), 1);
     const outputs: string[] = [];

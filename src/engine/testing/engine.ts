@@ -229,6 +229,7 @@ export class FakeEngine {
       environmentOf: (sandbox) => world.controller.environment(sandbox),
       cancellable: new CancellableOperations(),
       oomKills: { of: () => undefined, total: 0 },
+      usage: () => Promise.resolve({ takenAtNs: world.time.nowNs(), cpuNs: 5n, pids: 1n }),
       onRemoved: (container) => {
         const used: readonly Digest[] = layersOf(container);
         shared.tasks.spawn("remove layers", () => removeUnusedLayers(this.images, used));

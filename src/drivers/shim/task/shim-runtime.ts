@@ -17,6 +17,7 @@ import type {
   ExecResult,
   ProcessClient,
   StartedContainer,
+  UsageReader,
 } from "../../../core/container/index.ts";
 import type { OciProcess, OciSpec } from "../../../core/oci/index.ts";
 import { parseSpec } from "../../../oci-spec/index.ts";
@@ -49,6 +50,8 @@ interface Deps {
   /** The state directory of the configuration. */
   readonly state: string;
   readonly cgroups: CgroupLayout;
+  /** Reads what a container used, at its end. */
+  readonly usage?: UsageReader;
   readonly clock: Clock;
   readonly log: Logger;
   /** See LogDirectoryOptions. */
@@ -337,11 +340,8 @@ export class ShimRuntime implements ContainerRuntime {
     id: string,
     running: Pick<RunningTask, "state" | "io" | "process" | "shim" | "startedAtNs">,
   ): void {
-    const { cgroups, clock, log } = this.#deps;
     const deps = {
-      cgroups,
-      clock,
-      log,
+      ...this.#deps,
       shims: this.#shims,
       cleanup: this.#cleanup,
       signal: this.#closing.signal,

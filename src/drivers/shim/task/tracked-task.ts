@@ -1,10 +1,11 @@
 import { messageOf } from "../../../base/errors.ts";
 import type { Logger } from "../../../base/logger.ts";
 import type { Clock } from "../../../base/time.ts";
-import type { ContainerExit } from "../../../core/container/index.ts";
+import type { ContainerExit, UsageReader } from "../../../core/container/index.ts";
 import { type CgroupLayout, oomKills } from "../../../linux/cgroup/index.ts";
 import type { ProcessRef } from "../../../linux/process/index.ts";
 import type { EndingContainer } from "../../../stdio/exec-session.ts";
+import { lastUsage } from "../../../stdio/last-usage.ts";
 import type { PodShim, PodShims } from "../process/pod-shims.ts";
 import type { TaskCleanup } from "./cleanup.ts";
 import type { ContainerIo } from "./container-io.ts";
@@ -16,6 +17,8 @@ interface Deps {
   readonly cgroups: CgroupLayout;
   readonly shims: PodShims;
   readonly cleanup: TaskCleanup;
+  /** Reads what a container used, at its end. */
+  readonly usage?: UsageReader;
   readonly clock: Clock;
   readonly log: Logger;
   /** Aborted when the daemon ends. */
@@ -97,9 +100,12 @@ export class TrackedTask implements EndingContainer {
         finishedAtNs: end.finishedAtNs < startedAtNs ? startedAtNs : end.finishedAtNs,
         oomKilled: await this.#ranOutOfMemory(),
       };
-      await writeExitNote(exitNote, exit, log);
+      const [usage] = await Promise.all([
+        lastUsage(this.#deps, state.cgroupPath),
+        writeExitNote(exitNote, exit, log),
+      ]);
       await this.#cleanUp(end);
-      return exit;
+      return { ...exit, usage };
     } catch (error) {
       // The daemon is ending: the next one waits for the container.
       if (signal.aborted) return new Promise<never>(() => undefined);

@@ -32,7 +32,7 @@ export type ExecRequest = Message<"davit.v1.ExecRequest"> & {
     case: "start";
   } | {
     /**
-     * The next bytes for the command's stdin.
+     * The next bytes for the command's stdin. Messages after them wait until the command has read most of them.
      *
      * @generated from field: bytes stdin = 2;
      */
@@ -40,7 +40,8 @@ export type ExecRequest = Message<"davit.v1.ExecRequest"> & {
     case: "stdin";
   } | {
     /**
-     * The command reads end of file after the bytes before.
+     * The command reads end of file after the bytes before. A client that ends its messages without this has left. A
+     * terminal has no end: there, a character of stdin does it (4, Ctrl-D).
      *
      * @generated from field: davit.v1.StdinEnd stdin_end = 3;
      */
@@ -422,7 +423,8 @@ export const UsageRequestSchema: GenMessage<UsageRequest> = /*@__PURE__*/
   messageDesc(file_davit_v1_containers, 11);
 
 /**
- * What is not known is absent: the kernel does not tell it, or the container ended while no daemon ran.
+ * What is not known is absent: the kernel does not tell it, the container is in a virtual machine, or its cgroup was
+ * already gone when davit learned of its end.
  *
  * @generated from message davit.v1.UsageResponse
  */
