@@ -4,6 +4,7 @@ import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { after, before, describe, test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
+import { GrpcClient } from "../../src/wire/grpc/client.ts";
 import type { TestDaemon } from "../support/daemon.ts";
 import { DaemonMemory } from "../support/daemon-memory.ts";
 import { readProcesses } from "../support/snapshot/processes.ts";
@@ -180,6 +181,18 @@ describe("a user", () => {
     );
   });
 
+  test("is not looked up in what a container puts in place of its files", async () => {
+    const hostile = await runIn(pod);
+    await sh(daemon, hostile, "rm /etc/passwd; mkfifo /etc/passwd");
+    await using fifo = openSession(daemon, hostile, ["true"], { user: "app" });
+    await assert.rejects(fifo.end, failsWith(code.invalidArgument, /\/etc\/passwd.*it is not a file/));
+    const link = "rm /etc/passwd; ln -s ../../../../../../proc/1/root/etc/passwd /etc/passwd";
+    await sh(daemon, hostile, link);
+    await using outside = openSession(daemon, hostile, ["true"], { user: "daemon" });
+    await assert.rejects(outside.end, failsWith(code.invalidArgument, /has no such user/));
+    await remove(daemon, hostile);
+  });
+
   test("other than root has no effective capabilities, and no more than root in the container", async () => {
     const sets = async (start: Start, container = id): Promise<Record<string, string>> =>
       Object.fromEntries(
@@ -315,6 +328,16 @@ describe("an invalid call", () => {
     await rejects(silent, /the first message must be start/);
   });
 
+  test("that is not a message at all", async () => {
+    using client = new GrpcClient({ path: daemon.paths.socket });
+    async function* garbage(): AsyncGenerator<Uint8Array> {
+      yield Buffer.from("\u00ff\u00ff\u00ffgarbage", "latin1");
+    }
+    await assert.rejects(async () => {
+      for await (const _ of client.stream("/davit.v1.Containers/Exec", garbage())) assert.fail();
+    }, failsWith(code.invalidArgument));
+  });
+
   for (const [what, start, part, message] of [
     ["a second start", {}, { case: "start", value: {} }, /a second start/],
     ["stdin without stdin", {}, { case: "stdin", value: Buffer.from("x") }, /has no stdin/],
@@ -410,6 +433,18 @@ describe("a client that leaves", () => {
       await gone(mark);
     }),
   );
+
+  test("by passing its deadline ends the command", async () => {
+    const { mark, text } = marked();
+    const request = { containerId: id, command: ["/bin/sh", "-c", text] };
+    async function* start() {
+      yield { part: { case: "start", value: request } } as const;
+    }
+    await assert.rejects(async () => {
+      for await (const _ of daemon.client.containers.exec(start(), { timeoutMs: 1_000 }));
+    }, failsWith(code.deadlineExceeded));
+    await gone(mark);
+  });
 
   test(
     "by losing its connection ends the command with its session",

@@ -51,6 +51,18 @@ describe("a stream of requests", () => {
     }
   });
 
+  test("and a stream of responses do not wait for each other", { timeout: 60_000 }, async () => {
+    const echoes: StreamMethod = { kind: "stream", handle: (requests) => requests };
+    await using serving = await serve({ Echo: echoes });
+    using client = new GrpcClient({ path: serving.path });
+    // More in both directions than the sockets hold.
+    let bytes = 0;
+    for await (const response of client.stream(echoPath("Echo"), chunks(160, 65_536))) {
+      bytes += response.length;
+    }
+    assert.equal(bytes, 160 * 65_536);
+  });
+
   test("is answered while it is sent", async () => {
     const echoes: StreamMethod = {
       kind: "stream",
