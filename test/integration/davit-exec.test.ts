@@ -185,7 +185,10 @@ describe("a user", () => {
     const hostile = await runIn(pod);
     await sh(daemon, hostile, "rm /etc/passwd; mkfifo /etc/passwd");
     await using fifo = openSession(daemon, hostile, ["true"], { user: "app" });
-    await assert.rejects(fifo.end, failsWith(code.invalidArgument, /\/etc\/passwd.*it is not a file/));
+    await assert.rejects(
+      fifo.end,
+      failsWith(code.invalidArgument, /\/etc\/passwd.*it is not a file/),
+    );
     const link = "rm /etc/passwd; ln -s ../../../../../../proc/1/root/etc/passwd /etc/passwd";
     await sh(daemon, hostile, link);
     await using outside = openSession(daemon, hostile, ["true"], { user: "daemon" });
