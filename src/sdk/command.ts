@@ -1,12 +1,11 @@
 // A command in a container, by davit's Exec or, on other servers, by the streaming addresses of the CRI.
 import { Readable, Writable } from "node:stream";
-import { openRemoteCommand } from "../client/streaming/index.ts";
+import { openRemoteCommand, RequestQueue } from "../client/streaming/index.ts";
 import type { ExecResponse } from "../gen/davit/v1/containers_pb.ts";
 import type { SpawnOptions, TerminalSize } from "./api/container.ts";
 import type { Connection } from "./connection.ts";
 import { DavitError } from "./errors.ts";
 import { invalid, unsupported } from "./explain.ts";
-import { RequestQueue } from "./request-queue.ts";
 
 /** A command to run. */
 export interface CommandRequest extends Omit<SpawnOptions, "stdin"> {

@@ -1,11 +1,14 @@
 import process from "node:process";
 import { isKind, messageOf, RuntimeError } from "../../base/errors.ts";
+import type { RemoteCommand } from "../../client/streaming/index.ts";
 import type { Call, Command } from "../command-line/command.ts";
 import { CommandFailure, exitCode, exitCodeOf } from "../command-line/exit-code.ts";
 import { UsageError } from "../command-line/usage-error.ts";
 import { containerPath } from "../objects/find.ts";
 import { Objects } from "../objects/objects.ts";
+import { containerOption } from "../objects/container-option.ts";
 import { pickContainer } from "../objects/pick.ts";
+import { readEnv } from "../run-image/env.ts";
 import { doing, reasonOf } from "../server/explain.ts";
 import { type Server, withServer } from "../server/session.ts";
 
@@ -23,7 +26,8 @@ export const exec: Command = {
     "is lost. Without -i and -t, the output is printed after the command has exited, up to 16 MiB, and the\n" +
     "command has no stdin. The exit code is that of the command, except: 125, davit could not run it; 127,\n" +
     "the program was not found in the container; 124, the timeout has expired. A pod can be named instead\n" +
-    "of its only container, or its only running one.",
+    "of its only container, or its only running one. --user, --workdir and --env require davit as the server,\n" +
+    "and print the output as it arrives.",
   operands: [
     { name: "CONTAINER", complete: "container" },
     { name: "COMMAND", rest: true },
@@ -31,10 +35,30 @@ export const exec: Command = {
   options: {
     interactive: { short: "i", doc: "Send stdin to the command" },
     tty: { short: "t", doc: "Allocate a terminal with the size of this one" },
+    container: containerOption,
+    user: {
+      short: "u",
+      value: "USER[:GROUP]",
+      doc: "User and group of the command: names of the container, or numbers",
+    },
+    workdir: { short: "w", value: "PATH", doc: "Working directory of the command" },
+    env: {
+      short: "e",
+      value: "NAME[=VALUE]",
+      many: true,
+      doc: "Set a variable; without a value, to that of this shell (repeatable)",
+    },
+    "env-file": {
+      value: "FILE",
+      many: true,
+      doc: "Set the variables of a file, a NAME=VALUE in each line (repeatable)",
+      complete: "file",
+    },
   },
   examples: [
     { line: "davit exec web ls -l /", does: "Run a program" },
     { line: "davit exec -it web sh", does: "Run an interactive shell" },
+    { line: "davit exec -u nobody -w /tmp -e A=1 web env", does: "Run a program as another user" },
     {
       line: "davit exec --timeout 5s web/nginx sh -c 'ps | wc -l'",
       does: "Run a script for 5 s at most",
@@ -42,7 +66,7 @@ export const exec: Command = {
   ],
   client: true,
   run: async (call) => {
-    const streams = call.options.has("interactive") || call.options.has("tty");
+    const streams = streamOptions.some((name) => call.options.has(name));
     try {
       return await withServer(call, (server) =>
         streams ? execWithStreams(call, server) : run(call, server),
@@ -60,24 +84,94 @@ export const exec: Command = {
   },
 };
 
+/** The options that the answer of ExecSync does not allow. */
+const streamOptions = ["interactive", "tty", "user", "workdir", "env", "env-file"];
+
 /** Runs the command with streams and without a time limit: --timeout applies to the server's response only. */
 export async function execWithStreams(call: Call, server: Server): Promise<number> {
   const [word = "", ...cmd] = call.operands;
-  const { openRemoteCommand } = await import("../../client/streaming/index.ts");
   const { joinProcess } = await import("../streams/interactive.ts");
-  const found = await pickContainer(word, new Objects(server));
+  const found = await pickContainer(word, new Objects(server), call.options.text("container"));
   const stdin = call.options.has("interactive");
   const terminal = useTerminal(call, stdin);
-  const streams = { stdin, stdout: true, stderr: !terminal };
-  const request = { containerId: found.container.id, cmd, tty: terminal, ...streams };
   const what = `run ${JSON.stringify(cmd[0])} in container "${containerPath(found)}"`;
-  const { url } = await doing(what, server.client.runtime.exec(request, server.limit()));
   const { signal } = server;
-  const remote = await doing(what, openRemoteCommand(url, { ...streams, terminal, signal }));
+  const request = { containerId: found.container.id, cmd, stdin, terminal };
+  const open = readContext(call) === undefined ? openByAddress : openByDavit;
+  const remote = await doing(what, open(call, server, request));
   const end = await joinProcess(remote, { stdin, terminal, signal });
   if (end === "detached") return exitCode.done;
   if ("failure" in end) throw new RuntimeError("unknown", `${what}: ${reasonOf(end.failure)}`);
   return end.exitCode > 255 ? exitCode.execFailed : end.exitCode;
+}
+
+/** A command to run with streams. */
+interface StreamRequest {
+  readonly containerId: string;
+  readonly cmd: readonly string[];
+  readonly stdin: boolean;
+  readonly terminal: boolean;
+}
+
+/** What the CRI has no fields for. */
+interface CommandContext {
+  readonly user: string;
+  readonly workingDir: string;
+  readonly env: readonly { readonly name: string; readonly value: Uint8Array<ArrayBuffer> }[];
+}
+
+/** Undefined if no option sets any of it. Throws a UsageError for a directory that is not absolute. */
+function readContext({ options }: Call): CommandContext | undefined {
+  const env = readEnv(options, process.env);
+  const [user = "", workingDir = ""] = [options.text("user"), options.text("workdir")];
+  if (workingDir !== "" && !workingDir.startsWith("/")) {
+    throw options.invalid("workdir", `is "${workingDir}": must be an absolute path`);
+  }
+  if (user === "" && workingDir === "" && env.length === 0) return undefined;
+  const encoder = new TextEncoder();
+  const variables = env.map(({ name, value }) => ({ name, value: encoder.encode(value) }));
+  return { user, workingDir, env: variables };
+}
+
+async function openByAddress(
+  _call: Call,
+  server: Server,
+  { containerId, cmd, stdin, terminal }: StreamRequest,
+): Promise<RemoteCommand> {
+  const { openRemoteCommand } = await import("../../client/streaming/index.ts");
+  const streams = { stdin, stdout: true, stderr: !terminal };
+  const request = { containerId, cmd: [...cmd], tty: terminal, ...streams };
+  const { url } = await server.client.runtime.exec(request, server.limit());
+  return await openRemoteCommand(url, { ...streams, terminal, signal: server.signal });
+}
+
+async function openByDavit(
+  call: Call,
+  server: Server,
+  { containerId, cmd, stdin, terminal }: StreamRequest,
+): Promise<RemoteCommand> {
+  const { openDavitExec } = await import("../../client/streaming/index.ts");
+  const { columns, rows } = process.stdout as { readonly columns?: number; readonly rows?: number };
+  const start = {
+    ...{ containerId, command: [...cmd], stdin },
+    ...(terminal && { terminal: { width: columns ?? 80, height: rows ?? 24 } }),
+    ...readContext(call),
+  };
+  try {
+    return await openDavitExec(
+      server.client,
+      { ...start, env: [...(start.env ?? [])] },
+      server.signal,
+    );
+  } catch (error) {
+    if (!isKind(error, "unimplemented")) throw error;
+    throw new RuntimeError(
+      "unimplemented",
+      "the server does not support --user, --workdir and --env: the CRI has no fields for them; " +
+        `use a program of the container, such as env A=1 ${cmd[0] ?? ""}`,
+      { cause: error },
+    );
+  }
 }
 
 /**
@@ -93,7 +187,7 @@ function useTerminal(call: Call, stdin: boolean): boolean {
 
 async function run(call: Call, server: Server): Promise<number> {
   const [word = "", ...cmd] = call.operands;
-  const found = await pickContainer(word, new Objects(server));
+  const found = await pickContainer(word, new Objects(server), call.options.text("container"));
   const timeoutMs = call.options.durationMs("timeout");
   const timeout = BigInt(Math.ceil((timeoutMs ?? 0) / 1000));
   const request = { containerId: found.container.id, cmd, timeout };

@@ -10,4 +10,6 @@ export {
   type PortForward,
   type PortForwardOptions,
 } from "./port-forward.ts";
+export { openDavitExec } from "./davit-exec.ts";
+export { RequestQueue } from "./request-queue.ts";
 export { type LocalPort, type LocalPortOptions, openLocalPort } from "./local-port.ts";
