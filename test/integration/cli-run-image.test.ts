@@ -23,7 +23,11 @@ after(async () => {
 
 async function nothingIsLeft(): Promise<void> {
   await until("no pod is left", async () => (await davit.done("pods", "-q")) === "");
-  assert.deepEqual(readdirSync(davit.podsDirectory, { recursive: true }), [], "no directory of a pod is left");
+  assert.deepEqual(
+    readdirSync(davit.podsDirectory, { recursive: true }),
+    [],
+    "no directory of a pod is left",
+  );
 }
 
 /** Runs a container in the foreground and removes it. */

@@ -136,7 +136,7 @@ test("davit run shows what each pod is doing, and leaves a line for each", async
     [["logs", "b"], "b\nb/c\n"],
     [["ps", "--namespace", ""], "default\n"],
     [["stats", "--interval", ""], ""],
-    [["run", ""], ":file\n"],
+    [["run", ""], `:file\n${busybox}\n`],
   ] as const) {
     const offered = await davit.done("__complete", ...words);
     assert.deepEqual(offered.split("\n").sort(), expected.split("\n").sort(), words.join(" "));

@@ -26,7 +26,7 @@ describe("davit's lists", () => {
   test("show pods and containers, filtered, as tables, ids, JSON and YAML", async () => {
     await davit.withPods(`${pod("one", sleeper)}\n---${pod("two", "exit 0")}`, async () => {
       const all = await davit.done("pods");
-      assert.match(all, /^POD ID +NAMESPACE +NAME +STATE +CONTAINERS +ADDRESS +CREATED\n/);
+      assert.match(all, /^POD ID +NAMESPACE +NAME +STATE +CONTAINERS +ADDRESS +PORTS +CREATED\n/);
       assert.match(all, /default +one +ready +1\/1 +10\.\d+\.\d+\.\d+ +\d+ s ago/);
       assert.match(
         await davit.done("pods", "-o", "wide", "--label", "app=one"),
