@@ -5,4 +5,4 @@ export function reasonOf(message: string): string {
 
 /** The prefix of an error about an id, and of the step that passes on the error of crun or runc. */
 const operationPrefix =
-  /^(?:[a-z]+ ){1,3}"[0-9a-f]{64}"(?: \(stage [a-z-]+, \d+ ms\))?: (?:OCI runtime exec: )?/;
+  /^(?:[a-z]+ ){1,4}"[0-9a-f]{64}"(?: \(stage [a-z-]+, \d+ ms\))?: (?:OCI runtime exec: )?/;

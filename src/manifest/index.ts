@@ -12,6 +12,7 @@ export {
 } from "./ids.ts";
 export { ManifestError, parsePodManifests, parsePodNames } from "./parse.ts";
 export { type NodeInfo, podDirectory, type PodManifest, type PodNames } from "./pod.ts";
+export { parseQuantity } from "./quantity.ts";
 export {
   containerConfig,
   gracePeriodAnnotation,

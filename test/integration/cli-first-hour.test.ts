@@ -36,6 +36,8 @@ before(async () => {
     await node.registry.push(`library/${repository}`, image, [tag]);
   }
   prepareDirectory();
+  await davit.done("pull", "busybox:latest");
+  await davit.done("save", "-o", path.join(directory, "x.tar"), "busybox:latest");
 });
 
 after(async () => {
@@ -105,8 +107,10 @@ interface Ran {
 
 /** Types a line, in a terminal if it has keys. */
 async function type({ line, keys, during }: FirstHourLine): Promise<Ran> {
+  // Ctrl-C must reach davit and not the shell that waits for it.
+  const typed = during === "interrupt" ? `exec ${line}` : line;
   const [shell = "", ...words] =
-    keys === undefined ? ["sh", "-c", line] : ["script", "-qefc", line, "/dev/null"];
+    keys === undefined ? ["bash", "-c", typed] : ["script", "-qefc", typed, "/dev/null"];
   const child = spawn(shell, words, {
     cwd: directory,
     stdio: ["pipe", "pipe", "pipe"],
@@ -117,6 +121,7 @@ async function type({ line, keys, during }: FirstHourLine): Promise<Ran> {
       PATH: `${path.join(directory, "bin")}:${process.env["PATH"] ?? ""}`,
       MANPATH: path.join(directory, "man"),
       SHELL: "/bin/sh",
+      MANPAGER: "cat",
       TERM: "dumb",
       DAVIT_ENDPOINT: `unix://${node.daemon.paths.socket}`,
     },
@@ -127,8 +132,8 @@ async function type({ line, keys, during }: FirstHourLine): Promise<Ran> {
   const timer = setTimeout(() => endGroup(child, "SIGKILL"), patient(lineMs));
   try {
     if (during !== undefined) await disturb(child, during);
-    const [out, err, [code]] = await ended;
-    return { code: code as number | null, out, err };
+    const [out, err, closed] = await ended;
+    return { code: closed[0] as number | null, out, err };
   } finally {
     clearTimeout(timer);
     endGroup(child, "SIGKILL");
@@ -175,7 +180,7 @@ describe("the first hour of somebody who comes from another tool", () => {
     });
   }
 
-  test("at least 90 lines end well", () => {
+  test("at least 90 lines work or are answered by a hint", () => {
     assert.equal(firstHour.length, 129);
     assert.ok(ends.works + ends.hint >= 90, JSON.stringify(ends));
   });

@@ -128,6 +128,8 @@ export const waiting: readonly string[] = [
   "test/attacks/f10-layer-limits.test.ts",
   "test/attacks/w16-socketcall.test.ts",
   "test/integration/churn.test.ts",
+  "test/integration/cli-first-hour.test.ts",
+  "test/integration/cli-other-tools.test.ts",
   "test/integration/cli-objects.test.ts",
   "test/integration/cli-run-image.test.ts",
   "test/integration/cli-terminal.test.ts",

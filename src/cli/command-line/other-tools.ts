@@ -110,21 +110,6 @@ export const otherTools: Readonly<Record<string, string>> = {
   volumes,
 };
 
-/** Options of other tools that davit does not have, by command, each with what does the same here. */
-const otherOptions: Readonly<Record<string, string>> = {
-  "pull -a": "davit pulls one tag at a time; name the tags you need",
-  "pull --all-tags": "davit pulls one tag at a time; name the tags you need",
-  "pull --platform":
-    'davit pulls the platform of the node; use "skopeo copy --override-arch" and "davit load" for another one',
-  "cp -a": "files keep their modes and times already; leave it out",
-};
-
-/** What to use instead of an option of another tool; undefined if the option is not known. */
-export function otherOption(command: string, option: string): string | undefined {
-  const key = `${command} ${option}`;
-  return Object.hasOwn(otherOptions, key) ? otherOptions[key] : undefined;
-}
-
 /** A command of another tool, and what to use instead; undefined if the words do not begin with a known one. */
 export function otherTool(
   words: readonly string[],

@@ -1,7 +1,6 @@
 import { type Command, type OptionSpec, optionsOf, serverOptions } from "./command.ts";
 import { Options } from "./options.ts";
 import { expandAlias } from "./aliases.ts";
-import { otherOption } from "./other-tools.ts";
 import { closest } from "./suggest.ts";
 import { hint, isGroup, suggestion, unknownCommand } from "./unknown-command.ts";
 import { UsageError } from "./usage-error.ts";
@@ -227,10 +226,8 @@ class CallReader {
     const { refusals = {} } = this.#command;
     const name = rawName.replace(/^--?/, "");
     if (Object.hasOwn(refusals, name)) {
-      return this.#usageError(`option "${rawName}" is not supported: ${refusals[name]}`);
+      return hint(`option "${rawName}" is not supported`, refusals[name] ?? "");
     }
-    const instead = otherOption(this.#command.name, rawName);
-    if (instead !== undefined) return hint(`unknown option "${rawName}"`, instead);
     const shown = Object.keys(this.#specs).filter((each) => this.#specs[each]?.hidden !== true);
     const known = closest(rawName.replace(/^--/, ""), ["help", ...shown]);
     return this.#usageError(

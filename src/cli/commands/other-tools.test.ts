@@ -5,25 +5,6 @@ import { RuntimeError } from "../../base/errors.ts";
 import type { CriClient } from "../../client/cri-client.ts";
 import { traceCalls } from "../server/trace-calls.ts";
 import { stepsOf } from "./history.ts";
-import { parseSize } from "./update.ts";
-
-test("parseSize() reads sizes as docker does", () => {
-  const sizes: readonly (readonly [string, bigint | undefined])[] = [
-    ["1024", 1024n],
-    ["100m", 104_857_600n],
-    ["1.5G", 1_610_612_736n],
-    ["64Mi", 67_108_864n],
-    ["64MiB", 67_108_864n],
-    ["2kb", 2048n],
-    ["7b", 7n],
-    ["", undefined],
-    ["0", undefined],
-    ["-1m", undefined],
-    ["1e9", undefined],
-    ["9999999t", undefined],
-  ];
-  for (const [text, bytes] of sizes) assert.equal(parseSize(text), bytes, text);
-});
 
 test("stepsOf() gives the layers to the steps that have one, the last step first", () => {
   const steps = stepsOf({

@@ -13,6 +13,8 @@ import { printable, printableLines } from "../output/printable.ts";
 import { doing } from "../server/explain.ts";
 import { type Server, withServer } from "../server/session.ts";
 
+const oneTag = "davit pulls one tag at a time; name the tags you need";
+
 /** `davit pull`. */
 export const pull: Command = {
   name: "pull",
@@ -37,6 +39,12 @@ export const pull: Command = {
       value: "USER:PASSWORD",
       doc: "Credentials for the registry; - reads them from stdin, which hides them from ps",
     },
+  },
+  refusals: {
+    a: oneTag,
+    "all-tags": oneTag,
+    platform:
+      'davit pulls the platform of the node; use "skopeo copy --override-arch" and "davit load" for another one',
   },
   examples: [
     {

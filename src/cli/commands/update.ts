@@ -1,11 +1,13 @@
 import type { MessageInitShape } from "@bufbuild/protobuf";
 import type { LinuxContainerResourcesSchema } from "../../gen/runtime/v1/api_pb.ts";
+import { parseQuantity } from "../../manifest/index.ts";
 import type { Call, Command } from "../command-line/command.ts";
 import { UsageError } from "../command-line/usage-error.ts";
 import { forEach, type Task } from "../lifecycle/each.ts";
 import { containerPath } from "../objects/find.ts";
 import { Objects } from "../objects/objects.ts";
 import { pickContainer } from "../objects/pick.ts";
+import { sizeQuantity } from "../run-image/sizes.ts";
 import { doing } from "../server/explain.ts";
 import { type Server, withServer } from "../server/session.ts";
 
@@ -70,18 +72,9 @@ function resourcesOf({ options }: Call): Resources {
   throw new UsageError("no limit is given: set --memory, --cpus or another option", update);
 }
 
-/** A size as docker writes it: bytes, or a number with b, k, m, g or t, also kb and KiB. */
-export function parseSize(text: string): bigint | undefined {
-  const [, digits, unit = ""] = /^(\d+(?:\.\d+)?) ?([bkmgt]?)i?b?$/i.exec(text) ?? [];
-  if (digits === undefined) return undefined;
-  const power = Math.max(0, "bkmgt".indexOf(unit.toLowerCase()));
-  const bytes = Math.round(Number(digits) * 1024 ** power);
-  return Number.isSafeInteger(bytes) && bytes > 0 ? BigInt(bytes) : undefined;
-}
-
 function sizeOf(text: string, options: Call["options"]): bigint {
-  const bytes = parseSize(text);
-  if (bytes !== undefined) return bytes;
+  const bytes = Math.ceil(parseQuantity(sizeQuantity(options, "memory", text)) ?? 0);
+  if (Number.isSafeInteger(bytes) && bytes > 0) return BigInt(bytes);
   throw options.invalid("memory", `is "${text}": must be a size, such as 512m or 2g`);
 }
 

@@ -9,7 +9,7 @@ import { CommandFailure, exitCode } from "../command-line/exit-code.ts";
 import { removeContainer } from "../lifecycle/stop.ts";
 import { withoutCompletedInit } from "../objects/counts.ts";
 import { exitStatusesOf } from "../objects/statuses.ts";
-import { containerPath, type PodContainer } from "../objects/find.ts";
+import { containerPath, type PodContainer, podPath } from "../objects/find.ts";
 import type { Objects } from "../objects/objects.ts";
 import type { Found } from "../objects/pick.ts";
 import {
@@ -39,7 +39,13 @@ export async function restartable(
   const own = (await objects.containers()).filter(
     ({ container }) => container.podSandboxId === found.pod.id,
   );
-  return withoutCompletedInit(own, await exitStatusesOf(own, server)).toReversed();
+  if (own.length > 0) {
+    return withoutCompletedInit(own, await exitStatusesOf(own, server)).toReversed();
+  }
+  throw new CommandFailure(
+    exitCode.failed,
+    `start containers of pod "${podPath(found.pod)}": it has none`,
+  );
 }
 
 /** A container that can run again. */

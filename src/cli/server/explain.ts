@@ -75,7 +75,7 @@ export async function doing<T>(what: string, work: Promise<T>): Promise<T> {
 
 function withObjectName(what: string, message: string): string {
   const [verb = ""] = what.split(" ");
-  const [operation = ""] = /^(\w+ ){1,3}"[^"]*"/.exec(message) ?? [];
+  const [operation = ""] = /^(\w+ ){1,4}"[^"]*"/.exec(message) ?? [];
   return operation.startsWith(`${verb} `)
     ? `${what}${message.slice(operation.length)}`
     : `${what}: ${reasonOf(message)}`;
