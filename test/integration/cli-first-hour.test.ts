@@ -72,10 +72,8 @@ async function prepare({ hello = "runs" }: FirstHourLine): Promise<void> {
     const request = { image: { image: `docker.io/library/${name}` } };
     if ((await image.imageStatus(request)).image === undefined) await image.pullImage(request);
   }
-  if (hello === "absent") {
-    await davit.run("rm", "-f", "-t", "0", "hello");
-    return;
-  }
+  if (hello === "absent" || hello === "stopped") await davit.run("rm", "-af", "-t", "0");
+  if (hello === "absent") return;
   if (!(await helloRuns())) {
     await davit.run("rm", "-f", "-t", "0", "hello");
     await davit.done("run", "-q", path.join(repository, "examples/hello.yaml"));

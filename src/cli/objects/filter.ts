@@ -10,6 +10,11 @@ export const filterOptions = {
     doc: "List only objects in this namespace",
     complete: "namespace",
   },
+  "all-namespaces": {
+    short: "A",
+    hidden: true,
+    doc: "All namespaces are listed without --namespace",
+  },
   filter: {
     value: "KEY=VALUE",
     many: true,

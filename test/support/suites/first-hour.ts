@@ -12,7 +12,10 @@ export interface FirstHourLine {
   readonly code?: number;
   /** In its output: stdout of what works, otherwise stderr. */
   readonly shows: RegExp;
-  /** The pod hello: running (the default), restarted, with its container ended, stopped, or not there. */
+  /**
+   * The pod hello: running (the default), restarted, with its container ended, stopped as the only pod, or not
+   * there, as all other pods.
+   */
   readonly hello?: "runs" | "restarted" | "ended" | "stopped" | "absent";
   /** The line runs in a terminal, with these keys. */
   readonly keys?: string;
@@ -149,7 +152,7 @@ export const firstHour: readonly FirstHourLine[] = [
   works("davit logs hello -c web", /hello from hello/),
   works("davit logs -p hello", /hello from hello/, { hello: "restarted" }),
   works("davit logs --previous hello", /hello from hello/, { hello: "restarted" }),
-  works("davit logs -l app=web", /hello from hello/),
+  fails("davit logs -l app=web", 3, /pods with label app=web: not found; see "davit pods"/),
   works("davit logs hello web", /hello from hello/),
   works("davit port-forward pod/hello :8080 & sleep 1; kill %1", /127\.0\.0\.1:\d+/),
   works("davit pods -A", pods),
@@ -161,7 +164,7 @@ export const firstHour: readonly FirstHourLine[] = [
   works("davit ps -aq", id),
   works("davit ps --last 1", table),
   works("davit images -q", /^sha256:[0-9a-f]{64}$/m),
-  works("davit rmi $(davit images -q | tail -1)", /^sha256:[0-9a-f]{64}$/m),
+  fails("davit rmi $(davit images -q | tail -1)", 1, /container "default\/hello\/web" uses it/),
   works("davit image pull alpine", /alpine/),
   hint("davit pull -a alpine", /one tag at a time/),
   fails("davit pull alpine:nope", 3, /alpine:nope/),
