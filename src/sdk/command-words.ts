@@ -15,7 +15,7 @@ export function commandWords(
   values: readonly ExecValue[],
 ): readonly string[] {
   const words: string[] = [];
-  // The word at the end of what was read, which may go on.
+  // The word at the end of what was read, which may continue.
   let open: string | undefined;
   const close = (): void => {
     if (open !== undefined) words.push(open);

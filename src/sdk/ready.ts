@@ -73,7 +73,7 @@ export async function untilReady(request: ReadyRequest): Promise<void> {
   }
 }
 
-/** The time that `untilReady` waits if nothing else is said. */
+/** How long `untilReady` waits: `given`, else the default. */
 export function readyTimeout(given: number | undefined): number {
   return given ?? defaultTimeoutMs;
 }
@@ -82,7 +82,7 @@ async function isReady(request: ReadyRequest, signal: AbortSignal): Promise<void
   const { ready, target } = request;
   if ("log" in ready) {
     for await (const { text } of logs(target, { follow: true, signal })) {
-      // A regular expression with the flag g goes on where it matched last.
+      // A regular expression with the flag g continues where it matched last.
       ready.log.lastIndex = 0;
       if (ready.log.test(text)) return;
     }

@@ -381,6 +381,22 @@ test("timeoutMs removes a pod, and remove() can be repeated", async () => {
   await pod.remove();
 });
 
+test("a lease that was lost with a restart is held again by its id", async () => {
+  await using server = await startFake();
+  await using davit = await Davit.connect({ endpoint: server.endpoint });
+  await davit.run("test:1");
+  const [id] = server.held;
+  server.dropLeases();
+  const holds = (): number => server.calls.filter((name) => name === "Hold").length;
+  for (let tries = 0; holds() < 2 && tries < 500; tries++) {
+    await new Promise((resolve) => setTimeout(resolve, 10));
+  }
+  assert.deepEqual([...server.held], [id]);
+  await davit.run("test:1");
+  assert.equal(holds(), 2);
+  assert.equal(server.pods[1]?.config.labels["davit.dev/lease"], id);
+});
+
 test("close() ends what runs, with an error that says so", async () => {
   await using server = await startFake();
   const davit = await Davit.connect({ endpoint: server.endpoint });

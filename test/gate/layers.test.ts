@@ -68,6 +68,7 @@ const planted: readonly (readonly [rule: string, file: string, text: string])[] 
   ["layer-telemetry", "src/telemetry/planted.ts", 'import "../linux/process/index.ts";'],
   ["layer-client", "src/client/planted.ts", 'import "../core/sandbox/index.ts";'],
   ["layer-daemon", "src/daemon/planted.ts", 'import "../cli/main.ts";'],
+  ["layer-sdk", "src/sdk/planted.ts", 'import "../linux/process/index.ts";'],
   ["layer-nri", "src/nri/planted.ts", 'import "../core/sandbox/index.ts";'],
   ["layer-doctor", "src/doctor/planted.ts", 'import "../daemon/build/build.ts";'],
   ["layer-page", "src/page/planted.ts", 'import "../base/errors.ts";'],

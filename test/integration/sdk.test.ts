@@ -199,17 +199,17 @@ describe("a container", () => {
 
   test("has its files read, written and copied", async () => {
     const bytes = Uint8Array.from({ length: 3_000_000 }, (_, at) => (at * 7) % 256);
-    await pod.write("/work/deep/data", bytes, { mode: 0o600 });
-    assert.deepEqual(new Uint8Array(await pod.read("/work/deep/data")), bytes);
-    assert.match((await pod.exec`ls -l /work/deep/data`).stdout, /^-rw------- .* 3000000 /);
-    await pod.write("/work/text", "one\n");
-    await pod.copyOut("/work", path.join(directory, "out"));
+    await pod.write("/data/deep/data", bytes, { mode: 0o600 });
+    assert.deepEqual(new Uint8Array(await pod.read("/data/deep/data")), bytes);
+    assert.match((await pod.exec`ls -l /data/deep/data`).stdout, /^-rw------- .* 3000000 /);
+    await pod.write("/data/text", "one\n");
+    await pod.copyOut("/data", path.join(directory, "out"));
     assert.equal(readFileSync(path.join(directory, "out/text"), "utf8"), "one\n");
     mkdirSync(path.join(directory, "in/deep"), { recursive: true });
     writeFileSync(path.join(directory, "in/deep/file"), "in\n");
-    await pod.copyIn(path.join(directory, "in"), "/work");
-    assert.equal(await pod.readText("/work/in/deep/file"), "in\n");
-    assert.equal((await failure(pod.read("/work/none"))).kind, "not-found");
+    await pod.copyIn(path.join(directory, "in"), "/data");
+    assert.equal(await pod.readText("/data/in/deep/file"), "in\n");
+    assert.equal((await failure(pod.read("/data/none"))).kind, "not-found");
   });
 
   test("tells its usage", async () => {

@@ -32,7 +32,7 @@ interface AttachedOptions {
 }
 
 /** The directories and the network of one server. */
-interface Place {
+interface ServerFiles {
   readonly id: string;
   readonly directory: string;
   readonly host: TemporaryHost;
@@ -46,7 +46,7 @@ export async function serveAttached({ terminal, version }: AttachedOptions): Pro
   });
   const input = readRequest(process.stdin);
   const request = await input.request;
-  const place = placeOf(randomBytes(4).toString("hex"), request);
+  const place = directoriesOf(randomBytes(4).toString("hex"), request);
   await using _lock = await prepare(place, version);
   try {
     await using server = await startServer(place, version);
@@ -58,7 +58,7 @@ export async function serveAttached({ terminal, version }: AttachedOptions): Pro
   return exitCode.done;
 }
 
-function placeOf(id: string, request: AttachedRequest): Place {
+function directoriesOf(id: string, request: AttachedRequest): ServerFiles {
   const directory = join(runRoot, id);
   const root = request.root ?? join(dataRoot, id);
   return {
@@ -76,7 +76,7 @@ function placeOf(id: string, request: AttachedRequest): Place {
  * Locks the place and makes its network. One server at a time does this: two that choose a subnet at once would choose
  * the same. The first thing it does is to remove what killed servers have left.
  */
-async function prepare(place: Place, version: string): Promise<AsyncDisposable> {
+async function prepare(place: ServerFiles, version: string): Promise<AsyncDisposable> {
   await mkdir(runRoot, { recursive: true, mode: 0o711 });
   using _turn = await waitForTurn();
   await removeLeftovers(version);
@@ -111,7 +111,7 @@ async function waitForTurn(): Promise<Disposable> {
   );
 }
 
-async function prepareNetwork({ directory, host, request }: Place): Promise<void> {
+async function prepareNetwork({ directory, host, request }: ServerFiles): Promise<void> {
   const { network } = request;
   if (network === "none") return;
   if (network === "bridge") {
@@ -139,9 +139,12 @@ async function removeLeftovers(version: string): Promise<void> {
   }
 }
 
-async function leftPlace(id: string): Promise<Place> {
+async function leftPlace(id: string): Promise<ServerFiles> {
   const text = await readFile(join(runRoot, id, requestName), "utf8").catch(() => "{}");
-  return placeOf(id, { network: "bridge", ...(JSON.parse(text) as Partial<AttachedRequest>) });
+  return directoriesOf(id, {
+    network: "bridge",
+    ...(JSON.parse(text) as Partial<AttachedRequest>),
+  });
 }
 
 interface AttachedServer extends AsyncDisposable {
@@ -149,7 +152,7 @@ interface AttachedServer extends AsyncDisposable {
 }
 
 /** Starts the daemon. Its end removes all of its pods first. */
-async function startServer(place: Place, version: string): Promise<AttachedServer> {
+async function startServer(place: ServerFiles, version: string): Promise<AttachedServer> {
   const daemon = await runDaemon(configOf(place), { version });
   const end = async (): Promise<void> => {
     try {
@@ -167,7 +170,7 @@ async function startServer(place: Place, version: string): Promise<AttachedServe
   return { daemon, [Symbol.asyncDispose]: end };
 }
 
-function configOf({ host, request }: Place): Config {
+function configOf({ host, request }: ServerFiles): Config {
   const sources = [
     { file: "the option config", text: request.config ?? "" },
     { file: "the server's own settings", text: host.configuration() },
@@ -187,7 +190,7 @@ async function removePods(endpoint: string): Promise<void> {
   );
 }
 
-async function cleanUp({ host, request }: Place): Promise<void> {
+async function cleanUp({ host, request }: ServerFiles): Promise<void> {
   if (request.network === "bridge") {
     await host.removeBridge();
     await host.removeChains();

@@ -13,7 +13,12 @@ export const serveAttached: Command = {
     "bridge and its directories, and ends.",
   operands: [],
   options: {},
-  examples: [],
+  examples: [
+    {
+      line: "echo '{\"network\":\"none\"}' | davit serve-attached",
+      does: "Start a server and end it at once",
+    },
+  ],
   hidden: true,
   run: async ({ terminal, version }) => {
     if (process.geteuid?.() !== 0) {

@@ -78,7 +78,7 @@ test("lastingHome() is the link that an upgrade sets, if it leads to this davit"
   rmSync(link);
   symlinkSync("nowhere", link);
   assert.equal(lastingHome(first), first);
-  // A checkout in /opt/davit is no link.
+  // A checkout in /opt/davit is not a link.
   assert.equal(lastingHome("/opt/davit"), "/opt/davit");
 });
 

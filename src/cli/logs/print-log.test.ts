@@ -34,5 +34,5 @@ test("LogPrinter leaves out the newline that the log adds to output without one"
   assert.deepEqual(more.written, { out: "ab\nc\n\n", err: "e\n" });
   const alive = print(true, ...lines);
   await new Promise((resolve) => setTimeout(resolve, 400));
-  assert.equal(alive.written.out, "ab\n", "a process that goes on has written it");
+  assert.equal(alive.written.out, "ab\n", "a process that still runs has written it");
 });

@@ -15,7 +15,7 @@ const never = new AbortController().signal;
 const directory = mkdtempSync(join(tmpdir(), "davit-slow-"));
 let fixture: TestOverlay;
 let count = 0;
-/** Those of the current test: one that fails must not wait for them for ever. */
+/** Those of the current test: one that fails must not wait for them forever. */
 const slowLayers = new Set<{ release(): void }>();
 
 beforeEach(async () => {

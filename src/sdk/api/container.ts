@@ -83,7 +83,7 @@ export interface LogLine {
   readonly stream: "stdout" | "stderr";
   /** The text as UTF-8, without the newline at its end. */
   readonly text: string;
-  /** The line goes on in the next one of the same stream. */
+  /** The line continues in the next one of the same stream. */
   readonly partial: boolean;
 }
 

@@ -46,6 +46,8 @@ export interface FakeServer extends AsyncDisposable {
   readonly calls: string[];
   /** Ends a container. */
   end(container: FakeContainer, exitCode: number): void;
+  /** Ends the calls that hold leases, as a restart does. */
+  dropLeases(): void;
   /** A failure for the next call of this method. */
   failNext(method: string, error: RuntimeError): void;
 }
@@ -68,6 +70,8 @@ class Fake {
   readonly failures = new Map<string, RuntimeError>();
   readonly watchers = new Set<() => void>();
   readonly options: FakeOptions;
+  /** Counts the restarts, as far as leases notice them. */
+  restarts = 0;
   #nextId = 1;
 
   constructor(options: FakeOptions) {
@@ -183,6 +187,10 @@ export async function startFake(options: FakeOptions = {}): Promise<FakeServer> 
     held: fake.held,
     calls: fake.calls,
     end: (container, exitCode) => fake.end(container, exitCode),
+    dropLeases: () => {
+      fake.restarts += 1;
+      fake.changed();
+    },
     failNext: (method, error) => void fake.failures.set(method, error),
     [Symbol.asyncDispose]: () => serving[Symbol.asyncDispose](),
   };
@@ -344,10 +352,12 @@ function addDavit(methods: Methods, fake: Fake): void {
       [leases.HoldRequestSchema, leases.HoldResponseSchema],
       async function* (request, { signal }) {
         const id = request.id === "" ? `lease-${fake.id().slice(-4)}` : request.id;
+        const { restarts } = fake;
         fake.held.add(id);
         try {
           yield { id };
-          while (!signal.aborted) await fake.change(signal);
+          while (!signal.aborted && fake.restarts === restarts) await fake.change(signal);
+          if (!signal.aborted) throw new RuntimeError("unavailable", "hold lease: davit restarts");
         } finally {
           fake.held.delete(id);
         }
