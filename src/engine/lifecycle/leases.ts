@@ -1,5 +1,4 @@
 import { randomBytes } from "node:crypto";
-import { counted } from "../../base/counted.ts";
 import { RuntimeError } from "../../base/errors.ts";
 import type { Logger } from "../../base/logger.ts";
 import type { Clock } from "../../base/time.ts";
@@ -190,7 +189,7 @@ export class Leases implements Disposable {
   #end(lease: Lease): void {
     if (!this.#leases.delete(lease.id)) return;
     const pods = this.#podsOf(lease).length;
-    this.#deps.log.info("a lease ended", { lease: lease.id, pods: counted(pods, "pod") });
+    this.#deps.log.info("a lease ended", { lease: lease.id, pods });
     lease.end();
     this.#removePods(lease);
   }
