@@ -3,10 +3,10 @@ import { RuntimeError } from "../../base/errors.ts";
 import { Semaphore } from "../../base/semaphore.ts";
 import type { ContainerLogs, LogLine, LogSelection } from "../../core/container/index.ts";
 import { within } from "../../base/wait.ts";
-import { LogDirectory, type LogFile, readLog } from "../../linux/file/index.ts";
+import { LogDirectory, type LogFile, logFileAt, readLog } from "../../linux/file/index.ts";
 import { LogRotations } from "./log-rotations.ts";
 
-/** How many logs are read at once. Each has a descriptor, and is looked at ten times a second while it is followed. */
+/** How many logs are read at once. Each has a descriptor, and is looked at four times a second while it is followed. */
 const maxReaders = 64;
 
 /**
@@ -79,16 +79,12 @@ export class FileLogs implements ContainerLogs {
 
   #fileAt(path: string, next?: LogFile["next"]): LogFile {
     const linkedRoots = this.#linkedRoots;
-    const [parent, name] = [dirname(path), basename(path)];
     return {
-      doing: `read log "${path}"`,
+      // Its identity() follows links of directories, and only says when to open: that does not.
+      ...logFileAt(path),
       open: async () => {
-        using directory = await LogDirectory.open(parent, { linkedRoots });
-        return await directory.read(name);
-      },
-      identity: async () => {
-        using directory = await LogDirectory.open(parent, { linkedRoots });
-        return await directory.identity(name);
+        using directory = await LogDirectory.open(dirname(path), { linkedRoots });
+        return await directory.read(basename(path));
       },
       ...(next && { next }),
     };

@@ -1,6 +1,5 @@
 import { constants, type FSWatcher, watch } from "node:fs";
 import { type FileHandle, lstat } from "node:fs/promises";
-import { setTimeout as sleep } from "node:timers/promises";
 import { isKind } from "../../base/errors.ts";
 import { parseLogTime } from "../../base/log-time.ts";
 import type { Semaphore } from "../../base/semaphore.ts";
@@ -41,7 +40,8 @@ export interface LogFile {
 
 const { O_NONBLOCK, O_RDONLY } = constants;
 const chunkBytes = 64 * 1024;
-const pollMs = 100;
+/** Between two looks at a file: the first after its last line, and the longest. Each takes three jobs of the thread pool. */
+const [firstPollMs, longestPollMs] = [50, 250];
 
 /** A longer line is returned in parts. A runtime writes lines of 16 KiB, but a container may have access to the file. */
 const maxLineBytes = 256 * 1024;
@@ -100,16 +100,18 @@ async function* readOnce(file: LogFile, options: ReadLogOptions): Batches {
 }
 
 async function* follow(file: LogFile, options: ReadLogOptions): Batches {
+  const pause = new Pause(options);
   let open = await openNow(file, options);
   try {
     if (options.tail !== undefined) await open?.seekTail(options.tail);
     yield [];
-    open ??= await openLater(file, options);
+    open ??= await openLater(file, options, pause);
     while (open !== undefined && !options.signal.aborted) {
       // Asked before the read: what was written before the end is then read.
       const isOver = hasEnded(options);
       const lines = await open.read();
       if (lines !== undefined) {
+        pause.reset();
         yield lines;
         continue;
       }
@@ -122,7 +124,7 @@ async function* follow(file: LogFile, options: ReadLogOptions): Batches {
       } else if (isOver) {
         return;
       } else {
-        await open.changed(options);
+        if (!open.watch(pause.changed)) await pause.wait();
       }
     }
   } finally {
@@ -166,11 +168,40 @@ function hasEnded({ follow, untilNs }: ReadLogOptions): boolean {
   return isPast || follow?.ended.aborted === true;
 }
 
-/** Waits until the next look at the file, or until the end; `change` is aborted when the file changes. */
-async function pause({ signal, follow }: ReadLogOptions, change?: AbortSignal): Promise<void> {
-  const signals = [signal, follow?.ended, change].filter((each) => each !== undefined);
-  const ended = AbortSignal.any(signals);
-  await sleep(pollMs, undefined, { signal: ended }).catch(() => undefined);
+/** Waits between looks at a file: until it changes, until the end, or for a while. */
+class Pause {
+  readonly #ends: AbortSignal;
+  #ms = firstPollMs;
+  #hasChanged = false;
+  #wake = (): void => undefined;
+
+  constructor({ signal, follow }: ReadLogOptions) {
+    this.#ends = AbortSignal.any([signal, ...(follow === undefined ? [] : [follow.ended])]);
+  }
+
+  async wait(): Promise<void> {
+    const { promise, resolve } = Promise.withResolvers<void>();
+    this.#wake = resolve;
+    const timer = setTimeout(resolve, this.#ms);
+    this.#ends.addEventListener("abort", this.#wake, { once: true });
+    if (this.#hasChanged || this.#ends.aborted) resolve();
+    await promise;
+    clearTimeout(timer);
+    this.#ends.removeEventListener("abort", this.#wake);
+    this.#hasChanged = false;
+    this.#ms = Math.min(longestPollMs, 2 * this.#ms);
+  }
+
+  /** Something was there: look soon again. */
+  reset(): void {
+    this.#ms = firstPollMs;
+  }
+
+  /** The file has changed: the wait ends, or the next one does. */
+  readonly changed = (): void => {
+    this.#hasChanged = true;
+    this.#wake();
+  };
 }
 
 /** Undefined where the log does not exist. */
@@ -201,12 +232,16 @@ function isMissing(error: unknown): boolean {
 }
 
 /** Waits until the log exists; undefined if it never does. */
-async function openLater(file: LogFile, options: ReadLogOptions): Promise<OpenLog | undefined> {
+async function openLater(
+  file: LogFile,
+  options: ReadLogOptions,
+  pause: Pause,
+): Promise<OpenLog | undefined> {
   while (!options.signal.aborted) {
     const isOver = hasEnded(options);
     const open = await openNow(file, options);
     if (open !== undefined || isOver) return open;
-    await pause(options);
+    await pause.wait();
   }
   return undefined;
 }
@@ -221,8 +256,7 @@ class OpenLog implements AsyncDisposable {
   readonly #turns: Turns;
   readonly #lines = new LogLines(maxLineBytes);
   #position = 0;
-  #watcher: FSWatcher | undefined;
-  #change = new AbortController();
+  #watcher: FSWatcher | "none" | undefined;
 
   private constructor(log: LogFile, file: FileHandle, identity: FileIdentity, turns: Turns) {
     this.#log = log;
@@ -247,24 +281,21 @@ class OpenLog implements AsyncDisposable {
   }
 
   /**
-   * Waits until the file may have changed since the last call. A line is then read at once, as the user of a terminal
-   * expects; where the kernel has no watch left (inotify(7), max_user_watches), at the next poll.
+   * Has `onChange` called at each change, so that a line is read at once, as the user of a terminal expects. True if
+   * this began now: what was written before was not seen. Where the kernel has no watch left (inotify(7),
+   * max_user_watches), changes are seen by looking.
    */
-  async changed(options: ReadLogOptions): Promise<void> {
-    if (this.#watcher === undefined) {
-      try {
-        // By its descriptor: another file may be at the path.
-        this.#watcher = watch(`/proc/self/fd/${this.#file.fd}`, () => this.#change.abort());
-        this.#watcher.on("error", () => undefined);
-        // What was written before the watch was not seen by it.
-        return;
-      } catch {
-        await pause(options);
-        return;
-      }
+  watch(onChange: () => void): boolean {
+    if (this.#watcher !== undefined) return false;
+    try {
+      // By its descriptor: another file may be at the path.
+      this.#watcher = watch(`/proc/self/fd/${this.#file.fd}`, onChange);
+      this.#watcher.on("error", () => undefined);
+      return true;
+    } catch {
+      this.#watcher = "none";
+      return false;
     }
-    await pause(options, this.#change.signal);
-    this.#change = new AbortController();
   }
 
   /** The complete lines of the next chunk before `end`, which may be none; undefined at the end of the file. */
@@ -342,7 +373,7 @@ class OpenLog implements AsyncDisposable {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    this.#watcher?.close();
+    if (this.#watcher !== "none") this.#watcher?.close();
     await this.#file.close();
   }
 }
