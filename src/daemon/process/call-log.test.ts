@@ -103,6 +103,23 @@ test("CallLog reports the end of a lease as one, with the lease", () => {
   );
 });
 
+test("CallLog reports a command whose client left as no failure, in contrast to an Exec of the CRI", () => {
+  lines.length = 0;
+  const calls = new CallLog(log);
+  const own = { ...call(""), method: "/davit.v1.Containers/Exec" };
+  calls.ended(own, end(1, "the caller canceled it"));
+  calls.ended(own, end(3, "there is no signal"));
+  calls.ended(call("Exec"), end(1, "the caller canceled it"));
+  assert.deepEqual(
+    lines.map(([level, message]) => [level, message]),
+    [
+      ["info", "Exec"],
+      ["warn", "Exec failed: there is no signal"],
+      ["warn", "Exec failed: the caller canceled it"],
+    ],
+  );
+});
+
 test("CallLog logs the status of an object that does not exist at debug level", () => {
   lines.length = 0;
   const calls = new CallLog(log);

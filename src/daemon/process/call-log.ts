@@ -5,10 +5,10 @@ import { grpcCodeOfKind, grpcOk } from "../../wire/grpc/status.ts";
 // What kubelet polls every second or so, and its probes: a line for each would hide the others.
 const polling = /\/(List|Stream)\w*$|(Status|Stats|Version|RuntimeConfig|FsInfo|ExecSync)$/;
 
-/** Calls that last until their client or the daemon ends: streams of events, logs, and leases. */
-const longCalls = /\/(GetContainerEvents|Events|Logs|Hold)$/;
+/** Calls that last until their client or the daemon ends, or a command. */
+const longCalls = /\/(GetContainerEvents|Events|Logs|Hold|davit\.v1\.Containers\/Exec)$/;
 
-/** Whether a call lasts until its client or the daemon ends. */
+/** Whether a call is a stream of events or a log, holds a lease, or runs a command with its streams. */
 export function isEventStream({ method }: Pick<Call, "method">): boolean {
   return longCalls.test(method);
 }

@@ -27,8 +27,8 @@ const bounds = [
   0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10, 60,
 ] as const;
 
-// Clients stay connected to them as long as they run, so their duration is not a latency.
-const endless = /\/(GetContainerEvents|Events|Logs|Hold)$/;
+// They last as long as their client or command, so their duration is not a latency.
+const endless = /\/(GetContainerEvents|Events|Logs|Hold|davit\.v1\.Containers\/Exec)$/;
 
 interface MethodSeries {
   readonly name: string;
@@ -58,7 +58,9 @@ export class CallSeries {
     this.#durations = registry.histogram(
       {
         name: "davit_rpc_duration_seconds",
-        help: "How long CRI calls took, by method. Streams of events and logs, and leases, are not measured.",
+        help:
+          "How long CRI calls took, by method. Streams of events and logs, leases, and commands with their " +
+          "streams are not measured.",
         labels: ["method"],
       },
       bounds,
@@ -68,8 +70,12 @@ export class CallSeries {
       { name: "davit_rpc_in_flight", help: "CRI calls that clients wait for." },
       () => [{ value: running() }],
     );
+    const names = new Set<string>();
     for (const path of methods) {
-      const name = path.slice(path.lastIndexOf("/") + 1);
+      const method = path.slice(path.lastIndexOf("/") + 1);
+      // The CRI and davit's own services may have a method of one name: Exec, and Containers/Exec.
+      const name = names.has(method) ? path.slice(path.lastIndexOf(".") + 1) : method;
+      names.add(name);
       const isEndless = endless.test(path);
       this.#methods.set(path, { name, codes: [], durations: undefined, isEndless });
     }

@@ -47,6 +47,20 @@ describe("CallSeries", () => {
     ]);
   });
 
+  test("tells methods of one name in several services apart, and measures no command", () => {
+    const registry = new Registry();
+    const [cri, own] = ["/runtime.v1.RuntimeService/Exec", "/davit.v1.Containers/Exec"] as const;
+    const series = new CallSeries(registry, [cri, own], () => 0);
+    end(series, cri, 0);
+    end(series, own, 1, 60_000);
+    assert.deepEqual(samples(registry, /calls_total|_count/), [
+      'davit_rpc_calls_total{method="Exec",code="OK"} 1',
+      'davit_rpc_calls_total{method="Containers/Exec",code="OK"} 0',
+      'davit_rpc_calls_total{method="Containers/Exec",code="Canceled"} 1',
+      'davit_rpc_duration_seconds_count{method="Exec"} 1',
+    ]);
+  });
+
   test("has no series for unknown methods, and names codes that do not exist Unknown", () => {
     const registry = new Registry();
     const series = new CallSeries(registry, [path], () => 0);
