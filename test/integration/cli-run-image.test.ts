@@ -119,6 +119,19 @@ describe("davit run IMAGE in the foreground", () => {
     await nothingIsLeft();
   });
 
+  test("follows a container over a restart of davit", async () => {
+    const script = "echo ready; while [ ! -e /end ]; do sleep 0.1; done; echo last; exit 4";
+    const words = ["run", "--rm", "--name", "long", busybox, "sh", "-c", script];
+    const { child, ended } = davit.start(words);
+    await outputOf(child, "ready");
+    await node.daemon.stop();
+    await node.daemon.restart();
+    await davit.done("exec", "long", "touch", "/end");
+    const { code, out, err } = await ended;
+    assert.deepEqual({ code, out }, { code: 4, out: "ready\nlast\n" }, err);
+    await nothingIsLeft();
+  });
+
   test("removes the pod when the terminal or the reader is gone", async () => {
     const loop = ["run", "--rm", busybox, "sh", "-c", "echo ready; while :; do sleep 0.1; done"];
     const hungUp = davit.start(loop);
@@ -182,9 +195,26 @@ describe("the options of davit run IMAGE", () => {
     assert.equal(out, "read-only\nCapEff:0000000000000000\n");
   });
 
-  test("--init reaps orphans, and --network host has the host's network", async () => {
+  test("--pids-limit limits processes", async () => {
+    const { out } = await sh(
+      "cat /sys/fs/cgroup/pids*/pids.max /sys/fs/cgroup/pids.max 2>/dev/null",
+      "--pids-limit",
+      "30",
+    );
+    assert.equal(out, "30\n");
+  });
+
+  test("--init reaps orphans, and --network chooses that of the host or none", async () => {
     const { out } = await sh("[ $$ = 1 ] || echo not 1; ls /sys/class/net | wc -l", "--init");
     assert.match(out, /^not 1\n/);
+    const none = await sh(
+      "ls /sys/class/net; hostname",
+      "--network",
+      "none",
+      "--hostname",
+      "alone",
+    );
+    assert.deepEqual(none, { code: 0, out: "lo\nalone\n", err: "" });
     const host = await sh("cat /proc/net/dev | wc -l", "--network", "host");
     assert.equal(host.code, 0, host.err);
   });

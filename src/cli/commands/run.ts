@@ -129,7 +129,7 @@ function withOtherMeaning(error: unknown, words: readonly string[]): unknown {
     pathKind(word) === "file"
       ? `"${word}" is a file here; for the image of this name, write "${word}:latest" or its full name`
       : /^[./~]/.test(word)
-        ? `"${word}" is a path, which is not an image`
+        ? `"${word}" is a path, not an image`
         : "with -f, all operands are manifests";
   return new CommandFailure(error.exitCode, `${messageOf(error)}\n${hint}`, { cause: error });
 }

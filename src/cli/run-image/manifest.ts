@@ -1,3 +1,4 @@
+import { pidsLimitAnnotation } from "../../client/pods/annotations.ts";
 import type { Options } from "../command-line/options.ts";
 import { readEnv } from "./env.ts";
 import { readMounts } from "./mounts.ts";
@@ -52,8 +53,12 @@ export function imageManifest(
 function metadataOf(options: Options, name: string): object {
   const namespace = options.text("namespace");
   const labels = pairs(options, "label");
-  const none = options.text("network") === "none" ? { [networkAnnotation]: "none" } : {};
-  const annotations = { ...pairs(options, "annotation"), ...none };
+  const pids = options.count("pids-limit");
+  const annotations = {
+    ...pairs(options, "annotation"),
+    ...(options.text("network") === "none" && { [networkAnnotation]: "none" }),
+    ...(pids !== undefined && { [pidsLimitAnnotation]: String(pids) }),
+  };
   return {
     name,
     ...(namespace !== undefined && { namespace }),
@@ -159,7 +164,9 @@ function containerSecurity(options: Options): object {
     ...(options.has("read-only") && { readOnlyRootFilesystem: true }),
     ...(options.has("privileged") && { privileged: true }),
     ...unlessEmpty({ capabilities }),
-    ...Object.assign({}, ...options.texts("security-opt").map((text) => profile(options, text))),
+    ...options
+      .texts("security-opt")
+      .reduce<object>((all, text) => ({ ...all, ...profile(options, text) }), {}),
   };
 }
 

@@ -52,6 +52,7 @@ export const imageOptions = {
   },
   memory: { short: "m", value: "SIZE", doc: "Memory limit: 64m, 1g, 512Mi" },
   cpus: { value: "NUMBER", doc: "CPU limit: 0.5, 2" },
+  "pids-limit": { value: "NUMBER", doc: "Limit of processes and threads (davit only)" },
   "shm-size": { value: "SIZE", doc: "Size of /dev/shm: 256m" },
   network: {
     alsoNamed: ["--net"],
@@ -108,7 +109,6 @@ export const refusals: Readonly<Record<string, string>> = {
   expose: "all ports of a pod are reachable at its address; publish one with -p 8080:80",
   ip: "the network plugin chooses the address",
   ulimit: `${noLimit}; set it in the container: sh -c 'ulimit -n 1024; exec PROGRAM'`,
-  "pids-limit": `${noLimit}; limit memory with -m`,
   "memory-swap": `${noLimit}; -m limits memory without swap`,
   "cpu-shares": "use --cpus",
   c: "use --cpus for a CPU limit; the command follows IMAGE",

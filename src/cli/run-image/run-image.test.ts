@@ -119,7 +119,7 @@ describe("the operands of davit run", () => {
       [["--platform", "linux/arm64", "x"], /this machine's platform/],
       [["-P", "x"], /-p 8080:80/],
     ] as const) {
-      assert.throws(() => parse(...words), { name: "UsageError", message: expected });
+      assert.throws(() => parse(...words), { exitCode: 2, message: expected });
     }
   });
 });
@@ -256,6 +256,8 @@ describe("imageManifest()", () => {
       const { limits } = manifest("-m", size, "x").pod.containers[0] ?? {};
       assert.equal(limits?.memoryBytes, bytes, size);
     }
+    const { annotations } = manifest("--pids-limit", "50", "x").pod.sandbox;
+    assert.deepEqual(annotations, { "davit.pids-limit": "50" });
     assert.match(errorOf("-m", "much", "x"), /must be a size/);
     assert.match(errorOf("--cpus", "0", "x"), /must be a number of CPUs/);
   });

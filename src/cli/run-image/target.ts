@@ -7,7 +7,7 @@ type Target = "manifest" | "image";
 /** What is at a path; undefined if nothing is. */
 export type PathKind = "file" | "directory" | undefined;
 
-/** What is at a path of this machine. Other files than regular ones can be read, too: <(command). */
+/** What is at a path of this machine. A pipe counts as a file: <(command). */
 export function pathKind(path: string): PathKind {
   const stats = statSync(path, { throwIfNoEntry: false });
   if (stats === undefined) return undefined;

@@ -53,7 +53,6 @@ test("openDavitExec() connects the streams of a command, and returns its exit co
 
 test("openDavitExec() rejects where the server has no Exec, and when it tells no end", async () => {
   const unknown = new RuntimeError("unimplemented", "unknown service");
-  // eslint-disable-next-line require-yield -- it fails at once
   const none = clientOf(async function* () {
     await Promise.resolve();
     throw unknown;
