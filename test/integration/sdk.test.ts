@@ -172,7 +172,9 @@ describe("a container", () => {
     assert.equal((await lines.next()).value, "got");
     assert.deepEqual(await sh.exit, { exitCode: 5 });
     const terminal = { width: 91, height: 27 };
-    await using tty = await pod.spawn(["sh", "-c", "stty size; read x; stty size"], { terminal });
+    // The first one may come before the terminal has its size.
+    const script = "until stty size 2>/dev/null; do sleep 0.1; done; read x; stty size";
+    await using tty = await pod.spawn(["sh", "-c", script], { terminal });
     const shown = createInterface({ input: tty.stdout })[Symbol.asyncIterator]();
     assert.equal((await shown.next()).value, "27 91");
     tty.resize({ width: 80, height: 24 });
