@@ -35,7 +35,7 @@ path, size = sys.argv[1], int(sys.argv[2])
 sys.stdin.readline()
 s = socket.socket(socket.AF_UNIX)
 s.connect(path)
-state = '{"metadata":"' + "\\u00e4" * (size // 2) + '"}'
+state = '{"metadata":"' + "\\u00e4" * (size // 2) + '"}\\n'
 rights = (socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [1]))
 data = state.encode()
 sent = s.sendmsg([data], [rights])

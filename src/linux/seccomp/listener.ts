@@ -22,7 +22,6 @@ const maxConnections = 64;
 const maxState = 4 * 1024 * 1024;
 /** How long no connection is accepted after one could not be, for lack of descriptors or memory. */
 const acceptPauseMs = 1_000;
-const closingBrace = 0x7d;
 
 const shared = new Turns(turnsOfAll, intervalMs);
 
@@ -215,7 +214,8 @@ class PartialFilter implements Disposable {
         this.#size > maxState ? `its state has more than ${maxState} bytes` : "want one descriptor";
       throw new RuntimeError("invalid-argument", `receive a seccomp filter: ${why}`);
     }
-    if (bytes.at(-1) !== closingBrace) return false;
+    // crun ends it with a newline.
+    if (!bytes.toString("latin1").trimEnd().endsWith("}")) return false;
     try {
       JSON.parse(this.text());
       return true;
