@@ -1,5 +1,7 @@
 /** The seccomp notifier: denied system calls of containers that ask for it by an annotation are reported. */
+// variants: shim, runc
 import assert from "node:assert/strict";
+import process from "node:process";
 import { after, before, test } from "node:test";
 import { SecurityProfile_ProfileType } from "../../src/gen/runtime/v1/api_pb.ts";
 import type { TestDaemon } from "../support/daemon.ts";
@@ -29,8 +31,9 @@ const served = (): TestDaemon => daemon;
 const podOf = (action: string) => bare({ annotations: { [annotation]: action } });
 
 before(async () => {
+  const name = process.env["DAVIT_TEST_HANDLER"] ?? "crun";
   const handler = { pod_annotations: [annotation] };
-  node = await Node.startWithBusybox({ config: { runtime: { handlers: { crun: handler } } } });
+  node = await Node.startWithBusybox({ config: { runtime: { handlers: { [name]: handler } } } });
   daemon = node.daemon;
   // The listener stays for as long as the daemon.
   await inPod(daemon, podOf("log"), async (pod) => {

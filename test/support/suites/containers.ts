@@ -55,12 +55,13 @@ function handlerUnderTest(config: ConfigTable): ConfigTable {
   const runtime = config["runtime"] as ConfigTable | undefined;
   if (byRunc) return { runtime: { ...runtime, default_handler: "runc" } };
   if (!byShim) return {};
-  const handler = {
+  const handlers = runtime?.["handlers"] as ConfigTable | undefined;
+  const shim = {
+    ...(handlers?.["shim"] as ConfigTable | undefined),
     runtime_type: "io.containerd.runc.v2",
     options: { BinaryName: "crun" },
   };
-  const handlers = { ...(runtime?.["handlers"] as ConfigTable | undefined), shim: handler };
-  const own = { default_handler: "shim", handlers };
+  const own = { default_handler: "shim", handlers: { ...handlers, shim } };
   return { runtime: { ...runtime, ...own } };
 }
 
