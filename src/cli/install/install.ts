@@ -77,7 +77,7 @@ function serviceSteps(
   if (changes.some(({ path }) => path.endsWith(".service")))
     steps.push({ args: ["daemon-reload"] });
   if (!enabled) steps.push({ args: ["enable", "davit"], undo: ["disable", "davit"] });
-  // The last step, so that only a start that has failed or was interrupted is undone: systemd may continue with it.
+  // The last step, so that only a start that has failed or was interrupted is undone: systemd may continue it.
   if (now && !active) steps.push({ args: ["start", "davit"], undo: ["stop", "davit"] });
   return steps;
 }

@@ -37,7 +37,7 @@ const cases: readonly (readonly [string, readonly BuiltEntry[], RegExp])[] = [
   [
     "a loop of links",
     [{ name: "a", type: "2", linkName: "a" }, file("a/b")],
-    /entry "a\/b" cannot be made: ELOOP/,
+    /entry "a\/b" cannot be made: .*ELOOP/,
   ],
   [
     "a name of 256 bytes",

@@ -97,8 +97,9 @@ test("SeccompListener says once that it is out of descriptors, and accepts when 
   const spare: number[] = [];
   try {
     // Until none is left: others of this process are closed by the event loop.
-    for (let before = -1; before < spare.length; await new Promise(setImmediate)) {
-      before = spare.length;
+    for (let known = -1; known < spare.length; ) {
+      known = spare.length;
+      await new Promise(setImmediate);
       assert.throws(() => {
         for (;;) spare.push(openSync("/dev/null", "r"));
       }, /EMFILE/);
