@@ -4,14 +4,12 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
 import { isKind } from "../../base/errors.ts";
-import { parseGroups, parsePasswd, resolveUser, rootUsers } from "./root-users.ts";
+import { resolveUser, rootUsers } from "./root-users.ts";
 
-const passwd = parsePasswd(
-  "root:x:0:0:root:/root:/bin/sh\nweb:x:33:44::/var/www:/bin/false\n\nbroken line\n1000:x:7:8:::\nbad:x:a:b:::\n",
-);
-const groups = parseGroups(
-  "root:x:0:\nweb:x:44:\n200:x:0:\nusers:x:100:web,other\nempty:x:101:\nmore:x:102:web\n",
-);
+const passwd =
+  "root:x:0:0:root:/root:/bin/sh\nweb:x:33:44::/var/www:/bin/false\n\nbroken line\n1000:x:7:8:::\nbad:x:a:b:::\n";
+const groups =
+  "root:x:0:\nweb:x:44:\n200:x:0:\nusers:x:100:web,other\nempty:x:101:\nmore:x:102:web\n";
 const wanted = (user: string, mergeImageGroups = true) => ({
   user,
   supplementalGroups: [5n],
@@ -50,6 +48,20 @@ test("resolveUser() refuses unknown names, and numbers that are not ids", () => 
   );
   assert.throws(
     () => resolveUser(wanted("4294967295"), passwd, groups),
+    (error) => isKind(error, "invalid-argument"),
+  );
+});
+
+test("resolveUser() parses only lines that may be of the user, and takes no more groups than the kernel", () => {
+  const lines = "a:x:1:1\n".repeat(2_000_000);
+  for (const user of ["web", "33", "web:users", "\nweb"]) {
+    const found = () => resolveUser(wanted(user), `${lines}${passwd}`, `${lines}${groups}`);
+    if (user === "\nweb") assert.throws(found, (error) => isKind(error, "not-found"));
+    else assert.equal(found().uid, 33n);
+  }
+  const many = Array.from({ length: 65_537 }, (_, at) => `g${at}:x:${at}:web\n`).join("");
+  assert.throws(
+    () => resolveUser(wanted("web"), passwd, many),
     (error) => isKind(error, "invalid-argument"),
   );
 });
