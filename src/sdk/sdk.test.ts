@@ -6,8 +6,9 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
 import { RuntimeError } from "../base/errors.ts";
+import { ContainerState } from "../gen/runtime/v1/api_pb.ts";
 import { Davit, DavitError, ExecError } from "./index.ts";
-import { startFake } from "./testing/fake-server.ts";
+import { type FakeContainer, startFake } from "./testing/fake-server.ts";
 
 const ownDirectories = (): readonly string[] =>
   readdirSync(tmpdir()).filter(
@@ -273,9 +274,11 @@ test("ready fails with the end of the log when the container ends", async () => 
   await using server = await startFake();
   await using davit = await Davit.connect({ endpoint: server.endpoint });
   const running = failure(davit.run("test:1", { ready: { log: /listening/ } }));
-  while (server.pods[0]?.containers[0] === undefined)
+  const runningOne = (): FakeContainer | undefined =>
+    server.pods[0]?.containers.find(({ state }) => state === ContainerState.CONTAINER_RUNNING);
+  let container: FakeContainer | undefined;
+  while ((container = runningOne()) === undefined)
     await new Promise((resolve) => setTimeout(resolve, 5));
-  const [container] = server.pods[0].containers;
   container.log.push("starting", "cannot open the file");
   server.end(container, 3);
   const error = await running;

@@ -15,7 +15,7 @@ export const serveAttached: Command = {
   options: {},
   examples: [
     {
-      line: "echo '{\"network\":\"none\"}' | davit serve-attached",
+      line: 'echo \'{"network":"none"}\' | davit serve-attached',
       does: "Start a server and end it at once",
     },
   ],

@@ -93,14 +93,13 @@ export async function buildContainers(parts: Parts, shared: Shared): Promise<Bui
   const config = live.value;
   const { root, writableRoot } = config;
   const { clock, log, tasks } = shared;
-  const turns = { running: config.images.maxConcurrentUnpacks };
   const { roots, ...onDisk } = await openOverlay({
     root,
     writableRoot,
     firstProject: firstProject(config.runtime),
     log,
     tasks,
-    turns,
+    turns: { running: config.images.maxConcurrentUnpacks },
     format: config.images.layerFormat,
     verity: config.images.layerVerity,
   });
@@ -109,9 +108,7 @@ export async function buildContainers(parts: Parts, shared: Shared): Promise<Bui
   const runtime = await openRuntime(parts, shared);
   const { shims } = parts;
   const store = new ContainerStore(records.containers);
-  const oomKills = parts.undo.use(
-    oomKillsOf(parts, { store, clock, log, onEvent: shared.onEvent }),
-  );
+  const oomKills = parts.undo.use(oomKillsOf(parts, { ...shared, store }));
   const stop = (id: string): Promise<void> => endById(containers, id, 0);
   const { deniedCalls, seccomp } = await openSeccomp(parts, {
     ...{ store, log, stop },
@@ -161,12 +158,11 @@ export async function buildContainers(parts: Parts, shared: Shared): Promise<Bui
     times: timesOf(live),
     createMsOf: handlers.createMsOf,
   };
-  const waitingUnpackers = (): number => layers.waitingUnpackers;
   return {
     images,
     containers,
     gc,
-    waitingUnpackers,
+    waitingUnpackers: () => layers.waitingUnpackers,
     layerFormat: layers.format,
     layerVerity: layers.verity,
     hasLayerLimits: firstProject(config.runtime) !== undefined,

@@ -139,18 +139,23 @@ export async function runDaemon(config: Config, options: DaemonOptions): Promise
     log.info("stopping", { cause, pid });
     service.stopping();
     const reason = new RuntimeError("unavailable", "davit is shutting down");
-    // Before the operations: a client whose call fails may end, and its pods stay.
-    built.cri.leases.close(reason);
-    operations.abortAll(reason);
-    built.cri.events.close(reason);
-    built.cri.nodeEvents.close(reason);
-    built.cri.containers.logs.close(reason);
+    endCalls(built.cri, reason);
   };
   const ended = (): void => {
     log.info("stopped", { pid });
   };
   const daemon = asDaemon(config.server.listen, recovered, { beginEnd, ended }, undo.move());
   return { ...daemon, reload: reloadWhen(recovered, reloads) };
+}
+
+/** Ends the calls that would last longer than the daemon. */
+function endCalls(cri: CriContext, reason: RuntimeError): void {
+  // Before the operations: a client whose call fails may end, and its pods stay.
+  cri.leases.close(reason);
+  cri.sandboxes.operations.abortAll(reason);
+  cri.events.close(reason);
+  cri.nodeEvents.close(reason);
+  cri.containers.logs.close(reason);
 }
 
 /** Reloads once the daemon is ready; never, if it does not become so. */

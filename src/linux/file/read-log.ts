@@ -180,11 +180,11 @@ class Pause {
   }
 
   async wait(): Promise<void> {
-    const { promise, resolve } = Promise.withResolvers<void>();
-    this.#wake = resolve;
-    const timer = setTimeout(resolve, this.#ms);
+    const { promise, resolve } = Promise.withResolvers<undefined>();
+    this.#wake = () => resolve(undefined);
+    const timer = setTimeout(this.#wake, this.#ms);
     this.#ends.addEventListener("abort", this.#wake, { once: true });
-    if (this.#hasChanged || this.#ends.aborted) resolve();
+    if (this.#hasChanged || this.#ends.aborted) this.#wake();
     await promise;
     clearTimeout(timer);
     this.#ends.removeEventListener("abort", this.#wake);
