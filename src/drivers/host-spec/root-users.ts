@@ -1,28 +1,14 @@
 import { RuntimeError } from "../../base/errors.ts";
+import { quote } from "../../base/quote.ts";
 import type { ContainerUser, RootFiles } from "../../core/container/index.ts";
 import { readFilesInRoot } from "../../linux/file/index.ts";
 
 // Images with ten thousands of users have been seen; this is far beyond them.
 const maxFileBytes = 16 * 1024 * 1024;
 const userFiles = ["/etc/passwd", "/etc/group"] as const;
-/** NGROUPS_MAX of Linux: setgroups(2). */
-const maxGroups = 65_536;
 const maxId = 2n ** 32n - 2n;
-
-/** An entry of passwd(5). */
-interface PasswdEntry {
-  readonly name: string;
-  readonly uid: bigint;
-  readonly gid: bigint;
-}
-
-/** An entry of group(5). */
-interface GroupEntry {
-  readonly name: string;
-  readonly gid: bigint;
-  /** Names, with commas between them. */
-  readonly members: string;
-}
+/** NGROUPS_MAX (include/uapi/linux/limits.h): setgroups(2) refuses more. */
+const maxGroups = 65_536;
 
 /** Users as a root's own passwd and group files have them. */
 export const rootUsers: RootFiles = {
@@ -33,37 +19,23 @@ export const rootUsers: RootFiles = {
 };
 
 /**
- * Who `user` is by the texts of a passwd and a group file. A number needs no entry; a name does. Without a group the
+ * Who `user` is, by the texts of passwd(5) and group(5). A number needs no entry; a name does. Without a group the
  * entry's own is taken, without an entry 0. Groups that list the user as a member are added where merging is asked
  * for. Invalid lines are skipped, as libc does.
  */
 export function resolveUser(
   wanted: Parameters<RootFiles["resolveUser"]>[1],
   passwd: string,
-  groups: string,
+  group: string,
 ): ContainerUser {
   const [userText = "", groupText] = wanted.user.split(":", 2);
   const entry = findUser(userText, passwd);
-  const gid =
-    groupText === undefined || groupText === "" ? entry.gid : findGroup(groupText, groups);
-  const memberships =
-    wanted.mergeImageGroups && entry.name !== undefined ? groupsOf(entry.name, groups) : [];
-  const supplementalGroups = [...new Set([...memberships, ...wanted.supplementalGroups])];
-  return { uid: entry.uid, gid, supplementalGroups };
-}
-
-function groupsOf(name: string, groups: string): readonly bigint[] {
-  const found = new Set<bigint>();
-  for (const { gid, members } of entries(groups, name, parseGroup)) {
-    if (!`,${members},`.includes(`,${name},`)) continue;
-    found.add(gid);
-    if (found.size <= maxGroups) continue;
-    throw new RuntimeError(
-      "invalid-argument",
-      `resolve user "${name}": the image's /etc/group has it in more than ${maxGroups} groups, the limit of the kernel`,
-    );
-  }
-  return [...found];
+  const gid = groupText === undefined || groupText === "" ? entry.gid : findGroup(groupText, group);
+  const groups = new Set(
+    wanted.mergeImageGroups && entry.name !== undefined ? groupsOf(entry.name, group) : [],
+  );
+  for (const each of wanted.supplementalGroups) groups.add(each);
+  return { uid: entry.uid, gid, supplementalGroups: [...groups] };
 }
 
 function findUser(
@@ -73,31 +45,62 @@ function findUser(
   const wanted = text === "" ? "0" : text;
   // A number is an id, even where the image calls a user by it: kubelet has checked the number
   // (runAsNonRoot), and an image's "1000:x:0:0" must not make it another.
-  if (!/^\d+$/.test(wanted)) {
-    for (const entry of entries(passwd, `${wanted}:`, parseUser)) {
-      if (entry.name === wanted) return entry;
-    }
-    throw new RuntimeError(
-      "not-found",
-      `resolve user "${wanted}": the image's /etc/passwd has no such user; name one that it has, or a number`,
-    );
+  const uid = /^\d+$/.test(wanted) ? idOf(wanted, "user") : undefined;
+  for (const [name = "", , uidText = "", gidText = ""] of linesWith(`${uid ?? wanted}:`, passwd)) {
+    if (name === "" || !isId(uidText) || !isId(gidText)) continue;
+    const entry = { name, uid: BigInt(uidText), gid: BigInt(gidText) };
+    if (uid === undefined ? name === wanted : entry.uid === uid) return entry;
   }
-  const uid = idOf(wanted, "user");
-  for (const entry of entries(passwd, `${String(uid)}:`, parseUser)) {
-    if (entry.uid === uid) return entry;
-  }
-  return { name: undefined, uid, gid: 0n };
+  if (uid !== undefined) return { name: undefined, uid, gid: 0n };
+  throw new RuntimeError(
+    "not-found",
+    `resolve user "${wanted}": the image's /etc/passwd has no such user; name one that it has, or a number`,
+  );
 }
 
-function findGroup(text: string, groups: string): bigint {
+function findGroup(text: string, group: string): bigint {
   if (/^\d+$/.test(text)) return idOf(text, "group");
-  for (const { name, gid } of entries(groups, `${text}:`, parseGroup)) {
-    if (name === text) return gid;
+  for (const [name, , gid = ""] of linesWith(`${text}:`, group)) {
+    if (name === text && isId(gid)) return BigInt(gid);
   }
   throw new RuntimeError(
     "not-found",
     `resolve group "${text}": the image's /etc/group has no such group; name one that it has, or a number`,
   );
+}
+
+/** The groups that list the user as a member. */
+function groupsOf(user: string, group: string): ReadonlySet<bigint> {
+  const found = new Set<bigint>();
+  for (const [name, , gid = "", members = ""] of linesWith(user, group)) {
+    if (name === "" || !isId(gid) || !members.split(",").includes(user)) continue;
+    found.add(BigInt(gid));
+    if (found.size > maxGroups) {
+      throw new RuntimeError(
+        "invalid-argument",
+        `resolve user ${quote(user)}: the image's /etc/group has it in more than ${maxGroups} groups, and the kernel allows no more`,
+      );
+    }
+  }
+  return found;
+}
+
+/**
+ * The lines that contain `key`, each split into its first fields. Only these are split: a container may have written
+ * millions of lines, and other calls wait meanwhile.
+ */
+function* linesWith(key: string, text: string): Generator<readonly string[]> {
+  for (let at = text.indexOf(key); at >= 0; ) {
+    const begin = text.lastIndexOf("\n", at) + 1;
+    const newline = text.indexOf("\n", at);
+    const end = newline < 0 ? text.length : newline;
+    yield text.slice(begin, end).split(":", 4);
+    at = text.indexOf(key, end + 1);
+  }
+}
+
+function isId(text: string): boolean {
+  return /^\d{1,10}$/.test(text);
 }
 
 function idOf(text: string, kind: string): bigint {
@@ -107,35 +110,4 @@ function idOf(text: string, kind: string): bigint {
     "invalid-argument",
     `resolve ${kind} "${text}": ids end at ${String(maxId)}`,
   );
-}
-
-/**
- * The valid entries of a file whose lines have `part` in them. Others are not parsed: an image's file may be large, and
- * the event loop waits meanwhile.
- */
-function* entries<T>(
-  text: string,
-  part: string,
-  parse: (line: string) => T | undefined,
-): Generator<T, void, undefined> {
-  for (let at = text.indexOf(part); at >= 0; ) {
-    const begin = text.lastIndexOf("\n", at) + 1;
-    const newline = text.indexOf("\n", at);
-    const end = newline < 0 ? text.length : newline;
-    const entry = parse(text.slice(begin, end));
-    if (entry !== undefined) yield entry;
-    at = text.indexOf(part, end + 1);
-  }
-}
-
-function parseUser(line: string): PasswdEntry | undefined {
-  const [name = "", , uid = "", gid = ""] = line.split(":", 4);
-  if (name === "" || !/^\d{1,10}$/.test(uid) || !/^\d{1,10}$/.test(gid)) return undefined;
-  return { name, uid: BigInt(uid), gid: BigInt(gid) };
-}
-
-function parseGroup(line: string): GroupEntry | undefined {
-  const [name = "", , gid = "", members = ""] = line.split(":", 4);
-  if (name === "" || !/^\d{1,10}$/.test(gid)) return undefined;
-  return { name, gid: BigInt(gid), members };
 }

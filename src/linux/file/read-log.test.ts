@@ -14,6 +14,7 @@ import {
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, describe, test } from "node:test";
+import { setTimeout as sleep } from "node:timers/promises";
 import { isKind } from "../../base/errors.ts";
 import { makeFifo } from "../stream/index.ts";
 import { LogLines, parseLogLine } from "./log-line.ts";
@@ -206,6 +207,43 @@ describe("readLog()", () => {
       };
       await assert.rejects(read(rotated, following().options, [replace]), words);
     }
+  });
+
+  test("does not watch a log whose reader is behind, and loses nothing of it", {
+    timeout: 20_000,
+  }, async () => {
+    const watches = (): number =>
+      process.getActiveResourcesInfo().filter((each) => each === "FSEventWrap").length;
+    const until = async (count: number): Promise<void> => {
+      while (watches() !== count) await sleep(5);
+    };
+    const path = logFile(line(1, "a"));
+    const { options, end } = following();
+    const batches = readLog(path, { signal: never, ...options });
+    const next = async (): Promise<string[]> => {
+      for (;;) {
+        const batch = await batches.next();
+        if (batch.done === true) return [];
+        if (batch.value.length > 0) return batch.value.map((each) => each.text.toString());
+      }
+    };
+    assert.deepEqual(await next(), ["a"]);
+    const waiting = next();
+    await until(1);
+    appendFileSync(path, text([line(2, "b")]));
+    assert.deepEqual(await waiting, ["b"]);
+    appendFileSync(path, text([line(3, "c")]));
+    await sleep(50);
+    appendFileSync(path, text([line(4, "d")]));
+    await until(0);
+    assert.deepEqual(await next(), ["c", "d"]);
+    const last = next();
+    await until(1);
+    appendFileSync(path, text([line(5, "e")]));
+    assert.deepEqual(await last, ["e"]);
+    end();
+    assert.deepEqual(await next(), []);
+    assert.equal(watches(), 0);
   });
 
   test("ends when the signal is aborted", async () => {

@@ -6,6 +6,7 @@ import type { Semaphore } from "../../base/semaphore.ts";
 import { errnoCode, systemError } from "../../base/system-error.ts";
 import type { FileIdentity } from "./log-directory.ts";
 import { headBytes, type LogLine, LogLines, parseLogLine } from "./log-line.ts";
+import { Pause } from "./pause.ts";
 import { openRegular } from "./regular-file.ts";
 
 /** Which lines of a log to read. */
@@ -40,9 +41,6 @@ export interface LogFile {
 
 const { O_NONBLOCK, O_RDONLY } = constants;
 const chunkBytes = 64 * 1024;
-/** Between two looks at a file: the first after its last line, and the longest. Each takes three jobs of the thread pool. */
-const [firstPollMs, longestPollMs] = [50, 250];
-
 /** A longer line is returned in parts. A runtime writes lines of 16 KiB, but a container may have access to the file. */
 const maxLineBytes = 256 * 1024;
 
@@ -100,7 +98,7 @@ async function* readOnce(file: LogFile, options: ReadLogOptions): Batches {
 }
 
 async function* follow(file: LogFile, options: ReadLogOptions): Batches {
-  const pause = new Pause(options);
+  const pause = new Pause(endsOf(options));
   let open = await openNow(file, options);
   try {
     if (options.tail !== undefined) await open?.seekTail(options.tail);
@@ -124,7 +122,7 @@ async function* follow(file: LogFile, options: ReadLogOptions): Batches {
       } else if (isOver) {
         return;
       } else {
-        if (!open.watch(pause.changed)) await pause.wait();
+        if (!open.watch(pause)) await pause.wait();
       }
     }
   } finally {
@@ -168,40 +166,8 @@ function hasEnded({ follow, untilNs }: ReadLogOptions): boolean {
   return isPast || follow?.ended.aborted === true;
 }
 
-/** Waits between looks at a file: until it changes, until the end, or for a while. */
-class Pause {
-  readonly #ends: AbortSignal;
-  #ms = firstPollMs;
-  #hasChanged = false;
-  #wake = (): void => undefined;
-
-  constructor({ signal, follow }: ReadLogOptions) {
-    this.#ends = AbortSignal.any([signal, ...(follow === undefined ? [] : [follow.ended])]);
-  }
-
-  async wait(): Promise<void> {
-    const { promise, resolve } = Promise.withResolvers<undefined>();
-    this.#wake = () => resolve(undefined);
-    const timer = setTimeout(this.#wake, this.#ms);
-    this.#ends.addEventListener("abort", this.#wake, { once: true });
-    if (this.#hasChanged || this.#ends.aborted) this.#wake();
-    await promise;
-    clearTimeout(timer);
-    this.#ends.removeEventListener("abort", this.#wake);
-    this.#hasChanged = false;
-    this.#ms = Math.min(longestPollMs, 2 * this.#ms);
-  }
-
-  /** Something was there: look soon again. */
-  reset(): void {
-    this.#ms = firstPollMs;
-  }
-
-  /** The file has changed: the wait ends, or the next one does. */
-  readonly changed = (): void => {
-    this.#hasChanged = true;
-    this.#wake();
-  };
+function endsOf({ signal, follow }: ReadLogOptions): AbortSignal {
+  return AbortSignal.any([signal, ...(follow === undefined ? [] : [follow.ended])]);
 }
 
 /** Undefined where the log does not exist. */
@@ -281,16 +247,21 @@ class OpenLog implements AsyncDisposable {
   }
 
   /**
-   * Has `onChange` called at each change, so that a line is read at once, as the user of a terminal expects. True if
-   * this began now: what was written before was not seen. Where the kernel has no watch left (inotify(7),
-   * max_user_watches), changes are seen by looking.
+   * Tells `pause` about changes, so that a line is read at once, as the user of a terminal expects. True if this began
+   * now: what was written before was not seen. Where the kernel has no watch left (inotify(7), max_user_watches),
+   * changes are seen by looking.
    */
-  watch(onChange: () => void): boolean {
+  watch(pause: Pause): boolean {
     if (this.#watcher !== undefined) return false;
     try {
       // By its descriptor: another file may be at the path.
-      this.#watcher = watch(`/proc/self/fd/${this.#file.fd}`, onChange);
-      this.#watcher.on("error", () => undefined);
+      const watcher = watch(`/proc/self/fd/${this.#file.fd}`, () => {
+        if (pause.changed()) return;
+        // The reader is behind, and must not cost a turn of the event loop for each line that a container writes.
+        watcher.close();
+        this.#watcher = undefined;
+      });
+      this.#watcher = watcher.on("error", () => undefined);
       return true;
     } catch {
       this.#watcher = "none";
