@@ -181,6 +181,9 @@ export class GrpcClient implements Disposable {
     const session = connectHttp2("http://localhost", {
       createConnection: () => connectSocket(path),
       settings: { initialWindowSize: windowBytes, enablePush: false },
+      // NOTE(node): what a canceled call had still to send counts for as long as the connection lives, and beyond the
+      // limit of 10 MB all calls are refused. The windows and the senders bound the memory of a client.
+      maxSessionMemory: 1_000_000,
     });
     const forget = (): void => {
       if (this.#session === promise) this.#session = undefined;

@@ -1,4 +1,5 @@
 import type { Readable } from "node:stream";
+import { RuntimeError } from "../../base/errors.ts";
 
 /**
  * The requests of a call with a stream of them, for one reader. While a request waits for the reader, the
@@ -44,4 +45,9 @@ export class RequestQueue implements AsyncIterable<Uint8Array> {
       await promise;
     }
   }
+}
+
+/** For a handler that reads requests although it has answered. */
+export function callIsOver(method: string): RuntimeError {
+  return new RuntimeError("canceled", `read requests of "${method}": the call has ended`);
 }

@@ -192,4 +192,39 @@ describe("a stream of requests", () => {
       kind: "resource-exhausted",
     });
   });
+
+  test("that is canceled with much to send leaves a usable connection", async () => {
+    await using serving = await serve({ Total: total });
+    using client = new GrpcClient({ path: serving.path });
+    for (let i = 0; i < 10; i++) {
+      await assert.rejects(textsOf(client.stream(echoPath("Total"), chunks(1, 20_000_000))));
+      assert.deepEqual(await textsOf(client.stream(echoPath("Total"), chunks(1, 1))), ["1"]);
+    }
+  });
+});
+
+test("a connection with many canceled responses is replaced, and running calls continue", async () => {
+  const endless: StreamMethod = {
+    kind: "stream",
+    async *handle() {
+      for (;;) yield Buffer.alloc(1_000_000);
+    },
+  };
+  const echoes: StreamMethod = { kind: "stream", handle: (requests) => requests };
+  await using serving = await serve({ Endless: endless, Echo: echoes });
+  using client = new GrpcClient({ path: serving.path });
+  const more = Promise.withResolvers<undefined>();
+  async function* slow(): AsyncGenerator<Buffer> {
+    yield Buffer.from("first");
+    await more.promise;
+    yield Buffer.from("second");
+  }
+  const running = client.stream(echoPath("Echo"), slow());
+  assert.equal(Buffer.from((await running.next()).value ?? []).toString(), "first");
+  // More than the memory of a connection of the server.
+  for (let i = 0; i < 300; i++) {
+    for await (const _ of client.stream(echoPath("Endless"), chunks(1, 1))) break;
+  }
+  more.resolve(undefined);
+  assert.deepEqual(await textsOf(running), ["second"]);
 });

@@ -1,5 +1,6 @@
 import {
   constants,
+  type Http2Session,
   type IncomingHttpHeaders,
   type ServerHttp2Stream,
   type ServerStreamResponseOptions,
@@ -12,7 +13,7 @@ import type { Call, CallEnd, Method, Peer } from "./call.ts";
 import { encodeStatusMessage, MessageReader, tooLarge, writeMessage } from "./codec.ts";
 import { type GrpcStatus, grpcCodeOfKind, grpcOk } from "./status.ts";
 import type { CallScheduler } from "./call-scheduler.ts";
-import { RequestQueue } from "./request-queue.ts";
+import { callIsOver, RequestQueue } from "./request-queue.ts";
 
 /** The parts of the server that a call uses. */
 export interface CallHost {
@@ -24,6 +25,8 @@ export interface CallHost {
   readonly scheduler: CallScheduler;
   readonly toStatus: (error: unknown) => GrpcStatus;
   readonly onCall: ((call: Call) => ((end: CallEnd) => void) | undefined) | undefined;
+  /** Called when a stream has closed that had bytes to send. */
+  readonly onUnsent: (session: Http2Session | undefined, bytes: number) => void;
 }
 
 /** The properties of a call from its headers. */
@@ -95,6 +98,7 @@ export class ServerCall implements Call {
   readonly peer: Peer | undefined;
 
   readonly #stream: CallStream;
+  readonly #session: Http2Session | undefined;
   readonly #headers: IncomingHttpHeaders;
   readonly #host: CallHost;
   readonly #target: Method;
@@ -120,6 +124,7 @@ export class ServerCall implements Call {
 
   constructor(stream: ServerHttp2Stream, facts: CallFacts, host: CallHost) {
     this.#stream = stream;
+    this.#session = stream.session;
     this.#headers = facts.headers;
     this.#host = host;
     this.#target = facts.method;
@@ -324,6 +329,8 @@ export class ServerCall implements Call {
   }
 
   #closed(): void {
+    const unsent = this.#stream.writableLength;
+    if (unsent > 0) this.#host.onUnsent(this.#session, unsent);
     if (this.#ended) return;
     const message = `call "${this.method}": the caller canceled it or disconnected`;
     this.#abortReason = new RuntimeError("canceled", message);
@@ -385,11 +392,6 @@ function trailersOf(status: GrpcStatus): Record<string, string> {
       .replace(/=+$/, "");
   }
   return trailers;
-}
-
-/** For a handler that reads requests although it has answered. */
-function callIsOver(method: string): RuntimeError {
-  return new RuntimeError("canceled", `read requests of "${method}": the call has ended`);
 }
 
 function wrongNumber(found: string): RuntimeError {

@@ -6,6 +6,7 @@
 // are accepted; kubelet and crictl send the former.
 import {
   createServer,
+  type Http2Session,
   type Http2Server,
   type IncomingHttpHeaders,
   type ServerHttp2Session,
@@ -80,6 +81,9 @@ const http2Limits = {
   maxSettings: 32,
 };
 
+/** Bytes that canceled calls of a connection leave unsent, before its client has to open another one: half of its memory. */
+const maxUnsentBytes = 64 * mebibyte;
+
 /** Concurrent connections that speak HTTP/2. Each needs a descriptor, and there are only a few clients. */
 const maxConnections = 512;
 
@@ -104,6 +108,8 @@ export class GrpcServer {
   readonly #withoutCall = new Set<ServerHttp2Session>();
   readonly #sockets = new Set<Socket>();
   readonly #peers = new WeakMap<object, Peer>();
+  /** Bytes of canceled calls that were not sent. */
+  readonly #unsent = new WeakMap<object, number>();
   readonly #peerOf: GrpcServerOptions["peerOf"];
   #listener: UnixListener | undefined;
   #calls = 0;
@@ -127,6 +133,7 @@ export class GrpcServer {
       scheduler: new CallScheduler(options.callBudgetMs ?? Number.POSITIVE_INFINITY),
       toStatus: options.toStatus,
       onCall: options.onCall,
+      onUnsent: (session, bytes) => this.#addUnsent(session, bytes),
     };
     this.#server = createServer(http2Limits);
     this.#server.on("connection", (socket: Socket) => {
@@ -219,6 +226,18 @@ export class GrpcServer {
     });
     this.#forget(oldest);
     oldest.destroy();
+  }
+
+  /**
+   * NOTE(node): what a canceled call had still to send counts as memory of its connection for as long as that lives, so
+   * that all calls of a long connection would be refused in the end. Instead its client is told to use another one;
+   * running calls continue.
+   */
+  #addUnsent(session: Http2Session | undefined, bytes: number): void {
+    if (session === undefined || session.closed) return;
+    const unsent = (this.#unsent.get(session) ?? 0) + bytes;
+    this.#unsent.set(session, unsent);
+    if (unsent > maxUnsentBytes) session.close();
   }
 
   #forget(session: ServerHttp2Session): void {
