@@ -336,6 +336,10 @@ test("codeOf() returns the exit codes of docker run", () => {
     ['start container "a": open executable: Permission denied', 126],
     ['start container "a": exec format error', 126],
     ['start container "a": the path `/etc` is not a regular file: Operation not permitted', 126],
+    [
+      'start container "a": the path `/a` exists but it is not executable: Operation not permitted',
+      126,
+    ],
     ['start container "a": no space left on device', 125],
     ['create container "a": permission denied', 125],
     ['pull image "a": RegistryUnavailable', 125],

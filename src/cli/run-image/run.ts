@@ -145,7 +145,9 @@ export function codeOf(error: unknown): number {
   if (/executable file .*not found|stat .*: no such file or directory/.test(message)) {
     return exitCode.noProgram;
   }
-  return /permission denied|exec format error|is a directory|not a regular file/i.test(message)
+  return /permission denied|exec format error|is a directory|not a regular file|is not executable/i.test(
+    message,
+  )
     ? exitCode.cannotInvoke
     : exitCode.execFailed;
 }
