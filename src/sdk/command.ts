@@ -6,6 +6,7 @@ import type { SpawnOptions, TerminalSize } from "./api/container.ts";
 import type { Connection } from "./connection.ts";
 import { DavitError } from "./errors.ts";
 import { invalid, unsupported } from "./explain.ts";
+import { pieces } from "./pieces.ts";
 
 /** A command to run. */
 export interface CommandRequest extends Omit<SpawnOptions, "stdin"> {
@@ -117,7 +118,10 @@ class DavitCommand implements Command {
   #stdin(): Writable {
     const stdin = new Writable({
       write: (chunk: Buffer, _encoding, callback) => {
-        this.#requests.push({ part: { case: "stdin", value: chunk } }, () => callback());
+        const all = [...pieces(chunk)];
+        const last = all.pop() ?? chunk;
+        for (const value of all) this.#requests.push({ part: { case: "stdin", value } });
+        this.#requests.push({ part: { case: "stdin", value: last } }, () => callback());
       },
       final: (callback) => {
         this.#requests.push({ part: { case: "stdinEnd", value: {} } }, () => callback());
@@ -139,9 +143,20 @@ function explainStart(
   error: unknown,
   signal: AbortSignal | undefined,
 ): DavitError {
-  const explained = connection.explain(what, error, signal);
-  if (explained.kind !== "failed" || !missingProgram.test(explained.message)) return explained;
-  return new DavitError("not-found", explained.message, { cause: error });
+  return withMissingProgram(connection.explain(what, error, signal));
+}
+
+/** The error of a program that did not start, as `not-found` if the image does not have it. */
+export function withMissingProgram(error: DavitError): DavitError {
+  if (error.kind !== "failed" || !missingProgram.test(error.message)) return error;
+  return new DavitError("not-found", error.message, { stage: error.stage, cause: error.cause });
+}
+
+/** Whether a command did not start since the image does not have its program, rather than its container is gone. */
+export function isMissingProgram(error: unknown): boolean {
+  return (
+    error instanceof DavitError && error.kind === "not-found" && missingProgram.test(error.message)
+  );
 }
 
 function startOf(request: CommandRequest) {

@@ -1,4 +1,5 @@
 import type { Readable } from "node:stream";
+import { maxTimerMs } from "../base/time.ts";
 import type {
   ExecOptions,
   ExecResult,
@@ -79,6 +80,9 @@ function startTimer(
   timeoutMs: number | undefined,
 ): NodeJS.Timeout | undefined {
   if (timeoutMs === undefined) return undefined;
+  if (!(timeoutMs <= maxTimerMs)) {
+    throw invalid(`${what}: timeoutMs must be at most ${maxTimerMs}; it is ${timeoutMs}`);
+  }
   const timer = setTimeout(() => {
     limit.abort(
       new DavitError("deadline", `${what}: it took longer than ${timeoutMs} ms and was killed`),

@@ -96,6 +96,7 @@ function kindOfSystemError(error: unknown): DavitErrorKind {
 }
 
 function withSubject(doing: string, message: string): string {
+  if (message.startsWith(`${doing}:`)) return message;
   const [verb = ""] = doing.split(" ");
   const [operation = ""] = /^(\w+ ){1,3}"[^"]*"/.exec(message) ?? [];
   return operation.startsWith(`${verb} `)

@@ -6,7 +6,7 @@ import { type Chunks, Packing } from "../client/files/packing.ts";
 import { fileIn } from "../client/files/tar-file.ts";
 import { packBytes } from "../client/files/tar-pack.ts";
 import type { CopyOptions, WriteOptions } from "./api/container.ts";
-import { openCommand } from "./command.ts";
+import { isMissingProgram, openCommand } from "./command.ts";
 import { DavitError } from "./errors.ts";
 import { invalid } from "./explain.ts";
 import { type CommandTarget, execBytes } from "./exec.ts";
@@ -191,11 +191,19 @@ async function needing<T>(
     return await work;
   } catch (error) {
     if (isMissingProgram(error)) {
-      throw unsupportedImage(what, "the image has no tar; mount a directory instead", error);
+      throw unsupportedImage(
+        what,
+        "it must have tar, and test for copyIn; mount a directory instead",
+        error,
+      );
     }
-    throw target.connection.explain(what, error, signal);
+    const explained = target.connection.explain(what, error, signal);
+    if (explained.kind !== "failed" || !missingFile.test(explained.message)) throw explained;
+    throw new DavitError("not-found", explained.message, { cause: explained.cause });
   }
 }
+
+const missingFile = /no such file or directory/i;
 
 function unsupportedImage(what: string, hint: string, cause?: unknown): DavitError {
   return new DavitError(
@@ -206,11 +214,6 @@ function unsupportedImage(what: string, hint: string, cause?: unknown): DavitErr
       cause,
     },
   );
-}
-
-/** Whether a command failed to start since the image does not have its program. */
-function isMissingProgram(error: unknown): boolean {
-  return error instanceof DavitError && error.kind === "not-found";
 }
 
 function checkPath(what: string, path: string): void {

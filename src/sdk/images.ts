@@ -7,6 +7,7 @@ import type { LoadOptions, RootFs } from "./api/options.ts";
 import type { Connection } from "./connection.ts";
 import { DavitError } from "./errors.ts";
 import { explain, invalid } from "./explain.ts";
+import { pieces } from "./pieces.ts";
 
 const chunkBytes = 256 * 1024;
 const removeMs = 60_000;
@@ -97,7 +98,9 @@ export async function load(
   const options = { name, ...(isRoot && { rootFs: configOf(source) }) };
   async function* requests() {
     yield { part: { case: "options" as const, value: options } };
-    for await (const value of chunks) yield { part: { case: "chunk" as const, value } };
+    for await (const chunk of chunks) {
+      for (const value of pieces(chunk)) yield { part: { case: "chunk" as const, value } };
+    }
     yield { part: { case: "end" as const, value: {} } };
   }
   const loaded: string[] = [];

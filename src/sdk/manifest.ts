@@ -4,6 +4,7 @@ import { hostname, totalmem } from "node:os";
 import { layerLimitAnnotation, pidsLimitAnnotation } from "../client/pods/annotations.ts";
 import { type NodeInfo, parsePodManifests, type PodManifest } from "../manifest/index.ts";
 import type { Mount, Network, Port, RunOptions } from "./api/options.ts";
+import { checkOptions } from "./check-options.ts";
 import { invalid } from "./explain.ts";
 import { leaseLabel } from "./lease.ts";
 
@@ -167,27 +168,4 @@ function baseName(image: string): string {
     .slice(0, 40)
     .replace(/-+$/, "");
   return name === "" || /^\d+$/.test(name) ? "container" : name;
-}
-
-/** What the reader of manifests would not say in terms of the options. */
-function checkOptions(options: RunOptions): void {
-  const { cpus, pids, timeoutMs, readyTimeoutMs, network } = options;
-  const positive = { cpus, pids, timeoutMs, readyTimeoutMs };
-  for (const [name, value] of Object.entries(positive)) {
-    if (value !== undefined && !(Number.isFinite(value) && value > 0)) {
-      throw invalid(`run a container: option ${name} must be a number above 0; it is ${value}`);
-    }
-  }
-  if (pids !== undefined && !Number.isInteger(pids)) {
-    throw invalid(`run a container: option pids must be a whole number; it is ${pids}`);
-  }
-  const isKnown =
-    network === undefined ||
-    (typeof network === "string"
-      ? ["pod", "host", "none"].includes(network)
-      : Array.isArray(network.allow));
-  if (!isKnown)
-    throw invalid(
-      'run a container: option network must be "pod", "host", "none" or { allow: [...] }',
-    );
 }

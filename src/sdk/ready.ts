@@ -28,18 +28,24 @@ const attemptMs = 2_000;
 /** How long a refusal by the pod takes at most to arrive over an open session. */
 const refusalMs = 200;
 const tailLines = 12;
+/** Characters of a line in several parts that are looked at. */
+const maxLineLength = 64 * 1024;
 
 /** Rejects a condition that can never be met. */
 export function checkReady(ready: Ready | undefined): void {
   if (ready === undefined) return;
   const isKnown =
-    ("port" in ready && Number.isInteger(ready.port)) ||
+    ("port" in ready && isPort(ready.port)) ||
     ("log" in ready && ready.log instanceof RegExp) ||
     ("command" in ready && ready.command.length > 0);
   if (isKnown && (!("http" in ready) || ready.http.startsWith("/"))) return;
   throw invalid(
     'run a container: option ready must be { port }, { http: "/path", port }, { log: /text/ } or { command: [...] }',
   );
+}
+
+function isPort(port: number): boolean {
+  return Number.isInteger(port) && port >= 1 && port <= 65_535;
 }
 
 /**
@@ -81,10 +87,13 @@ export function readyTimeout(given: number | undefined): number {
 async function isReady(request: ReadyRequest, signal: AbortSignal): Promise<void> {
   const { ready, target } = request;
   if ("log" in ready) {
-    for await (const { text } of logs(target, { follow: true, signal })) {
+    const begun = { stdout: "", stderr: "" };
+    for await (const { stream, text, partial } of logs(target, { follow: true, signal })) {
+      const line = begun[stream] + text;
       // A regular expression with the flag g continues where it matched last.
       ready.log.lastIndex = 0;
-      if (ready.log.test(text)) return;
+      if (ready.log.test(line)) return;
+      begun[stream] = partial ? line.slice(-maxLineLength) : "";
     }
     // The log has ended with the container, which is reported elsewhere.
     await new Promise(() => undefined);

@@ -6,6 +6,8 @@ import { assignIds } from "../client/pods/assign-ids.ts";
 import { runPod } from "../client/pods/run-pod.ts";
 import type { PodManifest } from "../manifest/index.ts";
 import type { ApplyOptions, RunOptions } from "./api/options.ts";
+import { checkOnDisconnect } from "./check-options.ts";
+import { withMissingProgram } from "./command.ts";
 import type { Connection } from "./connection.ts";
 import type { ContainerFacts } from "./container.ts";
 import { DavitError } from "./errors.ts";
@@ -41,6 +43,7 @@ export async function run(
   connection.check(what);
   if (signal?.aborted === true) throw explain(what, signal.reason, signal);
   checkReady(ready);
+  checkOnDisconnect(options);
   const keep = onDisconnect === "keep";
   const [lease, podsRoot] = await Promise.all([
     keep ? undefined : host.lease.id(),
@@ -96,7 +99,7 @@ async function runOne(
     return handle;
   } catch (error) {
     await undo[Symbol.asyncDispose]();
-    const explained = host.connection.explain(what, error, signal);
+    const explained = withMissingProgram(host.connection.explain(what, error, signal));
     if (left.length === 0) throw explained;
     throw new DavitError(explained.kind, `${explained.message}; not removed: ${left.join("; ")}`, {
       stage: explained.stage,
@@ -131,6 +134,7 @@ export async function apply(
   const { name, text } = await manifestText(manifest);
   const what = `run the pods of ${name}`;
   connection.check(what);
+  checkOnDisconnect(options);
   const keep = onDisconnect === "keep";
   const lease = keep ? undefined : await host.lease.id();
   const podsRoot = await directories.root(keep);

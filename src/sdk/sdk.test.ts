@@ -98,6 +98,13 @@ test("run() rejects invalid options before it does anything", async () => {
     { ready: {} as { port: number } },
     { network: "all" as "none" },
     { timeoutMs: Number.NaN },
+    // A longer timer would end at once.
+    { timeoutMs: 2 ** 31 },
+    { command: "sleep 1" as unknown as string[] },
+    { env: { A: undefined as unknown as string } },
+    { pull: "sometimes" as "never" },
+    { onDisconnect: "stay" as "keep" },
+    { ready: { port: 65_536 } },
   ];
   for (const options of invalid) {
     const error = await failure(davit.run("test:1", options));
@@ -165,6 +172,16 @@ test("exec() ends the command at its limits", async () => {
   assert.deepEqual([error.kind, (error.cause as Error).message], ["aborted", "enough"]);
 });
 
+test("a large stdin is sent in messages that the server takes", async () => {
+  await using server = await startFake();
+  await using davit = await Davit.connect({ endpoint: server.endpoint });
+  await using pod = await davit.run("test:1");
+  const input = Buffer.alloc(20_000_000, "x");
+  assert.equal((await pod.exec(["wc", "-c"], { input })).stdout.trim(), "20000000");
+  const error = await failure(pod.exec(["true"], { timeoutMs: 2 ** 31 }));
+  assert.equal(error.kind, "invalid");
+});
+
 test("spawn() has separate streams and signals, and await using kills it", async () => {
   await using server = await startFake();
   await using davit = await Davit.connect({ endpoint: server.endpoint });
@@ -226,7 +243,27 @@ test("write(), read(), copyIn() and copyOut() move files", async () => {
       yield bytes;
       throw new Error("source is broken");
     }
-    assert.match((await failure(pod.write(`${inside}/x`, broken()))).message, /source is broken/);
+    const failed = await failure(pod.write(`${inside}/x`, broken()));
+    assert.equal(failed.message.split(" in container ").length, 2, failed.message);
+    assert.match(failed.message, /source is broken$/);
+    const target = join(directory, "none");
+    assert.equal((await failure(pod.copyOut(`${inside}/none`, target))).kind, "not-found");
+    assert.equal((await failure(pod.copyIn(target, "/tmp"))).kind, "not-found");
+    // A container that is gone is not an image without programs.
+    for (const call of ["exec", "write", "read"]) {
+      server.failNext(
+        "Exec",
+        new RuntimeError("not-found", 'exec "1": there is none with this id'),
+      );
+      const gone = await failure(
+        call === "exec"
+          ? pod.exec(["true"])
+          : call === "write"
+            ? pod.write("/x", "")
+            : pod.read("/x"),
+      );
+      assert.equal(gone.kind, "not-found", `${call}: ${gone.message}`);
+    }
   } finally {
     rmSync(directory, { recursive: true });
   }

@@ -175,7 +175,10 @@ export interface ContainerCalls {
   read(path: string, options?: { readonly signal?: AbortSignal }): Promise<Uint8Array>;
   /** The text of a file in the container, as UTF-8. */
   readText(path: string, options?: { readonly signal?: AbortSignal }): Promise<string>;
-  /** Copies a file or directory of this machine to the container; into `to` if that is a directory. Needs `tar`. */
+  /**
+   * Copies a file or directory of this machine to the container; into `to` if that is a directory. Needs `tar` and
+   * `test` in the image.
+   */
   copyIn(from: string, to: string, options?: CopyOptions): Promise<void>;
   /** Copies a file or directory of the container to this machine; into `to` if that is a directory. Needs `tar`. */
   copyOut(from: string, to: string, options?: CopyOptions): Promise<void>;

@@ -415,10 +415,14 @@ function addDavit(methods: Methods, fake: Fake): void {
         while (!signal.aborted) await fake.change(signal);
       },
     );
-  methods.all.set("/davit.v1.Containers/Exec", { kind: "stream", handle: execMethod });
+  methods.all.set("/davit.v1.Containers/Exec", {
+    kind: "stream",
+    handle: (requests, call) => execMethod(fake, requests, call),
+  });
 }
 
 async function* execMethod(
+  fake: Fake,
   requests: AsyncIterable<Uint8Array>,
   { signal }: Call,
 ): AsyncGenerator<Uint8Array> {
@@ -426,6 +430,9 @@ async function* execMethod(
   const step = await input.next();
   const first = step.done === true ? undefined : step.value;
   if (first?.part.case !== "start") throw new RuntimeError("invalid-argument", "exec: no start");
+  const failure = fake.failures.get("Exec");
+  fake.failures.delete("Exec");
+  if (failure !== undefined) throw failure;
   const { command, env, workingDir, stdin } = first.part.value;
   const [program = "", ...args] = command;
   const variables = env.map(({ name, value }) => [name, Buffer.from(value).toString()] as const);
