@@ -4,15 +4,15 @@ import {
   connect as connectHttp2,
   constants,
   type IncomingHttpHeaders,
-  type IncomingHttpStatusHeader,
 } from "node:http2";
 import { connect as connectSocket } from "node:net";
 import { type ErrorKind, kindOf, messageOf } from "../../base/errors.ts";
 import { maxTimerMs } from "../../base/time.ts";
 import { checkSocketPath, connectError } from "../unix-socket.ts";
-import { decodeStatusMessage, formatTimeout, MessageReader, writeMessage } from "./codec.ts";
+import { formatTimeout, MessageReader, writeMessage } from "./codec.ts";
 import { sendRequests } from "./request-sender.ts";
-import { type GrpcStatus, GrpcStatusError, grpcCodeOfKind, grpcOk, statusError } from "./status.ts";
+import { kindOfReset, type ResponseHeaders, statusOf } from "./response-status.ts";
+import { GrpcStatusError, grpcOk, statusError } from "./status.ts";
 
 /** Options of a single call. */
 export interface CallOptions {
@@ -209,8 +209,6 @@ export class GrpcClient implements Disposable {
   }
 }
 
-type ResponseHeaders = IncomingHttpHeaders & IncomingHttpStatusHeader;
-
 /** One call of the client, from before its connection to its status. */
 class Exchange implements Disposable {
   readonly #method: string;
@@ -357,58 +355,4 @@ class Exchange implements Disposable {
         : `the server reset the call (HTTP/2 error ${stream.rstCode})`;
     return statusError(kind, `call "${this.#method}": ${what}`, failure);
   }
-}
-
-/** PROTOCOL-HTTP2.md, "HTTP2 Transport Mapping", Errors. */
-function kindOfReset(rstCode: number | undefined): ErrorKind {
-  switch (rstCode) {
-    case undefined:
-    case constants.NGHTTP2_NO_ERROR:
-    case constants.NGHTTP2_REFUSED_STREAM:
-      return "unavailable";
-    case constants.NGHTTP2_CANCEL:
-      return "canceled";
-    case constants.NGHTTP2_ENHANCE_YOUR_CALM:
-      return "resource-exhausted";
-    case constants.NGHTTP2_INADEQUATE_SECURITY:
-      return "permission-denied";
-    default:
-      return "internal";
-  }
-}
-
-function statusOf(
-  response: ResponseHeaders | undefined,
-  trailers: IncomingHttpHeaders | undefined,
-): GrpcStatus | undefined {
-  // A status without a response is in the first and only header block.
-  const headers: IncomingHttpHeaders | undefined =
-    trailers?.["grpc-status"] !== undefined ? trailers : response;
-  const code = headers?.["grpc-status"];
-  if (headers === undefined || typeof code !== "string") return httpStatus(response);
-  const message = headers["grpc-message"];
-  const details = headers["grpc-status-details-bin"];
-  return {
-    code: /^\d+$/.test(code) ? Number(code) : grpcCodeOfKind.unknown,
-    message: typeof message === "string" ? decodeStatusMessage(message) : "",
-    ...(typeof details === "string" && { details: Buffer.from(details, "base64") }),
-  };
-}
-
-/** The status for a response without a gRPC status: doc/http-grpc-status-mapping.md. */
-function httpStatus(response: ResponseHeaders | undefined): GrpcStatus | undefined {
-  const status = response?.[":status"];
-  if (status === undefined || status === 200) return undefined;
-  const kinds: Readonly<Record<number, ErrorKind>> = {
-    400: "internal",
-    401: "unauthenticated",
-    403: "permission-denied",
-    404: "unimplemented",
-    429: "unavailable",
-    502: "unavailable",
-    503: "unavailable",
-    504: "unavailable",
-  };
-  const code = grpcCodeOfKind[kinds[status] ?? "unknown"];
-  return { code, message: `the server responded with HTTP status ${status}: is it a gRPC server?` };
 }
