@@ -23,6 +23,7 @@ import {
   isDescendant,
   killProcessTree,
   openProcess,
+  type ProcessRef,
   SIGHUP,
   spawnChildInPool,
 } from "../../../linux/process/index.ts";
@@ -229,9 +230,8 @@ export class Command implements ExecCommand {
     if (!(await this.hasBegun())) return;
     const pid = await readPid(this.#pidFile);
     if (pid === undefined || !this.#runs) return;
-    using command = openProcess(pid);
-    // The runtime reaps the command a moment before it ends itself: the pid may belong to another process by now.
-    if (command !== undefined && isDescendant(pid, this.child.pid)) command.kill(number);
+    using command = this.#process(pid);
+    command?.kill(number);
   }
 
   /**
@@ -243,7 +243,7 @@ export class Command implements ExecCommand {
     await within(this.hasBegun(), beginMs);
     const pid = await readPid(this.#pidFile);
     if (pid !== undefined && this.#runs) {
-      using command = openProcess(pid);
+      using command = this.#process(pid);
       command?.kill(SIGHUP);
       await within(this.child.exited, hangUpMs);
     }
@@ -257,6 +257,17 @@ export class Command implements ExecCommand {
         `failed to end a command's session in container "${this.#target.id}": ${messageOf(error)}`,
       );
     }
+  }
+
+  /**
+   * The command itself; undefined if it has ended. The runtime reaps it a moment before it ends itself: the pid may belong to
+   * another process by then.
+   */
+  #process(pid: number): ProcessRef | undefined {
+    const command = openProcess(pid);
+    if (command === undefined || isDescendant(pid, this.child.pid)) return command;
+    command.close();
+    return undefined;
   }
 
   /**
