@@ -111,6 +111,8 @@ test("exec sets user, directory and variables", async () => {
     const input = await davit.start(["exec", "-i", "-e", "A=1", "exec", "cat"], "to the end").ended;
     assert.deepEqual(input, { code: 0, out: "to the end", err: "" });
     assert.equal((await davit.run("exec", "-e", "A=1", "exec", "nosuchprogram")).code, 127);
+    assert.equal((await davit.run("exec", "-e", "A=1", "exec", "/etc/passwd")).code, 126);
+    assert.equal((await davit.run("exec", "exec", "/etc/passwd")).code, 126);
     const relative = await davit.run("exec", "-w", "tmp", "exec", "pwd");
     assert.equal(relative.code, 2);
     assert.match(relative.err, /must be an absolute path/);

@@ -18,7 +18,7 @@ export const exitCode = {
   timeout: 124,
   /** `davit exec` or `davit run IMAGE` failed itself; other codes are those of the command, as in docker. */
   execFailed: 125,
-  /** The program of `davit run IMAGE` cannot be executed. */
+  /** The program of `davit exec` or `davit run IMAGE` cannot be executed. */
   cannotInvoke: 126,
   /** `davit exec` or `davit run IMAGE` did not find the program in the container, as in shells. */
   noProgram: 127,
@@ -40,7 +40,7 @@ export const exitCodeDocs: readonly (readonly [number, string])[] = [
     exitCode.execFailed,
     "davit exec or davit run IMAGE failed itself; other codes are those of the command",
   ],
-  [exitCode.cannotInvoke, "the program of davit run IMAGE cannot be executed"],
+  [exitCode.cannotInvoke, "the program of davit exec or davit run IMAGE cannot be executed"],
   [
     exitCode.noProgram,
     "the program of davit exec or davit run IMAGE was not found in the container",
@@ -50,6 +50,18 @@ export const exitCodeDocs: readonly (readonly [number, string])[] = [
     "interrupted by Ctrl-C; changes are undone, or the message says what remains",
   ],
 ];
+
+/** The exit code for a program that an OCI runtime did not start, by the messages of crun and runc. */
+export function codeOfProgram(message: string): number {
+  if (/executable file .*not found|stat .*: no such file or directory/.test(message)) {
+    return exitCode.noProgram;
+  }
+  return /permission denied|exec format error|is a directory|not a regular file|is not executable/i.test(
+    message,
+  )
+    ? exitCode.cannotInvoke
+    : exitCode.execFailed;
+}
 
 /** A failure with an exit code of its own. Its kind is that of its cause. */
 export class CommandFailure extends RuntimeError {

@@ -2,7 +2,7 @@ import process from "node:process";
 import { isKind, messageOf, RuntimeError } from "../../base/errors.ts";
 import type { RemoteCommand } from "../../client/streaming/index.ts";
 import type { Call, Command } from "../command-line/command.ts";
-import { CommandFailure, exitCode, exitCodeOf } from "../command-line/exit-code.ts";
+import { CommandFailure, codeOfProgram, exitCode, exitCodeOf } from "../command-line/exit-code.ts";
 import { UsageError } from "../command-line/usage-error.ts";
 import { containerPath } from "../objects/find.ts";
 import { Objects } from "../objects/objects.ts";
@@ -24,10 +24,10 @@ export const exec: Command = {
     "With -i, stdin is sent to the command and its output is printed as it arrives; with -t, the command\n" +
     "has a terminal. The command is killed when you detach (Ctrl-P Ctrl-Q in a terminal) or the connection\n" +
     "is lost. Without -i and -t, the output is printed after the command has exited, up to 16 MiB, and the\n" +
-    "command has no stdin. The exit code is that of the command, except: 125, davit could not run it; 127,\n" +
-    "the program was not found in the container; 124, the timeout has expired. A pod can be named instead\n" +
-    "of its only container, or its only running one. --user, --workdir and --env require davit as the server,\n" +
-    "and print the output as it arrives.",
+    "command has no stdin. The exit code is that of the command, except: 125, davit could not run it; 126,\n" +
+    "the program cannot be executed; 127, it was not found in the container; 124, the timeout has expired. A\n" +
+    "pod can be named instead of its only container, or its only running one. --user, --workdir and --env\n" +
+    "require davit as the server, and print the output as it arrives.",
   operands: [
     { name: "CONTAINER", complete: "container" },
     { name: "COMMAND", rest: true },
@@ -76,9 +76,7 @@ export const exec: Command = {
       const code = exitCodeOf(error);
       const keepsCode = code === exitCode.timeout || code === exitCode.interrupted;
       const message = messageOf(error);
-      // The messages of crun and runc.
-      const noProgram = /executable file .*not found/.test(message);
-      const failed = noProgram ? exitCode.noProgram : exitCode.execFailed;
+      const failed = /^(run|exec) /.test(message) ? codeOfProgram(message) : exitCode.execFailed;
       throw new CommandFailure(keepsCode ? code : failed, message, { cause: error });
     }
   },

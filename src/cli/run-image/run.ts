@@ -2,7 +2,7 @@ import process from "node:process";
 import type { JsonValue } from "@bufbuild/protobuf";
 import { messageOf } from "../../base/errors.ts";
 import type { Call, Command } from "../command-line/command.ts";
-import { CommandFailure, exitCode, exitCodeOf } from "../command-line/exit-code.ts";
+import { CommandFailure, codeOfProgram, exitCode, exitCodeOf } from "../command-line/exit-code.ts";
 import { UsageError } from "../command-line/usage-error.ts";
 import { podsRootOf, thisNode } from "../lifecycle/read-manifests.ts";
 import type { RunningPod } from "../lifecycle/run-pod.ts";
@@ -141,15 +141,7 @@ export function codeOf(error: unknown): number {
   if (code === exitCode.interrupted || code === exitCode.usage) return code;
   const message = messageOf(error);
   if (!message.startsWith("start container ")) return exitCode.execFailed;
-  // The messages of crun and runc.
-  if (/executable file .*not found|stat .*: no such file or directory/.test(message)) {
-    return exitCode.noProgram;
-  }
-  return /permission denied|exec format error|is a directory|not a regular file|is not executable/i.test(
-    message,
-  )
-    ? exitCode.cannotInvoke
-    : exitCode.execFailed;
+  return codeOfProgram(message);
 }
 
 /** A pull that fails may have been meant for a file. */
