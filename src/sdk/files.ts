@@ -193,7 +193,7 @@ async function needing<T>(
     if (isMissingProgram(error)) {
       throw unsupportedImage(
         what,
-        "it must have tar, and test for copyIn; mount a directory instead",
+        "the image has no tar, or no test for copyIn; mount a directory instead",
         error,
       );
     }
