@@ -1,7 +1,7 @@
 /** davit.v1.Containers/Exec: commands whose streams are messages of one call. */
 // variants: shim, runc
 import assert from "node:assert/strict";
-import { readFileSync } from "node:fs";
+import { readFileSync, statSync } from "node:fs";
 import { after, before, describe, test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 import { GrpcClient } from "../../src/wire/grpc/client.ts";
@@ -182,9 +182,13 @@ describe("a user", () => {
   });
 
   test("is not looked up in what a container puts in place of its files", async () => {
-    // NOTE(crun): it reads the file for HOME itself, so a further command would wait for the other end of the pipe.
-    const piped = await runIn(pod);
-    await sh(daemon, piped, "rm /etc/passwd; mkfifo /etc/passwd");
+    // NOTE(crun): it reads the file for HOME itself, so a command would wait for the other end of the pipe.
+    const piped = await runIn(pod, script("rm /etc/passwd; mkfifo /etc/passwd; exec sleep 1000"));
+    const passwd = `/proc/${await pidOf(daemon, piped)}/root/etc/passwd`;
+    await until(
+      "it is a pipe",
+      () => statSync(passwd, { throwIfNoEntry: false })?.isFIFO() === true,
+    );
     await using fifo = openSession(daemon, piped, ["true"], { user: "app" });
     await assert.rejects(
       fifo.end,
