@@ -24,6 +24,7 @@ import { metrics } from "./rows/metrics.ts";
 import { nri } from "./rows/nri.ts";
 import { pull } from "./rows/pull.ts";
 import { restart } from "./rows/restart.ts";
+import { sdk } from "./rows/sdk.ts";
 import { shims } from "./rows/shims.ts";
 import { startUp } from "./rows/start-up.ts";
 import { streaming } from "./rows/streaming.ts";
@@ -34,6 +35,7 @@ const groups: readonly RowGroup[] = [
   hostPort,
   containers,
   streaming,
+  sdk,
   shims,
   nri,
   atOnce,
