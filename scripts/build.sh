@@ -49,7 +49,7 @@ library() {
   shift
   rm -rf "dist/$name.new"
   node_modules/.bin/esbuild "src/$name/index.ts" --bundle "--outdir=dist/$name.new" --format=esm --platform=node \
-    --target=node20 --minify-syntax --legal-comments=none --log-level=warning \
+    --target=node20 --preserve-symlinks --minify-syntax --legal-comments=none --log-level=warning \
     --define:Promise.withResolvers=withResolvers --inject:src/nri/with-resolvers.ts "$@"
   "$node" scripts/build-types.ts "$name" "dist/$name.new"
 }
