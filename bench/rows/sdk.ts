@@ -90,6 +90,8 @@ async function ofDavit(side: Side, image: string, samples: Samples<What>): Promi
     await sleep(restMs);
     const cmd = [busybox, "true"];
     await add("exec", () => (box as Pod).exec(cmd));
+    // The first command after a rest waits for the kernel, which moves a process between cgroups of v1.
+    await sleep(restMs);
     await add("sync", () => side.server.client.runtime.execSync({ containerId, cmd }));
   }
   await sleep(restMs);
