@@ -11,7 +11,13 @@ export {
   withIdMapping,
 } from "./ids.ts";
 export { ManifestError, parsePodManifests, parsePodNames } from "./parse.ts";
-export { type NodeInfo, podDirectory, type PodManifest, type PodNames } from "./pod.ts";
+export {
+  type NodeInfo,
+  ownPodDirectory,
+  podDirectory,
+  type PodManifest,
+  type PodNames,
+} from "./pod.ts";
 export { parseQuantity } from "./quantity.ts";
 export {
   containerConfig,

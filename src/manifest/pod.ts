@@ -154,6 +154,16 @@ export function podDirectory(podsRoot: string, { namespace, name, uid }: PodName
   return `${podsRoot}/${namespace}_${name}_${uid}`;
 }
 
+/**
+ * The directory of a pod whose names another client may have chosen: undefined if they cannot be those of a pod that
+ * has one, since they may lead anywhere.
+ */
+export function ownPodDirectory(podsRoot: string, names: PodNames): string | undefined {
+  const { namespace, name, uid } = names;
+  const isSafe = uid !== "" && ![namespace, name, uid].some((part) => /[/\0]/.test(part));
+  return isSafe ? podDirectory(podsRoot, names) : undefined;
+}
+
 function readTypeAndMetadata(
   top: Fields,
   text: ManifestText,

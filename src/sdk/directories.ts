@@ -1,12 +1,12 @@
 // Where the logs and emptyDir volumes of this program's pods are.
-import { mkdir, mkdtemp, readdir, readFile, readlink, rm } from "node:fs/promises";
+import { lstat, mkdir, mkdtemp, readdir, readFile, readlink, rm } from "node:fs/promises";
 import { readFileSync, readlinkSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import process from "node:process";
 import { createVolumes } from "../client/pods/volumes.ts";
 import type { Rollback } from "../base/rollback.ts";
-import { podDirectory, type PodManifest, type PodNames } from "../manifest/index.ts";
+import { ownPodDirectory, type PodManifest, type PodNames } from "../manifest/index.ts";
 
 const prefix = "davit-sdk-";
 
@@ -46,10 +46,11 @@ export class PodDirectories {
 
   /** Removes the directory of a pod that was removed, if it has one. */
   async removeOf(names: PodNames): Promise<void> {
-    const { namespace, name, uid } = names;
-    if (uid === "" || [namespace, name, uid].some((part) => /[/\0]/.test(part))) return;
     const roots = [await this.root(true), ...(this.#own === undefined ? [] : [await this.#own])];
-    for (const root of roots) await removeDirectory(podDirectory(root, names));
+    for (const root of roots) {
+      const directory = ownPodDirectory(root, names);
+      if (directory !== undefined) await removeDirectory(directory);
+    }
   }
 
   /** Removes the directory of this connection, at its end. */
@@ -76,15 +77,21 @@ function thisProcess(): string {
   return `${namespace}-${process.pid}-${startTime(readFileSync("/proc/self/stat", "utf8"))}`;
 }
 
-/** Removes the directories of processes of this PID namespace that have ended. */
+/** Removes this user's directories of processes of this PID namespace that have ended. Others may write to /tmp. */
 async function removeLeftovers(): Promise<void> {
   const namespace = /\d+/.exec(await readlink("/proc/self/ns/pid"))?.[0] ?? "";
   for (const name of await readdir(tmpdir())) {
     const [, owner, pid = "", start] = /^davit-sdk-(\d+)-(\d+)-(\d+)-/.exec(name) ?? [];
     if (owner !== namespace) continue;
     const stat = await readFile(`/proc/${pid}/stat`, "utf8").catch(() => "");
-    if (startTime(stat) !== start) await removeDirectory(join(tmpdir(), name));
+    const path = join(tmpdir(), name);
+    if (startTime(stat) !== start && (await isOwn(path))) await removeDirectory(path);
   }
+}
+
+async function isOwn(path: string): Promise<boolean> {
+  const stats = await lstat(path).catch(() => undefined);
+  return stats?.isDirectory() === true && stats.uid === process.geteuid?.();
 }
 
 /** Field 22 of /proc/PID/stat, proc_pid_stat(5). The second field is a name, which may contain anything. */

@@ -1,6 +1,5 @@
 // What can be removed without a loss of what runs: pods of davit run that have ended, and images.
 import { statSync } from "node:fs";
-import { join } from "node:path";
 import process from "node:process";
 import { createInterface } from "node:readline/promises";
 import { RuntimeError } from "../../base/errors.ts";
@@ -10,14 +9,13 @@ import {
   type PodSandbox,
   PodSandboxState,
 } from "../../gen/runtime/v1/api_pb.ts";
-import { lockFile } from "../../linux/file/index.ts";
-import { podDirectory } from "../../manifest/index.ts";
+import { ownPodDirectory } from "../../manifest/index.ts";
 import type { Call } from "../command-line/command.ts";
 import { exitCode } from "../command-line/exit-code.ts";
 import { hint } from "../command-line/unknown-command.ts";
 import { forEach, type Task } from "../lifecycle/each.ts";
 import { removeContainer, stopAndRemovePod } from "../lifecycle/stop.ts";
-import { removeOwnDirectory } from "../lifecycle/volumes.ts";
+import { lockPodDirectory, removeOwnDirectory } from "../lifecycle/volumes.ts";
 import { containerPath, type PodContainer, podPath } from "../objects/find.ts";
 import type { Objects } from "../objects/objects.ts";
 import { isPodOfKubelet } from "../objects/recorded-config.ts";
@@ -79,12 +77,8 @@ export async function endedPods(
   };
 }
 
-/** Undefined for names that cannot be those of davit run, which may lead anywhere. */
 function directoryOf({ metadata }: PodSandbox, podsRoot: string): string | undefined {
-  if (metadata === undefined || metadata.uid === "") return undefined;
-  const { namespace, name, uid } = metadata;
-  if ([namespace, name, uid].some((part) => /[/\0]/.test(part))) return undefined;
-  return podDirectory(podsRoot, metadata);
+  return metadata === undefined ? undefined : ownPodDirectory(podsRoot, metadata);
 }
 
 function isDirectory(path: string | undefined): boolean {
@@ -149,7 +143,7 @@ export async function prune(
 function lockOf(pod: PodSandbox, podsRoot: string): Disposable | undefined {
   const directory = directoryOf(pod, podsRoot);
   if (directory === undefined || !isDirectory(directory)) return undefined;
-  const lock = lockFile(join(directory, "run.lock"));
+  const lock = lockPodDirectory(directory);
   if (lock !== undefined) return lock;
   throw new RuntimeError(
     "failed-precondition",

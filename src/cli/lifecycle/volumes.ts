@@ -6,7 +6,7 @@ import { systemError } from "../../base/system-error.ts";
 import { createVolumes } from "../../client/pods/volumes.ts";
 import { listMounts, mountTmpfs, unmount } from "../../linux/mount/index.ts";
 import { lockFile, removeTree } from "../../linux/file/index.ts";
-import { podDirectory, type PodManifest, type PodNames } from "../../manifest/index.ts";
+import { ownPodDirectory, type PodManifest, type PodNames } from "../../manifest/index.ts";
 
 /** A pod's directory that is locked by this process. */
 interface DirectoryClaim extends Disposable {
@@ -15,6 +15,11 @@ interface DirectoryClaim extends Disposable {
 }
 
 const lockName = "run.lock";
+
+/** Locks a pod's directory; undefined while another davit run has locked it. */
+export function lockPodDirectory(directory: string): Disposable | undefined {
+  return lockFile(join(directory, lockName));
+}
 
 /**
  * Locks the pod's directory until the result is disposed: concurrent davit run commands for one
@@ -38,7 +43,7 @@ export async function claimPodDirectory({
     const hint = kind === "permission-denied" ? "; run davit as root" : "";
     throw new RuntimeError(kind, `${message}${hint}`, { cause });
   }
-  const lock = lockFile(join(directory, lockName));
+  const lock = lockPodDirectory(directory);
   if (lock !== undefined) {
     return { isNew: made !== undefined, [Symbol.dispose]: () => lock[Symbol.dispose]() };
   }
@@ -74,7 +79,6 @@ export async function removePodDirectory(directory: string): Promise<void> {
  * names: names that contain a slash do not have a directory.
  */
 export async function removeOwnDirectory(podsRoot: string, names: PodNames): Promise<void> {
-  const { namespace, name, uid } = names;
-  if (uid === "" || [namespace, name, uid].some((part) => /[/\0]/.test(part))) return;
-  await removePodDirectory(podDirectory(podsRoot, names));
+  const directory = ownPodDirectory(podsRoot, names);
+  if (directory !== undefined) await removePodDirectory(directory);
 }

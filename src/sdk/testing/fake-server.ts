@@ -1,22 +1,13 @@
 // A server for tests of the SDK: pods and containers are records, and commands run as processes of this machine.
-import { type ChildProcess, spawn } from "node:child_process";
-import { constants } from "node:os";
-import {
-  create,
-  type DescMessage,
-  fromBinary,
-  type MessageInitShape,
-  type MessageShape,
-  toBinary,
-} from "@bufbuild/protobuf";
 import { RuntimeError } from "../../base/errors.ts";
 import * as containers from "../../gen/davit/v1/containers_pb.ts";
 import * as daemon from "../../gen/davit/v1/daemon_pb.ts";
 import * as leases from "../../gen/davit/v1/leases_pb.ts";
 import * as pulls from "../../gen/davit/v1/pull_pb.ts";
 import * as cri from "../../gen/runtime/v1/api_pb.ts";
-import type { Call, Method } from "../../wire/grpc/call.ts";
 import { serve } from "../../wire/grpc/testing/serving.ts";
+import { execMethod } from "./fake-commands.ts";
+import { Methods } from "./fake-methods.ts";
 
 /** A pod of the fake server. */
 export interface FakePod {
@@ -109,66 +100,6 @@ class Fake {
     container.state = CONTAINER_EXITED;
     container.exitCode = exitCode;
     this.changed();
-  }
-}
-
-type Unary<In extends DescMessage, Out extends DescMessage> = (
-  request: MessageShape<In>,
-) => MessageInitShape<Out>;
-type Streamed<In extends DescMessage, Out extends DescMessage> = (
-  request: MessageShape<In>,
-  call: Call,
-) => AsyncIterable<MessageInitShape<Out>>;
-
-/** The methods of a service, with the failures that tests ask for. */
-class Methods {
-  readonly all = new Map<string, Method>();
-  readonly #fake: Fake;
-
-  constructor(fake: Fake) {
-    this.#fake = fake;
-  }
-
-  unary<In extends DescMessage, Out extends DescMessage>(
-    path: string,
-    [input, output]: readonly [In, Out],
-    handle: Unary<In, Out>,
-  ): this {
-    this.all.set(path, {
-      kind: "unary",
-      handle: async (bytes) => {
-        this.#begin(path);
-        return toBinary(output, create(output, handle(fromBinary(input, bytes))));
-      },
-    });
-    return this;
-  }
-
-  stream<In extends DescMessage, Out extends DescMessage>(
-    path: string,
-    [input, output]: readonly [In, Out],
-    handle: Streamed<In, Out>,
-  ): this {
-    const begin = (): void => this.#begin(path);
-    this.all.set(path, {
-      kind: "server-stream",
-      async *handle(bytes, call) {
-        begin();
-        call.sendHeaders();
-        for await (const each of handle(fromBinary(input, bytes), call)) {
-          yield toBinary(output, create(output, each));
-        }
-      },
-    });
-    return this;
-  }
-
-  #begin(path: string): void {
-    const name = path.slice(path.lastIndexOf("/") + 1);
-    this.#fake.calls.push(name);
-    const failure = this.#fake.failures.get(name);
-    this.#fake.failures.delete(name);
-    if (failure !== undefined) throw failure;
   }
 }
 
@@ -419,86 +350,4 @@ function addDavit(methods: Methods, fake: Fake): void {
     kind: "stream",
     handle: (requests, call) => execMethod(fake, requests, call),
   });
-}
-
-async function* execMethod(
-  fake: Fake,
-  requests: AsyncIterable<Uint8Array>,
-  { signal }: Call,
-): AsyncGenerator<Uint8Array> {
-  const input = decode(requests);
-  const step = await input.next();
-  const first = step.done === true ? undefined : step.value;
-  if (first?.part.case !== "start") throw new RuntimeError("invalid-argument", "exec: no start");
-  const failure = fake.failures.get("Exec");
-  fake.failures.delete("Exec");
-  if (failure !== undefined) throw failure;
-  const { command, env, workingDir, stdin } = first.part.value;
-  const [program = "", ...args] = command;
-  const variables = env.map(({ name, value }) => [name, Buffer.from(value).toString()] as const);
-  const child = spawn(program, args, {
-    stdio: "pipe",
-    cwd: workingDir === "" ? undefined : workingDir,
-    env: { PATH: process.env["PATH"], ...Object.fromEntries(variables) },
-  });
-  if (!stdin) child.stdin.end();
-  const queue = outputsOf(child);
-  signal.addEventListener("abort", () => child.kill("SIGKILL"), { once: true });
-  feed(input, child).catch(() => undefined);
-  yield* queue;
-}
-
-async function* decode(
-  requests: AsyncIterable<Uint8Array>,
-): AsyncGenerator<containers.ExecRequest> {
-  for await (const bytes of requests) yield fromBinary(containers.ExecRequestSchema, bytes);
-}
-
-async function feed(
-  input: AsyncIterable<containers.ExecRequest>,
-  child: ChildProcess,
-): Promise<void> {
-  child.stdin?.on("error", () => undefined);
-  for await (const { part } of input) {
-    if (part.case === "stdin") child.stdin?.write(part.value);
-    if (part.case === "stdinEnd") child.stdin?.end();
-    if (part.case === "signal") child.kill(part.value as NodeJS.Signals);
-  }
-  child.stdin?.end();
-}
-
-async function* outputsOf(child: ChildProcess): AsyncGenerator<Uint8Array> {
-  type Part = MessageInitShape<typeof containers.ExecResponseSchema>["part"];
-  const parts: Part[] = [];
-  const state: { failure?: Error; wake?: () => void } = {};
-  const add = (part: Part): void => {
-    parts.push(part);
-    state.wake?.();
-  };
-  child.on("spawn", () => add({ case: "started", value: {} }));
-  child.on("error", (error) => {
-    state.failure = error;
-    state.wake?.();
-  });
-  child.stdout?.on("data", (value: Buffer) => add({ case: "stdout", value }));
-  child.stderr?.on("data", (value: Buffer) => add({ case: "stderr", value }));
-  child.on("close", (code, signal) => {
-    const exitCode = code ?? 128 + (signal === null ? 0 : constants.signals[signal]);
-    add({ case: "end", value: { exitCode } });
-  });
-  for (;;) {
-    const part = parts.shift();
-    if (part !== undefined) {
-      const message = create(containers.ExecResponseSchema, { part });
-      yield toBinary(containers.ExecResponseSchema, message);
-      if (part.case === "end") return;
-    } else if (state.failure !== undefined) {
-      const program = child.spawnfile;
-      throw new RuntimeError("not-found", `exec: executable file "${program}" not found in $PATH`);
-    } else {
-      await new Promise<void>((resolve) => {
-        state.wake = resolve;
-      });
-    }
-  }
 }
