@@ -14,7 +14,7 @@ const head = `
   import { execFileSync, spawn } from "node:child_process";
   import { existsSync, rmSync, writeFileSync } from "node:fs";
   import { networkInterfaces, tmpdir } from "node:os";
-  import { test } from "node:test";
+  import { describe, test } from "node:test";
   import { setTimeout as sleep } from "node:timers/promises";
 `;
 
@@ -44,6 +44,17 @@ describe("runIsolated()", () => {
     assert.deepEqual({ passed, failed, skipped }, { passed: 1, failed: 1, skipped: 1 });
     assert.match(output, /failed: broken[^]*Error: on purpose/);
     assert.match(output, /skipped absent: no such kernel/);
+  });
+
+  test("counts a suite that is skipped whole as one skipped test", async () => {
+    const result = await runText(`
+      describe("absent", { skip: "no such program" }, () => {
+        test("in it", () => { throw new Error("on purpose"); });
+      });
+    `);
+    const { passed, failed, skipped, output } = result;
+    assert.deepEqual({ passed, failed, skipped }, { passed: 0, failed: 0, skipped: 1 }, output);
+    assert.match(output, /skipped absent: no such program/);
   });
 
   test("gives the file lo, an empty /run and a TMPDIR of its own, and no other link", async () => {
