@@ -20,6 +20,7 @@ export interface Config {
   readonly streaming: StreamingConfig;
   readonly cadvisor: CadvisorConfig;
   readonly nri: NriConfig;
+  readonly checkpoint: CheckpointConfig;
   readonly tracing: TracingConfig;
   readonly metrics: MetricsConfig;
   readonly tuning: TuningConfig;
@@ -139,6 +140,16 @@ export interface CniConfig {
 export interface CadvisorConfig {
   readonly serve: "auto" | "always" | "never";
   readonly listen: string;
+}
+
+/** `[checkpoint]`: checkpoints of containers and pods. */
+export interface CheckpointConfig {
+  /** Which checkpoints can be restored: none, those that this node made, any. */
+  readonly restore: "off" | "own" | "any";
+  /** Whether the image of a new container can be a checkpoint. */
+  readonly restoreContainers: boolean;
+  /** Of one checkpoint that is read from an archive or a directory. */
+  readonly maxBytes: number;
 }
 
 /** `[nri]`: plugins of the node. */

@@ -46,6 +46,12 @@ export function readConfig(raw: Table, findings: Finding[]): Config {
     },
     streaming: readWhole(sections.streaming.settings, table("streaming"), "streaming", findings),
     cadvisor: readWhole(sections.cadvisor.settings, table("cadvisor"), "cadvisor", findings),
+    checkpoint: readWhole(
+      sections.checkpoint.settings,
+      table("checkpoint"),
+      "checkpoint",
+      findings,
+    ),
     nri: readNri(table("nri"), findings),
     tracing: readWhole(sections.tracing.settings, table("tracing"), "tracing", findings),
     metrics: readWhole(sections.metrics.settings, table("metrics"), "metrics", findings),

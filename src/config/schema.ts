@@ -15,6 +15,7 @@ import type {
 import { classes } from "./class-settings.ts";
 import type { HandlerTable } from "./handler-settings.ts";
 import { images } from "./image-settings.ts";
+import { checkpoint } from "./checkpoint-settings.ts";
 import { nri } from "./nri-settings.ts";
 import { metrics, tracing } from "./observer-settings.ts";
 import {
@@ -262,6 +263,10 @@ export const sections = {
   cadvisor: {
     doc: "The names of pods for kubelet's cAdvisor, which gets them only from containerd's socket.",
     settings: cadvisor,
+  },
+  checkpoint: {
+    doc: "Checkpoints of containers and pods, by CRIU. See docs/checkpoints.md.",
+    settings: checkpoint,
   },
   nri: {
     doc: "Plugins of the node (NRI, Node Resource Interface). See docs/nri.md.",

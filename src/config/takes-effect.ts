@@ -81,6 +81,7 @@ const bySection: Sections = {
     creationTimeoutSeconds: "reload",
   },
   cadvisor: { serve: "restart", listen: "restart" },
+  checkpoint: { restore: "reload", restoreContainers: "reload", maxBytes: "reload" },
   nri: {
     enable: "restart",
     socketPath: "restart",

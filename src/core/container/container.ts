@@ -25,6 +25,16 @@ export interface ContainerImageVolume {
   readonly layers: readonly Digest[];
 }
 
+/** The checkpoint that a container is restored from when it starts. */
+export interface ContainerRestore {
+  /** Its directory; see core/checkpoint. */
+  readonly directory: string;
+  /** Whether the directory is removed with the container. */
+  readonly owned: boolean;
+  /** As in RestoreSource. */
+  readonly closeTcp: boolean;
+}
+
 /** The user that the container's process runs as, resolved in its image. */
 export interface ContainerUser {
   readonly uid: bigint;
@@ -63,6 +73,8 @@ export interface Container {
   readonly cgroupPath: string;
   /** What plugins adjust in its spec (NRI, ContainerAdjustment), without what is in `resources`. */
   readonly adjustment?: Uint8Array;
+  /** Undefined for a container that runs its command. */
+  readonly restore?: ContainerRestore | undefined;
   readonly createdAtNs: bigint;
   readonly bootId: string;
   readonly state: ContainerState;

@@ -4,6 +4,7 @@ export type {
   Container,
   ContainerImage,
   ContainerImageVolume,
+  ContainerRestore,
   ContainerUser,
 } from "./container.ts";
 export { chainsOf, layersOf } from "./container.ts";
@@ -24,12 +25,16 @@ export type { OomEvents, OomKillCount, OomWatch } from "./oom-events.ts";
 export { containerName, newContainerId, pathsOf } from "./from-request.ts";
 export type {
   AttachedClient,
+  CaptureRequest,
   ContainerBundle,
+  ContainerCaptures,
   ContainerExit,
+  ContainerFreezer,
   ContainerLimits,
   ContainerRuntime,
   ExecResult,
   ProcessClient,
+  RestoreSource,
   StartedContainer,
 } from "./runtime.ts";
 export { logLineBytes } from "./runtime.ts";

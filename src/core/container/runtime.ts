@@ -33,6 +33,30 @@ export interface ContainerBundle {
   readonly stdinOnce: boolean;
   /** Called when the process is created, before it runs the command; a rejection fails the start. */
   readonly beforeCommand?: ((pid: number) => Promise<void>) | undefined;
+  /** The process continues from a checkpoint, instead of the command of the spec. */
+  readonly restore?: RestoreSource | undefined;
+}
+
+/** What a container's processes are restored from. */
+export interface RestoreSource {
+  /** Directory with the images of CRIU. Nobody but the node's root can change it. */
+  readonly images: string;
+  /** Closes the TCP connections that were established; otherwise they fail the restore. */
+  readonly closeTcp: boolean;
+  /** The hostname of the pod: that of the images is not used. */
+  readonly hostname: string;
+}
+
+/** How the memory of a container is captured. */
+export interface CaptureRequest {
+  /** An empty directory (mode 0700) for the images of CRIU. */
+  readonly images: string;
+  /** A directory for CRIU's `dump.log` and `stats-dump`. */
+  readonly work: string;
+  /** Captures processes with established TCP connections, which a restore closes; otherwise they are an error. */
+  readonly closeTcp: boolean;
+  /** False: the processes end with the capture. */
+  readonly leaveRunning: boolean;
 }
 
 /** A container whose process runs. */
@@ -83,12 +107,39 @@ export interface AttachedClient extends ProcessClient {
   readonly stdin: "none" | "once" | "open";
 }
 
+/** Pauses running containers and lets them run on. */
+export interface ContainerFreezer {
+  /**
+   * Freezes all processes of a running container. Idempotent. `deadline-exceeded` for a process that hangs in the
+   * kernel; then all run on. `failed-precondition` for a container that has ended.
+   */
+  pause(id: string, signal: AbortSignal): Promise<void>;
+  /** Lets the processes of a container run on. Idempotent; no error when it has ended. */
+  resume(id: string): Promise<void>;
+  /** Whether the processes of a container are frozen; false when it has ended. */
+  isPaused(id: string): Promise<boolean>;
+}
+
+/** Captures the memory of running containers. ContainerBundle.restore continues from what it captured. */
+export interface ContainerCaptures {
+  /**
+   * Captures the processes of a running container, also of a paused one, which stays paused. After an error, which
+   * names what cannot be captured, they run on or stay paused. `unimplemented` where the node lacks CRIU or the
+   * container's OCI runtime cannot do it; `failed-precondition` for what CRIU cannot capture.
+   */
+  capture(id: string, request: CaptureRequest, operation: Operation): Promise<void>;
+}
+
 /**
  * Runs containers. Two implementations: conmon with an OCI runtime, and a containerd shim.
  *
  * Every call names the container by its id and can follow an earlier daemon's start.
  */
 export interface ContainerRuntime {
+  /** Pauses containers. */
+  readonly freezer: ContainerFreezer;
+  /** Captures containers for checkpoints. Undefined where the runtime cannot do it. */
+  readonly captures: ContainerCaptures | undefined;
   /**
    * Creates and starts the container's process. A failure leaves nothing behind, and has the OCI
    * runtime's message. remove() removes what start() creates. When `operation.signal` is aborted, the

@@ -9,6 +9,7 @@ import { beforeAbort, within } from "../../base/wait.ts";
 import type {
   AttachedClient,
   ContainerBundle,
+  ContainerCaptures,
   ContainerExit,
   ContainerLimits,
   ContainerRuntime,
@@ -39,6 +40,7 @@ import { startMonitor, warnWithoutMonitor } from "./conmon/monitor.ts";
 import { reopenLog } from "./conmon/reopen-log.ts";
 import { endTree } from "./end-tree.ts";
 import { Execs } from "./exec/execs.ts";
+import { CgroupFreezer } from "./freezer.ts";
 import { ContainerCleanup, verbMs } from "./recovery/cleanup.ts";
 import { findRun, openRecorded } from "./recovery/find-run.ts";
 import {
@@ -80,6 +82,8 @@ const undoMs = 1_500;
  * everything that is needed to end and remove them follows from the id, the bundle and /proc.
  */
 export class OciRuntime implements ContainerRuntime {
+  readonly freezer = new CgroupFreezer();
+  readonly captures: ContainerCaptures | undefined = undefined;
   readonly #deps: Deps;
   readonly #paths: StateLayout;
   readonly #cleanup: ContainerCleanup;

@@ -4,6 +4,7 @@ import type {
   Container,
   ContainerImage,
   ContainerImageVolume,
+  ContainerRestore,
   ContainerState,
   ContainerUsage,
   ContainerUser,
@@ -60,6 +61,7 @@ export const containerRows: RowFormat<Container> = {
       hasLog: container.hasLog,
       cgroupPath: container.cgroupPath,
       ...(container.adjustment && { adjustment: toBase64(container.adjustment) }),
+      ...(container.restore && { restore: container.restore }),
     }),
   }),
   parse,
@@ -89,11 +91,20 @@ function parse(row: Row): Container {
     hasLog: fields.boolean("hasLog"),
     cgroupPath: fields.string("cgroupPath"),
     ...(fields.has("adjustment") && { adjustment: fromBase64(fields.string("adjustment")) }),
+    ...(fields.has("restore") && { restore: parseRestore(fields.object("restore")) }),
     createdAtNs: fields.has("createdAtNs")
       ? fields.bigint("createdAtNs")
       : recordedAtMs * 1_000_000n,
     bootId: fields.string("bootId"),
     state: parseState(fields.object("state")),
+  };
+}
+
+function parseRestore(fields: Fields): ContainerRestore {
+  return {
+    directory: fields.string("directory"),
+    owned: fields.boolean("owned"),
+    closeTcp: fields.boolean("closeTcp"),
   };
 }
 

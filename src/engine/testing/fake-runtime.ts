@@ -3,6 +3,7 @@ import { beforeAbort } from "../../base/wait.ts";
 import type { Clock } from "../../base/time.ts";
 import type {
   AttachedClient,
+  CaptureRequest,
   ContainerBundle,
   ContainerExit,
   ContainerLimits,
@@ -31,7 +32,10 @@ type Call =
   | "update"
   | "reopenLog"
   | "remove"
-  | "orphans";
+  | "orphans"
+  | "pause"
+  | "resume"
+  | "capture";
 
 interface Run {
   readonly bundle: ContainerBundle;
@@ -43,6 +47,27 @@ interface Run {
 
 /** Runs containers in memory. A container exits at any signal unless it is stubborn. */
 export class FakeRuntime implements ContainerRuntime {
+  /** The containers that are paused. */
+  readonly paused = new Set<string>();
+  readonly freezer = {
+    pause: async (id: string): Promise<void> => {
+      await this.trouble.at("pause");
+      this.paused.add(id);
+    },
+    resume: async (id: string): Promise<void> => {
+      await this.trouble.at("resume");
+      this.paused.delete(id);
+    },
+    isPaused: async (id: string): Promise<boolean> => this.paused.has(id),
+  };
+  /** What capture() was asked for, by container. */
+  readonly captured = new Map<string, CaptureRequest>();
+  readonly captures = {
+    capture: async (id: string, request: CaptureRequest, operation: Operation): Promise<void> => {
+      await this.trouble.at("capture", operation.signal);
+      this.captured.set(id, request);
+    },
+  };
   readonly trouble = new Trouble<Call>();
   /** Containers that ignore every signal of kill(). */
   readonly stubborn = new Set<string>();

@@ -1117,10 +1117,6 @@ export interface CheckpointContainerRequest {
 export interface CheckpointContainerResponse {
 }
 
-/**
- * The messages of CheckpointPod and RestorePod (Kubernetes 1.37), calls that davit does not have yet: as any unknown
- * method they are answered with Unimplemented.
- */
 export interface CheckpointPodRequest {
   podSandboxId: string;
   /**
@@ -1490,6 +1486,11 @@ export interface RuntimeService {
   updateRuntimeConfig(request: Init<UpdateRuntimeConfigRequest>, options?: CallOptions): Promise<UpdateRuntimeConfigResponse>;
   status(request: Init<StatusRequest>, options?: CallOptions): Promise<StatusResponse>;
   checkpointContainer(request: Init<CheckpointContainerRequest>, options?: CallOptions): Promise<CheckpointContainerResponse>;
+  /**
+   * Since Kubernetes 1.37, as RestorePod.
+   */
+  checkpointPod(request: Init<CheckpointPodRequest>, options?: CallOptions): Promise<CheckpointPodResponse>;
+  restorePod(request: Init<RestorePodRequest>, options?: CallOptions): Promise<RestorePodResponse>;
   /**
    * Never ends of itself: one message for each change of a container or sandbox.
    */

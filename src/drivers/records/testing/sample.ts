@@ -164,6 +164,7 @@ export function fullContainer(id: string): Required<Container> {
     hasLog: true,
     cgroupPath: `/kubepods/pod1/davit-${id}`,
     adjustment: new Uint8Array([10, 0, 255]),
+    restore: { directory: "/var/lib/davit/checkpoints/restores/c", owned: true, closeTcp: false },
     createdAtNs: 1_764_000_000_123_456_789n,
     bootId: "0d4f6b1e-0000-4000-8000-000000000000",
     state: { name: "created" },

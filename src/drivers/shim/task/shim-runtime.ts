@@ -32,6 +32,7 @@ import { explainEnd } from "../../../stdio/exec-session.ts";
 import { type PodShim, PodShims } from "../process/pod-shims.ts";
 import { shimProgram } from "../process/shim-binary.ts";
 import { StateLayout } from "../process/state-layout.ts";
+import { ShimFreezer } from "./freezer.ts";
 import { createTask, taskOptions, writeBundle } from "./bundle.ts";
 import { TaskCleanup } from "./cleanup.ts";
 import { ContainerIo } from "./container-io.ts";
@@ -82,6 +83,8 @@ const resourcesType = "types.containerd.io/opencontainers/runtime-spec/1/LinuxRe
  * everything that is needed to end and remove them follows from the id and the bundle.
  */
 export class ShimRuntime implements ContainerRuntime {
+  readonly freezer = new ShimFreezer();
+  readonly captures = undefined;
   readonly #deps: Deps;
   readonly #paths: StateLayout;
   readonly #shims: PodShims;

@@ -1,0 +1,17 @@
+import { RuntimeError } from "../../base/errors.ts";
+import type { ContainerFreezer } from "../../core/container/index.ts";
+
+/** Pauses containers by the freezer of their cgroup. */
+export class CgroupFreezer implements ContainerFreezer {
+  async pause(id: string): Promise<void> {
+    throw new RuntimeError("unimplemented", `pause container "${id}"`);
+  }
+
+  async resume(id: string): Promise<void> {
+    throw new RuntimeError("unimplemented", `resume container "${id}"`);
+  }
+
+  async isPaused(): Promise<boolean> {
+    return false;
+  }
+}
