@@ -24,7 +24,7 @@ import type { Operation, StepObserver } from "../../core/operation/index.ts";
 import type { ProcessIdentity } from "../../core/sandbox/index.ts";
 import type { KnownIds } from "../../core/store/index.ts";
 import type { ExecEnd } from "../../core/streaming/index.ts";
-import { type CgroupLayout, isFrozen, killCgroup, thawCgroup } from "../../linux/cgroup/index.ts";
+import { type CgroupLayout, killCgroup } from "../../linux/cgroup/index.ts";
 import {
   type Child,
   openProcess,
@@ -40,7 +40,7 @@ import { startMonitor, warnWithoutMonitor } from "./conmon/monitor.ts";
 import { reopenLog } from "./conmon/reopen-log.ts";
 import { endTree } from "./end-tree.ts";
 import { Execs } from "./exec/execs.ts";
-import { CgroupFreezer } from "./freezer.ts";
+import { CgroupFreezer, resumeIfFrozen } from "./freezer.ts";
 import { ContainerCleanup, verbMs } from "./recovery/cleanup.ts";
 import { findRun, openRecorded } from "./recovery/find-run.ts";
 import {
@@ -82,7 +82,7 @@ const undoMs = 1_500;
  * everything that is needed to end and remove them follows from the id, the bundle and /proc.
  */
 export class OciRuntime implements ContainerRuntime {
-  readonly freezer = new CgroupFreezer();
+  readonly freezer: CgroupFreezer;
   readonly captures: ContainerCaptures | undefined = undefined;
   readonly #deps: Deps;
   readonly #paths: StateLayout;
@@ -103,6 +103,7 @@ export class OciRuntime implements ContainerRuntime {
     this.#paths = paths;
     this.#cleanup = new ContainerCleanup(deps, paths);
     this.#execs = new Execs(deps, paths);
+    this.freezer = new CgroupFreezer(deps.cgroups, (id) => this.#containers.get(id));
     this.#earlierMonitors = earlierMonitors;
   }
 
@@ -238,15 +239,7 @@ export class OciRuntime implements ContainerRuntime {
   async kill(id: string, signalNumber: number): Promise<void> {
     const { process, state } = this.#get(id, "signal");
     process?.kill(signalNumber);
-    const { cgroups, log } = this.#deps;
-    try {
-      // A frozen process does not receive the signal.
-      if ((await isFrozen(cgroups, state.cgroupPath)) === true) {
-        await thawCgroup(cgroups, state.cgroupPath);
-      }
-    } catch (error) {
-      log.warn(`failed to thaw cgroup of container "${id}": ${messageOf(error)}`, { error });
-    }
+    await resumeIfFrozen(this.#deps, id, state.cgroupPath);
   }
 
   async killAll(id: string): Promise<void> {

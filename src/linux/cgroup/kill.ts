@@ -2,16 +2,11 @@ import { setTimeout as delay } from "node:timers/promises";
 
 import { RuntimeError } from "../../base/errors.ts";
 import { errnoCode, systemError } from "../../base/system-error.ts";
-import { describeWait, processWait } from "../process/process-wait.ts";
 import { SIGKILL } from "../process/signals.ts";
+import { describeProcesses } from "./describe-processes.ts";
 import { tryWriteCgroupFile } from "./files.ts";
 import { type CgroupLayout, cgroupDirs, controllerDir } from "./layout.ts";
 import { killFrozen, listProcesses } from "./native.ts";
-
-/** How many processes an error names. */
-const shownProcesses = 3;
-/** How many processes are examined for an error: there may be thousands. */
-const examinedProcesses = 64;
 
 /** Options of `killCgroup`. */
 export interface KillCgroupOptions {
@@ -112,14 +107,8 @@ async function notEnded(
   pids: readonly number[],
   timeoutMs: number,
 ): Promise<RuntimeError> {
-  const examined = pids.slice(0, examinedProcesses).map((pid) => processWait(pid));
-  const found = (await Promise.all(examined)).filter((wait) => wait !== undefined);
   // Processes that hang come first. Others, such as the first process of their namespace, wait for them.
-  const waits = found.toSorted((a, b) => Number(b.state === "D") - Number(a.state === "D"));
-  // A process without a description has just ended, or is hidden. Then name its pid.
-  const named = waits.length > 0 ? waits.map(describeWait) : pids.map((pid) => `process ${pid}`);
-  const shown = named.slice(0, shownProcesses).join("; ");
-  const more = named.length > shownProcesses ? `; and ${named.length - shownProcesses} more` : "";
+  const { waits, shown } = await describeProcesses(pids, ({ state }) => state === "D");
   const isFrozen = waits.some(({ channel }) => /refrigerator|freezer/.test(channel));
   const todo = isFrozen
     ? "a parent cgroup is frozen: thaw it"
@@ -127,7 +116,7 @@ async function notEnded(
       "that, or restart the node";
   return new RuntimeError(
     "deadline-exceeded",
-    `kill cgroup "${path}": still running ${timeoutMs} ms after SIGKILL: ${shown}${more}; ${todo}`,
+    `kill cgroup "${path}": still running ${timeoutMs} ms after SIGKILL: ${shown}; ${todo}`,
   );
 }
 

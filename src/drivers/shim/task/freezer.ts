@@ -1,17 +1,95 @@
-import { RuntimeError } from "../../../base/errors.ts";
+import { kindOf, RuntimeError, wrap } from "../../../base/errors.ts";
+import { within } from "../../../base/wait.ts";
 import type { ContainerFreezer } from "../../../core/container/index.ts";
+import { Task } from "../../../gen/containerd/task/v3/task_pb.ts";
+import { Status } from "../../../gen/containerd/v1/types/task_pb.ts";
+import { type CgroupLayout, isFrozen, thawCgroup } from "../../../linux/cgroup/index.ts";
+import type { PodShim, PodShims } from "../process/pod-shims.ts";
+import type { TrackedTask } from "./tracked-task.ts";
 
-/** Pauses containers by the task API of their shim. */
+/** How long a shim may take to pause a task: longer than an OCI runtime, which it usually runs for it. */
+const pauseMs = 10_000;
+/** How long a shim may take to resume a task, and to report its state. */
+const askMs = 5_000;
+
+interface Deps {
+  readonly cgroups: CgroupLayout;
+  readonly shims: Pick<PodShims, "find" | "get">;
+  /** Returns containers that run, and perhaps such that have ended. */
+  readonly find: (id: string) => TrackedTask | undefined;
+}
+
+/**
+ * Pauses containers by the task API of their shim: their processes may be in a virtual machine, and a shim starts no
+ * command in a task that it does not know to run.
+ */
 export class ShimFreezer implements ContainerFreezer {
-  async pause(id: string): Promise<void> {
-    throw new RuntimeError("unimplemented", `pause container "${id}"`);
+  readonly #deps: Deps;
+
+  constructor(deps: Deps) {
+    this.#deps = deps;
+  }
+
+  async pause(id: string, signal: AbortSignal): Promise<void> {
+    const doing = `pause container "${id}"`;
+    const task = this.#deps.find(id);
+    if (task === undefined || (await within(task.ended, 0))) {
+      throw new RuntimeError("failed-precondition", `${doing}: it is not running`);
+    }
+    const shim = await this.#deps.shims.get(task.state.sandboxId);
+    // A shim refuses to pause a task that is paused already.
+    if (isPausedStatus(await statusOf(shim, id))) return;
+    try {
+      await shim.task.call(Task.method.pause, { id }, { timeoutMs: pauseMs, signal });
+    } catch (error) {
+      await this.resume(id).catch(() => undefined);
+      if (signal.aborted) throw error;
+      if (await within(task.ended, 0)) {
+        const text = `${doing}: it has ended meanwhile`;
+        throw new RuntimeError("failed-precondition", text, { cause: error });
+      }
+      throw wrap(doing, error);
+    }
   }
 
   async resume(id: string): Promise<void> {
-    throw new RuntimeError("unimplemented", `resume container "${id}"`);
+    const task = this.#deps.find(id);
+    if (task === undefined || (await within(task.ended, 0))) return;
+    const shim = await this.#deps.shims.get(task.state.sandboxId);
+    try {
+      await shim.task.call(Task.method.resume, { id }, { timeoutMs: askMs });
+    } catch (error) {
+      // Shims refuse to resume what is not paused.
+      if (isPausedStatus(await statusOf(shim, id))) throw wrap(`resume container "${id}"`, error);
+    }
+    // A shim does not resume a task that was frozen without it.
+    if (await this.#isFrozen(task)) await thawCgroup(this.#deps.cgroups, task.state.cgroupPath);
   }
 
-  async isPaused(): Promise<boolean> {
-    return false;
+  async isPaused(id: string): Promise<boolean> {
+    const task = this.#deps.find(id);
+    if (task === undefined || (await within(task.ended, 0))) return false;
+    if (await this.#isFrozen(task)) return true;
+    const shim = await this.#deps.shims.find(task.state.sandboxId);
+    return shim !== undefined && isPausedStatus(await statusOf(shim, id));
+  }
+
+  /** False where its cgroup is not on this host. */
+  async #isFrozen({ state: { cgroupPath } }: TrackedTask): Promise<boolean> {
+    return cgroupPath !== "" && (await isFrozen(this.#deps.cgroups, cgroupPath)) === true;
+  }
+}
+
+function isPausedStatus(status: Status | undefined): boolean {
+  return status === Status.PAUSED || status === Status.PAUSING;
+}
+
+/** Undefined for a task that the shim does not have any more. */
+async function statusOf(shim: PodShim, id: string): Promise<Status | undefined> {
+  try {
+    return (await shim.task.call(Task.method.state, { id }, { timeoutMs: askMs })).status;
+  } catch (error) {
+    if (kindOf(error) === "not-found") return undefined;
+    throw wrap(`read state of container "${id}"`, error);
   }
 }

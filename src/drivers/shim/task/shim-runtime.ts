@@ -1,7 +1,5 @@
 import { mkdir, readdir, rm, writeFile } from "node:fs/promises";
 
-import { create } from "@bufbuild/protobuf";
-import { AnySchema } from "@bufbuild/protobuf/wkt";
 import { isKind, messageOf, RuntimeError } from "../../../base/errors.ts";
 import type { Logger } from "../../../base/logger.ts";
 import { SingleFlight } from "../../../base/single-flight.ts";
@@ -32,7 +30,6 @@ import { explainEnd } from "../../../stdio/exec-session.ts";
 import { type PodShim, PodShims } from "../process/pod-shims.ts";
 import { shimProgram } from "../process/shim-binary.ts";
 import { StateLayout } from "../process/state-layout.ts";
-import { ShimFreezer } from "./freezer.ts";
 import { createTask, taskOptions, writeBundle } from "./bundle.ts";
 import { TaskCleanup } from "./cleanup.ts";
 import { ContainerIo } from "./container-io.ts";
@@ -40,12 +37,14 @@ import { ShimEvents } from "./events.ts";
 import { TaskCommands } from "./exec/commands.ts";
 import { endLostCommands, findLostCommands } from "./exec/lost-commands.ts";
 import { findRun } from "./find-run.ts";
+import { ShimFreezer } from "./freezer.ts";
 import { refuseHostProcesses } from "./host-processes.ts";
 import { resumeIfPaused } from "./pause.ts";
 import { identityOf, lostState, readText, responded, startError } from "./shim-answers.ts";
 import { ShimUsers } from "./shim-users.ts";
 import { newTaskState, readTaskState, type TaskState } from "./task-state.ts";
 import { type RunningTask, TrackedTask } from "./tracked-task.ts";
+import { updateTask } from "./update.ts";
 
 interface Deps {
   /** The state directory of the configuration. */
@@ -74,7 +73,6 @@ interface Deps {
 /** How long a shim may take to forward a signal before it is sent without the shim. */
 const killMs = 2_000;
 const removeMs = 15_000;
-const resourcesType = "types.containerd.io/opencontainers/runtime-spec/1/LinuxResources";
 
 /**
  * Runs containers by containerd's shims, one shim a pod.
@@ -83,7 +81,7 @@ const resourcesType = "types.containerd.io/opencontainers/runtime-spec/1/LinuxRe
  * everything that is needed to end and remove them follows from the id and the bundle.
  */
 export class ShimRuntime implements ContainerRuntime {
-  readonly freezer = new ShimFreezer();
+  readonly freezer: ShimFreezer;
   readonly captures = undefined;
   readonly #deps: Deps;
   readonly #paths: StateLayout;
@@ -108,6 +106,8 @@ export class ShimRuntime implements ContainerRuntime {
     this.#cleanup = new TaskCleanup({ ...deps, paths, environment, shims: this.#shims });
     const get = (id: string, doing: string): TrackedTask => this.#get(id, doing);
     this.#commands = new TaskCommands({ ...deps, paths, shims: this.#shims, get });
+    const find = (id: string): TrackedTask | undefined => this.#tasks.get(id);
+    this.freezer = new ShimFreezer({ cgroups: deps.cgroups, shims: this.#shims, find });
   }
 
   /** Creates the directories of the state, serves events, and ends shims that no container needs. */
@@ -295,14 +295,7 @@ export class ShimRuntime implements ContainerRuntime {
     const task = this.#get(id, "update");
     const { cgroups, log, updateLimits } = this.#deps;
     const shim = await this.#shims.get(task.state.sandboxId);
-    const callRuntime = async (text: string): Promise<void> => {
-      const resources = create(AnySchema, { typeUrl: resourcesType, value: Buffer.from(text) });
-      try {
-        await shim.task.call(Task.method.update, { id, resources }, { signal });
-      } catch (error) {
-        throw startError(error);
-      }
-    };
+    const callRuntime = (text: string): Promise<void> => updateTask(shim, id, text, signal);
     const doing = `update resources of container "${id}"`;
     return explainEnd(task, doing, () =>
       updateLimits({ cgroups, log, callRuntime }, task.state.cgroupPath, limits),
