@@ -1,9 +1,7 @@
-import { writeFileSync } from "node:fs";
-import { type FileHandle, mkdir, readdir } from "node:fs/promises";
-import { messageOf, RuntimeError } from "../../base/errors.ts";
+import { mkdir, readdir } from "node:fs/promises";
+import { RuntimeError } from "../../base/errors.ts";
 import type { Logger } from "../../base/logger.ts";
 import { SingleFlight } from "../../base/single-flight.ts";
-import { systemError } from "../../base/system-error.ts";
 import type { Clock } from "../../base/time.ts";
 import { beforeAbort, within } from "../../base/wait.ts";
 import type {
@@ -27,18 +25,16 @@ import type { ExecEnd } from "../../core/streaming/index.ts";
 import { type CgroupLayout, killCgroup } from "../../linux/cgroup/index.ts";
 import {
   type Child,
-  openProcess,
   type ProcessRef,
   processStartTime,
   SIGKILL,
 } from "../../linux/process/index.ts";
 import { explainEnd } from "../../stdio/exec-session.ts";
-import { readBundleSpec, writeBundle } from "./bundle.ts";
+import { readBundleSpec } from "./bundle.ts";
 import { attach, IdleAttachments } from "./conmon/attach.ts";
 import { mountExitTmpfs, unmountExitTmpfs } from "./conmon/exits.ts";
-import { startMonitor, warnWithoutMonitor } from "./conmon/monitor.ts";
+import { warnWithoutMonitor } from "./conmon/monitor.ts";
 import { reopenLog } from "./conmon/reopen-log.ts";
-import { endTree } from "./end-tree.ts";
 import { Execs } from "./exec/execs.ts";
 import { CgroupFreezer, resumeIfFrozen } from "./freezer.ts";
 import { ContainerCleanup, verbMs } from "./recovery/cleanup.ts";
@@ -52,6 +48,7 @@ import {
 } from "./recovery/orphans.ts";
 import { programPath } from "./runtime-command.ts";
 import { type RuntimeState, readRuntimeState } from "./runtime-state.ts";
+import { startProcess } from "./start.ts";
 import { StateLayout } from "./state-layout.ts";
 import { TrackedContainer } from "./tracked-container.ts";
 import { updateLimits } from "./update.ts";
@@ -72,9 +69,6 @@ interface Deps {
   readonly logRoots?: readonly string[];
 }
 
-/** How long each part of undoing a start may take, so that all of it takes less than 5 s. */
-const undoMs = 1_500;
-
 /**
  * Runs containers by conmon and an OCI runtime (crun, runc).
  *
@@ -83,7 +77,13 @@ const undoMs = 1_500;
  */
 export class OciRuntime implements ContainerRuntime {
   readonly freezer: CgroupFreezer;
-  readonly captures: ContainerCaptures | undefined = undefined;
+  readonly captures: ContainerCaptures = {
+    capture: async (id, request, operation) => {
+      const container = this.#get(id, "capture");
+      const { captureProcesses } = await import("./checkpoint/capture.ts");
+      await captureProcesses({ ...this.#deps, paths: this.#paths }, container, request, operation);
+    },
+  };
   readonly #deps: Deps;
   readonly #paths: StateLayout;
   readonly #cleanup: ContainerCleanup;
@@ -134,61 +134,18 @@ export class OciRuntime implements ContainerRuntime {
       cgroupPath,
       ...(await this.#cleanup.oomKillsBefore(cgroupPath)),
     };
-    await operation.enter("make-bundle");
-    try {
-      await mkdir(this.#paths.bundle(id), { mode: 0o700 });
-    } catch (cause) {
-      throw systemError(`make bundle of container "${id}"`, cause);
-    }
-    let monitor: Child | undefined;
-    let created: ProcessRef | undefined;
-    let logFile: FileHandle | undefined;
-    try {
-      await operation.enter("write-bundle");
-      const { logRoots = [] } = this.#deps;
-      logFile = await writeBundle(this.#paths, { bundle, state, logRoots }, operation.signal);
-
-      await operation.enter("start-monitor");
-      const starting = await startMonitor({
-        conmonPath: this.#deps.conmonPath ?? "conmon",
-        runtimePath: state.runtimePath,
-        expectMigration: this.#deps.expectMigration,
-        onStep: this.#deps.onStep,
-        paths: this.#paths,
-        bundle,
-        logFd: logFile?.fd,
-      });
-      monitor = starting.child;
-      // conmon has its own descriptor. The close below waits for this one.
-      logFile?.close().catch(() => undefined);
-
-      await operation.enter("create-process");
-      const pid = await beforeAbort(starting.answer, operation.signal);
-      created = openProcess(pid);
-      if (created === undefined) {
-        throw new RuntimeError("unknown", "its process ended before it was started");
-      }
-      await bundle.beforeCommand?.(pid);
-      await operation.enter("mark-start");
-      // Before the call: a short process has ended when the call returns.
-      const startedAtNs = this.#deps.clock.nowNs();
-      writeFileSync(this.#paths.file(id, "started"), String(startedAtNs), { mode: 0o600 });
-      await operation.enter("start-process");
-      await this.#cleanup.call(state, ["start", id], { signal: operation.signal });
-      const started = {
-        process: { pid, startTime: String(created.startTime) },
-        monitor: identityOf(monitor),
-        startedAtNs,
-      };
-      this.#track(id, state, { process: created, monitor, startedAtNs });
-      return started;
-    } catch (error) {
-      created?.close();
-      await this.#undo(id, state, monitor);
-      throw error;
-    } finally {
-      await logFile?.close();
-    }
+    const { monitor, process, startedAtNs } = await startProcess(
+      { ...this.#deps, paths: this.#paths, cleanup: this.#cleanup },
+      bundle,
+      state,
+      operation,
+    );
+    this.#track(id, state, { process, monitor, startedAtNs });
+    return {
+      process: { pid: process.pid, startTime: String(process.startTime) },
+      monitor: identityOf(monitor),
+      startedAtNs,
+    };
   }
 
   async wait(id: string, signal: AbortSignal): Promise<ContainerExit> {
@@ -352,23 +309,6 @@ export class OciRuntime implements ContainerRuntime {
     const deps = { ...this.#deps, cleanup: this.#cleanup };
     const tracked = { id, state, ...running, exitFile: this.#paths.exit(id) };
     this.#containers.set(id, new TrackedContainer(deps, tracked));
-  }
-
-  /** Undoes a failed start. What cannot be undone in time is removed with the container. */
-  async #undo(id: string, state: RuntimeState, monitor: Child | undefined): Promise<void> {
-    try {
-      if (monitor !== undefined) {
-        if (!(await endTree(monitor, undoMs))) monitor.unref();
-        monitor.stdout?.destroy();
-        monitor.stderr?.destroy();
-        await this.#cleanup.destroy(id, state, undoMs);
-      }
-      await this.#cleanup.removeFiles(id);
-    } catch (error) {
-      this.#deps.log.warn(`failed to undo start of container "${id}": ${messageOf(error)}`, {
-        error,
-      });
-    }
   }
 
   async #state(id: string): Promise<RuntimeState | undefined> {

@@ -88,6 +88,8 @@ export interface RuntimeCall {
   /** The verb with its arguments. */
   readonly args: readonly string[];
   readonly input?: string;
+  /** Further variables of its environment. */
+  readonly env?: Readonly<Record<string, string>>;
   readonly timeoutMs: number;
   readonly signal?: AbortSignal;
 }
@@ -100,7 +102,7 @@ export async function callRuntime(call: RuntimeCall): Promise<void> {
   const result = await run({
     file: runtimeProgram(call.runtimePath),
     args: [...runtimeOptions(call.root, call.cgroupPath), ...call.args],
-    env: runtimeEnv,
+    env: { ...runtimeEnv, ...call.env },
     timeoutMs: call.timeoutMs,
     killGroup: true,
     ...(call.input === undefined ? {} : { input: call.input }),

@@ -13,7 +13,9 @@ type BundleFile =
   | "cri-log.tmp"
   | "next-log"
   | "runtime.log"
-  | "started";
+  | "started"
+  | "capture.conf"
+  | "restore";
 
 /**
  * The paths of a container's files. Each path follows from the id alone, so that everything that a
@@ -48,7 +50,8 @@ export class StateLayout {
    * a later daemon needs, `pid`, `ctl` and `attach` are conmon's, `oom` marks that the container ran out of
    * memory, `cri-log`, `cri-log.tmp` and `next-log` are created by log-links.ts, `runtime.log` is the OCI runtime's
    * own log where the container has a terminal, `started` is the time of the start in nanoseconds since 1970,
-   * written before it.
+   * written before it, `capture.conf` is CRIU's configuration of a capture, `restore` a directory with what restores
+   * the container (checkpoint/restore.ts).
    */
   file(id: string, name: BundleFile): string {
     return join(this.bundle(id), name);

@@ -29,6 +29,12 @@ export interface StartingMonitor {
   readonly answer: Promise<number>;
 }
 
+/** What conmon needs to restore processes. */
+export interface MonitorRestore {
+  readonly args: readonly string[];
+  readonly env: Readonly<Record<string, string>>;
+}
+
 /** Warns about a missing conmon, without which every start would fail. */
 export function warnWithoutMonitor(conmonPath: string, log: Logger): void {
   try {
@@ -44,7 +50,7 @@ export function warnWithoutMonitor(conmonPath: string, log: Logger): void {
 const longestConsoleDirectory = 85;
 
 /**
- * Starts conmon for a bundle. conmon runs the OCI runtime's `create`, reports its result by the
+ * Starts conmon for a bundle. conmon runs the OCI runtime's `create` or `restore`, reports its result by the
  * sync pipe, then writes the log, reaps the container's process and writes its exit code to
  * `<exits>/<id>` by rename before it ends.
  *
@@ -64,6 +70,8 @@ export async function startMonitor(options: {
   readonly bundle: ContainerBundle;
   /** The open log; see log-links.ts. Undefined: nothing is logged. */
   readonly logFd: number | undefined;
+  /** Undefined: the OCI runtime creates the process of the spec. */
+  readonly restore?: MonitorRestore | undefined;
 }): Promise<StartingMonitor> {
   const { paths, bundle } = options;
   const directory = paths.bundle(bundle.id);
@@ -80,12 +88,14 @@ export async function startMonitor(options: {
     ...(bundle.terminal ? ["--terminal"] : []),
     ...(bundle.stdin ? ["--stdin"] : []),
     ...(bundle.stdin && !bundle.stdinOnce ? ["--leave-stdin-open"] : []),
+    ...(options.restore?.args ?? []),
   ];
-  const end = runtimeStep(options.onStep, "create", options.runtimePath);
+  const verb = options.restore === undefined ? "create" : "restore";
+  const end = runtimeStep(options.onStep, verb, options.runtimePath);
   const child = await spawnChildInPool({
     file: programPath(options.conmonPath),
     args,
-    env: { ...runtimeEnv, ...consoleEnv(paths), _OCI_SYNCPIPE: "3" },
+    env: { ...runtimeEnv, ...consoleEnv(paths), ...options.restore?.env, _OCI_SYNCPIPE: "3" },
     cwd: directory,
     newSession: true,
     // conmon puts /dev/null over its first three descriptors before it runs anything.
@@ -95,7 +105,7 @@ export async function startMonitor(options: {
     stderr: "pipe",
   });
   let isCreated = false;
-  const answer = endingStep(end, readAnswer(child, runtimeLog)).finally(() => {
+  const answer = endingStep(end, readAnswer(child, verb, runtimeLog)).finally(() => {
     isCreated = true;
   });
   answer.catch(() => undefined);
@@ -127,7 +137,7 @@ function consoleEnv(paths: StateLayout): Readonly<Record<string, string>> {
   return { TMPDIR: fits ? paths.consoles : "." };
 }
 
-async function readAnswer(child: Child, runtimeLog: string): Promise<number> {
+async function readAnswer(child: Child, verb: string, runtimeLog: string): Promise<number> {
   const errors = textOf(child.stderr);
   let message: SyncMessage | undefined;
   try {
@@ -139,7 +149,7 @@ async function readAnswer(child: Child, runtimeLog: string): Promise<number> {
   if (message === undefined) {
     const text = await errors;
     const logged = text === "" ? await messageInLog(runtimeLog) : "";
-    if (logged !== "") throw new RuntimeError("unknown", `OCI runtime create: ${logged}`);
+    if (logged !== "") throw new RuntimeError("unknown", `OCI runtime ${verb}: ${logged}`);
     throw new RuntimeError(
       "unknown",
       `start conmon: ${text === "" ? "it ended before the OCI runtime had created a process" : text}`,
@@ -149,7 +159,7 @@ async function readAnswer(child: Child, runtimeLog: string): Promise<number> {
   if (message.pid > 0) return message.pid;
   throw new RuntimeError(
     "unknown",
-    `OCI runtime create: ${runtimeMessage(message.message) || "failed"}`,
+    `OCI runtime ${verb}: ${runtimeMessage(message.message) || "failed"}`,
   );
 }
 

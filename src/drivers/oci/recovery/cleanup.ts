@@ -15,7 +15,9 @@ import {
   removeCgroup,
 } from "../../../linux/cgroup/index.ts";
 import { errnoCode } from "../../../base/system-error.ts";
-import { removeTree, removeTrees } from "../../../linux/file/index.ts";
+import { removeTrees } from "../../../linux/file/index.ts";
+import { unmount } from "../../../linux/mount/index.ts";
+import { restoreMounts } from "../checkpoint/restore-mounts.ts";
 import type { RuntimeState } from "../runtime-state.ts";
 import { endOffer } from "../conmon/log-links.ts";
 import type { StateLayout } from "../state-layout.ts";
@@ -57,6 +59,7 @@ export class ContainerCleanup {
     args: readonly string[],
     options: {
       readonly input?: string;
+      readonly env?: Readonly<Record<string, string>>;
       readonly signal?: AbortSignal;
       readonly timeoutMs?: number;
     } = {},
@@ -170,7 +173,19 @@ export class ContainerCleanup {
       this.#log.warn(`container "${id}": ${messageOf(error)}`);
     }
     const own = join(this.#paths.runtimeRoot(state.runtimePath), id);
-    if (existsSync(own)) await removeTree(own);
+    if (existsSync(own)) await this.#removeTrees([own], id, state.runtimePath);
+  }
+
+  /** A daemon that died during a reopen of the log, or a restore, has left mounts in them. */
+  async #removeTrees(paths: readonly string[], id: string, runtimePath?: string): Promise<void> {
+    try {
+      await removeTrees(paths);
+    } catch (error) {
+      if (errnoCode(error) !== "EBUSY") throw error;
+      await endOffer(this.#paths, id);
+      await unmount(...restoreMounts(this.#paths, id, runtimePath));
+      await removeTrees(paths);
+    }
   }
 
   async #removeCgroup({ cgroupPath }: RuntimeState): Promise<void> {
@@ -183,14 +198,6 @@ export class ContainerCleanup {
 
   /** Removes the bundle last: it shows a later daemon that something is left. */
   async removeFiles(id: string): Promise<void> {
-    const paths = [this.#paths.exit(id), this.#paths.bundle(id)];
-    try {
-      await removeTrees(paths);
-    } catch (error) {
-      // A daemon that died during a reopen of the log has left a mount in the bundle.
-      if (errnoCode(error) !== "EBUSY") throw error;
-      await endOffer(this.#paths, id);
-      await removeTrees(paths);
-    }
+    await this.#removeTrees([this.#paths.exit(id), this.#paths.bundle(id)], id);
   }
 }

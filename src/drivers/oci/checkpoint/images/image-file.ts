@@ -1,0 +1,63 @@
+import { RuntimeError } from "../../../../base/errors.ts";
+
+// criu/include/magic.h.
+const commonMagic = 0x54564319;
+
+/** The second magic number of the kinds of images that are read here (criu/include/magic.h). */
+export const imageMagic = {
+  core: 0x55053847,
+  mounts: 0x55563928,
+  uts: 0x54473203,
+} as const;
+
+/** A kind of CRIU's images. */
+export type ImageKind = keyof typeof imageMagic;
+
+/** The most that is read of an image, in bytes. One of these kinds has a few kilobytes. */
+export const maxImageBytes = 4 << 20;
+const maxEntries = 65_536;
+const headBytes = 8;
+
+/**
+ * The entries of an image: protobuf messages, each after its length (u32, little endian), after two magic numbers.
+ * `invalid-argument` for a file of another kind, a damaged one, and one beyond the limits.
+ */
+export function readImage(kind: ImageKind, file: Uint8Array): readonly Uint8Array[] {
+  const view = new DataView(file.buffer, file.byteOffset, file.byteLength);
+  if (
+    file.length > maxImageBytes ||
+    file.length < headBytes ||
+    view.getUint32(0, true) !== commonMagic ||
+    view.getUint32(4, true) !== imageMagic[kind]
+  ) {
+    throw invalid(kind, "it is not one");
+  }
+  const entries: Uint8Array[] = [];
+  for (let at = headBytes; at < file.length; ) {
+    if (entries.length >= maxEntries) throw invalid(kind, "it has too many entries");
+    if (at + 4 > file.length) throw invalid(kind, "its last entry is incomplete");
+    const size = view.getUint32(at, true);
+    if (size > file.length - at - 4) throw invalid(kind, "its last entry is incomplete");
+    entries.push(file.subarray(at + 4, at + 4 + size));
+    at += 4 + size;
+  }
+  return entries;
+}
+
+/** The image with these entries. */
+export function writeImage(kind: ImageKind, entries: readonly Uint8Array[]): Uint8Array {
+  const head = Buffer.alloc(headBytes);
+  head.writeUInt32LE(commonMagic, 0);
+  head.writeUInt32LE(imageMagic[kind], 4);
+  const parts = entries.flatMap((entry) => {
+    const size = Buffer.alloc(4);
+    size.writeUInt32LE(entry.length);
+    return [size, entry];
+  });
+  return Buffer.concat([head, ...parts]);
+}
+
+/** The error about an image that cannot be read. */
+export function invalid(kind: ImageKind, why: string): RuntimeError {
+  return new RuntimeError("invalid-argument", `read image of CRIU (${kind}): ${why}`);
+}
