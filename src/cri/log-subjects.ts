@@ -1,6 +1,7 @@
 import type { DescMessage, DescService, MessageShape } from "@bufbuild/protobuf";
 import type { LogFields } from "../base/logger.ts";
 import { containerSubject, podName, sandboxSubject } from "../engine/lifecycle/subjects.ts";
+import type { Checkpoints } from "../gen/davit/v1/checkpoints_pb.ts";
 import type { Containers } from "../gen/davit/v1/containers_pb.ts";
 import type { Images } from "../gen/davit/v1/images_pb.ts";
 import type { Leases } from "../gen/davit/v1/leases_pb.ts";
@@ -144,6 +145,21 @@ export const leaseSubjects: Subjects<typeof Leases> = {
     got: ({ id = "" }) => ({ lease: id }),
   },
 };
+
+export const checkpointSubjects: Subjects<typeof Checkpoints> = {
+  pause: {
+    asked: ({ id }, context) => eitherOf(id, context),
+    got: ({ reclaimedBytes = 0n }) =>
+      reclaimedBytes === 0n ? {} : { reclaimedBytes: Number(reclaimedBytes) },
+  },
+  resume: { asked: ({ id }, context) => eitherOf(id, context) },
+};
+
+/** The fields of the container or the sandbox with this id. */
+function eitherOf(text: string, context: CriContext): LogFields {
+  const container = found(() => context.containers.store.find(text));
+  return container === undefined ? sandboxOf(text, context) : containerOf(text, context);
+}
 
 /**
  * The fields of a sandbox that is to be stopped or removed. `already` says that the call has nothing to do: the sandbox

@@ -9,6 +9,7 @@ import {
 } from "@bufbuild/protobuf";
 import { RuntimeError } from "../base/errors.ts";
 import type { LogFields } from "../base/logger.ts";
+import { Checkpoints } from "../gen/davit/v1/checkpoints_pb.ts";
 import { Containers } from "../gen/davit/v1/containers_pb.ts";
 import { Daemon } from "../gen/davit/v1/daemon_pb.ts";
 import { Images } from "../gen/davit/v1/images_pb.ts";
@@ -25,8 +26,10 @@ import { explain } from "./davit/explain.ts";
 import { hold } from "./davit/hold.ts";
 import { load } from "./davit/load.ts";
 import { logs } from "./davit/logs.ts";
+import { pause } from "./davit/pause.ts";
 import { pull } from "./davit/pull.ts";
 import { reload } from "./davit/reload.ts";
+import { resume } from "./davit/resume.ts";
 import { save } from "./davit/save.ts";
 import { tag } from "./davit/tag.ts";
 import { usage } from "./davit/usage.ts";
@@ -73,6 +76,7 @@ import { updatePodSandboxResources } from "./runtime/update-pod-sandbox-resource
 import { updateRuntimeConfig } from "./runtime/update-runtime-config.ts";
 import { version } from "./runtime/version.ts";
 import {
+  checkpointSubjects,
   containerSubjects,
   davitSubjects,
   imageSubjects,
@@ -179,6 +183,8 @@ const daemonRpcs: Table<typeof Daemon> = { reload, events };
 
 const leaseRpcs: Table<typeof Leases> = { hold };
 
+const checkpointRpcs: Table<typeof Checkpoints> = { pause, resume };
+
 /** The part of the context that exists before the daemon is ready. */
 type Early = Pick<CriContext, "version">;
 
@@ -205,6 +211,7 @@ export function criMethods(gate: ServiceGate): ReadonlyMap<string, Method> {
     ...serviceMethods(gate, Containers, containerRpcs, containerSubjects),
     ...serviceMethods(gate, Daemon, daemonRpcs, {}),
     ...serviceMethods(gate, Leases, leaseRpcs, leaseSubjects),
+    ...serviceMethods(gate, Checkpoints, checkpointRpcs, checkpointSubjects),
   ]);
 }
 

@@ -118,6 +118,11 @@ export interface ContainerFreezer {
   resume(id: string): Promise<void>;
   /** Whether the processes of a container are frozen; false when it has ended. */
   isPaused(id: string): Promise<boolean>;
+  /**
+   * Has the kernel free memory of a container, as much as it can. How many bytes fewer the container uses now.
+   * `failed-precondition` where this takes cgroup v2 or the container's cgroup is not on this host.
+   */
+  reclaimMemory(id: string, signal: AbortSignal): Promise<bigint>;
 }
 
 /** Captures the memory of running containers. ContainerBundle.restore continues from what it captured. */

@@ -25,6 +25,8 @@ export type ContainerState =
       readonly process: ProcessIdentity;
       /** The monitor (conmon) that outlives the daemon and records the exit. */
       readonly monitor: ProcessIdentity | undefined;
+      /** Set while it is paused: since when, in nanoseconds since 1970. A new daemon pauses it again. */
+      readonly pausedAtNs?: bigint;
     }
   | {
       readonly name: "exited";

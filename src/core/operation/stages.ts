@@ -115,6 +115,9 @@ export const stages = {
     "tell-plugins",
     "answer",
   ],
+  // Once for each container, up to reclaim-memory.
+  pause: ["write-record", "freeze", "reclaim-memory", "answer"],
+  resume: ["thaw", "write-record", "answer"],
   "exec-sync": [
     "build-spec",
     // ContainerRuntime.execSync().

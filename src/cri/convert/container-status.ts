@@ -10,6 +10,7 @@ export function criContainerStatus(
 ): MessageInitShape<typeof ContainerStatusSchema> {
   const { config, image, state, resources, user } = container;
   const exited = state.name === "exited" ? state : undefined;
+  const { reason, message } = exited ?? whilePaused(container);
   return {
     id: container.id,
     ...(config.metadata === undefined ? {} : { metadata: config.metadata }),
@@ -18,8 +19,8 @@ export function criContainerStatus(
     startedAt: state.name === "running" || state.name === "exited" ? state.startedAtNs : 0n,
     finishedAt: exited?.finishedAtNs ?? 0n,
     exitCode: exited?.exitCode ?? 0,
-    reason: exited?.reason ?? "",
-    message: exited?.message ?? "",
+    reason,
+    message,
     image: { image: image.shown, userSpecifiedImage: userSpecified(container) },
     imageRef: image.ref,
     imageId: image.id,
@@ -37,6 +38,17 @@ export function criContainerStatus(
     },
     stopSignal: signalByName(container.stopSignal),
   };
+}
+
+/** The CRI has no state for a paused container: it is running, with this reason. kubelet shows none for it. */
+function whilePaused({ id, state }: Container): {
+  readonly reason: string;
+  readonly message: string;
+} {
+  if (state.name !== "running" || state.pausedAtNs === undefined)
+    return { reason: "", message: "" };
+  const since = new Date(Number(state.pausedAtNs / 1_000_000n)).toISOString();
+  return { reason: "Paused", message: `paused at ${since}; resume it with "davit resume ${id}"` };
 }
 
 /** The name in the pod's spec. kubelet's `image.image` is the id that PullImage returned. */

@@ -28,12 +28,14 @@ export async function containerStatus(
 
 function encodeInfo(
   container: Container,
-  { sandbox, spec, history, oomKills, deniedCalls }: containers.ContainerInfo,
+  { sandbox, spec, pausedAtNs, history, oomKills, deniedCalls }: containers.ContainerInfo,
 ): string {
   return JSON.stringify({
     sandboxID: container.sandboxId,
     pid: container.state.name === "running" ? container.state.process.pid : 0,
     removing: false,
+    // Nanoseconds since 1970, as a text, since they exceed the numbers of JSON.
+    ...(pausedAtNs !== undefined && { paused: true, pausedAt: pausedAtNs.toString() }),
     snapshotKey: container.id,
     snapshotter: "overlay",
     runtimeType: sandbox?.handler.runtimeType ?? sandbox?.handler.path ?? "",

@@ -2,7 +2,13 @@ import { messageOf, RuntimeError, wrap } from "../../base/errors.ts";
 import type { Logger } from "../../base/logger.ts";
 import { within } from "../../base/wait.ts";
 import type { ContainerFreezer } from "../../core/container/index.ts";
-import { type CgroupLayout, freezeCgroup, isFrozen, thawCgroup } from "../../linux/cgroup/index.ts";
+import {
+  type CgroupLayout,
+  freezeCgroup,
+  isFrozen,
+  reclaimMemory,
+  thawCgroup,
+} from "../../linux/cgroup/index.ts";
 import type { TrackedContainer } from "./tracked-container.ts";
 
 /**
@@ -48,6 +54,11 @@ export class CgroupFreezer implements ContainerFreezer {
   async isPaused(id: string): Promise<boolean> {
     const cgroup = this.#find(id)?.state.cgroupPath;
     return cgroup !== undefined && (await isFrozen(this.#cgroups, cgroup)) === true;
+  }
+
+  async reclaimMemory(id: string, signal: AbortSignal): Promise<bigint> {
+    const cgroup = this.#find(id)?.state.cgroupPath;
+    return cgroup === undefined ? 0n : reclaimMemory(this.#cgroups, cgroup, signal);
   }
 }
 

@@ -53,6 +53,7 @@ describe("Records of containers", () => {
       creating: { name: "creating" },
       created: { name: "created" },
       running: { name: "running", startedAtNs, process, monitor },
+      paused: { name: "running", startedAtNs, process, monitor, pausedAtNs: startedAtNs + 1n },
       unwatched: { name: "running", startedAtNs, process, monitor: undefined },
       exited,
     };

@@ -174,7 +174,11 @@ function formatState(state: ContainerState): Readonly<Record<string, unknown>> {
     case "created":
       return state;
     case "running":
-      return { ...state, startedAtNs: state.startedAtNs.toString() };
+      return {
+        ...state,
+        startedAtNs: state.startedAtNs.toString(),
+        ...(state.pausedAtNs !== undefined && { pausedAtNs: state.pausedAtNs.toString() }),
+      };
     case "exited":
       return {
         ...state,
@@ -220,6 +224,7 @@ function parseState(fields: Fields): ContainerState {
         startedAtNs: fields.bigint("startedAtNs"),
         process: parseProcess(fields.object("process")),
         monitor: monitor && parseProcess(monitor),
+        ...(fields.has("pausedAtNs") && { pausedAtNs: fields.bigint("pausedAtNs") }),
       };
     }
     case "exited":

@@ -7,12 +7,13 @@ import {
   runningContainer,
   runtimeOf,
 } from "./context.ts";
+import { checkNotPaused } from "./paused.ts";
 import { containerSubject } from "../lifecycle/subjects.ts";
 
 /**
  * Runs a command in a running container and returns its output and exit code. A command that takes
  * longer than `timeoutSeconds` (0: no limit) is killed, and the call fails with `deadline-exceeded`.
- * `failed-precondition` for a container that is not running.
+ * `failed-precondition` for a container that is not running, and for one that is paused.
  */
 export async function execSync(
   context: ContainerContext,
@@ -24,6 +25,7 @@ export async function execSync(
   caller: AbortSignal,
 ): Promise<ExecResult> {
   const container = runningContainer(context, input.containerId, "exec in");
+  checkNotPaused(container, "exec in");
   checkCommand(container.id, input.command);
   context.prewarmCgroupMigration();
   const { id } = container;

@@ -14,6 +14,7 @@ export { DeniedCalls } from "./denied-calls.ts";
 export { OomKills } from "./oom-kills.ts";
 export { removeContainersOf, stopContainersOf } from "./of-sandbox.ts";
 export { type ContainerFilter, listContainers } from "./list.ts";
+export { checkNotPaused, pausedSince } from "./paused.ts";
 export { pluginHost } from "./plugin-host.ts";
 export { type LogRequest, readContainerLog } from "./read-log.ts";
 export { recoverContainers } from "./recover.ts";

@@ -7,6 +7,7 @@ import { runWithTimeoutThenBackground } from "../lifecycle/run-with-timeout.ts";
 import { containerSubject } from "../lifecycle/subjects.ts";
 import { adoptProcess } from "./adopt.ts";
 import { type ContainerContext, runtimeOf } from "./context.ts";
+import { pauseAgain } from "./paused.ts";
 import { removeContainerById } from "./remove.ts";
 import { type ExitedState, logExit, watchContainer } from "./watch.ts";
 
@@ -18,7 +19,7 @@ const sweepMs = 2_000;
  * Restores the containers of the previous daemon.
  *
  * - A running container is watched again, and an exit that happened meanwhile is recorded. The same
- *   holds for one whose start worked but was not recorded.
+ *   holds for one whose start worked but was not recorded. A paused one stays paused.
  * - A container whose start did not reach its command is created, as before; what the start left is
  *   removed.
  * - A container of an earlier boot is exited, code 255, reason Unknown.
@@ -153,9 +154,10 @@ async function watchAgain(
 ): Promise<void> {
   const { id } = container;
   const attempt = async (): Promise<void> => {
-    if (context.store.peek(id)?.state !== running) return;
+    if (context.store.peek(id)?.state.name !== "running") return;
     await adoptProcess(context, container, running);
     watchContainer(context, id);
+    await pauseAgain(context, id);
   };
   try {
     await attempt();

@@ -3,6 +3,7 @@ import type { OciSpec } from "../../core/oci/index.ts";
 import type { PastOperation } from "../../core/operation/index.ts";
 import type { Sandbox } from "../../core/sandbox/index.ts";
 import { type ContainerContext, runtimeOf } from "./context.ts";
+import { pausedSince } from "./paused.ts";
 
 /** The answer of ContainerStatus. */
 export interface ContainerStatus {
@@ -17,6 +18,8 @@ export interface ContainerInfo {
   readonly sandbox: Sandbox | undefined;
   /** The spec that it was started with; null before its start, and when its bundle is lost or damaged. */
   readonly spec: OciSpec | null;
+  /** Since when it is paused, in nanoseconds since 1970; undefined for one that is not. */
+  readonly pausedAtNs: bigint | undefined;
   readonly history: readonly PastOperation[];
   /** Undefined if no process of it was killed while it continued to run. */
   readonly oomKills: OomKillCount | undefined;
@@ -40,6 +43,7 @@ export async function containerStatus(
     info: {
       sandbox: context.sandboxes.peek(container.sandboxId),
       spec: await specOf(context, container),
+      pausedAtNs: pausedSince(container),
       history: context.operations.history.of(container.id),
       oomKills: context.oomKills.of(container.id),
       deniedCalls: context.deniedCalls?.of(container.id),

@@ -7,6 +7,7 @@ import { parseSignal } from "../../oci-spec/index.ts";
 import type { RunningOperation } from "../../core/operation/index.ts";
 import { adoptProcess } from "./adopt.ts";
 import { type ContainerContext, runtimeOf } from "./context.ts";
+import { recordPause } from "./paused.ts";
 import { recordExit } from "./watch.ts";
 import { containerSubject } from "../lifecycle/subjects.ts";
 
@@ -17,7 +18,8 @@ const defaultSignal = 15;
 
 /**
  * Stops a container: sends its stop signal, waits `timeoutSeconds`, then kills every process in it.
- * A second stop with a shorter grace period shortens that of the first.
+ * A second stop with a shorter grace period shortens that of the first. A paused container is resumed for its grace
+ * period, and killed while it is paused without one.
  *
  * Idempotent: not an error when the container does not exist or is not running (api.proto,
  * StopContainer). A caller that disconnects ends only its own wait.
@@ -111,6 +113,8 @@ async function endGently(
   const runtime = runtimeOf(context, container);
   await operation.enter("send-signal");
   await runtime.kill(id, parseSignal(container.stopSignal)?.number ?? defaultSignal);
+  // The runtime has resumed it, so that it handles the signal.
+  recordPause(context, id, undefined);
   await operation.enter("wait-for-end");
   return endsWithin(context, runtime, id, graceMs, operation.signal);
 }

@@ -1,7 +1,12 @@
 import { RuntimeError } from "../../base/errors.ts";
 import type { ClientStreams, ExecRequest, TerminalSize } from "../../core/streaming/index.ts";
 import { type ExecVariable, execEnv } from "../../oci-spec/index.ts";
-import { checkCommand, type ContainerContext, runningContainer } from "../container/index.ts";
+import {
+  checkCommand,
+  checkNotPaused,
+  type ContainerContext,
+  runningContainer,
+} from "../container/index.ts";
 import { execInContainer } from "./exec.ts";
 import { type CommandInput, CommandInputs } from "./command-inputs.ts";
 import { CommandOutputs, type CommandOutput } from "./command-outputs.ts";
@@ -31,7 +36,9 @@ export async function* runCommand(
   caller: AbortSignal,
 ): AsyncGenerator<CommandOutput, void, undefined> {
   const { envs, terminal, stdin, ...asked } = request;
-  const { id: containerId } = runningContainer(context, request.containerId, "exec in");
+  const container = runningContainer(context, request.containerId, "exec in");
+  checkNotPaused(container, "exec in");
+  const { id: containerId } = container;
   checkCommand(containerId, request.command);
   const env = envs.length === 0 ? {} : { env: execEnv(containerId, envs) };
   const inputs = new CommandInputs({ containerId, stdin, terminal });

@@ -2,7 +2,12 @@ import { RuntimeError } from "../../base/errors.ts";
 import type { Sandbox } from "../../core/sandbox/index.ts";
 import type { StreamChoice, StreamUrls } from "../../core/streaming/index.ts";
 import { type ExecVariable, execEnv } from "../../oci-spec/index.ts";
-import { checkCommand, type ContainerContext, runningContainer } from "../container/index.ts";
+import {
+  checkCommand,
+  checkNotPaused,
+  type ContainerContext,
+  runningContainer,
+} from "../container/index.ts";
 import type { SandboxContext } from "../sandbox/index.ts";
 
 /** The dependencies of the requests for streams. */
@@ -14,7 +19,7 @@ export interface StreamingContext {
 
 /**
  * The URL at which a client may run a command. `failed-precondition` for a container that is not
- * running, `invalid-argument` for an invalid combination of streams and for invalid variables.
+ * running or is paused, `invalid-argument` for an invalid combination of streams and for invalid variables.
  */
 export function requestExec(
   context: StreamingContext,
@@ -28,6 +33,7 @@ export function requestExec(
 ): string {
   checkChoice("exec", choice);
   const container = runningContainer(context.containers, request.containerId, "exec in");
+  checkNotPaused(container, "exec in");
   const { id: containerId, sandboxId } = container;
   checkCommand(containerId, request.command);
   const { command, envs = [] } = request;
@@ -36,7 +42,7 @@ export function requestExec(
   return context.urls.exec({ containerId, sandboxId, command, terminal, ...env }, choice);
 }
 
-/** The URL at which a client may attach to a container; errors as for requestExec. */
+/** The URL at which a client may attach to a container, also to a paused one; errors as for requestExec. */
 export function requestAttach(
   context: StreamingContext,
   request: { readonly containerId: string },

@@ -35,6 +35,7 @@ type Call =
   | "orphans"
   | "pause"
   | "resume"
+  | "reclaimMemory"
   | "capture";
 
 interface Run {
@@ -50,8 +51,8 @@ export class FakeRuntime implements ContainerRuntime {
   /** The containers that are paused. */
   readonly paused = new Set<string>();
   readonly freezer = {
-    pause: async (id: string): Promise<void> => {
-      await this.trouble.at("pause");
+    pause: async (id: string, signal: AbortSignal): Promise<void> => {
+      await this.trouble.at("pause", signal);
       this.paused.add(id);
     },
     resume: async (id: string): Promise<void> => {
@@ -59,6 +60,10 @@ export class FakeRuntime implements ContainerRuntime {
       this.paused.delete(id);
     },
     isPaused: async (id: string): Promise<boolean> => this.paused.has(id),
+    reclaimMemory: async (id: string): Promise<bigint> => {
+      await this.trouble.at("reclaimMemory");
+      return this.paused.has(id) ? 4096n : 0n;
+    },
   };
   /** What capture() was asked for, by container. */
   readonly captured = new Map<string, CaptureRequest>();
@@ -101,6 +106,7 @@ export class FakeRuntime implements ContainerRuntime {
   /** Makes the container's process exit. */
   exit(id: string, how: Partial<ContainerExit> = {}): void {
     this.#host.remove("process", id);
+    this.paused.delete(id);
     this.#runs.get(id)?.end.resolve({
       exitCode: 0,
       finishedAtNs: this.#clock.nowNs(),
@@ -173,6 +179,7 @@ export class FakeRuntime implements ContainerRuntime {
     await this.trouble.at("kill");
     const earlier = this.signals.get(id) ?? [];
     this.signals.set(id, [...earlier, signalNumber]);
+    this.paused.delete(id);
     if (!this.stubborn.has(id)) this.exit(id, { exitCode: 128 + signalNumber });
   }
 

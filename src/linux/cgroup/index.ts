@@ -27,6 +27,7 @@ export {
 export { countOpenFiles, type OpenFiles } from "./native.ts";
 export { memoryInUse, assertLimitAboveUsage } from "./memory-use.ts";
 export { findProcessLimit } from "./process-count.ts";
+export { reclaimMemory } from "./reclaim.ts";
 export { rememberLimits } from "./remember.ts";
 export { countOomKilled, oomKills, oomKillsOfGone, parseOomKills } from "./oom.ts";
 export { type CgroupOomWatch, watchOomEvents } from "./oom-watch.ts";

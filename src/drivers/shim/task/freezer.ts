@@ -3,7 +3,12 @@ import { within } from "../../../base/wait.ts";
 import type { ContainerFreezer } from "../../../core/container/index.ts";
 import { Task } from "../../../gen/containerd/task/v3/task_pb.ts";
 import { Status } from "../../../gen/containerd/v1/types/task_pb.ts";
-import { type CgroupLayout, isFrozen, thawCgroup } from "../../../linux/cgroup/index.ts";
+import {
+  type CgroupLayout,
+  isFrozen,
+  reclaimMemory,
+  thawCgroup,
+} from "../../../linux/cgroup/index.ts";
 import type { PodShim, PodShims } from "../process/pod-shims.ts";
 import type { TrackedTask } from "./tracked-task.ts";
 
@@ -63,20 +68,33 @@ export class ShimFreezer implements ContainerFreezer {
       if (isPausedStatus(await statusOf(shim, id))) throw wrap(`resume container "${id}"`, error);
     }
     // A shim does not resume a task that was frozen without it.
-    if (await this.#isFrozen(task)) await thawCgroup(this.#deps.cgroups, task.state.cgroupPath);
+    if ((await this.#isFrozen(task)) === true)
+      await thawCgroup(this.#deps.cgroups, task.state.cgroupPath);
   }
 
   async isPaused(id: string): Promise<boolean> {
     const task = this.#deps.find(id);
     if (task === undefined || (await within(task.ended, 0))) return false;
-    if (await this.#isFrozen(task)) return true;
+    const frozen = await this.#isFrozen(task);
+    if (frozen !== undefined) return frozen;
     const shim = await this.#deps.shims.find(task.state.sandboxId);
     return shim !== undefined && isPausedStatus(await statusOf(shim, id));
   }
 
-  /** False where its cgroup is not on this host. */
-  async #isFrozen({ state: { cgroupPath } }: TrackedTask): Promise<boolean> {
-    return cgroupPath !== "" && (await isFrozen(this.#deps.cgroups, cgroupPath)) === true;
+  async reclaimMemory(id: string, signal: AbortSignal): Promise<bigint> {
+    const task = this.#deps.find(id);
+    if (task === undefined) return 0n;
+    const { cgroups } = this.#deps;
+    if ((await this.#isFrozen(task)) === undefined) {
+      const text = `reclaim memory of container "${id}": its cgroup is not on this host but with its shim; pause without reclaiming memory`;
+      throw new RuntimeError("failed-precondition", text);
+    }
+    return reclaimMemory(cgroups, task.state.cgroupPath, signal);
+  }
+
+  /** Undefined where its cgroup is not on this host. */
+  async #isFrozen({ state: { cgroupPath } }: TrackedTask): Promise<boolean | undefined> {
+    return cgroupPath === "" ? undefined : isFrozen(this.#deps.cgroups, cgroupPath);
   }
 }
 

@@ -1,0 +1,102 @@
+import { messageOf } from "../../base/errors.ts";
+import { Rollback } from "../../base/rollback.ts";
+import type { Container } from "../../core/container/index.ts";
+import type { RunningOperation } from "../../core/operation/index.ts";
+import { adoptProcess } from "../container/adopt.ts";
+import { type ContainerContext, runtimeOf } from "../container/context.ts";
+import { pausedSince, recordPause } from "../container/paused.ts";
+import { findTarget, lockRunning } from "./target.ts";
+
+/** What a pause did. */
+interface Paused {
+  /** The containers that are paused now, also those that were. */
+  readonly containerIds: readonly string[];
+  /** How many bytes fewer they use. */
+  readonly reclaimedBytes: bigint;
+}
+
+/**
+ * Freezes all processes of a container, or of all running containers of a pod. If one of them cannot be paused, none is,
+ * except those that were paused before. Idempotent. A container that is started afterwards runs.
+ *
+ * The record is written first: what a client asked for stays when the daemon ends in between, as the next one pauses the
+ * container again. A caller that leaves before the answer undoes it. `failed-precondition` if nothing is running, and for
+ * `reclaimMemory` where the node cannot do that.
+ */
+export async function pause(
+  context: ContainerContext,
+  request: { readonly id: string; readonly reclaimMemory: boolean },
+  caller: AbortSignal,
+): Promise<Paused> {
+  const target = findTarget(context, request.id);
+  const plan = {
+    name: "pause",
+    subject: target.id,
+    // Swap is slow.
+    timeoutMs: request.reclaimMemory ? context.times.createMs : context.times.endMs,
+    log: context.log.with(target.subject),
+  } as const;
+  return await context.operations.run(plan, async (operation) => {
+    using _caller = operation.follow(caller);
+    using locked = await lockRunning(context, target, operation.signal);
+    const { running } = locked;
+    using abortable = new DisposableStack();
+    for (const { id } of running) abortable.use(context.cancellable.add(id, operation));
+    await using undo = rollbackOf(operation);
+    for (const container of running) await freeze(context, container, operation, undo);
+    const reclaimedBytes = request.reclaimMemory ? await reclaim(context, running, operation) : 0n;
+    await operation.enter("answer");
+    undo.commit();
+    return { containerIds: running.map(({ id }) => id), reclaimedBytes };
+  });
+}
+
+function rollbackOf({ log }: RunningOperation): Rollback {
+  return new Rollback({
+    onRetry: (what, error) => {
+      log.warn(`cannot ${what}`, { error: messageOf(error) });
+    },
+    onStuck: (what, error) => {
+      log.error(`a failed pause was not undone: cannot ${what}; use "davit resume"`, { error });
+    },
+  });
+}
+
+/** Pauses one of the containers, also one that is recorded as paused: something else may have thawed it. */
+async function freeze(
+  context: ContainerContext,
+  container: Container,
+  operation: RunningOperation,
+  undo: Rollback,
+): Promise<void> {
+  const { id, state } = container;
+  if (state.name !== "running") return;
+  const { freezer } = runtimeOf(context, container);
+  await operation.enter("write-record", id);
+  // The recovery may have failed to do so.
+  await adoptProcess(context, container, state);
+  if (pausedSince(container) === undefined) {
+    undo.defer(`resume container "${id}"`, async () => {
+      await freezer.resume(id);
+      recordPause(context, id, undefined);
+    });
+    recordPause(context, id, context.clock.nowNs());
+  }
+  await operation.enter("freeze", id);
+  await freezer.pause(id, operation.signal);
+}
+
+/** How many bytes fewer the containers use together. */
+async function reclaim(
+  context: ContainerContext,
+  containers: readonly Container[],
+  operation: RunningOperation,
+): Promise<bigint> {
+  let bytes = 0n;
+  for (const container of containers) {
+    await operation.enter("reclaim-memory", container.id);
+    const { freezer } = runtimeOf(context, container);
+    bytes += await freezer.reclaimMemory(container.id, operation.signal);
+  }
+  return bytes;
+}
