@@ -5,6 +5,11 @@
  *
  *   read LIMITS    keeps each file of the archive in a file, with its digest
  *   root LIMITS    keeps the archive itself in the file 0, with its digest and that of the plain tar
+ *
+ * For checkpoints of containers:
+ *
+ *   checkpoint LIMITS    keeps each file of the archive of a checkpoint in a file
+ *   layer LIMITS         makes the archive of a layer of what a container changed, in the file 0
  */
 import { createHash } from "node:crypto";
 import { writeSync } from "node:fs";
@@ -13,27 +18,40 @@ import { gunzipSync, gzipSync, zstdCompressSync, zstdDecompressSync } from "node
 
 import { kindOf, messageOf, RuntimeError } from "../base/errors.ts";
 import { errnoCode, SystemError } from "../base/system-error.ts";
-import { GzipInflater, openSha256 } from "../linux/blob/index.ts";
+import { GzipInflater, openSha256, type Sha256 } from "../linux/blob/index.ts";
 import { enterConfinement } from "../linux/process/index.ts";
 import { type ArchiveFile, ArchiveFiles, type ArchiveLink, BlobFile } from "./archive-files.ts";
 import { BlobInput, JobInput } from "./blob-input.ts";
-import { decompressorFor, detectCompression } from "./decompress.ts";
+import { readChanges, readCheckpoint } from "./checkpoint-main.ts";
+import type { CheckpointFile } from "./checkpoint-files.ts";
+import { decompressAll } from "./decompress-all.ts";
 import { explainFullDisk, LimitedSink, parseLimits, type UnpackLimits } from "./limits.ts";
-import { runPacker } from "./pack-main.ts";
+import { isPackMode, runPacker } from "./pack-main.ts";
 import { defaultLimits, TarReader, type TarSink } from "./tar-reader.ts";
 
 const STDIN = 0;
+
+type Reader = (input: BlobInput, limits: UnpackLimits) => Promise<ArchiveReport>;
+
+const readers: Readonly<Record<string, Reader | undefined>> = {
+  read: readFiles,
+  root: readRoot,
+  checkpoint: readCheckpoint,
+  layer: readChanges,
+};
 
 /** The report about a received archive. */
 export type ArchiveReport =
   | { readonly files: readonly ArchiveFile[]; readonly links: readonly ArchiveLink[] }
   | { readonly size: number; readonly digest: string; readonly diffId: string }
+  | { readonly checkpoint: readonly CheckpointFile[] }
+  | { readonly size: number }
   | { readonly error: string; readonly kind: string };
 
 /** Does what the first argument says; returns the exit code. The process must end afterwards. */
 export async function runArchiveProgram(args: readonly string[]): Promise<number> {
   const [mode] = args;
-  return mode === "pack" || mode === "digest" ? runPacker(mode) : await runReceiver(args);
+  return isPackMode(mode) ? runPacker(mode) : await runReceiver(args);
 }
 
 async function runReceiver(args: readonly string[]): Promise<number> {
@@ -53,18 +71,20 @@ async function runReceiver(args: readonly string[]): Promise<number> {
 }
 
 async function receive(args: readonly string[]): Promise<ArchiveReport> {
-  const [mode, limitsText] = args;
-  if (limitsText === undefined || args.length !== 2 || (mode !== "read" && mode !== "root")) {
-    const text = "read archive: its arguments must be read or root, and limits";
+  const [mode = "", limitsText] = args;
+  const read = readers[mode];
+  if (limitsText === undefined || args.length !== 2 || read === undefined) {
+    const text = `read archive: its arguments must be ${Object.keys(readers).join(", ")}, and limits`;
     throw new RuntimeError("invalid-argument", text);
   }
   const limits = parseLimits(JSON.parse(limitsText));
   await warmUp();
   process.umask(0);
   enterConfinement("archive-reader");
-  const input = new BlobInput(new JobInput(STDIN), Number.POSITIVE_INFINITY);
+  const hash = mode === "checkpoint" || mode === "layer" ? noDigest : openSha256();
+  const input = new BlobInput(new JobInput(STDIN), Number.POSITIVE_INFINITY, hash);
   try {
-    return mode === "read" ? await readFiles(input, limits) : await readRoot(input, limits);
+    return await read(input, limits);
   } catch (error) {
     const code = errnoCode(error);
     const named =
@@ -74,6 +94,13 @@ async function receive(args: readonly string[]): Promise<ArchiveReport> {
     throw explainFullDisk(named, limits.disk);
   }
 }
+
+/** The daemon digests the files of checkpoints itself. */
+const noDigest: Sha256 = {
+  update: () => Promise.resolve(),
+  hurry: () => undefined,
+  digest: () => "",
+};
 
 /** Makes libraries load now what they load at first use: later they are not found. */
 async function warmUp(): Promise<void> {
@@ -91,7 +118,7 @@ async function readFiles(input: BlobInput, limits: UnpackLimits): Promise<Archiv
   const sink = new LimitedSink(kept, limits);
   const headers = 4 * (limits.entries?.most ?? defaultLimits.entries) + 4;
   const reader = new TarReader(sink, { ...defaultLimits, entries: headers });
-  await decompress(input, (piece) => {
+  await decompressAll(input, (piece) => {
     sink.archive(piece.length);
     reader.write(piece);
   });
@@ -105,7 +132,7 @@ async function readRoot(input: BlobInput, limits: UnpackLimits): Promise<Archive
   const plain = new LimitedSink(nothing, bytes === undefined ? { disk } : { disk, bytes });
   const room = new LimitedSink(nothing, { disk });
   const diffId = createHash("sha256");
-  await decompress(
+  await decompressAll(
     input,
     (piece) => {
       plain.archive(piece.length);
@@ -130,34 +157,3 @@ const nothing: TarSink = {
   hole: () => undefined,
   endEntry: () => undefined,
 };
-
-/** Passes the plain bytes to `take`, and those that arrive to `raw`. */
-async function decompress(
-  input: BlobInput,
-  take: (piece: Buffer) => void,
-  raw?: (piece: Buffer) => void,
-): Promise<void> {
-  const decompressor = decompressorFor(detectCompression(await input.head()));
-  const failures: unknown[] = [];
-  const feed = async (): Promise<void> => {
-    try {
-      await input.forEach((bytes) => {
-        raw?.(bytes);
-        return decompressor.write(bytes);
-      });
-    } catch (error) {
-      failures.push(error);
-    } finally {
-      decompressor.end();
-    }
-  };
-  const feeding = feed();
-  try {
-    for await (const piece of decompressor.output) take(piece);
-  } catch (error) {
-    // The output also fails when the input could not be read or kept.
-    throw failures[0] ?? error;
-  }
-  await feeding;
-  if (failures.length > 0) throw failures[0];
-}

@@ -27,14 +27,34 @@ export interface PackedLayer {
   readonly fromBelow?: FromBelow | undefined;
 }
 
+/** A range of ids, and where it begins on the node. */
+export interface IdRange {
+  readonly containerID: number;
+  readonly hostID: number;
+  readonly size: number;
+}
+
+/** How the changes of a container are written, where that differs from a layer. */
+export interface PackedChanges {
+  /** Called for a file of the layers below that is hidden, in place of a whiteout. False: a whiteout is written. */
+  readonly deleted: (path: string) => boolean;
+  /** Called for a directory that hides the content of the same one in the layers below, in place of a mark. */
+  readonly opaque: (path: string) => void;
+  /** The ids of the container's user namespace, which owners are written in. Empty: the node's. */
+  readonly uids: readonly IdRange[];
+  readonly gids: readonly IdRange[];
+}
+
 /** Receives the bytes of an archive, which are valid during the call only. */
 export type Output = (bytes: Buffer) => void;
 
 const pieceBytes = 256 * 1024;
 const opaqueMark = ".wh..wh..opq";
 const rootMode = 0o755;
+/** overflowuid and overflowgid of the kernel. */
+const overflowId = 65_534;
 /** stat's st_mode: the type. */
-const { S_IFMT, S_IFBLK, S_IFCHR, S_IFDIR, S_IFIFO, S_IFLNK, S_IFREG } = constants;
+const { S_IFMT, S_IFBLK, S_IFCHR, S_IFDIR, S_IFIFO, S_IFLNK, S_IFREG, S_IFSOCK } = constants;
 
 /**
  * Writes the archive of a layer: the reverse of LayerWriter. Entries are sorted, and overlayfs' marks become the
@@ -48,10 +68,12 @@ export class LayerPacker {
   /** The first name of each file with several names, by inode. */
   readonly #names = new Map<bigint, string>();
   readonly #piece = Buffer.allocUnsafeSlow(pieceBytes);
+  readonly #changes: PackedChanges | undefined;
 
-  constructor(layer: PackedLayer, output: Output) {
+  constructor(layer: PackedLayer, output: Output, changes?: PackedChanges) {
     this.#layer = layer;
     this.#output = output;
+    this.#changes = changes;
     this.#implied = new Set(layer.fromBelow?.directories);
   }
 
@@ -60,8 +82,9 @@ export class LayerPacker {
     const { rootOpaque, fromBelow } = this.#layer;
     const root = this.#stat("");
     const xattrs = this.#xattrsOf("");
-    const isPlain = root.uid === 0n && root.gid === 0n && modeOf(root) === rootMode;
-    if (!isPlain || xattrs.size > 0) this.#head({ name: "./", ...described(root, "5"), xattrs });
+    const described = this.#described(root, "5");
+    const isPlain = described.uid === 0 && described.gid === 0 && described.mode === rootMode;
+    if (!isPlain || xattrs.size > 0) this.#head({ name: "./", ...described, xattrs });
     if (rootOpaque) this.#mark(opaqueMark);
     this.#children("");
     for (const { path, target } of fromBelow?.links ?? []) {
@@ -85,14 +108,17 @@ export class LayerPacker {
       return;
     }
     if (type === BigInt(S_IFCHR) && info.rdev === 0n) {
+      if (this.#changes?.deleted(path) === true) return;
       const slash = name.lastIndexOf("/") + 1;
       this.#mark(`${name.slice(0, slash)}.wh.${name.slice(slash)}`);
       return;
     }
+    // The archives of a container's changes leave out sockets: their process makes them again.
+    if (type === BigInt(S_IFSOCK) && this.#changes !== undefined) return;
     if (info.nlink > 1n) {
       const first = this.#names.get(info.ino);
       if (first !== undefined) {
-        this.#head({ name, ...described(info, "1"), linkName: first });
+        this.#head({ name, ...this.#described(info, "1"), linkName: first });
         return;
       }
       this.#names.set(info.ino, name);
@@ -100,21 +126,21 @@ export class LayerPacker {
     const xattrs = this.#xattrsOf(path);
     switch (Number(type)) {
       case S_IFREG:
-        this.#file(path, { name, ...described(info, "0"), size: Number(info.size), xattrs });
+        this.#file(path, { name, ...this.#described(info, "0"), size: Number(info.size), xattrs });
         return;
       case S_IFLNK: {
         const linkName = readlinkSync(onDisk(this.#at(path)), "latin1");
-        this.#head({ name, ...described(info, "2"), linkName, xattrs });
+        this.#head({ name, ...this.#described(info, "2"), linkName, xattrs });
         return;
       }
       case S_IFCHR:
-        this.#head({ name, ...described(info, "3"), ...deviceNumbers(info.rdev), xattrs });
+        this.#head({ name, ...this.#described(info, "3"), ...deviceNumbers(info.rdev), xattrs });
         return;
       case S_IFBLK:
-        this.#head({ name, ...described(info, "4"), ...deviceNumbers(info.rdev), xattrs });
+        this.#head({ name, ...this.#described(info, "4"), ...deviceNumbers(info.rdev), xattrs });
         return;
       case S_IFIFO:
-        this.#head({ name, ...described(info, "6"), xattrs });
+        this.#head({ name, ...this.#described(info, "6"), xattrs });
         return;
       default:
         throw new RuntimeError(
@@ -128,11 +154,14 @@ export class LayerPacker {
     const name = path.slice(1);
     const all = getXattrs(this.#at(path));
     if (!this.#implied.has(path)) {
-      this.#head({ name: `${name}/`, ...described(info, "5"), xattrs: archived(all) });
+      this.#head({ name: `${name}/`, ...this.#described(info, "5"), xattrs: archived(all) });
     }
     // Names are at even positions.
     const at = all.indexOf("trusted.overlay.opaque");
-    if (at >= 0 && at % 2 === 0 && all[at + 1] === "y") this.#mark(`${name}/${opaqueMark}`);
+    if (at >= 0 && at % 2 === 0 && all[at + 1] === "y") {
+      if (this.#changes === undefined) this.#mark(`${name}/${opaqueMark}`);
+      else this.#changes.opaque(path);
+    }
     this.#children(path);
   }
 
@@ -168,6 +197,12 @@ export class LayerPacker {
     this.#output(headersOf(entry));
   }
 
+  #described(info: BigIntStats, type: string) {
+    const { uids = [], gids = [] } = this.#changes ?? {};
+    const [uid, gid] = [idIn(uids, Number(info.uid)), idIn(gids, Number(info.gid))];
+    return { type, mode: modeOf(info), uid, gid, timeNs: info.mtimeNs };
+  }
+
   #stat(path: string): BigIntStats {
     return lstatSync(onDisk(this.#at(path)), { bigint: true });
   }
@@ -192,9 +227,11 @@ function archived(all: readonly string[]): ReadonlyMap<string, string> {
   return kept;
 }
 
-function described(info: BigIntStats, type: string) {
-  const { uid, gid, mtimeNs } = info;
-  return { type, mode: modeOf(info), uid: Number(uid), gid: Number(gid), timeNs: mtimeNs };
+/** An id of the node in a user namespace. One that the namespace does not have is nobody there. */
+function idIn(ranges: readonly IdRange[], id: number): number {
+  if (ranges.length === 0) return id;
+  const range = ranges.find(({ hostID, size }) => id >= hostID && id < hostID + size);
+  return range === undefined ? overflowId : range.containerID + (id - range.hostID);
 }
 
 function modeOf({ mode }: BigIntStats): number {

@@ -1,7 +1,8 @@
 /**
  * Writes archives of images in a process of its own: `pack LAYERS`. It reads a plan from stdin, changes its root to
  * the directory of the layers (chroot), and writes to stdout one archive that is a docker archive and an OCI layout
- * at once. `digest LAYERS` reads the same layers, and writes a line of JSON with the digest of each.
+ * at once. `digest LAYERS` reads the same layers, and writes a line of JSON with the digest of each. `changes` writes
+ * what a container changed in its root, see changes-main.ts, and `files` an archive of named files, see files-main.ts.
  *
  * The digest of a layer is in names at the beginning of the archive, so each layer is read twice: this needs no
  * space on the disk.
@@ -11,8 +12,11 @@ import { readFileSync, writeSync } from "node:fs";
 import process from "node:process";
 
 import { kindOf, messageOf, RuntimeError } from "../base/errors.ts";
+import { errnoCode, systemError } from "../base/system-error.ts";
 import { preparePipe } from "../linux/file/index.ts";
 import { enterConfinement } from "../linux/process/index.ts";
+import { writeChanges } from "./changes-main.ts";
+import { writeFiles } from "./files-main.ts";
 import { LayerPacker, type PackedLayer } from "./layer-packer.ts";
 import { archiveEnd, headersOf, paddingOf } from "./tar-writer.ts";
 
@@ -40,23 +44,39 @@ const [STDIN, STDOUT] = [0, 1];
 const PIPE = 1024 * 1024;
 const ociType = (kind: string): string => `application/vnd.oci.image.${kind}`;
 
+const modes = ["pack", "digest", "changes", "files"] as const;
+
+type PackMode = (typeof modes)[number];
+
+/** Whether this process is to pack. */
+export function isPackMode(mode: string | undefined): mode is PackMode {
+  return modes.some((each) => each === mode);
+}
+
 /** Packs and returns the exit code. The reason of a failure is one line of JSON on stderr. */
-export function runPacker(mode: "pack" | "digest"): number {
+export function runPacker(mode: PackMode): number {
   try {
     preparePipe(STDIN, PIPE);
-    const plan = JSON.parse(readFileSync(STDIN, "utf8")) as PackPlan;
+    const plan: unknown = JSON.parse(readFileSync(STDIN, "utf8"));
     createHash("sha256").update("x").digest("hex"); // loads libraries before chroot
     messageOf(new RuntimeError("unknown", "x"));
     preparePipe(STDOUT, PIPE);
     enterConfinement("packer");
-    if (mode === "digest") writeDigests(plan);
-    else writeArchive(plan);
+    packers[mode](plan as never);
     return 0;
-  } catch (error) {
+  } catch (cause) {
+    const error = errnoCode(cause) === undefined ? cause : systemError("write archive", cause);
     process.stderr.write(`${JSON.stringify({ error: messageOf(error), kind: kindOf(error) })}\n`);
     return 1;
   }
 }
+
+const packers = {
+  pack: writeArchive,
+  digest: writeDigests,
+  changes: writeChanges,
+  files: writeFiles,
+} as const satisfies Readonly<Record<PackMode, (plan: never) => void>>;
 
 function writeDigests({ layers }: PackPlan): void {
   for (const layer of layers) write(Buffer.from(`${JSON.stringify(blobOf(layer))}\n`));

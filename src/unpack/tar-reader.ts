@@ -82,8 +82,16 @@ export class TarReader {
     this.#limits = limits;
   }
 
-  /** Reads the next bytes. Bytes after the end of the archive are ignored, because tar pads it to a record. */
-  write(bytes: Buffer): void {
+  /** True after the two blocks of zeros at the end of the archive. */
+  get isEnded(): boolean {
+    return this.#state === "end";
+  }
+
+  /**
+   * Reads the next bytes, and returns how many. Bytes after the end of the archive are ignored, because tar pads it to a
+   * record.
+   */
+  write(bytes: Buffer): number {
     let at = 0;
     try {
       while (at < bytes.length && this.#state !== "end") {
@@ -93,6 +101,7 @@ export class TarReader {
     } catch (error) {
       throw this.#located(error);
     }
+    return at;
   }
 
   /**

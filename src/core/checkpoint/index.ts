@@ -31,6 +31,9 @@ export const checkpointFiles = {
   manifest: "davit.json",
 } as const;
 
+/** The directory of a pod's checkpoint: its manifest, and a directory for each of its containers by its name. */
+export const podCheckpointFiles = { manifest: "pod.json", containers: "containers" } as const;
+
 /** A container whose memory has been captured, while its processes are frozen or ended. */
 export interface CapturedContainer {
   readonly container: Container;

@@ -8,6 +8,7 @@ export type {
   LayerSource,
   Usage,
 } from "./layers.ts";
+export type { ChangedFiles, ChangesRequest, ContainerChanges } from "./changes.ts";
 export type { LayerChecker, LayerProblem } from "./checker.ts";
 export type { LayerPacker, PackedImage } from "./packer.ts";
 export type {

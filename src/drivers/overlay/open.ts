@@ -1,6 +1,7 @@
 import { landlockVersion, type OwnProgram } from "../../linux/process/index.ts";
 import type { Logger } from "../../base/logger.ts";
 import type { TaskGroup } from "../../base/task-group.ts";
+import { OverlayChanges } from "./changes.ts";
 import { OverlayChecker } from "./checker.ts";
 import type { LayerFormat } from "./layer-facts.ts";
 import type { VerityMode } from "./verity-mode.ts";
@@ -51,6 +52,7 @@ export interface Overlay {
   readonly roots: OverlayRoots;
   readonly packer: OverlayPacker;
   readonly checker: OverlayChecker;
+  readonly changes: OverlayChanges;
 }
 
 /** Makes the directories and reads the layers in them. Nothing is removed before the sweeps. */
@@ -85,5 +87,6 @@ export async function openOverlay(deps: OverlayDeps): Promise<Overlay> {
   });
   const packer = new OverlayPacker({ paths, layers, command: deps.packer });
   const checker = new OverlayChecker({ paths, layers, packer });
-  return { layers, roots, packer, checker };
+  const changes = new OverlayChanges({ paths, layers, asOldKernel, command: deps.packer });
+  return { layers, roots, packer, checker, changes };
 }

@@ -41,7 +41,8 @@ interface Plan {
 
 const complaintBytes = 64 * 1024;
 
-function defaultCommand(): OwnProgram {
+/** The program that reads layers. `failed-precondition` where it is missing. */
+export function packerProgram(): OwnProgram {
   const files = { source: "unpack/archive-program.ts", bundle: "davit-archive.cjs" };
   return findOwnProgram("the program that writes archives", files);
 }
@@ -117,19 +118,19 @@ export class OverlayPacker implements LayerPacker {
     signal: AbortSignal,
   ): AsyncGenerator<Uint8Array, void, undefined> {
     signal.throwIfAborted();
-    const program = this.#deps.command ?? defaultCommand();
+    const program = this.#deps.command ?? packerProgram();
     const child = await startOwnProgram(program, [mode], {
       confinement: "packer",
       root: this.#deps.paths.layers,
     });
     const kill = (): void => child.kill(SIGKILL);
     signal.addEventListener("abort", kill, { once: true });
-    const complaint = keepText(child.stderr, complaintBytes);
+    const complaint = packerComplaint(child);
     try {
       child.stdin?.end(JSON.stringify(plan));
       for await (const chunk of child.stdout ?? []) yield chunk as Uint8Array;
       signal.throwIfAborted();
-      await checkEnd(child, await complaint);
+      await checkPacked(child, await complaint);
     } finally {
       signal.removeEventListener("abort", kill);
       kill();
@@ -140,10 +141,21 @@ export class OverlayPacker implements LayerPacker {
   }
 }
 
-const kinds: readonly ErrorKind[] = ["invalid-argument", "data-loss", "not-found", "internal"];
+const kinds: readonly ErrorKind[] = [
+  "invalid-argument",
+  "data-loss",
+  "not-found",
+  "resource-exhausted",
+  "internal",
+];
 
-/** Throws the failure that the program reports. */
-async function checkEnd(child: Child, complaint: string): Promise<void> {
+/** What the program writes about its failure. */
+export function packerComplaint(child: Child): Promise<string> {
+  return keepText(child.stderr, complaintBytes);
+}
+
+/** Waits for the end of the program, and throws the failure that it reported. */
+export async function checkPacked(child: Child, complaint: string): Promise<void> {
   const { code, signal } = await child.exited;
   if (code === 0) return;
   let said: { readonly error?: unknown; readonly kind?: unknown } = {};

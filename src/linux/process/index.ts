@@ -29,6 +29,7 @@ export {
   keepText,
   type OwnProgram,
   type OwnProgramLimits,
+  type OwnProgramStreams,
   startOwnProgram,
 } from "./own-program.ts";
 export { openProcess, type ProcessRef, processStartTime } from "./process-ref.ts";

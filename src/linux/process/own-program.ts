@@ -56,24 +56,35 @@ export type OwnProgramLimits =
   /** Makes everything that a layer has, in roots that it gets by this socket (`RootSender`). */
   | { readonly confinement: "unpacker"; readonly roots: number };
 
+/** Descriptors that a program gets instead of pipes. They stay the caller's. */
+export interface OwnProgramStreams {
+  readonly stdin?: number;
+  readonly stdout?: number;
+  /** They become 4, 5... in the program. */
+  readonly more?: readonly number[];
+}
+
 /**
- * pool; starts a program with pipes as its standard streams and the limits. The program itself calls
+ * pool; starts a program with pipes as its standard streams, unless `streams` has others, and the limits. The program itself calls
  * `enterConfinement` before it reads anything. The caller ends it.
  */
 export async function startOwnProgram(
   program: OwnProgram,
   more: readonly string[],
   limits: OwnProgramLimits,
+  streams: OwnProgramStreams = {},
 ): Promise<Child> {
   const { confinement } = limits;
-  if (confinement === "unpacker") return await start(program, more, confinement, limits.roots);
+  const begin = async (root: number): Promise<Child> =>
+    await start(program, more, { confinement, root, streams });
+  if (confinement === "unpacker") return await begin(limits.roots);
   const directory = confinement === "nobody" ? null : limits.root;
   if (directory !== null && confinement === "archive-reader") {
     await chown(directory, NOBODY, NOBODY);
   }
   const root = await openRoot(directory, { readOnly: confinement === "packer" });
   try {
-    return await start(program, more, confinement, root);
+    return await begin(root);
   } finally {
     closeSync(root);
   }
@@ -82,9 +93,13 @@ export async function startOwnProgram(
 function start(
   { file, args }: OwnProgram,
   more: readonly string[],
-  confinement: OwnProgramLimits["confinement"],
-  fd: number,
+  how: {
+    readonly confinement: OwnProgramLimits["confinement"];
+    readonly root: number;
+    readonly streams: OwnProgramStreams;
+  },
 ): Promise<Child> {
+  const { stdin = "pipe", stdout = "pipe", more: others = [] } = how.streams;
   return spawnChildInPool({
     file,
     args: [...args, ...more],
@@ -93,11 +108,11 @@ function start(
     env: {},
     // Not in the daemon's session, which is preferred: see preferEventLoop().
     newSession: true,
-    confinement,
-    stdin: "pipe",
-    stdout: "pipe",
+    confinement: how.confinement,
+    stdin,
+    stdout,
     stderr: "pipe",
-    extraFds: [fd],
+    extraFds: [how.root, ...others],
   });
 }
 

@@ -12,6 +12,7 @@ import type { LayerSource } from "../../../core/snapshot/index.ts";
 import { unmount } from "../../../linux/mount/index.ts";
 import { nodeProgram } from "../../../linux/testing/node.ts";
 import { type BuiltEntry, buildTar } from "../../../unpack/testing/tar-builder.ts";
+import type { OverlayChanges } from "../changes.ts";
 import type { OverlayChecker } from "../checker.ts";
 import { openOverlay, type Overlay, type OverlayDeps } from "../open.ts";
 import type { OverlayLayers } from "../overlay-layers.ts";
@@ -59,11 +60,14 @@ export class TestOverlay implements AsyncDisposable {
   readonly roots: OverlayRoots;
   readonly packer: OverlayPacker;
   readonly checker: OverlayChecker;
+  readonly changes: OverlayChanges;
   readonly root: string;
   readonly #tasks: TaskGroup;
 
-  private constructor(root: string, { layers, roots, packer, checker }: Overlay, tasks: TaskGroup) {
+  private constructor(root: string, overlay: Overlay, tasks: TaskGroup) {
+    const { layers, roots, packer, checker, changes } = overlay;
     this.layers = layers;
+    this.changes = changes;
     this.roots = roots;
     this.packer = packer;
     this.checker = checker;

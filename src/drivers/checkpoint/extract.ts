@@ -1,0 +1,71 @@
+import { mkdir, rename, rmdir } from "node:fs/promises";
+import { constants } from "node:fs";
+import { join } from "node:path";
+import { isCheckpointFile } from "../../base/checkpoint-names.ts";
+import { RuntimeError } from "../../base/errors.ts";
+import { checkpointFiles } from "../../core/checkpoint/index.ts";
+import { openRegular } from "../../linux/file/index.ts";
+import type { OwnProgram } from "../../linux/process/index.ts";
+import { runArchiveProgram } from "./programs.ts";
+
+/** A checkpoint of a thousand processes has fewer files. */
+export const maxFiles = 20_000;
+
+interface ExtractOptions {
+  readonly program: OwnProgram | undefined;
+  /** The path of the archive. */
+  readonly location: string;
+  /** An empty directory for its files. */
+  readonly directory: string;
+  readonly maxBytes: number;
+  readonly signal: AbortSignal;
+}
+
+/**
+ * Reads an archive into a directory by a process of its own, which is nobody, sees only a directory in it, and makes
+ * files with numbers for names. They get their names and their owner here, after the process has ended. Returns the names.
+ */
+export async function extract(options: ExtractOptions): Promise<readonly string[]> {
+  const { program, location, directory, maxBytes, signal } = options;
+  const received = join(directory, ".received");
+  await mkdir(received, { mode: 0o700 });
+  await using file = await openRegular(location, constants.O_RDONLY, `open "${location}"`);
+  const report = await runArchiveProgram({
+    program,
+    args: ["checkpoint", JSON.stringify(limitsOf(maxBytes, directory))],
+    limits: { confinement: "archive-reader", root: received },
+    streams: { stdin: file.fd },
+    signal,
+  });
+  await mkdir(join(directory, checkpointFiles.images), { mode: 0o700 });
+  const names = parseReport(report["checkpoint"]);
+  for (const [number, name] of names.entries()) {
+    const from = join(received, String(number));
+    await using own = await openRegular(from, constants.O_RDONLY, `read "${name}"`);
+    await own.chown(0, 0);
+    await own.chmod(0o600);
+    await rename(from, join(directory, name));
+  }
+  await rmdir(received);
+  return names;
+}
+
+/** As unpack/limits.ts reads them. */
+export function limitsOf(maxBytes: number, disk: string): object {
+  const bytes = { most: maxBytes, why: `${maxBytes} bytes ([checkpoint] max_bytes)` };
+  return { disk, bytes, entries: { most: maxFiles, why: `${maxFiles} files` } };
+}
+
+/** The names of the files 0, 1, ... The process may have been taken over by what it read: nothing it says is trusted. */
+function parseReport(listed: unknown): readonly string[] {
+  const names = new Set<string>();
+  const files: readonly unknown[] = Array.isArray(listed) ? listed : [undefined];
+  for (const [number, each] of files.entries()) {
+    const { name, file } = (each ?? {}) as { readonly name?: unknown; readonly file?: unknown };
+    if (typeof name !== "string" || file !== number || !isCheckpointFile(name) || names.has(name)) {
+      throw new RuntimeError("internal", "the reader of the archive gave a wrong report");
+    }
+    names.add(name);
+  }
+  return [...names];
+}
