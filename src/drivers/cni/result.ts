@@ -6,6 +6,47 @@ import { parseCidr } from "./attachment-args.ts";
 import { isObject, type JsonObject, parseObject, without } from "./conflist.ts";
 import { type CniVersion, isAtLeast, supportedVersions } from "./version.ts";
 
+/** One interface of a result. */
+export interface CniInterface {
+  readonly name: string;
+  readonly mac?: string;
+  readonly mtu?: number;
+  /** Path of the network namespace; not there for an interface on the host. */
+  readonly sandbox?: string;
+}
+
+/** One address of a result. */
+export interface CniAddress {
+  /** With its length, as in "10.0.0.2/24". */
+  readonly address: string;
+  readonly gateway?: string;
+  /** Index of its interface. */
+  readonly interface?: number;
+}
+
+/** One route of a result. */
+export interface CniRoute {
+  readonly dst: string;
+  readonly gw?: string;
+}
+
+/** What an interface needs to look up names. */
+export interface CniDns {
+  readonly nameservers?: readonly string[];
+  readonly domain?: string;
+  readonly search?: readonly string[];
+  readonly options?: readonly string[];
+}
+
+/** The result of ADD at version 1.0.0 as JSON (specification, section 5, "Success"). */
+export interface CniResult {
+  readonly cniVersion: string;
+  readonly interfaces?: readonly CniInterface[];
+  readonly ips?: readonly CniAddress[];
+  readonly routes?: readonly CniRoute[];
+  readonly dns?: CniDns;
+}
+
 function invalid(message: string): RuntimeError {
   return new RuntimeError("internal", message);
 }
