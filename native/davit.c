@@ -172,6 +172,8 @@ static void free_job(struct job *job) {
   free(job->text_sizes);
   free(job->list);
   free(job->numbers);
+  free(job->input);
+  free(job->output);
   free(job);
 }
 
@@ -207,6 +209,9 @@ static napi_value job_numbers(napi_env env, const int64_t *numbers, size_t count
 
 static napi_value job_result(napi_env env, const struct job *job) {
   napi_value result;
+  if (job->output != NULL) {
+    return napi_create_buffer_copy(env, job->output_size, job->output, NULL, &result) == napi_ok ? result : NULL;
+  }
   if (job->texts != NULL) return job_texts(env, job);
   if (job->list != NULL) return job_numbers(env, job->list, job->list_count);
   if (job->result_count > 0) return job_numbers(env, job->results, job->result_count);
@@ -227,10 +232,34 @@ static void complete_job(napi_env env, napi_status status, void *data) {
   free_job(job);
 }
 
-/* JS: name(strings: (string | null)[], numbers: number[]): Promise<undefined | number[] | (string | null)[]> */
+/* Copies a Uint8Array into the job; no argument is none. False with an exception pending. */
+static bool take_bytes(napi_env env, napi_value value, struct job *job) {
+  napi_typedarray_type type;
+  napi_valuetype kind = napi_undefined;
+  size_t size = 0;
+  void *bytes = NULL;
+  if (napi_typeof(env, value, &kind) == napi_ok && kind == napi_undefined) return true;
+  if (napi_get_typedarray_info(env, value, &type, &size, &bytes, NULL, NULL) != napi_ok || type != napi_uint8_array) {
+    throw_errno(env, EINVAL, "read argument", "not bytes");
+    return false;
+  }
+  job->input = malloc(size + 1);
+  if (job->input == NULL) {
+    throw_errno(env, ENOMEM, "read argument", "");
+    return false;
+  }
+  if (size > 0) memcpy(job->input, bytes, size);
+  job->input_size = size;
+  return true;
+}
+
+/*
+ * JS: name(strings: (string | null)[], numbers: number[], bytes?: Uint8Array):
+ *   Promise<undefined | number[] | (string | null)[] | Buffer>
+ */
 static napi_value start_job(napi_env env, napi_callback_info info) {
-  size_t argc = 2;
-  napi_value argv[2], promise = NULL, name;
+  size_t argc = 3;
+  napi_value argv[3], promise = NULL, name;
   void *kind;
   if (napi_get_cb_info(env, info, &argc, argv, NULL, &kind) != napi_ok || argc < 2) {
     throw_errno(env, EINVAL, "read arguments", "want strings and numbers");
@@ -244,7 +273,7 @@ static napi_value start_job(napi_env env, napi_callback_info info) {
   job->kind = kind;
   job->strings = take_strings(env, argv[0], &job->string_count);
   if (job->strings != NULL) job->numbers = take_numbers(env, argv[1], &job->number_count);
-  if (job->numbers == NULL) {
+  if (job->numbers == NULL || !take_bytes(env, argv[2], job)) {
     free_job(job);
     return NULL;
   }

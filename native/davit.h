@@ -49,6 +49,8 @@ struct job {
   size_t string_count;
   int64_t *numbers;
   size_t number_count;
+  uint8_t *input; /* a copy of the bytes of the third argument */
+  size_t input_size;
   int64_t results[2];
   size_t result_count; /* 0: the promise resolves to undefined */
   int64_t *list;       /* more numbers as result instead, malloced */
@@ -56,6 +58,8 @@ struct job {
   char **texts;        /* an array of strings as result instead, each malloced; NULL becomes null */
   size_t text_count;
   size_t *text_sizes; /* for UTF-8 with NUL bytes; without it one character for each byte */
+  uint8_t *output;    /* bytes as result instead, malloced */
+  size_t output_size;
   struct fault fault;
 };
 
@@ -70,6 +74,7 @@ struct job_kind {
 
 extern const struct job_kind namespace_jobs[];
 extern const struct job_kind mount_jobs[];
+extern const struct job_kind netlink_jobs[];
 extern const struct job_kind file_step_jobs[];
 extern const struct job_kind attribute_jobs[];
 extern const struct job_kind in_root_jobs[];

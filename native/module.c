@@ -6,7 +6,7 @@
 
 static const struct job_kind *const jobs[] = {
   attribute_jobs, cgroup_jobs, directory_jobs, file_step_jobs, in_root_jobs, mount_jobs,
-  namespace_jobs, open_file_jobs, project_jobs, read_jobs, root_jobs, tree_jobs, user_jobs,
+  namespace_jobs, netlink_jobs, open_file_jobs, project_jobs, read_jobs, root_jobs, tree_jobs, user_jobs,
   verity_jobs,
 };
 

@@ -132,6 +132,7 @@ export interface SignerIdentity {
 export interface CniConfig {
   readonly confDir: string;
   readonly binDirs: readonly string[];
+  readonly builtin: boolean;
   readonly maxParallel: number;
   readonly pluginTimeoutSeconds: number;
 }

@@ -55,6 +55,7 @@ test("defaultConfig() returns the documented defaults", () => {
   assert.deepEqual(config.cni, {
     confDir: "/etc/cni/net.d",
     binDirs: ["/opt/cni/bin", "/usr/lib/cni"],
+    builtin: true,
     maxParallel: 8,
     pluginTimeoutSeconds: 60,
   });

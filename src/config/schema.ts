@@ -89,6 +89,10 @@ const cni: Section<CniConfig> = {
     default: ["/opt/cni/bin", "/usr/lib/cni"],
     doc: "Directories in which CNI plugins are searched, in this order.",
   }),
+  builtin: flag({
+    default: true,
+    doc: "davit does itself what the plugins bridge, ptp, host-local, loopback and tuning would do, if it knows all that a configuration says; davit doctor says whether it does. false always runs the plugins.",
+  }),
   maxParallel: integer({
     default: 8,
     min: 1,

@@ -45,6 +45,7 @@ const bySection: Sections = {
   cni: {
     confDir: "reload",
     binDirs: "reload",
+    builtin: "reload",
     maxParallel: "reload",
     pluginTimeoutSeconds: "reload",
   },

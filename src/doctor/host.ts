@@ -100,7 +100,10 @@ export interface Host {
   /** Asks for Version and verbose Status, for 5 s each at most. */
   criStatus(socket: string): Promise<CriStatus>;
 
-  readNetwork(directory: string, binDirs: readonly string[]): Promise<NetworkReading>;
+  readNetwork(
+    directory: string,
+    cni: Pick<NetworkReading, "binDirs" | "builtin">,
+  ): Promise<NetworkReading>;
   /** Attaches a scratch namespace to the network that `readNetwork` returned, and detaches it. */
   probeNetwork(reading: NetworkReading, pluginTimeoutMs: number): Promise<NetworkProbe>;
   probeRegistry(registry: string, configDir: string): Promise<RegistryTrial>;

@@ -230,8 +230,11 @@ export class ThisHost implements Host {
     return status;
   }
 
-  async readNetwork(directory: string, binDirs: readonly string[]): Promise<NetworkReading> {
-    return await readNetwork(directory, binDirs);
+  async readNetwork(
+    directory: string,
+    cni: Pick<NetworkReading, "binDirs" | "builtin">,
+  ): Promise<NetworkReading> {
+    return await readNetwork(directory, cni);
   }
 
   async probeNetwork(reading: NetworkReading, pluginTimeoutMs: number): Promise<NetworkProbe> {

@@ -27,6 +27,7 @@ interface WatchCalls {
 type Job = (
   strings: readonly (string | null)[],
   numbers: readonly number[],
+  bytes?: Uint8Array,
 ) => Promise<unknown> | undefined;
 
 let loaded: unknown;
@@ -78,10 +79,21 @@ export async function runTextsJob(
   return (await jobResult(name, strings, numbers)) as readonly (string | null)[];
 }
 
+/** Runs a job that gets bytes and whose result is bytes; undefined for none. Rejects with SystemError. */
+export async function runBytesJob(
+  name: string,
+  strings: readonly (string | null)[],
+  numbers: readonly number[],
+  bytes: Uint8Array,
+): Promise<Buffer | undefined> {
+  return (await jobResult(name, strings, numbers, bytes)) as Buffer | undefined;
+}
+
 async function jobResult(
   name: string,
   strings: readonly (string | null)[],
   numbers: readonly number[],
+  bytes?: Uint8Array,
 ): Promise<unknown> {
   const job = (addon() as Readonly<Record<string, Job | undefined>>)[name];
   if (job === undefined) {
@@ -91,7 +103,7 @@ async function jobResult(
     );
   }
   try {
-    return await job(strings, numbers);
+    return await job(strings, numbers, bytes);
   } catch (cause) {
     throw nativeError(cause);
   }

@@ -49,6 +49,7 @@ export const changedByV2: readonly string[] = [
  */
 export const needsQemu: readonly string[] = [
   // Queueing disciplines and all of nftables.
+  "src/drivers/cni/builtin/",
   "src/drivers/cni/cni-network",
   "src/drivers/egress/iptables-egress",
   "test/integration/egress",
@@ -98,6 +99,8 @@ export const waiting: readonly string[] = [
   "test/integration/sdk.test.ts",
   "test/integration/seccomp-notifier.test.ts",
   "test/integration/upgrade-formats.test.ts",
+  "src/drivers/cni/builtin/builtin-network.kernel.test.ts",
+  "src/drivers/cni/builtin/differential.kernel.test.ts",
   "src/drivers/cni/cni-network.kernel.test.ts",
   "src/drivers/egress/iptables-egress.kernel.test.ts",
   "src/drivers/overlay/slow-sources.kernel.test.ts",

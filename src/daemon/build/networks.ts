@@ -132,6 +132,7 @@ async function openAll(
       const options = {
         confDir,
         binDirs: cni.binDirs,
+        builtin: cni.builtin,
         pluginTimeoutMs: cni.pluginTimeoutSeconds * 1000,
         maxParallel: cni.maxParallel,
       };

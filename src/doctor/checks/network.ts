@@ -72,7 +72,7 @@ export const networkCheck: Check = {
     const readings: NetworkReading[] = [];
     const probes: NetworkProbe[] = [];
     for (const directory of directories) {
-      const reading = await host.readNetwork(directory, config.cni.binDirs);
+      const reading = await host.readNetwork(directory, config.cni);
       readings.push(reading);
       found.push(...describeReading(reading, config.cni.binDirs));
       found.push(...(await portmapFixes(host, reading, config.cni.binDirs)));
@@ -91,7 +91,7 @@ export const networkCheck: Check = {
 };
 
 function describeReading(
-  { directory, directoryExists, files, network, invalid, missing }: NetworkReading,
+  { directory, directoryExists, files, network, invalid, missing, pluginReason }: NetworkReading,
   binDirs: readonly string[],
 ): readonly Finding[] {
   const install =
@@ -122,7 +122,11 @@ function describeReading(
     found.push(kinds.report("plugin-missing", text, fix));
   }
   const types = network.plugins.map(({ type }) => type).join(", ");
-  const text = `network "${network.name}" (${network.file}, CNI ${network.cniVersion}): ${types}`;
+  const who =
+    pluginReason === undefined
+      ? "carried out by davit itself"
+      : `carried out by the plugins (${pluginReason})`;
+  const text = `network "${network.name}" (${network.file}, CNI ${network.cniVersion}): ${types}; ${who}`;
   return [kinds.report("configuration", text), ...found];
 }
 

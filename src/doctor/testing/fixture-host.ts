@@ -57,6 +57,8 @@ export const healthyReading = {
   invalid: [],
   missing: [],
   binDirs: ["/opt/cni/bin"],
+  builtin: true,
+  pluginReason: undefined,
 } as const satisfies NetworkReading;
 
 /** A probe of a network without problems. */

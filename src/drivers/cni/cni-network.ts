@@ -14,6 +14,7 @@ import type { Operation } from "../../core/operation/index.ts";
 import type { SandboxNetwork } from "../../core/sandbox/index.ts";
 import { isNamespaceMounted } from "../../linux/namespace/index.ts";
 import { attachmentArgs, parseAttachmentArgs, parsePodCidrs } from "./attachment-args.ts";
+import { RunnerChoice } from "./choice.ts";
 import { ConfDir } from "./conf-dir.ts";
 import { type JsonObject, type NetworkList, parseNetworkList } from "./conflist.ts";
 import { codeUnknownContainer, PluginError } from "./plugin-error.ts";
@@ -44,6 +45,8 @@ export interface CniNetworkOptions {
   /** The boot that this daemon runs in: network namespaces of other boots do not exist. */
   readonly bootId: string;
   readonly log: Logger;
+  /** Whether davit itself does what the plugins would do, where it knows all of it; false. */
+  readonly builtin?: boolean;
   /** How long one plugin may take before it is killed. Milliseconds. */
   readonly pluginTimeoutMs?: number;
   /** How many ADDs, and separately how many DELs, run at the same time. */
@@ -61,13 +64,14 @@ export interface CniNetworkOptions {
 }
 
 /**
- * The pod network of one configuration directory, by executing CNI plugins. CHECK is never called, so
+ * The pod network of one configuration directory, by executing CNI plugins or by doing what they would do. CHECK is never called, so
  * `disableCheck` has nothing to disable. The daemon makes one for every directory that a handler
  * names; any of them can remove an attachment of any other, which has all that is needed.
  */
 export class CniNetwork implements PodNetwork, AsyncDisposable {
   readonly #options: CniNetworkOptions;
   readonly #runner: PluginRunner;
+  readonly #choice: RunnerChoice;
   readonly #dir: ConfDir;
   readonly #probe: StatusProbe;
   readonly #maxParallel: number;
@@ -78,6 +82,9 @@ export class CniNetwork implements PodNetwork, AsyncDisposable {
   readonly #isNamespaceMounted: (path: string) => boolean;
   #podCidrs: readonly string[] = [];
   #missing: readonly string[] = [];
+  /** Of the current network: why its plugins run. Undefined: davit carries it out itself. */
+  #reason: string | undefined = "not read yet";
+  #choosing = Promise.resolve();
 
   private constructor(options: CniNetworkOptions) {
     this.#options = options;
@@ -85,13 +92,18 @@ export class CniNetwork implements PodNetwork, AsyncDisposable {
     this.#adding = new Semaphore(this.#maxParallel);
     this.#deleting = new Semaphore(this.#maxParallel);
     this.#isNamespaceMounted = options.isNamespaceMounted ?? isNamespaceMounted;
+    const running = {
+      onRun: options.onPluginRun,
+      timeoutMs: options.pluginTimeoutMs ?? defaults.pluginTimeoutMs,
+    };
     this.#runner = new PluginRunner({
+      ...running,
       binDirs: options.binDirs,
       env: options.env ?? process.env,
       exec: options.exec ?? execOnHost,
-      onRun: options.onPluginRun,
-      timeoutMs: options.pluginTimeoutMs ?? defaults.pluginTimeoutMs,
     });
+    const { builtin = false } = options;
+    this.#choice = new RunnerChoice({ ...running, builtin, plugins: this.#runner });
     this.#probe = new StatusProbe({
       runner: this.#runner,
       log: options.log,
@@ -109,6 +121,7 @@ export class CniNetwork implements PodNetwork, AsyncDisposable {
   static async open(options: CniNetworkOptions): Promise<CniNetwork> {
     const network = new CniNetwork(options);
     await network.#dir.scan();
+    await network.#choosing;
     return network;
   }
 
@@ -155,12 +168,13 @@ export class CniNetwork implements PodNetwork, AsyncDisposable {
     target: CallTarget,
     operation: Operation,
   ): Promise<{ readonly text: string; readonly result: JsonObject }> {
+    const { runner } = await this.#choice.of(list);
     let text = "{}";
     let result: JsonObject | undefined;
     for (const plugin of list.plugins) {
       operation.workOn("add-network", plugin.type);
       const call = { command: "ADD", list, plugin, target, signal: operation.signal } as const;
-      text = (await this.#runner.run({ ...call, ...(result && { prevResult: result }) })).trim();
+      text = (await runner.run({ ...call, ...(result && { prevResult: result }) })).trim();
       try {
         result = parseResult(text, list.cniVersion);
       } catch (error) {
@@ -180,6 +194,8 @@ export class CniNetwork implements PodNetwork, AsyncDisposable {
     using _turn = await this.#deleting.acquire(options.signal);
     const netnsPath = this.#isNamespaceGone(attachment) ? "" : attachment.netnsPath;
     const target = { sandboxId, netnsPath, ifName, args };
+    // Whoever made it: both leave the same, and each removes what the other has made.
+    const { runner } = await this.#choice.of(list);
     // Continues after a failure: an address must be freed even if the firewall's plugin is broken.
     // The next attempt calls all of them again, which DEL must allow (specification, section 2).
     let failure: { readonly error: unknown } | undefined;
@@ -187,7 +203,7 @@ export class CniNetwork implements PodNetwork, AsyncDisposable {
       options.onPlugin?.(plugin.type);
       try {
         const call = { command: "DEL", list, plugin, target, signal: options.signal } as const;
-        await this.#runner.run({ ...call, ...(prevResult && { prevResult }) });
+        await runner.run({ ...call, ...(prevResult && { prevResult }) });
         await options.onPluginDone?.(plugin.type);
       } catch (error) {
         const isClean = error instanceof PluginError && error.code === codeUnknownContainer;
@@ -277,6 +293,8 @@ export class CniNetwork implements PodNetwork, AsyncDisposable {
         Networks: config === undefined ? [] : [{ Config: config, IFName: podInterface }],
       },
       lastCNILoadStatus: reason ?? "OK",
+      builtinNetwork:
+        this.#reason === undefined ? { inForce: true } : { inForce: false, reason: this.#reason },
       invalidFiles: invalid,
     };
   }
@@ -304,7 +322,15 @@ export class CniNetwork implements PodNetwork, AsyncDisposable {
 
   #onScan(): void {
     const list = this.#dir.state.network?.list;
-    this.#missing = list === undefined ? [] : this.#runner.findMissing(list);
+    this.#choosing = this.#choosing.then(() => this.#look(list));
+  }
+
+  /** Never rejects. */
+  async #look(list: NetworkList | undefined): Promise<void> {
+    const choice = list === undefined ? undefined : await this.#choice.of(list);
+    this.#reason = choice === undefined ? "there is no network" : choice.reason;
+    const needsPlugins = list !== undefined && this.#reason !== undefined;
+    this.#missing = needsPlugins ? this.#runner.findMissing(list) : [];
     // A missing plugin cannot answer, and the reason would be reported twice.
     if (this.#missing.length === 0) this.#probe.watch(list);
   }

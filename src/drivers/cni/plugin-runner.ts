@@ -39,8 +39,14 @@ function isExecutable(path: string): boolean {
   }
 }
 
+/** Carries out the plugins of a network, one call at a time. */
+export interface ListRunner {
+  /** Returns what the plugin prints. Throws what it answers, as {@link PluginRunner.run}. */
+  run(request: PluginRequest): Promise<string>;
+}
+
 /** Executes plugins: finds them, and builds what they are given. */
-export class PluginRunner {
+export class PluginRunner implements ListRunner {
   readonly #binDirs: readonly string[];
   readonly #env: Readonly<Record<string, string>>;
   readonly #exec: PluginExec;
@@ -108,7 +114,10 @@ export class PluginRunner {
     const { type } = request.plugin;
     const call = {
       env: this.#environment(request),
-      input: configuration(request),
+      input: JSON.stringify({
+        ...pluginConfiguration(request),
+        ...(request.prevResult !== undefined && { prevResult: request.prevResult }),
+      }),
       timeoutMs: this.#timeoutMs,
       signal: request.signal,
     };
@@ -160,11 +169,14 @@ export class PluginRunner {
   }
 }
 
-// Specification 1.1.0, section 3, "Deriving request configuration from plugin configuration".
-function configuration({ list, plugin, target, prevResult, extra }: PluginRequest): string {
+/**
+ * The configuration of a plugin for one call, without the result of the plugin before (specification 1.1.0, section 3,
+ * "Deriving request configuration from plugin configuration").
+ */
+export function pluginConfiguration({ list, plugin, target, extra }: PluginRequest): JsonObject {
   const given = target?.args.capabilityArgs ?? {};
   const wanted = plugin.capabilities.filter((name) => given[name] !== undefined);
-  return JSON.stringify({
+  return {
     ...plugin.config,
     ...extra,
     name: list.name,
@@ -172,6 +184,5 @@ function configuration({ list, plugin, target, prevResult, extra }: PluginReques
     ...(wanted.length > 0 && {
       runtimeConfig: Object.fromEntries(wanted.map((name) => [name, given[name]])),
     }),
-    ...(prevResult !== undefined && { prevResult }),
-  });
+  };
 }

@@ -73,13 +73,17 @@ function isKnown(version: unknown): boolean {
   return supportedVersions.some((known) => known === version);
 }
 
+/** Parses the answer of a plugin to ADD, in the form of {@link convertResult}. Throws `internal`. */
+export function parseResult(text: string, version: CniVersion): JsonObject {
+  return convertResult(parseObject(text), version);
+}
+
 /**
- * Parses the answer of a plugin to ADD and converts it to the form that the next plugin expects at
+ * Converts a result to the form that the next plugin expects at
  * `version`: until 0.4.0 an address has its family, from 1.0.0 on it must not (specification,
  * section 5; plugins may answer in another version than they were asked in). Throws `internal`.
  */
-export function parseResult(text: string, version: CniVersion): JsonObject {
-  const result = parseObject(text);
+export function convertResult(result: JsonObject, version: CniVersion): JsonObject {
   const answered = result["cniVersion"] ?? version;
   if (!isKnown(answered)) throw invalid(`"cniVersion" ${quoteValue(answered)} is not supported`);
   list(result, "interfaces");

@@ -1,6 +1,7 @@
 import { isKind, messageOf } from "../../base/errors.ts";
+import { type Choice, RunnerChoice } from "./choice.ts";
 import { listConfigurations, loadDir, type InvalidFile } from "./conf-dir.ts";
-import { type JsonObject, parseNetworkList } from "./conflist.ts";
+import { type JsonObject, type NetworkList, parseNetworkList } from "./conflist.ts";
 import { codeUnknownContainer, PluginError } from "./plugin-error.ts";
 import { execOnHost } from "./plugin-exec.ts";
 import { type CallTarget, type PluginRequest, PluginRunner } from "./plugin-runner.ts";
@@ -25,9 +26,13 @@ export interface NetworkReading {
       }
     | undefined;
   readonly invalid: readonly InvalidFile[];
-  /** Plugins of the network that are in none of `binDirs`. */
+  /** Plugins of the network that it needs and that are in none of `binDirs`. */
   readonly missing: readonly string[];
   readonly binDirs: readonly string[];
+  /** The setting `cni.builtin`. */
+  readonly builtin: boolean;
+  /** Why plugins carry out the network; undefined when davit does it itself. */
+  readonly pluginReason: string | undefined;
 }
 
 /** One call of one plugin, and how it went. */
@@ -47,23 +52,37 @@ const trialInterface = "eth0";
 /** Reads a directory once, without watching it. Never rejects for invalid content. */
 export async function readNetwork(
   directory: string,
-  binDirs: readonly string[],
+  { binDirs, builtin }: Pick<NetworkReading, "binDirs" | "builtin">,
 ): Promise<NetworkReading> {
   const files = await listConfigurations(directory).catch(() => undefined);
   const { network, invalid } = await loadDir(directory);
+  const reading = { binDirs, builtin };
+  const reason = network && (await choose(network.list, reading, 0)).reason;
+  const needsPlugins = network !== undefined && reason !== undefined;
   return {
     directory,
     directoryExists: files !== undefined,
     files: files ?? [],
     network: network && { ...network.list, file: network.file },
     invalid,
-    missing: network === undefined ? [] : runnerOf(binDirs, 0).findMissing(network.list),
+    missing: needsPlugins ? pluginsOf(binDirs, 0).findMissing(network.list) : [],
     binDirs,
+    builtin,
+    pluginReason: reason,
   };
 }
 
-function runnerOf(binDirs: readonly string[], timeoutMs: number): PluginRunner {
+function pluginsOf(binDirs: readonly string[], timeoutMs: number): PluginRunner {
   return new PluginRunner({ binDirs, env: process.env, exec: execOnHost, timeoutMs });
+}
+
+async function choose(
+  list: NetworkList,
+  { binDirs, builtin }: Pick<NetworkReading, "binDirs" | "builtin">,
+  timeoutMs: number,
+): Promise<Choice> {
+  const plugins = pluginsOf(binDirs, timeoutMs);
+  return await new RunnerChoice({ builtin, plugins, timeoutMs }).of(list);
 }
 
 /**
@@ -72,7 +91,7 @@ function runnerOf(binDirs: readonly string[], timeoutMs: number): PluginRunner {
  * plugins get no pod name, so that those which look pods up in Kubernetes do not fail.
  */
 export async function tryPlugins(
-  { network, binDirs }: NetworkReading,
+  { network, binDirs, builtin }: NetworkReading,
   options: {
     readonly id: string;
     readonly netnsPath: string;
@@ -84,6 +103,7 @@ export async function tryPlugins(
 ): Promise<{ readonly steps: readonly PluginStep[]; readonly ips: readonly string[] }> {
   if (network === undefined) return { steps: [], ips: [] };
   const list = parseNetworkList(network.text);
+  const { runner } = await choose(list, { binDirs, builtin }, options.pluginTimeoutMs);
   const steps: PluginStep[] = [];
   const call = async (request: Omit<PluginRequest, "list">): Promise<string | undefined> => {
     const { command, plugin } = request;
@@ -93,7 +113,6 @@ export async function tryPlugins(
       if (command !== "GC") steps.push({ command, plugin: plugin.type, ms, ...outcome });
     };
     try {
-      const runner = runnerOf(binDirs, options.pluginTimeoutMs);
       const text = (await runner.run({ ...request, list })).trim();
       if (command === "ADD") parseResult(text, list.cniVersion);
       ended({});

@@ -16,6 +16,7 @@ export {
   getXattrs,
   makeFile,
   makeNode,
+  openLocked,
   preparePipe,
   projectsOf,
   projectUsage,

@@ -1,0 +1,156 @@
+/*
+ * Exchanges messages with the kernel's routing tables (rtnetlink(7)) in a network namespace. The messages are built and
+ * read in src/linux/netlink: this file only frames them. A job sends one message after the other and stops at the first
+ * one that the kernel refuses, so that what follows can rely on what came before.
+ */
+#include "davit.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/netlink.h>
+#include <sched.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/time.h>
+#include <unistd.h>
+
+/* The kernel fills a buffer of 32 KiB with the messages of a dump (netlink(7)), and sends nothing larger. */
+enum { RECEIVE_MAX = 32 * 1024, REQUEST_MAX = 64 * 1024, REPLY_MAX = 4 * 1024 * 1024, ANSWER_SECONDS = 10 };
+
+#ifndef NETLINK_GET_STRICT_CHK
+#define NETLINK_GET_STRICT_CHK 12
+#endif
+
+static int open_socket(struct fault *fault) {
+  const int on = 1;
+  const struct timeval patience = {.tv_sec = ANSWER_SECONDS};
+  int fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_ROUTE);
+  if (fd < 0) return fault_set(fault, "socket", "NETLINK_ROUTE");
+  /* Reasons in words, errors without a copy of the request, and dumps of one interface instead of all. */
+  if (setsockopt(fd, SOL_NETLINK, NETLINK_EXT_ACK, &on, sizeof on) < 0 ||
+      setsockopt(fd, SOL_NETLINK, NETLINK_CAP_ACK, &on, sizeof on) < 0 ||
+      setsockopt(fd, SOL_NETLINK, NETLINK_GET_STRICT_CHK, &on, sizeof on) < 0 ||
+      setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience) < 0) {
+    fault_set(fault, "setsockopt", "NETLINK_ROUTE");
+    close(fd);
+    return -1;
+  }
+  return fd;
+}
+
+static int append(struct job *job, const uint8_t *bytes, size_t size) {
+  if (size > REPLY_MAX - job->output_size) return fault_set_errno(&job->fault, EMSGSIZE, "receive", "netlink");
+  uint8_t *output = realloc(job->output, job->output_size + size);
+  if (output == NULL) return fault_set_errno(&job->fault, ENOMEM, "receive", "netlink");
+  memcpy(output + job->output_size, bytes, size);
+  job->output = output;
+  job->output_size += size;
+  return 0;
+}
+
+enum answer { FAULT = -1, MORE, DONE, REFUSED };
+
+/* Whether these bytes end the answer to the message with this number. */
+static enum answer find_end(const uint8_t *bytes, size_t size, uint32_t number) {
+  struct nlmsghdr header;
+  int32_t error;
+  for (size_t at = 0; size - at >= sizeof header; at += NLMSG_ALIGN(header.nlmsg_len)) {
+    memcpy(&header, bytes + at, sizeof header);
+    if (header.nlmsg_len < sizeof header || header.nlmsg_len > size - at) return MORE;
+    if (header.nlmsg_seq == number && header.nlmsg_type == NLMSG_DONE) return DONE;
+    if (header.nlmsg_seq == number && header.nlmsg_type == NLMSG_ERROR &&
+        header.nlmsg_len >= NLMSG_HDRLEN + sizeof error) {
+      memcpy(&error, bytes + at + NLMSG_HDRLEN, sizeof error);
+      return error == 0 ? DONE : REFUSED;
+    }
+    if (NLMSG_ALIGN(header.nlmsg_len) > size - at) return MORE;
+  }
+  return MORE;
+}
+
+static enum answer receive(struct job *job, int fd, uint8_t *buffer, uint32_t number) {
+  struct sockaddr_nl from;
+  struct iovec part = {.iov_base = buffer, .iov_len = RECEIVE_MAX};
+  struct msghdr message = {.msg_name = &from, .msg_namelen = sizeof from, .msg_iov = &part, .msg_iovlen = 1};
+  ssize_t count;
+  do {
+    count = recvmsg(fd, &message, 0);
+  } while (count < 0 && errno == EINTR);
+  if (count < 0) return fault_set_errno(&job->fault, errno == EAGAIN ? ETIMEDOUT : errno, "receive", "netlink");
+  if (message.msg_flags & MSG_TRUNC) return fault_set_errno(&job->fault, EMSGSIZE, "receive", "netlink");
+  if (from.nl_pid != 0) return MORE; /* not from the kernel */
+  if (append(job, buffer, (size_t)count) < 0) return FAULT;
+  return find_end(buffer, (size_t)count, number);
+}
+
+static void exchange(struct job *job, int fd, uint8_t *buffer) {
+  const struct sockaddr_nl kernel = {.nl_family = AF_NETLINK};
+  struct nlmsghdr header;
+  for (size_t at = 0; at < job->input_size; at += NLMSG_ALIGN(header.nlmsg_len)) {
+    size_t left = job->input_size - at;
+    if (left >= sizeof header) memcpy(&header, job->input + at, sizeof header);
+    /* Without one of these flags the kernel would not say when it is done. */
+    if (left < sizeof header || header.nlmsg_len < sizeof header || NLMSG_ALIGN(header.nlmsg_len) > left ||
+        !(header.nlmsg_flags & (NLM_F_ACK | NLM_F_DUMP))) {
+      fault_set_errno(&job->fault, EINVAL, "read netlink messages", "");
+      return;
+    }
+    ssize_t sent = sendto(fd, job->input + at, header.nlmsg_len, 0, (const struct sockaddr *)&kernel, sizeof kernel);
+    if (sent < 0) {
+      fault_set(&job->fault, "send", "netlink");
+      return;
+    }
+    enum answer answer = MORE;
+    while (answer == MORE) answer = receive(job, fd, buffer, header.nlmsg_seq);
+    if (answer != DONE) return;
+  }
+}
+
+/* Leaves a sysctl that has the value: /proc/sys may be read-only. */
+static int set_sysctl(struct fault *fault, const char *path, const char *value) {
+  char now[64];
+  int fd = open(path, O_RDONLY | O_CLOEXEC); /* -1 for one that can only be written */
+  ssize_t count = fd < 0 ? -1 : read(fd, now, sizeof now);
+  if (fd >= 0) close(fd);
+  while (count > 0 && (now[count - 1] == '\n' || now[count - 1] == ' ')) count--;
+  if (count >= 0 && (size_t)count == strlen(value) && memcmp(now, value, (size_t)count) == 0) return 0;
+  return write_file(fault, path, value);
+}
+
+/*
+ * strings: net path or null, then pairs of sysctl file and value. numbers: for each pair, 1 if a failure is a fault.
+ * bytes: messages. Result: all that the kernel answered. The sysctls come first.
+ */
+static void run_netlink(struct job *job) {
+  for (size_t i = 0; 2 * i + 2 < job->string_count && i < job->number_count; i++) {
+    const char *path = job->strings[2 * i + 1], *value = job->strings[2 * i + 2];
+    struct fault fault = {0};
+    if (path == NULL || value == NULL || set_sysctl(&fault, path, value) == 0 || job->numbers[i] == 0) continue;
+    job->fault = fault;
+    return;
+  }
+  if (job->input_size == 0) return;
+  if (job->input_size > REQUEST_MAX) {
+    fault_set_errno(&job->fault, EMSGSIZE, "send", "netlink");
+    return;
+  }
+  uint8_t *buffer = malloc(RECEIVE_MAX);
+  int fd = buffer == NULL ? fault_set_errno(&job->fault, ENOMEM, "receive", "netlink") : open_socket(&job->fault);
+  if (fd >= 0) {
+    exchange(job, fd, buffer);
+    close(fd);
+  }
+  free(buffer);
+}
+
+/* On a thread of its own, which ends in the namespace that it entered. */
+static void run_netlink_in_namespace(struct job *job) {
+  if (enter_namespace(&job->fault, job->strings[0], CLONE_NEWNET) == 0) run_netlink(job);
+}
+
+const struct job_kind netlink_jobs[] = {
+    {"netlink", 1, 0, run_netlink, false},
+    {"netlinkInNamespace", 1, 0, run_netlink_in_namespace, true},
+    {NULL, 0, 0, NULL, false},
+};

@@ -1,0 +1,251 @@
+// The plugin bridge, as version 1.1.1 does it, for pods with addresses and without VLANs.
+import { setTimeout as delay } from "node:timers/promises";
+
+import { errnoCode } from "../../../base/system-error.ts";
+import {
+  addAddress,
+  addressesOf,
+  createBridge,
+  deleteAddress,
+  exchange,
+  findLink,
+  getLink,
+  type Link,
+  linkOf,
+  setHairpin,
+  setLink,
+} from "../../../linux/netlink/index.ts";
+import type { JsonObject } from "../conflist.ts";
+import type { CniAddress, CniDns, CniRoute } from "../result.ts";
+import {
+  type Address,
+  type Cidr,
+  contains,
+  formatAddress,
+  formatCidr,
+  fromBytes,
+  isSame,
+  prefixOf,
+} from "./address.ts";
+import { configureInterface, partsOf } from "./configure.ts";
+import { enableForwarding } from "./forwarding.ts";
+import { addAddresses, dnsOf, ipamObstacle, releaseAddresses } from "./host-local/host-local.ts";
+import { commonKeys, isDns, isFlag, isLinkName, isMtu, obstacleIn } from "./known-keys.ts";
+import type { BuiltinPlugin } from "./plugin.ts";
+import { resultOf } from "./result-of.ts";
+import { createPair, deletePair, ignoreAdvertisements, type VethPair } from "./veth.ts";
+
+interface BridgeConf {
+  readonly bridge: string;
+  readonly isGateway: boolean;
+  readonly isDefaultGateway: boolean;
+  readonly forceAddress: boolean;
+  readonly hairpinMode: boolean;
+  readonly promiscMode: boolean;
+  readonly enableDad: boolean;
+  readonly mtu: number | undefined;
+  readonly dns: CniDns;
+}
+
+const isOff = (value: unknown): string | undefined =>
+  value === false || value === 0 ? undefined : "is not known to davit";
+
+const known = {
+  ...commonKeys,
+  bridge: isLinkName,
+  isGateway: isFlag,
+  isDefaultGateway: isFlag,
+  forceAddress: isFlag,
+  ipMasq: isOff,
+  mtu: isMtu,
+  hairpinMode: isFlag,
+  promiscMode: isFlag,
+  vlan: isOff,
+  macspoofchk: isOff,
+  enabledad: isFlag,
+  dns: isDns,
+  ipam: (): undefined => undefined,
+} as const;
+
+// How long the port of a bridge may take to forward frames, and how often that is asked.
+const portMs = 2_550;
+const portPollMs = 2;
+
+function readConf(conf: JsonObject): BridgeConf {
+  const flag = (key: string): boolean => conf[key] === true;
+  return {
+    bridge: (conf["bridge"] as string | undefined) ?? "cni0",
+    isGateway: flag("isGateway") || flag("isDefaultGateway"),
+    isDefaultGateway: flag("isDefaultGateway"),
+    forceAddress: flag("forceAddress"),
+    hairpinMode: flag("hairpinMode"),
+    promiscMode: flag("promiscMode"),
+    enableDad: flag("enabledad"),
+    mtu: conf["mtu"] as number | undefined,
+    dns: dnsOf(conf["dns"] ?? {}),
+  };
+}
+
+/** The bridge; created if it does not exist. */
+async function ensureBridge({ bridge, mtu, promiscMode }: BridgeConf): Promise<Link> {
+  let link = await findLink(undefined, bridge);
+  if (link === undefined) {
+    try {
+      await exchange(undefined, [createBridge(bridge, mtu)]);
+    } catch (error) {
+      if (errnoCode(error) !== "EEXIST") throw error; // another pod's call was faster
+    }
+    link = await findLink(undefined, bridge);
+  }
+  if (link?.kind !== "bridge") throw new Error(`"${bridge}" already exists but is not a bridge`);
+  if (promiscMode && !link.isPromiscuous) {
+    await exchange(undefined, [setLink(link, { promiscuous: true })]);
+  }
+  return link;
+}
+
+/** Makes the node's end a port of the bridge. Returns its MAC address. */
+async function connect(bridge: Link, { node }: VethPair, conf: BridgeConf): Promise<string> {
+  const requests = [
+    setLink(bridge, { up: true }),
+    setLink(node, { up: true }),
+    setLink(node, { master: bridge.index }),
+    setHairpin(node, conf.hairpinMode),
+    getLink(node.name),
+  ];
+  const sysctls = [ignoreAdvertisements(bridge.name), ignoreAdvertisements(node.name)];
+  const answers = await exchange(undefined, requests, sysctls);
+  return linkOf(answers.at(-1), node.name).mac;
+}
+
+/** The default routes that isDefaultGateway adds to those of the IPAM plugin, one for each family without one. */
+function defaultRoutes(
+  ips: readonly CniAddress[],
+  routes: readonly CniRoute[],
+): readonly CniRoute[] {
+  const all = [...routes];
+  const done = new Set<4 | 6>();
+  for (const ip of ips) {
+    const { cidr, gateway } = partsOf(ip);
+    if (done.has(cidr.family)) continue;
+    done.add(cidr.family);
+    const dst = cidr.family === 4 ? "0.0.0.0/0" : "::/0";
+    if (all.some((route) => route.dst === dst && route.gw !== undefined)) continue;
+    all.push({ dst, ...(gateway !== undefined && { gw: formatAddress(gateway) }) });
+  }
+  return all;
+}
+
+/** The sysctls of the pod's interface: whether it looks for duplicates of its addresses, and announces them. */
+function interfaceSysctls(ifName: string, { enableDad }: BridgeConf) {
+  const ipv6 = (name: string, value: string) =>
+    ({ path: `/proc/sys/net/ipv6/conf/${ifName}/${name}`, value, mayFail: true }) as const;
+  return [
+    ...(enableDad ? [ipv6("enhanced_dad", "1")] : []),
+    ipv6("accept_dad", enableDad ? "1" : "0"),
+    { path: `/proc/sys/net/ipv4/conf/${ifName}/arp_notify`, value: "1", mayFail: true },
+  ];
+}
+
+async function waitForPort(name: string, signal: AbortSignal): Promise<void> {
+  const deadline = performance.now() + portMs;
+  for (;;) {
+    const link = await findLink(undefined, name);
+    if (link === undefined) throw new Error(`link "${name}" is gone`);
+    if (link.isOperational) return;
+    if (performance.now() > deadline) throw new Error(`bridge port "${name}" does not come up`);
+    signal.throwIfAborted();
+    await delay(portPollMs);
+  }
+}
+
+/** Gives the bridge the gateway's address, unless it has it. */
+async function ensureAddress(bridge: Link, gateway: Cidr, conf: BridgeConf): Promise<void> {
+  const family = gateway.family === 4 ? "ipv4" : "ipv6";
+  const present = (await addressesOf(undefined, bridge.index, family)).map(fromBytes);
+  // In the kernel's order: what comes before the address itself is in its way.
+  for (const address of present) {
+    if (isSame(address, gateway) && address.length === gateway.length) return;
+    const isInTheWay =
+      family === "ipv4" || contains(address, gateway) || contains(gateway, address);
+    if (!isInTheWay) continue;
+    if (!conf.forceAddress) {
+      throw new Error(
+        `failed to set bridge addr: "${bridge.name}" already has an IP address different from ${formatCidr(gateway)}`,
+      );
+    }
+    await exchange(undefined, [deleteAddress(bridge.index, prefixOf(address))]);
+  }
+  try {
+    await exchange(undefined, [addAddress(bridge.index, prefixOf(gateway))]);
+  } catch (error) {
+    if (errnoCode(error) !== "EEXIST") throw error;
+  }
+  // Its own from now on: otherwise it is the lowest one of its ports and changes with them.
+  await exchange(undefined, [setLink(bridge, { mac: bridge.mac })]);
+}
+
+async function setGateways(bridge: Link, ips: readonly CniAddress[], conf: BridgeConf) {
+  const parts = ips.map(partsOf);
+  for (const family of [4, 6] as const) {
+    const own = parts.filter(({ cidr }) => cidr.family === family);
+    for (const { cidr, gateway } of own) {
+      if (gateway !== undefined) await ensureAddress(bridge, atGateway(cidr, gateway), conf);
+    }
+    if (own.length > 0) await enableForwarding(family);
+  }
+}
+
+function atGateway(cidr: Cidr, gateway: Address): Cidr {
+  return { ...gateway, length: cidr.length };
+}
+
+/** A pod's interface as a port of a bridge of the node. */
+export const bridgePlugin: BuiltinPlugin = {
+  type: "bridge",
+
+  obstacle(conf) {
+    const why = obstacleIn(conf, known) ?? ipamObstacle(conf);
+    if (why !== undefined) return why;
+    const { hairpinMode, promiscMode } = readConf(conf);
+    return hairpinMode && promiscMode
+      ? "hairpinMode and promiscMode exclude each other"
+      : undefined;
+  },
+
+  async add(call) {
+    const conf = readConf(call.conf);
+    const bridge = await ensureBridge(conf);
+    const pair = await createPair(call, conf.mtu);
+    const nodeMac = await connect(bridge, pair, conf);
+    const given = await addAddresses(call);
+    try {
+      const routes = conf.isDefaultGateway ? defaultRoutes(given.ips, given.routes) : given.routes;
+      const plan = { ips: given.ips, routes };
+      await configureInterface(call, pair.pod, plan, interfaceSysctls(call.ifName, conf));
+      await waitForPort(pair.node.name, call.signal);
+      if (conf.isGateway) await setGateways(bridge, given.ips, conf);
+      // Its MAC address may have changed with the port.
+      const [answers] = await exchange(undefined, [getLink(conf.bridge)]);
+      return resultOf({
+        interfaces: [
+          { name: conf.bridge, mac: linkOf(answers, conf.bridge).mac },
+          { name: pair.node.name, mac: nodeMac },
+          { name: call.ifName, mac: pair.pod.mac, sandbox: call.netns },
+        ],
+        ips: given.ips.map((ip) => ({ ...ip, interface: 2 })),
+        routes,
+        dns: conf.dns,
+      });
+    } catch (error) {
+      // What this cannot free, del() frees.
+      await releaseAddresses(call).catch(() => undefined);
+      throw error;
+    }
+  },
+
+  async del(call) {
+    await deletePair(call, { withAddresses: false });
+    await releaseAddresses(call);
+  },
+};

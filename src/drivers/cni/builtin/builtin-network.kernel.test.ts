@@ -1,0 +1,308 @@
+import assert from "node:assert/strict";
+import { execFileSync, spawn } from "node:child_process";
+import { once } from "node:events";
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  readlinkSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterEach, beforeEach, describe, test } from "node:test";
+import { setTimeout as delay } from "node:timers/promises";
+
+import { patient } from "../../../../test/support/patience.ts";
+import { isKind } from "../../../base/errors.ts";
+import { errnoCode } from "../../../base/system-error.ts";
+import { pinNamespaces, unpinNamespace } from "../../../linux/namespace/index.ts";
+import {
+  addressesOf,
+  createVeth,
+  deleteLink,
+  exchange,
+  findLink,
+  setLink,
+} from "../../../linux/netlink/index.ts";
+import { openFds } from "../../../linux/testing/leaks.ts";
+import { parseNetworkList } from "../conflist.ts";
+import { PluginError } from "../plugin-error.ts";
+import { execOnHost } from "../plugin-exec.ts";
+import { type ListRunner, PluginRunner } from "../plugin-runner.ts";
+import { parseResult } from "../result.ts";
+import { BuiltinRunner, networkObstacle } from "./runner.ts";
+
+const bridge = "dvt3";
+const timeoutMs = patient(30_000);
+const builtin = new BuiltinRunner({ timeoutMs });
+const plugins = new PluginRunner({
+  binDirs: ["/usr/lib/cni"],
+  env: process.env,
+  exec: execOnHost,
+  timeoutMs,
+});
+const { signal: never } = new AbortController();
+
+let base: string;
+let pins: string[];
+
+beforeEach(() => {
+  base = mkdtempSync(join(tmpdir(), "cni-builtin-"));
+  pins = [];
+});
+
+afterEach(async () => {
+  for (const path of pins) await unpinNamespace(path);
+  const link = await findLink(undefined, bridge);
+  if (link !== undefined) await exchange(undefined, [deleteLink(link)]);
+  rmSync(base, { recursive: true });
+});
+
+async function pin(id: string): Promise<string> {
+  const path = join(base, `net-${id}`);
+  await pinNamespaces({ net: path });
+  pins.push(path);
+  return path;
+}
+
+/** A network with a bridge, whose subnet is given. */
+function networkOf(subnet: string, more: object = {}) {
+  const ipam = { type: "host-local", dataDir: join(base, "ipam"), ranges: [[{ subnet }]] };
+  const plugin = { type: "bridge", bridge, isGateway: true, ipam, ...more };
+  const list = { cniVersion: "1.0.0", name: "pods", plugins: [plugin] };
+  const parsed = parseNetworkList(JSON.stringify(list));
+  assert.equal(networkObstacle(parsed), undefined);
+  return parsed;
+}
+
+async function call(
+  runner: ListRunner,
+  command: "ADD" | "DEL",
+  pod: { readonly id: string; readonly netns: string },
+  { list = networkOf("10.94.0.0/24"), signal = never } = {},
+): Promise<string> {
+  const args = { cniArgs: "IgnoreUnknown=1", capabilityArgs: {} };
+  const target = { sandboxId: pod.id, netnsPath: pod.netns, ifName: "eth0", args };
+  const [plugin] = list.plugins;
+  assert.ok(plugin);
+  return await runner.run({ command, list, plugin, target, signal });
+}
+
+const addressIn = (text: string): string => {
+  const { ips } = parseResult(text, "1.0.0") as {
+    readonly ips: readonly { readonly address: string }[];
+  };
+  return ips[0]?.address ?? "";
+};
+
+const reserved = (): readonly string[] => {
+  const directory = join(base, "ipam", "pods");
+  if (!existsSync(directory)) return [];
+  return readdirSync(directory).filter((name) => /^\d+\.\d+\.\d+\.\d+$/.test(name));
+};
+
+describe("exchange()", () => {
+  test("works in a namespace and leaves the threads of the process in theirs", async () => {
+    const netns = await pin("a");
+    const before = readlinkSync("/proc/self/ns/net");
+    const fds = openFds().size;
+    for (let round = 0; round < 20; round++) {
+      await Promise.all(Array.from({ length: 8 }, () => findLink(netns, "lo")));
+    }
+    const threads = readdirSync("/proc/self/task").map((id) =>
+      readlinkSync(`/proc/self/task/${id}/ns/net`),
+    );
+    assert.deepEqual([...new Set(threads)], [before]);
+    assert.equal(openFds().size, fds);
+  });
+
+  test("stops at what the kernel refuses, and says what that was", async () => {
+    const netns = await pin("a");
+    const lo = await findLink(netns, "lo");
+    assert.ok(lo);
+    const none = { index: 4_711, name: "none" };
+    await assert.rejects(
+      exchange(netns, [setLink(lo, { mtu: 1_400 }), deleteLink(none), setLink(lo, { mtu: 1_300 })]),
+      (error) => {
+        assert.equal(errnoCode(error), "ENODEV");
+        assert.match(String(error), /delete link "none"/);
+        return true;
+      },
+    );
+    assert.equal((await findLink(netns, "lo"))?.mtu, 1_400);
+  });
+
+  test("rejects what is no namespace, and sysctls that must be written", async () => {
+    const file = join(base, "file");
+    writeFileSync(file, "");
+    await assert.rejects(findLink(file, "lo"), (error) => isKind(error, "invalid-argument"));
+    await assert.rejects(findLink(join(base, "none"), "lo"), (error) => isKind(error, "not-found"));
+    const path = "/proc/sys/net/ipv4/conf/none/arp_notify";
+    await exchange(undefined, [], [{ path, value: "1", mayFail: true }]);
+    await assert.rejects(exchange(undefined, [], [{ path, value: "1" }]), (error) =>
+      isKind(error, "not-found"),
+    );
+  });
+
+  test("a dump has the addresses of one link, also in several parts", async () => {
+    const netns = await pin("a");
+    const veth = { name: "eth0", peer: "dvt4", peerPid: process.pid, mtu: undefined };
+    await exchange(netns, [createVeth(veth)]);
+    const link = await findLink(netns, "eth0");
+    assert.ok(link);
+    const batch = Array.from(
+      { length: 600 },
+      (_, at) => `addr add 10.5.${at >> 8}.${at & 255}/32 dev eth0\n`,
+    );
+    const file = join(base, "batch");
+    writeFileSync(file, batch.join(""));
+    execFileSync("nsenter", [`--net=${netns}`, "ip", "-batch", file]);
+    assert.equal((await addressesOf(netns, link.index, "ipv4")).length, 600);
+    const lo = await findLink(netns, "lo");
+    assert.equal((await addressesOf(netns, lo?.index ?? 0, "ipv4")).length, 1);
+    await exchange(netns, [deleteLink(link)]);
+  });
+});
+
+describe("the built-in bridge", () => {
+  test("returns the MAC addresses that the links have", async () => {
+    const netns = await pin("a");
+    const pod = { id: "a", netns };
+    const { interfaces } = parseResult(await call(builtin, "ADD", pod), "1.0.0") as {
+      readonly interfaces: readonly {
+        readonly name: string;
+        readonly mac: string;
+        readonly sandbox?: string;
+      }[];
+    };
+    assert.equal(interfaces.length, 3);
+    for (const { name, mac, sandbox } of interfaces) {
+      assert.equal((await findLink(sandbox, name))?.mac, mac, name);
+    }
+    await call(builtin, "DEL", pod);
+    assert.equal(await findLink(netns, "eth0"), undefined);
+    assert.deepEqual(reserved(), []);
+  });
+
+  test("never gives an address twice while plugins and davit add pods at once", async () => {
+    const ids = Array.from({ length: 16 }, (_, at) => `pod-${at}`);
+    const pods = await Promise.all(ids.map(async (id) => ({ id, netns: await pin(id) })));
+    const adds = pods.map((pod, at) => call(at % 2 === 0 ? builtin : plugins, "ADD", pod));
+    const addresses = (await Promise.all(adds)).map(addressIn);
+    assert.equal(new Set(addresses).size, pods.length);
+    assert.equal(reserved().length, pods.length);
+    await Promise.all(pods.map((pod, at) => call(at % 3 === 0 ? plugins : builtin, "DEL", pod)));
+    assert.deepEqual(reserved(), []);
+  });
+
+  test("says that no address is left as the plugin does, and keeps none", async () => {
+    const list = networkOf("10.94.0.0/30");
+    const [a, b] = [await pin("a"), await pin("b")];
+    assert.equal(
+      addressIn(await call(builtin, "ADD", { id: "a", netns: a }, { list })),
+      "10.94.0.2/30",
+    );
+    const errorOf = async (runner: ListRunner): Promise<PluginError> => {
+      const error: unknown = await call(runner, "ADD", { id: "b", netns: b }, { list }).catch(
+        (reason: unknown) => reason,
+      );
+      assert.ok(error instanceof PluginError);
+      await call(builtin, "DEL", { id: "b", netns: b }, { list });
+      return error;
+    };
+    const [own, theirs] = [await errorOf(builtin), await errorOf(plugins)];
+    assert.deepEqual([own.code, own.kind, own.message], [theirs.code, theirs.kind, theirs.message]);
+    assert.match(own.message, /no IP addresses available in range set: 10\.94\.0\.1-10\.94\.0\.2/);
+    assert.deepEqual(reserved(), ["10.94.0.2"]);
+    await call(builtin, "DEL", { id: "a", netns: a }, { list });
+  });
+
+  test("waits for the lock of another process, until it is aborted", async () => {
+    const netns = await pin("a");
+    const directory = join(base, "ipam", "pods");
+    mkdirSync(directory, { recursive: true });
+    writeFileSync(join(directory, "lock"), "");
+    const holder = spawn("flock", [join(directory, "lock"), "sh", "-c", "echo held; read x"], {
+      stdio: ["pipe", "pipe", "inherit"],
+    });
+    await once(holder.stdout, "data");
+    const abort = new AbortController();
+    const pod = { id: "a", netns };
+    const adding = call(builtin, "ADD", pod, { signal: abort.signal });
+    setTimeout(() => abort.abort(new Error("given up")), 50);
+    await assert.rejects(adding, /plugin bridge: given up/);
+    assert.deepEqual(reserved(), []);
+    holder.stdin.end("\n");
+    await once(holder, "exit");
+    await call(builtin, "DEL", pod);
+    assert.equal(await findLink(netns, "eth0"), undefined);
+  });
+
+  test("is not misled by what else is in the directory of addresses", async () => {
+    const directory = join(base, "ipam", "pods");
+    const secret = join(base, "secret");
+    mkdirSync(join(directory, "10.94.0.4"), { recursive: true });
+    writeFileSync(secret, "a\r\neth0");
+    symlinkSync(secret, join(directory, "10.94.0.2"));
+    symlinkSync("/dev/zero", join(directory, "10.94.0.3"));
+    execFileSync("mkfifo", [join(directory, "10.94.0.5")]);
+    writeFileSync(join(directory, "10.94.0.6"), Buffer.alloc(200_000, 0xff));
+    writeFileSync(join(directory, "last_reserved_ip.0"), "not an address");
+    const pod = { id: "a", netns: await pin("a") };
+    assert.equal(addressIn(await call(builtin, "ADD", pod)), "10.94.0.7/24");
+    await assert.rejects(call(builtin, "ADD", pod), /already exists/);
+    await call(builtin, "DEL", pod);
+    assert.equal(readFileSync(secret, "utf8"), "a\r\neth0");
+    assert.deepEqual(
+      reserved().toSorted(),
+      [2, 3, 4, 5, 6].map((part) => `10.94.0.${part}`),
+    );
+  });
+
+  test("refuses a lock that is a link, and a file instead of the directory", async () => {
+    const directory = join(base, "ipam", "pods");
+    const pod = { id: "a", netns: await pin("a") };
+    mkdirSync(directory, { recursive: true });
+    symlinkSync(join(base, "other"), join(directory, "lock"));
+    await assert.rejects(call(builtin, "ADD", pod), /plugin bridge: .*lock".*symbolic link/);
+    assert.equal(existsSync(join(base, "other")), false);
+    rmSync(directory, { recursive: true });
+    await call(builtin, "DEL", pod);
+    rmSync(directory, { recursive: true });
+    writeFileSync(directory, "");
+    await assert.rejects(call(builtin, "ADD", pod), PluginError);
+    rmSync(directory);
+    await call(builtin, "DEL", pod);
+    assert.equal(await findLink(pod.netns, "eth0"), undefined);
+  });
+
+  test("removes what a process that was killed at any moment has left, also without the namespace", async () => {
+    const list = networkOf("10.94.0.0/24");
+    const program = join(import.meta.dirname, "testing", "add-pods.ts");
+    const seen = new Set<string>();
+    // From before the first step until after the last one.
+    for (const [round, waitMs] of [0, 1, 2, 3, 4, 5, 7, 9, 12, 16, 25, 60].entries()) {
+      const pod = { id: `pod-${round}`, netns: await pin(`pod-${round}`) };
+      const child = spawn(process.execPath, [program, list.text, pod.id, pod.netns], {
+        stdio: ["pipe", "pipe", "inherit"],
+      });
+      await once(child.stdout, "data");
+      child.stdin.write("go\n");
+      await delay(waitMs);
+      child.kill("SIGKILL");
+      await once(child, "exit");
+      seen.add(`${(await findLink(pod.netns, "eth0")) !== undefined} ${reserved().length}`);
+      const isGone = round % 3 === 2;
+      if (isGone) await unpinNamespace(pod.netns);
+      await call(builtin, "DEL", { id: pod.id, netns: isGone ? "" : pod.netns }, { list });
+      if (!isGone) assert.equal(await findLink(pod.netns, "eth0"), undefined);
+      assert.deepEqual(reserved(), []);
+    }
+    assert.ok(seen.size > 1, `all were killed at the same step: ${[...seen].join()}`);
+  });
+});

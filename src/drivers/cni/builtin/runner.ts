@@ -1,0 +1,102 @@
+import { messageOf, wrap } from "../../../base/errors.ts";
+import type { PluginObserver } from "../../../core/network/index.ts";
+import type { NetworkList } from "../conflist.ts";
+import { PluginError } from "../plugin-error.ts";
+import { type ListRunner, pluginConfiguration, type PluginRequest } from "../plugin-runner.ts";
+import { type CniResult, convertResult } from "../result.ts";
+import { isAtLeast } from "../version.ts";
+import { bridgePlugin } from "./bridge.ts";
+import { loopbackPlugin } from "./loopback.ts";
+import type { BuiltinPlugin, PluginCall } from "./plugin.ts";
+import { ptpPlugin } from "./ptp.ts";
+import { tuningPlugin } from "./tuning.ts";
+
+/** Those that make the pod's interface: the first of a list, and no other. */
+const makers: readonly BuiltinPlugin[] = [bridgePlugin, ptpPlugin];
+const chained: readonly BuiltinPlugin[] = [loopbackPlugin, tuningPlugin];
+
+const byType: ReadonlyMap<string, BuiltinPlugin> = new Map(
+  [...makers, ...chained].map((plugin) => [plugin.type, plugin]),
+);
+
+/** The plugins' own error code for everything that is no fault of their call (skel package, "internal error"). */
+const codeInternal = 999;
+
+/** Why a network needs its plugins; undefined when davit does all that they would do. */
+export function networkObstacle(list: NetworkList): string | undefined {
+  if (isAtLeast(list.cniVersion, "1.1.0")) {
+    return `davit knows what the plugins do up to CNI 1.0.0; the network has ${list.cniVersion}`;
+  }
+  for (const [at, { type, config }] of list.plugins.entries()) {
+    const plugin = byType.get(type);
+    if (plugin === undefined) return `plugin "${type}" is not built in`;
+    if (makers.includes(plugin) !== (at === 0)) {
+      return `plugin "${type}" is built in only ${at === 0 ? "after another one" : "as the first one"}`;
+    }
+    const conf = { ...config, name: list.name, cniVersion: list.cniVersion };
+    const why = plugin.obstacle(conf);
+    if (why !== undefined) return `plugin "${type}": ${why}`;
+  }
+  return undefined;
+}
+
+/** Carries out networks without {@link networkObstacle}. */
+export class BuiltinRunner implements ListRunner {
+  readonly #timeoutMs: number;
+  readonly #onRun: PluginObserver | undefined;
+
+  constructor(options: {
+    readonly timeoutMs: number;
+    readonly onRun?: PluginObserver | undefined;
+  }) {
+    this.#timeoutMs = options.timeoutMs;
+    this.#onRun = options.onRun;
+  }
+
+  /**
+   * As the plugin: `deadline-exceeded` when it takes too long. It stops then before its next change, and a change that
+   * the kernel is busy with is waited for.
+   */
+  async run(request: PluginRequest): Promise<string> {
+    const { command, plugin } = request;
+    const startedMs = performance.now();
+    const signal = AbortSignal.any([request.signal, AbortSignal.timeout(this.#timeoutMs)]);
+    let failed = true;
+    try {
+      const text = await carryOut({ ...request, signal });
+      failed = false;
+      return text;
+    } catch (error) {
+      if (signal.aborted) throw wrap(`plugin ${plugin.type}`, signal.reason);
+      throw new PluginError(codeInternal, `plugin ${plugin.type}: ${messageOf(error)}`);
+    } finally {
+      const tookMs = performance.now() - startedMs;
+      this.#onRun?.({ plugin: plugin.type, command, tookMs, failed });
+    }
+  }
+}
+
+async function carryOut(request: PluginRequest): Promise<string> {
+  const { command, list, plugin, target, prevResult, signal } = request;
+  const builtin = byType.get(plugin.type);
+  if (builtin === undefined || target === undefined) {
+    throw new Error(`${command} of plugin "${plugin.type}" is not built in`);
+  }
+  const call: PluginCall = {
+    containerId: target.sandboxId,
+    netns: target.netnsPath,
+    ifName: target.ifName,
+    conf: pluginConfiguration(request),
+    signal,
+  };
+  const previous =
+    prevResult === undefined
+      ? undefined
+      : (convertResult(prevResult, "1.0.0") as unknown as CniResult);
+  if (command === "DEL") {
+    await builtin.del(call, previous);
+    return "";
+  }
+  const result = await builtin.add(call, previous);
+  return JSON.stringify(convertResult({ ...result }, list.cniVersion));
+}

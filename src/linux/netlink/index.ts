@@ -1,0 +1,29 @@
+/**
+ * The kernel's routing tables (rtnetlink(7)): links, addresses and routes of a network namespace. Requests are values;
+ * exchange() sends several in one job.
+ */
+export {
+  addAddress,
+  addressesOf,
+  addRoute,
+  deleteAddress,
+  deleteRoute,
+  type LinkAddress,
+  listAddresses,
+  parseAddresses,
+  type Prefix,
+} from "./addresses.ts";
+export { exchange, type NamespacePath } from "./exchange.ts";
+export {
+  createBridge,
+  createVeth,
+  deleteLink,
+  findLink,
+  getLink,
+  type Link,
+  linkOf,
+  setHairpin,
+  setLink,
+} from "./links.ts";
+export type { Message, Request } from "./message.ts";
+export type { NetworkSysctl } from "./native.ts";
