@@ -32,8 +32,17 @@ export async function exchange(
   requests: readonly Request[],
   sysctls: readonly NetworkSysctl[] = [],
 ): Promise<readonly (readonly Message[])[]> {
-  const bytes = Buffer.concat(requests.map((request, at) => encodeRequest(request, at + 1)));
   using _turn = await turns.acquire();
+  return await exchangeAtOnce(namespace, requests, sysctls);
+}
+
+/** Like {@link exchange}, without waiting for others: for a caller that limits how many there are. */
+export async function exchangeAtOnce(
+  namespace: NamespacePath,
+  requests: readonly Request[],
+  sysctls: readonly NetworkSysctl[] = [],
+): Promise<readonly (readonly Message[])[]> {
+  const bytes = Buffer.concat(requests.map((request, at) => encodeRequest(request, at + 1)));
   const reply = parseMessages(await exchangeMessages(namespace, sysctls, bytes));
   return requests.map((request, at) => answersTo(request, reply, at + 1));
 }

@@ -27,3 +27,4 @@ export {
 } from "./links.ts";
 export type { Message, Request } from "./message.ts";
 export type { NetworkSysctl } from "./native.ts";
+export { removeLink } from "./remove-link.ts";

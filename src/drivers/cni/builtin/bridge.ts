@@ -12,13 +12,14 @@ import {
   getLink,
   type Link,
   linkOf,
+  listAddresses,
+  parseAddresses,
   setHairpin,
   setLink,
 } from "../../../linux/netlink/index.ts";
 import type { JsonObject } from "../conflist.ts";
 import type { CniAddress, CniDns, CniRoute } from "../result.ts";
 import {
-  type Address,
   type Cidr,
   contains,
   formatAddress,
@@ -66,6 +67,8 @@ const known = {
   dns: isDns,
   ipam: (): undefined => undefined,
 } as const;
+
+const familyNames = { 4: "ipv4", 6: "ipv6" } as const;
 
 // How long the port of a bridge may take to forward frames, and how often that is asked.
 const portMs = 2_550;
@@ -161,11 +164,11 @@ async function waitForPort(name: string, signal: AbortSignal): Promise<void> {
 
 /** Gives the bridge the gateway's address, unless it has it. */
 async function ensureAddress(bridge: Link, gateway: Cidr, conf: BridgeConf): Promise<void> {
-  const family = gateway.family === 4 ? "ipv4" : "ipv6";
+  const family = familyNames[gateway.family];
   const present = (await addressesOf(undefined, bridge.index, family)).map(fromBytes);
   // In the kernel's order: what comes before the address itself is in its way.
   for (const address of present) {
-    if (isSame(address, gateway) && address.length === gateway.length) return;
+    if (isEqual(address, gateway)) return;
     const isInTheWay =
       family === "ipv4" || contains(address, gateway) || contains(gateway, address);
     if (!isInTheWay) continue;
@@ -185,19 +188,45 @@ async function ensureAddress(bridge: Link, gateway: Cidr, conf: BridgeConf): Pro
   await exchange(undefined, [setLink(bridge, { mac: bridge.mac })]);
 }
 
-async function setGateways(bridge: Link, ips: readonly CniAddress[], conf: BridgeConf) {
-  const parts = ips.map(partsOf);
-  for (const family of [4, 6] as const) {
-    const own = parts.filter(({ cidr }) => cidr.family === family);
-    for (const { cidr, gateway } of own) {
-      if (gateway !== undefined) await ensureAddress(bridge, atGateway(cidr, gateway), conf);
-    }
-    if (own.length > 0) await enableForwarding(family);
+/** Gives the bridge the gateways' addresses, and makes the node forward. Returns its MAC address after that. */
+async function finish(
+  bridge: Link,
+  node: VethPair["node"],
+  ips: readonly CniAddress[],
+  options: { readonly conf: BridgeConf; readonly signal: AbortSignal },
+): Promise<string> {
+  const { conf, signal } = options;
+  const gateways = conf.isGateway ? ips.flatMap(gatewayOf) : [];
+  const families = [...new Set(gateways.map(({ family }) => family))];
+  const [port, link, ...lists] = await exchange(undefined, [
+    getLink(node.name),
+    getLink(bridge.name),
+    ...families.map((family) => listAddresses(bridge.index, familyNames[family])),
+  ]);
+  if (!linkOf(port, node.name).isOperational) await waitForPort(node.name, signal);
+  const present = lists.flatMap((answers) => parseAddresses(answers, bridge.index)).map(fromBytes);
+  const isMissing = (gateway: Cidr) => !present.some((address) => isEqual(address, gateway));
+  if (!gateways.some(isMissing)) {
+    await enableForwarding(families);
+    return linkOf(link, bridge.name).mac;
   }
+  for (const family of families.toSorted()) {
+    for (const gateway of gateways) {
+      if (gateway.family === family) await ensureAddress(bridge, gateway, conf);
+    }
+    await enableForwarding([family]);
+  }
+  const [answers] = await exchange(undefined, [getLink(bridge.name)]);
+  return linkOf(answers, bridge.name).mac;
 }
 
-function atGateway(cidr: Cidr, gateway: Address): Cidr {
-  return { ...gateway, length: cidr.length };
+function gatewayOf(ip: CniAddress): readonly Cidr[] {
+  const { cidr, gateway } = partsOf(ip);
+  return gateway === undefined ? [] : [{ ...gateway, length: cidr.length }];
+}
+
+function isEqual(one: Cidr, other: Cidr): boolean {
+  return isSame(one, other) && one.length === other.length;
 }
 
 /** A pod's interface as a port of a bridge of the node. */
@@ -223,13 +252,11 @@ export const bridgePlugin: BuiltinPlugin = {
       const routes = conf.isDefaultGateway ? defaultRoutes(given.ips, given.routes) : given.routes;
       const plan = { ips: given.ips, routes };
       await configureInterface(call, pair.pod, plan, interfaceSysctls(call.ifName, conf));
-      await waitForPort(pair.node.name, call.signal);
-      if (conf.isGateway) await setGateways(bridge, given.ips, conf);
-      // Its MAC address may have changed with the port.
-      const [answers] = await exchange(undefined, [getLink(conf.bridge)]);
+      const { signal } = call;
+      const mac = await finish(bridge, pair.node, given.ips, { conf, signal });
       return resultOf({
         interfaces: [
-          { name: conf.bridge, mac: linkOf(answers, conf.bridge).mac },
+          { name: conf.bridge, mac },
           { name: pair.node.name, mac: nodeMac },
           { name: call.ifName, mac: pair.pod.mac, sandbox: call.netns },
         ],

@@ -291,11 +291,12 @@ describe("the built-in bridge", () => {
       const child = spawn(process.execPath, [program, list.text, pod.id, pod.netns], {
         stdio: ["pipe", "pipe", "inherit"],
       });
+      const ended = once(child, "exit");
       await once(child.stdout, "data");
       child.stdin.write("go\n");
       await delay(waitMs);
       child.kill("SIGKILL");
-      await once(child, "exit");
+      await ended;
       seen.add(`${(await findLink(pod.netns, "eth0")) !== undefined} ${reserved().length}`);
       const isGone = round % 3 === 2;
       if (isGone) await unpinNamespace(pod.netns);

@@ -1,13 +1,12 @@
-import { readFile, writeFile } from "node:fs/promises";
+import { exchange } from "../../../linux/netlink/index.ts";
 
 const files = {
   4: "/proc/sys/net/ipv4/ip_forward",
   6: "/proc/sys/net/ipv6/conf/all/forwarding",
 } as const;
 
-/** Makes the node forward packets of a family. Does not write what it is already: /proc/sys may be read-only. */
-export async function enableForwarding(family: 4 | 6): Promise<void> {
-  const file = files[family];
-  const now = await readFile(file, "latin1").catch(() => "");
-  if (now.trim() !== "1") await writeFile(file, "1");
+/** Makes the node forward packets of families. */
+export async function enableForwarding(families: readonly (4 | 6)[]): Promise<void> {
+  const sysctls = families.map((family) => ({ path: files[family], value: "1" }));
+  if (sysctls.length > 0) await exchange(undefined, [], sysctls);
 }

@@ -94,9 +94,7 @@ export const ptpPlugin: BuiltinPlugin = {
   async add(call) {
     const { ips, routes, dns } = await addAddresses(call);
     try {
-      for (const family of new Set(ips.map((ip) => partsOf(ip).cidr.family))) {
-        await enableForwarding(family);
-      }
+      await enableForwarding([...new Set(ips.map((ip) => partsOf(ip).cidr.family))]);
       const pair = await createPair(call, call.conf["mtu"] as number | undefined);
       const nodeMac = await attach(call, pair, { ips, routes });
       const own = dnsOf(call.conf["dns"] ?? {});

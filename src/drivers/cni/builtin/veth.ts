@@ -4,7 +4,6 @@ import { errnoCode } from "../../../base/system-error.ts";
 import {
   addressesOf,
   createVeth,
-  deleteLink,
   exchange,
   findLink,
   getLink,
@@ -12,6 +11,7 @@ import {
   type LinkAddress,
   linkOf,
   type NetworkSysctl,
+  removeLink,
 } from "../../../linux/netlink/index.ts";
 import { isNamespaceMounted } from "../../../linux/namespace/index.ts";
 import type { PluginCall } from "./plugin.ts";
@@ -59,6 +59,6 @@ export async function deletePair(
   const link = await findLink(netns, ifName);
   if (link === undefined) return undefined;
   const addresses = options.withAddresses ? await addressesOf(netns, link.index) : [];
-  await exchange(netns, [deleteLink(link)]);
+  await removeLink(netns, link);
   return addresses;
 }
