@@ -12,7 +12,7 @@ import { ptpPlugin } from "./ptp.ts";
 import { tuningPlugin } from "./tuning.ts";
 
 /** Those that make the pod's interface: the first of a list, and no other. */
-const makers: readonly BuiltinPlugin[] = [bridgePlugin, ptpPlugin];
+const makers: readonly BuiltinPlugin[] = [bridgePlugin(), ptpPlugin()];
 const chained: readonly BuiltinPlugin[] = [loopbackPlugin, tuningPlugin];
 
 const byType: ReadonlyMap<string, BuiltinPlugin> = new Map(
