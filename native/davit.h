@@ -81,6 +81,7 @@ extern const struct job_kind in_root_jobs[];
 extern const struct job_kind user_jobs[];
 extern const struct job_kind read_jobs[];
 extern const struct job_kind cgroup_jobs[];
+extern const struct job_kind conntrack_jobs[];
 extern const struct job_kind directory_jobs[];
 extern const struct job_kind tree_jobs[];
 extern const struct job_kind open_file_jobs[];

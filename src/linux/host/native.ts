@@ -1,4 +1,4 @@
-import { addon, callNative, runTextsJob } from "../addon.ts";
+import { addon, callNative, runNumbersJob, runTextsJob } from "../addon.ts";
 
 /** A device node of this host. */
 export interface DeviceNode {
@@ -46,4 +46,14 @@ export async function listDevices(
  */
 export function notifyService(socket: string, text: string): void {
   callNative(() => (addon() as Calls).notifyService(socket, text), "notify service manager");
+}
+
+/**
+ * pool. Deletes the UDP flows of the network namespace of this process, in conntrack's table, that were sent to one of these
+ * ports. Returns how many there were. EOPNOTSUPP: the kernel has no conntrack by netlink.
+ */
+export async function deleteUdpFlows(family: 4 | 6, ports: ReadonlySet<number>): Promise<number> {
+  const addressFamily = family === 4 ? 2 : 10;
+  const [deleted = 0] = await runNumbersJob("forgetUdpFlows", [], [addressFamily, ...ports]);
+  return deleted;
 }

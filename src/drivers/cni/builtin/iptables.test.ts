@@ -1,0 +1,168 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { type Addition, Iptables, type RunProgram } from "./iptables.ts";
+import { PortmapPlugin } from "./portmap.ts";
+
+const { signal } = new AbortController();
+
+interface Call {
+  readonly file: string;
+  readonly lines: readonly string[];
+}
+
+/** iptables as a test plays it: `answer` says how a call ends. */
+function played(answer: (call: Call, at: number) => { code?: number; stdout?: string }): {
+  readonly calls: Call[];
+  readonly run: RunProgram;
+} {
+  const calls: Call[] = [];
+  const run: RunProgram = ({ file, input = "" }) => {
+    const call = { file, lines: input.split("\n").slice(1, -2) };
+    calls.push(call);
+    const { code = 0, stdout = "" } = answer(call, calls.length - 1);
+    return Promise.resolve({ code, stdout, stderr: code === 0 ? "" : "line 2\nfailed" });
+  };
+  return { calls, run };
+}
+
+const addition: Addition = {
+  family: 4,
+  table: "nat",
+  sharedChains: ["SHARED"],
+  shared: [{ chain: "OUTPUT", args: ["-j", "SHARED"], first: true }],
+  chain: "OWN",
+  rules: [
+    { chain: "OWN", args: ["-j", "ACCEPT"] },
+    { chain: "SHARED", args: ["-j", "OWN"] },
+  ],
+};
+const tables = "*nat\n:OUTPUT ACCEPT [0:0]\nCOMMIT\n";
+
+test("adds by one process when what is shared is there", async () => {
+  const { calls, run } = played(() => ({}));
+  await new Iptables(run).add("add", addition, signal);
+  assert.deepEqual(calls, [
+    {
+      file: "iptables-restore",
+      lines: ["-C OUTPUT -j SHARED", "-N OWN", "-A OWN -j ACCEPT", "-A SHARED -j OWN"],
+    },
+  ]);
+});
+
+test("reads when it is not, and makes what is missing at once", async () => {
+  const { calls, run } = played((_, at) => (at === 0 ? { code: 1 } : { stdout: tables }));
+  await new Iptables(run).add("add", addition, signal);
+  assert.deepEqual(calls.slice(1), [
+    { file: "iptables-save", lines: [] },
+    {
+      file: "iptables-restore",
+      lines: ["-N SHARED", "-N OWN", "-I OUTPUT -j SHARED", "-A OWN -j ACCEPT", "-A SHARED -j OWN"],
+    },
+  ]);
+});
+
+test("asks iptables itself which rules are there", async () => {
+  const { calls, run } = played(({ file, lines }) => {
+    if (file === "ip6tables-save") return { stdout: `${tables}:OWN - [0:0]\n:SHARED - [0:0]\n` };
+    return { code: lines.length > 2 || lines[0] === "-C OWN -j ACCEPT" ? 1 : 0 };
+  });
+  await new Iptables(run).add("add", { ...addition, family: 6 }, signal);
+  assert.deepEqual(calls.at(-1), { file: "ip6tables-restore", lines: ["-A OWN -j ACCEPT"] });
+});
+
+test("reads again when another process was faster", async () => {
+  let writes = 0;
+  const { run } = played(({ file }) => {
+    if (file === "iptables-save") return { stdout: tables };
+    return { code: ++writes < 4 ? 4 : 0 };
+  });
+  await new Iptables(run).add("add", addition, signal);
+  assert.equal(writes, 4);
+});
+
+test("says what failed, with the program and its words", async () => {
+  const { run } = played(({ file }) => ({
+    code: file === "iptables-save" ? 0 : 2,
+    stdout: tables,
+  }));
+  await assert.rejects(new Iptables(run).add("add ports", addition, signal), {
+    kind: "failed-precondition",
+    message: "add ports: iptables-restore exited with code 2: line 2 failed",
+  });
+  const broken = played(() => ({ code: 3 }));
+  await assert.rejects(new Iptables(broken.run).add("add ports", addition, signal), {
+    message: /^add ports: iptables-save exited with code 3/,
+  });
+});
+
+const removal = {
+  family: 4,
+  table: "nat",
+  chains: ["OWN", "OLD"],
+  referring: ["SHARED"],
+  recorded: [{ chain: "SHARED", args: ["-j", "OWN"] }],
+} as const;
+
+test("removes by one process what the record says", async () => {
+  const { calls, run } = played(() => ({}));
+  await new Iptables(run).remove("remove", removal, signal);
+  assert.deepEqual(calls, [
+    { file: "iptables-restore", lines: ["-D SHARED -j OWN", "-F OWN", "-X OWN"] },
+  ]);
+});
+
+test("reads when the rules are others, and leaves those of others", async () => {
+  const saved = [
+    tables,
+    ":OWN - [0:0]\n:SHARED - [0:0]\n:OWN2 - [0:0]\n",
+    '-A SHARED -m comment --comment "a b" -j OWN\n-A SHARED -j OWN2\n-A OTHER -j OWN\n',
+  ].join("");
+  const { calls, run } = played((_, at) => (at === 0 ? { code: 1 } : { stdout: saved }));
+  await new Iptables(run).remove("remove", removal, signal);
+  assert.deepEqual(calls.at(-1)?.lines, [
+    '-D SHARED -m comment --comment "a b" -j OWN',
+    "-F OWN",
+    "-X OWN",
+  ]);
+});
+
+test("nothing to remove is two reads at most", async () => {
+  const { calls, run } = played((_, at) => (at === 0 ? { code: 1 } : { stdout: tables }));
+  await new Iptables(run).remove("remove", removal, signal);
+  assert.deepEqual(
+    calls.map(({ file }) => file),
+    ["iptables-restore", "iptables-save"],
+  );
+});
+
+test("a pod without host ports starts no process", async () => {
+  const { calls, run } = played(() => ({}));
+  const portmap = new PortmapPlugin(new Iptables(run));
+  const conf = { name: "pods", type: "portmap", cniVersion: "1.0.0" };
+  const call = { containerId: "c1", netns: "/n", ifName: "eth0", conf, signal };
+  const result = { cniVersion: "1.0.0", ips: [{ address: "10.0.0.5/24" }] };
+  assert.equal(await portmap.add(call, result), result);
+  await portmap.del(call, result);
+  await portmap.del(call, undefined);
+  assert.deepEqual(calls, []);
+});
+
+test("an ADD that did not end is removed of both families, of which one may be missing", async () => {
+  const { calls, run } = played(({ file }) => ({
+    code: file.startsWith("ip6") ? 3 : 0,
+    stdout: tables,
+  }));
+  const portmap = new PortmapPlugin(new Iptables(run));
+  const mapping = { hostPort: 80, containerPort: 80, protocol: "tcp" };
+  const conf = { name: "pods", runtimeConfig: { portMappings: [mapping] } };
+  const call = { containerId: "c1", netns: "", ifName: "eth0", conf, signal };
+  await portmap.del(call, undefined);
+  assert.deepEqual(
+    calls.map(({ file }) => file),
+    ["iptables-save", "ip6tables-save"],
+  );
+  const broken = new PortmapPlugin(new Iptables(played(() => ({ code: 3 })).run));
+  await assert.rejects(broken.del(call, undefined), {
+    message: /^remove host ports of sandbox "c1"/,
+  });
+});
