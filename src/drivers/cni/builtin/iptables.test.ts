@@ -70,6 +70,14 @@ test("asks iptables itself which rules are there", async () => {
   assert.deepEqual(calls.at(-1), { file: "ip6tables-restore", lines: ["-A OWN -j ACCEPT"] });
 });
 
+test("does not take another failure for a rule that is missing", async () => {
+  const { run } = played(({ file }) => {
+    if (file === "iptables-save") return { stdout: `${tables}:OWN - [0:0]\n:SHARED - [0:0]\n` };
+    return { code: 2 };
+  });
+  await assert.rejects(new Iptables(run).add("add", addition, signal), { message: /code 2/ });
+});
+
 test("reads again when another process was faster", async () => {
   let writes = 0;
   const { run } = played(({ file }) => {

@@ -54,6 +54,8 @@ const programMs = 60_000;
 const maxOutputBytes = 256 << 20;
 const systemPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 const tries = 3;
+/** The exit code of both backends for -C without such a rule. Others are for bad arguments and a lack of resources. */
+const missingRuleCode = 1;
 
 /** Runs a program on this machine with the PATH that plugins get, so that both use the same iptables. */
 export const runOnHost: RunProgram = async ({ file, args, input, signal }) => {
@@ -195,9 +197,13 @@ export class Iptables {
     // What refers to a chain that does not exist is not there either. Only iptables itself can say whether rules are equal.
     const refersToMade = ({ chain: at, args }: Rule): boolean =>
       made.includes(at) || args.some((arg, n) => args[n - 1] === "-j" && made.includes(arg));
-    const isMissing = async (rule: Rule): Promise<boolean> =>
-      refersToMade(rule) ||
-      (await this.#restore(family, table, [ruleLine("-C", rule)], signal)) !== undefined;
+    const isMissing = async (rule: Rule): Promise<boolean> => {
+      if (refersToMade(rule)) return true;
+      const failure = await this.#restore(family, table, [ruleLine("-C", rule)], signal);
+      if (failure === undefined || failure.code === missingRuleCode) return failure !== undefined;
+      // Not an answer: the rule would be made again each time.
+      throw failed(doing, restoreProgram(family), failure);
+    };
     const lines = made.map((name) => `-N ${name}`);
     for (const rule of shared) {
       if (await isMissing(rule)) lines.push(ruleLine(rule.first === true ? "-I" : "-A", rule));
