@@ -12,7 +12,7 @@ export interface NetworkSysctl {
 /**
  * pool; own with `net`. Writes sysctls, then sends messages one after the other until the kernel refuses one, in the
  * namespace at `net` or in that of this process. Returns all answers. Each message must ask for an acknowledgement or be
- * a dump, else EINVAL. ENOENT: nothing is at `net`; EINVAL: it is no network namespace. ETIMEDOUT: no answer for 10 s.
+ * a dump, else EINVAL. ENOENT: nothing is at `net`; EINVAL: it is not a network namespace. ETIMEDOUT: no answer for 10 s.
  */
 export async function exchangeMessages(
   net: string | undefined,

@@ -19,7 +19,7 @@ export function bitsOf(family: Address["family"]): number {
 }
 
 /**
- * Reads an address; undefined when it is none, or is one that the plugins turn into another one: mapped IPv4, a zone, or
+ * Reads an address; undefined when it is not one, or is one that the plugins turn into another one: mapped IPv4, a zone, or
  * a first byte of 0, which their arithmetic loses.
  */
 export function parseAddress(text: unknown): Address | undefined {

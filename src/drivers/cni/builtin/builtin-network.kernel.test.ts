@@ -137,7 +137,7 @@ describe("exchange()", () => {
     assert.equal((await findLink(netns, "lo"))?.mtu, 1_400);
   });
 
-  test("rejects what is no namespace, and sysctls that must be written", async () => {
+  test("rejects what is not a namespace, and sysctls that must be written", async () => {
     const file = join(base, "file");
     writeFileSync(file, "");
     await assert.rejects(findLink(file, "lo"), (error) => isKind(error, "invalid-argument"));

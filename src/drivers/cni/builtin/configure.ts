@@ -37,7 +37,7 @@ export function partsOf({ address, gateway }: CniAddress): {
   readonly gateway: Address | undefined;
 } {
   const cidr = parseCidr(address);
-  if (cidr === undefined) throw new Error(`"${address}" is no address`);
+  if (cidr === undefined) throw new Error(`"${address}" is not an address`);
   return { cidr, gateway: gateway === undefined ? undefined : parseAddress(gateway) };
 }
 
@@ -85,7 +85,7 @@ export async function configureInterface(
 
 function routeRequest(link: Link, route: CniRoute, gateways: ReadonlyMap<4 | 6, Address>): Request {
   const destination = parseCidr(route.dst);
-  if (destination === undefined) throw new Error(`"${route.dst}" is no network`);
+  if (destination === undefined) throw new Error(`"${route.dst}" is not a network`);
   const own = route.gw === undefined ? undefined : parseAddress(route.gw);
   const gateway = own ?? gateways.get(destination.family);
   return addRoute(
@@ -98,7 +98,7 @@ function routeRequest(link: Link, route: CniRoute, gateways: ReadonlyMap<4 | 6, 
   );
 }
 
-/** Waits until no address is tentative (RFC 4862, section 5.4), 10 s at most. That it takes longer is no error. */
+/** Waits until no address is tentative (RFC 4862, section 5.4), 10 s at most. It is not an error if that takes longer. */
 async function settle({ netns, signal }: PluginCall, link: Link): Promise<void> {
   const deadline = performance.now() + settleMs;
   for (;;) {

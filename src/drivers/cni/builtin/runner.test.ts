@@ -11,7 +11,7 @@ const obstacle = (plugins: readonly object[], cniVersion = "1.0.0"): string | un
   networkObstacle(parseNetworkList(JSON.stringify({ cniVersion, name: "pods", plugins })));
 
 describe("networkObstacle()", () => {
-  test("is none for networks that are known whole", () => {
+  test("does not exist for networks that are known whole", () => {
     const known: readonly (readonly object[])[] = [
       [bridge],
       [

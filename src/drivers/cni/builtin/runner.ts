@@ -19,7 +19,7 @@ const byType: ReadonlyMap<string, BuiltinPlugin> = new Map(
   [...makers, ...chained].map((plugin) => [plugin.type, plugin]),
 );
 
-/** The plugins' own error code for everything that is no fault of their call (skel package, "internal error"). */
+/** The plugins' own error code for everything that is not a fault of their call (skel package, "internal error"). */
 const codeInternal = 999;
 
 /** Why a network needs its plugins; undefined when davit does all that they would do. */

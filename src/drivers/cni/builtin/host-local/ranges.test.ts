@@ -70,7 +70,7 @@ describe("candidates()", () => {
     assert.deepEqual(tried([small, other], "10.0.0.6"), ["10.1.0.1", ...all]);
   });
 
-  test("are none where the only address is the gateway", () => {
+  test("do not exist where the only address is the gateway", () => {
     assert.deepEqual(
       tried([{ subnet: "10.0.0.0/30", rangeStart: "10.0.0.1", rangeEnd: "10.0.0.1" }]),
       [],

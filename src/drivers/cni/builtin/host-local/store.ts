@@ -56,7 +56,7 @@ export class ReservationStore implements Disposable {
     }
   }
 
-  /** All reservations as they are now. What is no reservation is left out: links, directories, other names. */
+  /** All reservations as they are now. What is not a reservation is left out: links, directories, other names. */
   async load(): Promise<Reservations> {
     const directory = this.#directory;
     const entries = await readdir(directory, { withFileTypes: true }).catch((error: unknown) => {
