@@ -9,6 +9,7 @@ import {
 } from "@bufbuild/protobuf";
 import type { GenService, GenServiceMethods } from "@bufbuild/protobuf/codegenv2";
 import { RuntimeError } from "../base/errors.ts";
+import { Checkpoints } from "../gen/davit/v1/checkpoints_pb.ts";
 import { Containers } from "../gen/davit/v1/containers_pb.ts";
 import { Daemon } from "../gen/davit/v1/daemon_pb.ts";
 import { Images } from "../gen/davit/v1/images_pb.ts";
@@ -67,6 +68,7 @@ export class CriClient implements Disposable {
   readonly daemon: ServiceClient<MethodsOf<typeof Daemon>>;
   readonly containers: ServiceClient<MethodsOf<typeof Containers>>;
   readonly leases: ServiceClient<MethodsOf<typeof Leases>>;
+  readonly checkpoints: ServiceClient<MethodsOf<typeof Checkpoints>>;
   readonly #grpc: GrpcClient;
 
   /**
@@ -87,6 +89,7 @@ export class CriClient implements Disposable {
     this.daemon = serviceClient(this.#grpc, Daemon);
     this.containers = serviceClient(this.#grpc, Containers);
     this.leases = serviceClient(this.#grpc, Leases);
+    this.checkpoints = serviceClient(this.#grpc, Checkpoints);
   }
 
   /** Closes the connection; running calls fail. */

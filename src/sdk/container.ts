@@ -8,6 +8,8 @@ import type {
   Exit,
   LogLine,
   LogsOptions,
+  Paused,
+  PauseOptions,
   Process,
   SpawnOptions,
   Usage,
@@ -18,6 +20,7 @@ import { ended, stats, usage } from "./ended.ts";
 import { type CommandTarget, exec, spawn } from "./exec.ts";
 import { copyIn, copyOut, readFile, writeFile } from "./files.ts";
 import { logs } from "./logs.ts";
+import { pause, resume } from "./pause.ts";
 
 /** Only a signal. */
 interface Abortable {
@@ -103,11 +106,22 @@ export class RunningContainer extends Calls implements Container {
   readonly id: string;
   readonly name: string;
   readonly image: string;
+  readonly #pauseTarget: Parameters<typeof pause>[0];
 
   constructor(facts: ContainerFacts) {
     super(() => Promise.resolve(facts));
+    const { connection, id, path } = facts;
+    this.#pauseTarget = { connection, id, shown: `container "${path}"` };
     this.id = facts.id;
     this.name = facts.name;
     this.image = facts.image;
+  }
+
+  async pause(options?: PauseOptions): Promise<Paused> {
+    return await pause(this.#pauseTarget, options);
+  }
+
+  async resume(options?: Abortable): Promise<void> {
+    await resume(this.#pauseTarget, options);
   }
 }

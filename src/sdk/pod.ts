@@ -1,13 +1,14 @@
 import { isKind } from "../base/errors.ts";
 import { stopGrace } from "../client/pods/stop-grace.ts";
 import { type Container as CriContainer, ContainerState } from "../gen/runtime/v1/api_pb.ts";
-import type { Container } from "./api/container.ts";
+import type { Container, Paused, PauseOptions } from "./api/container.ts";
 import type { Forward, History, Pod, RemoveOptions } from "./api/pod.ts";
 import type { Connection } from "./connection.ts";
 import { Calls, type ContainerFacts, RunningContainer } from "./container.ts";
 import type { PodDirectories } from "./directories.ts";
 import { DavitError } from "./errors.ts";
 import { forward } from "./forward.ts";
+import { pause, resume } from "./pause.ts";
 import { why } from "./why.ts";
 
 /** What is known of a pod. */
@@ -79,6 +80,14 @@ export class RunningPodHandle extends Calls implements Pod {
     return await forward(this.#host.connection, pod, port, options.localPort);
   }
 
+  async pause(options?: PauseOptions): Promise<Paused> {
+    return await pause(this.#pauseTarget, options);
+  }
+
+  async resume(options?: { readonly signal?: AbortSignal }): Promise<void> {
+    await resume(this.#pauseTarget, options);
+  }
+
   async why(): Promise<History> {
     const containers = await this.#containers();
     return await why(this.#host.connection, { id: this.id, path: this.#path }, containers);
@@ -96,6 +105,10 @@ export class RunningPodHandle extends Calls implements Pod {
 
   async [Symbol.asyncDispose](): Promise<void> {
     await this.remove();
+  }
+
+  get #pauseTarget(): Parameters<typeof pause>[0] {
+    return { connection: this.#host.connection, id: this.id, shown: `pod "${this.#path}"` };
   }
 
   get #path(): string {

@@ -33,6 +33,7 @@ export const changedByV2: readonly string[] = [
   "test/integration/container-stop",
   "test/integration/container-update",
   "test/integration/container.test",
+  "test/integration/pause",
   "test/integration/process-limits",
   "test/integration/resource-classes",
   "test/integration/sandbox-cgroup",
@@ -78,6 +79,7 @@ export const withSystemd: readonly string[] = [
   "test/integration/container-status",
   "test/integration/container-stop",
   "test/integration/container.test",
+  "test/integration/pause.test",
   "test/integration/stop-container",
 ];
 

@@ -9,7 +9,6 @@ const networks =
   'networks are CNI configurations in /etc/cni/net.d; "davit pods" shows addresses, "davit doctor" checks them';
 const compose =
   'davit reads no Compose files; use a manifest with a Pod for each service, "davit run A.yaml B.yaml"';
-const noPause = "the CRI cannot pause containers";
 const services =
   'davit.service starts davit, and davit keeps pods across its restarts; see "davit install"';
 const noNamespaces =
@@ -77,7 +76,6 @@ export const otherTools: Readonly<Record<string, string>> = {
   namespace: noNamespaces,
   namespaces: noNamespaces,
   network: networks,
-  pause: `${noPause}; use "davit stop POD/CONTAINER" and later "davit start POD"`,
   play: 'use "davit play kube FILE" to run the Pods of a manifest',
   plugin: 'network plugins are those of CNI; "davit info" shows whether the network is ready',
   plugins: 'network plugins are those of CNI; "davit info" shows whether the network is ready',
@@ -104,7 +102,6 @@ export const otherTools: Readonly<Record<string, string>> = {
   tasks: 'use "davit ps" to list running containers',
   trust: 'use "davit verify IMAGE" to check the signatures of an image',
   unmount: 'use "davit cp POD:PATH ." to copy files from a container',
-  unpause: `${noPause}; use "davit start POD" for containers that have exited`,
   up: 'use "davit run FILE" to run the Pods of a manifest',
   volume: volumes,
   volumes,

@@ -7,7 +7,7 @@ import { imageName, imageNamesOf } from "../objects/image-name.ts";
 import { Objects } from "../objects/objects.ts";
 import { pick } from "../objects/pick.ts";
 import { containerConfigOf, recordedContainer, recordedPod } from "../objects/recorded-config.ts";
-import { containerStateName } from "../objects/state.ts";
+import { containerStateName, isPaused } from "../objects/state.ts";
 import { formatAge, formatBytes } from "../output/figures.ts";
 import { indentedLines, printable } from "../output/printable.ts";
 import { type Server, withServer } from "../server/session.ts";
@@ -93,6 +93,7 @@ async function containerFacts(
     ["Image", imageName(status, images)],
     ["Image ID", status.imageId],
     ["State", containerStateName(status.state)],
+    ["Paused", isPaused(status) ? status.message : ""],
     ["Attempt", String(status.metadata?.attempt ?? 0)],
     ["Created", formatAge(status.createdAt, now)],
     ["Started", formatAge(status.startedAt, now)],

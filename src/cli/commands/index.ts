@@ -26,6 +26,7 @@ import { load } from "./load.ts";
 import { logs } from "./logs.ts";
 import { migrateImages } from "./migrate-images.ts";
 import { migratePlan } from "./migrate-plan.ts";
+import { pause, resume } from "./pause.ts";
 import { pods } from "./pods.ts";
 import { port } from "./port.ts";
 import { portForward } from "./port-forward.ts";
@@ -63,6 +64,8 @@ export const commands: readonly Command[] = [
   stop,
   restart,
   kill,
+  pause,
+  resume,
   update,
   wait,
   rm,

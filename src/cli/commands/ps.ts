@@ -12,7 +12,7 @@ import { imageName, imageNamesOf } from "../objects/image-name.ts";
 import { Objects } from "../objects/objects.ts";
 import { networksOf, type PodNetwork } from "../lifecycle/published-ports.ts";
 import { pickPod } from "../objects/pick.ts";
-import { containerStateName, containerStates } from "../objects/state.ts";
+import { containerStateName, containerStates, isPaused } from "../objects/state.ts";
 import { statusesOf } from "../objects/statuses.ts";
 import { messageToJson } from "../output/cri-message.ts";
 import { formatAge } from "../output/figures.ts";
@@ -135,6 +135,7 @@ function columns({
       title: "STATE",
       of: ({ container }) => stateText(container.state, statuses.get(container.id), nowMs),
       paint: ({ container }, style) => {
+        if (isPaused(statuses.get(container.id))) return style.yellow;
         if (container.state === ContainerState.CONTAINER_RUNNING) return style.green;
         const failed = (ends.get(container.id)?.exitCode ?? 0) !== 0;
         return failed ? style.red : style.yellow;
@@ -168,7 +169,7 @@ function columns({
   ];
 }
 
-/** The state with its age: "running 3 min", "exited (3) 2 min ago". */
+/** The state with its age: "running 3 min", "running 3 min (paused)", "exited (3) 2 min ago". */
 function stateText(
   state: ContainerState,
   status: ContainerStatus | undefined,
@@ -176,7 +177,8 @@ function stateText(
 ): string {
   const name = containerStateName(state);
   if (status?.state === ContainerState.CONTAINER_RUNNING) {
-    return `${name} ${formatAge(status.startedAt, nowMs).replace(/ ago$/, "")}`.trimEnd();
+    const age = formatAge(status.startedAt, nowMs).replace(/ ago$/, "");
+    return `${name} ${age}${isPaused(status) ? " (paused)" : ""}`.trimEnd();
   }
   if (status?.state !== ContainerState.CONTAINER_EXITED) return name;
   return `${name} (${status.exitCode}) ${formatAge(status.finishedAt, nowMs)}`.trimEnd();

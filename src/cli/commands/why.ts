@@ -9,7 +9,7 @@ import { CommandFailure, exitCode } from "../command-line/exit-code.ts";
 import { containerPath, podPath } from "../objects/find.ts";
 import { Objects } from "../objects/objects.ts";
 import { pick } from "../objects/pick.ts";
-import { containerStateName } from "../objects/state.ts";
+import { containerStateName, isPaused } from "../objects/state.ts";
 import { readInfo } from "../output/cri-message.ts";
 import { formatAge } from "../output/figures.ts";
 import { indentedLines, printable } from "../output/printable.ts";
@@ -182,7 +182,7 @@ function stateOf(
       const pid = typeof info["pid"] === "number" ? [`pid ${info["pid"]}`] : [];
       const started = `started ${formatAge(status.startedAt, now)}`;
       return [
-        style.green(name),
+        isPaused(status) ? style.yellow(printable(status.message)) : style.green(name),
         started,
         ...pid,
         ...oomKillsOf(info, now, style),

@@ -1,5 +1,6 @@
 import {
-  type ContainerState,
+  ContainerState,
+  type ContainerStatus,
   type PodSandbox,
   PodSandboxState,
 } from "../../gen/runtime/v1/api_pb.ts";
@@ -10,6 +11,11 @@ export const containerStates = ["created", "running", "exited", "unknown"] as co
 /** The name of a container's state. */
 export function containerStateName(state: ContainerState): (typeof containerStates)[number] {
   return containerStates[state] ?? "unknown";
+}
+
+/** Whether davit has paused a container, which is running for the CRI. */
+export function isPaused(status: ContainerStatus | undefined): boolean {
+  return status?.state === ContainerState.CONTAINER_RUNNING && status.reason === "Paused";
 }
 
 /** The states of pods in lists and filters. */

@@ -84,7 +84,7 @@ describe("pause()", () => {
     const { runtime } = engine.world;
     const id = await engine.start(await engine.run());
     for (const leave of ["caller", "stop"] as const) {
-      const { release } = runtime.trouble.hang("pause");
+      const hang = runtime.trouble.hang("pause");
       const caller = new AbortController();
       const pausing = pauseIn(engine, id, false, caller.signal);
       pausing.catch(() => undefined);
@@ -93,7 +93,7 @@ describe("pause()", () => {
       const ended = leave === "stop" ? stopContainer(engine.containers, id, 0n, never) : undefined;
       caller.abort(new RuntimeError("canceled", "the client has left"));
       await assert.rejects(pausing, leave === "caller" ? /the client has left/ : /being stopped/);
-      release();
+      hang.release();
       await ended;
       assert.equal(recorded(engine, id), undefined);
       assert.ok(!runtime.paused.has(id));
@@ -125,15 +125,36 @@ describe("pause()", () => {
     const { runtime } = engine.world;
     const pod = await engine.run();
     const id = await engine.create(pod);
-    const { release } = runtime.trouble.hang("start");
+    const hang = runtime.trouble.hang("start");
     const starting = startContainer(engine.containers, id, never);
     await settle();
     const pausing = pauseIn(engine, pod);
     await settle();
-    release();
+    hang.release();
     await starting;
     assert.deepEqual((await pausing).containerIds, [id]);
     assert.ok(runtime.paused.has(id));
+  });
+
+  test("of a pod leaves out a container that has just ended", async (t) => {
+    const engine = new FakeEngine(t);
+    const { runtime } = engine.world;
+    const pod = await engine.run();
+    await engine.start(pod, named("a"));
+    const other = await engine.start(pod, named("b"));
+    const ended = new RuntimeError("failed-precondition", "it is not running");
+    runtime.trouble.fail("pause", ended, 1);
+    const { containerIds } = await pauseIn(engine, pod);
+    assert.equal(containerIds.length, 1);
+    assert.deepEqual(new Set(containerIds), runtime.paused);
+    await resumeIn(engine, pod);
+    runtime.trouble.fail("pause", ended);
+    await assert.rejects(pauseIn(engine, pod), /all containers of the pod have ended$/);
+    await assert.rejects(pauseIn(engine, other), {
+      kind: "failed-precondition",
+      message: /it is not running$/,
+    });
+    assert.equal(recorded(engine, other), undefined);
   });
 
   test("reclaims memory of all containers, and pauses none where that is not possible", async (t) => {

@@ -1,4 +1,4 @@
-import { messageOf } from "../../base/errors.ts";
+import { isKind, messageOf, RuntimeError } from "../../base/errors.ts";
 import { Rollback } from "../../base/rollback.ts";
 import type { Container } from "../../core/container/index.ts";
 import type { RunningOperation } from "../../core/operation/index.ts";
@@ -43,11 +43,18 @@ export async function pause(
     using abortable = new DisposableStack();
     for (const { id } of running) abortable.use(context.cancellable.add(id, operation));
     await using undo = rollbackOf(operation);
-    for (const container of running) await freeze(context, container, operation, undo);
-    const reclaimedBytes = request.reclaimMemory ? await reclaim(context, running, operation) : 0n;
+    const paused: Container[] = [];
+    for (const container of running) {
+      const mayEnd = target.kind === "pod";
+      if (await freeze(context, container, { operation, undo, mayEnd })) paused.push(container);
+    }
+    if (paused.length === 0) {
+      throw new RuntimeError("failed-precondition", "all containers of the pod have ended");
+    }
+    const reclaimedBytes = request.reclaimMemory ? await reclaim(context, paused, operation) : 0n;
     await operation.enter("answer");
     undo.commit();
-    return { containerIds: running.map(({ id }) => id), reclaimedBytes };
+    return { containerIds: paused.map(({ id }) => id), reclaimedBytes };
   });
 }
 
@@ -62,15 +69,18 @@ function rollbackOf({ log }: RunningOperation): Rollback {
   });
 }
 
-/** Pauses one of the containers, also one that is recorded as paused: something else may have thawed it. */
+/**
+ * Pauses one of the containers, also one that is recorded as paused: something else may have thawed it. False for one
+ * that has just ended, if it may.
+ */
 async function freeze(
   context: ContainerContext,
   container: Container,
-  operation: RunningOperation,
-  undo: Rollback,
-): Promise<void> {
+  plan: { readonly operation: RunningOperation; readonly undo: Rollback; readonly mayEnd: boolean },
+): Promise<boolean> {
   const { id, state } = container;
-  if (state.name !== "running") return;
+  const { operation, undo, mayEnd } = plan;
+  if (state.name !== "running") return false;
   const { freezer } = runtimeOf(context, container);
   await operation.enter("write-record", id);
   // The recovery may have failed to do so.
@@ -83,7 +93,14 @@ async function freeze(
     recordPause(context, id, context.clock.nowNs());
   }
   await operation.enter("freeze", id);
-  await freezer.pause(id, operation.signal);
+  try {
+    await freezer.pause(id, operation.signal);
+    return true;
+  } catch (error) {
+    if (!mayEnd || !isKind(error, "failed-precondition")) throw error;
+    recordPause(context, id, undefined);
+    return false;
+  }
 }
 
 /** How many bytes fewer the containers use together. */

@@ -8,6 +8,9 @@ import { type CgroupLayout, cgroupDirs, controllerDir } from "./layout.ts";
 
 /** How long all processes of a cgroup may take to freeze; it is less than a millisecond where none hangs. */
 const freezeMs = 2_000;
+const longestWaitMs = 10;
+/** After how many rounds of waiting, about 35 ms, all processes run for a moment. */
+const thawEvery = 8;
 /** Where the kernel keeps a frozen process: v1 in __refrigerator, v2 in do_freezer_trap. */
 const frozenChannel = /refrigerator|freezer/;
 
@@ -18,6 +21,12 @@ export async function isFrozen(layout: CgroupLayout, path: string): Promise<bool
   return state === undefined ? undefined : state !== thawed;
 }
 
+interface FreezeOptions {
+  readonly signal: AbortSignal;
+  /** How long it may take until all processes are frozen; 2 s if not given. */
+  readonly timeoutMs?: number;
+}
+
 /**
  * Freezes all processes in a cgroup and below it. Resolves when none of them runs any more; false when the cgroup does
  * not exist. Idempotent. `deadline-exceeded` for a process that does not freeze in time, as it hangs in the kernel: the
@@ -26,24 +35,36 @@ export async function isFrozen(layout: CgroupLayout, path: string): Promise<bool
 export async function freezeCgroup(
   layout: CgroupLayout,
   path: string,
-  { signal, timeoutMs = freezeMs }: { readonly signal: AbortSignal; readonly timeoutMs?: number },
+  options: FreezeOptions,
 ): Promise<boolean> {
-  signal.throwIfAborted();
-  const { file, frozen } = freezerOf(layout, path);
-  const deadline = performance.now() + timeoutMs;
+  options.signal.throwIfAborted();
   try {
-    for (let waitMs = 1; ; waitMs = Math.min(waitMs * 2, 20)) {
-      // NOTE(kernel): each write on v1 freezes again what the last one has missed: processes that were moved into the
-      // cgroup or forked meanwhile (kernel/cgroup/legacy_freezer.c, freezer_apply_state).
-      if (!(await tryWriteCgroupFile(file, frozen))) return false;
-      if (await hasFrozen(layout, path)) return true;
-      if (performance.now() > deadline) throw await notFrozen(layout, path, timeoutMs);
-      await delay(waitMs, undefined, { signal });
-    }
+    return await keepFreezing(layout, path, options);
   } catch (error) {
     await thawCgroup(layout, path);
-    signal.throwIfAborted();
     throw error;
+  }
+}
+
+/** Like {@link freezeCgroup}, for a cgroup that something else freezes and thaws: it stays as it is after an error. */
+export async function keepFreezing(
+  layout: CgroupLayout,
+  path: string,
+  { signal, timeoutMs = freezeMs }: FreezeOptions,
+): Promise<boolean> {
+  const { file, frozen } = freezerOf(layout, path);
+  const deadline = performance.now() + timeoutMs;
+  for (let round = 1; ; round++) {
+    // NOTE(kernel): each write on v1 freezes again what the last one missed: processes that were moved into the
+    // cgroup or forked meanwhile (kernel/cgroup/legacy_freezer.c, freezer_apply_state).
+    if (!(await tryWriteCgroupFile(file, frozen))) return false;
+    if (await hasFrozen(layout, path)) return true;
+    if (performance.now() > deadline) throw await notFrozen(layout, path, timeoutMs);
+    // NOTE(kernel): an execve waits for the other threads of its process to die, which frozen threads on v1 do not. runc
+    // starts every container with such an execve. v2 lets them die.
+    if (layout.version === "v1" && round % thawEvery === 0) await thawCgroup(layout, path);
+    await delay(Math.min(round, longestWaitMs));
+    signal.throwIfAborted();
   }
 }
 

@@ -5,7 +5,7 @@
  */
 export { expectCgroupMigration, prewarmCgroupMigration } from "./attach.ts";
 export { type CachedFiles, CgroupFdCache } from "./fd-cache.ts";
-export { freezeCgroup, isFrozen, thawCgroup } from "./freeze.ts";
+export { freezeCgroup, isFrozen, keepFreezing, thawCgroup } from "./freeze.ts";
 export {
   cgroupProcs,
   cgroupProcsPaths,

@@ -45,7 +45,8 @@ test("reclaimMemory() names what is missing", async () => {
   makeCgroup("old", "1000");
   await assert.rejects(reclaimMemory(v2(), "/old", never), {
     kind: "failed-precondition",
-    message: /^reclaim memory of cgroup "\/old": .* needs Linux 5.19 or newer and the memory controller$/,
+    message:
+      /^reclaim memory of cgroup "\/old": .* needs Linux 5.19 or newer and the memory controller$/,
   });
   const v1: CgroupLayout = {
     version: "v1",

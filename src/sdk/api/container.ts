@@ -193,10 +193,33 @@ export interface ContainerCalls {
   }): AsyncIterable<Usage>;
 }
 
+/** Options of `pause`. */
+export interface PauseOptions {
+  /**
+   * Writes memory to swap, as far as the kernel can. Throws a DavitError `failed` where the server has no cgroup v2; it is
+   * not paused then.
+   */
+  readonly reclaimMemory?: boolean;
+  readonly signal?: AbortSignal;
+}
+
+/** What `pause` did. */
+export interface Paused {
+  /** How many bytes fewer are in memory; 0 without `reclaimMemory`. */
+  readonly reclaimedBytes: number;
+}
+
 /** A container of a pod. */
 export interface Container extends ContainerCalls {
   readonly id: string;
   readonly name: string;
   /** The image as it was named. */
   readonly image: string;
+  /**
+   * Freezes its processes, which keep their memory. Calls that run a command reject until it is resumed. Does nothing if
+   * it is paused already.
+   */
+  pause(options?: PauseOptions): Promise<Paused>;
+  /** Lets its processes run on. Does nothing if it is not paused. */
+  resume(options?: { readonly signal?: AbortSignal }): Promise<void>;
 }

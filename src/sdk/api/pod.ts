@@ -1,4 +1,4 @@
-import type { Container, ContainerCalls } from "./container.ts";
+import type { Container, ContainerCalls, Paused, PauseOptions } from "./container.ts";
 
 /** A local port that leads to a port of a pod. `await using` closes it with its connections. */
 export interface Forward extends AsyncDisposable {
@@ -66,6 +66,13 @@ export interface Pod extends ContainerCalls, AsyncDisposable {
    * network, too.
    */
   forward(port: number, options?: { readonly localPort?: number }): Promise<Forward>;
+  /**
+   * Freezes the processes of all its running containers, or of none if one cannot be paused. A container that is started
+   * afterwards runs.
+   */
+  pause(options?: PauseOptions): Promise<Paused>;
+  /** Lets all of its containers run on. */
+  resume(options?: { readonly signal?: AbortSignal }): Promise<void>;
   /** What happened to it, and how long it took. */
   why(): Promise<History>;
   /** Stops its containers and removes it, with its files. Does nothing for a pod that was removed. */

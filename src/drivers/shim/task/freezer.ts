@@ -6,6 +6,7 @@ import { Status } from "../../../gen/containerd/v1/types/task_pb.ts";
 import {
   type CgroupLayout,
   isFrozen,
+  keepFreezing,
   reclaimMemory,
   thawCgroup,
 } from "../../../linux/cgroup/index.ts";
@@ -42,10 +43,14 @@ export class ShimFreezer implements ContainerFreezer {
       throw new RuntimeError("failed-precondition", `${doing}: it is not running`);
     }
     const shim = await this.#deps.shims.get(task.state.sandboxId);
-    // A shim refuses to pause a task that is paused already.
-    if (isPausedStatus(await statusOf(shim, id))) return;
     try {
-      await shim.task.call(Task.method.pause, { id }, { timeoutMs: pauseMs, signal });
+      // A shim refuses to pause a task that is paused already.
+      if (!isPausedStatus(await statusOf(shim, id))) {
+        await shim.task.call(Task.method.pause, { id }, { timeoutMs: pauseMs, signal });
+      }
+      // Its runtime may not wait until all processes are frozen.
+      const { cgroupPath } = task.state;
+      if (cgroupPath !== "") await keepFreezing(this.#deps.cgroups, cgroupPath, { signal });
     } catch (error) {
       await this.resume(id).catch(() => undefined);
       if (signal.aborted) throw error;
