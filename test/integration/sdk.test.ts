@@ -233,6 +233,20 @@ test("logs() and ended() follow a container to its end, and its usage stays", as
   assert.equal((await pod.usage()).ended, true);
 });
 
+test("a paused pod or container runs no command until it is resumed, and is removed as it is", async () => {
+  await using pod = await davit.run(image, sleeper);
+  const container = await pod.container();
+  for (const paused of [pod, container]) {
+    assert.deepEqual(await paused.pause(), { reclaimedBytes: 0 });
+    const error = await failure(pod.exec`true`);
+    assert.equal(error.kind, "failed", error.message);
+    assert.match(error.message, /it is paused/);
+    await paused.resume();
+    assert.equal((await pod.exec`echo on`).stdout, "on\n");
+  }
+  await pod.pause();
+});
+
 test("an image without programs runs, and says what it cannot do", async () => {
   const root = path.join(directory, "bare");
   busyboxRoot(root, ["sleep"]);

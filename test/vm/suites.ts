@@ -19,6 +19,7 @@ export const changedByV2: readonly string[] = [
   "src/drivers/oci/update",
   "src/drivers/oci/start-failures",
   "src/linux/process/process-ref",
+  "test/integration/cli-pause",
   "test/integration/cli-why",
   "test/integration/container-exec",
   "test/integration/davit-exec",

@@ -20,7 +20,7 @@ export const pause: Command = {
   details:
     "Of a pod, all running containers are paused, or none if one cannot be. A paused container is running for the CRI,\n" +
     "runs no commands and stays paused when davit restarts. davit resume lets it run on; davit stop resumes it for its\n" +
-    "grace period. Probes by HTTP or TCP fail while it is paused, so kubelet may restart it. Only with davit.",
+    "grace period. Probes by HTTP and gRPC fail while it is paused, so kubelet may restart it. Only with davit.",
   operands: [{ name: "POD|CONTAINER", many: true, complete: "pod-or-container" }],
   options: {
     "reclaim-memory": { doc: "Write its memory to swap as far as the kernel can; cgroup v2 only" },

@@ -182,7 +182,7 @@ describe("pause()", () => {
     await assert.rejects(pausing);
     assert.match(
       engine.logged("error").join("\n"),
-      /pause was not undone: cannot resume container/,
+      /pause was not undone: cannot resume its containers/,
     );
     assert.notEqual(recorded(engine, id), undefined);
   });

@@ -5,7 +5,7 @@ import type { RunningOperation } from "../../core/operation/index.ts";
 import { adoptProcess } from "../container/adopt.ts";
 import { type ContainerContext, runtimeOf } from "../container/context.ts";
 import { pausedSince, recordPause } from "../container/paused.ts";
-import { findTarget, lockRunning } from "./target.ts";
+import { all, findTarget, lockRunning } from "./target.ts";
 
 /** What a pause did. */
 interface Paused {
@@ -43,11 +43,13 @@ export async function pause(
     using abortable = new DisposableStack();
     for (const { id } of running) abortable.use(context.cancellable.add(id, operation));
     await using undo = rollbackOf(operation);
-    const paused: Container[] = [];
-    for (const container of running) {
-      const mayEnd = target.kind === "pod";
-      if (await freeze(context, container, { operation, undo, mayEnd })) paused.push(container);
-    }
+    undo.defer("resume its containers", () => resumeAll(context, running));
+    for (const container of running) await record(context, container, operation);
+    const mayEnd = target.kind === "pod";
+    const frozen = await all(
+      running.map((container) => freeze(context, container, operation, mayEnd)),
+    );
+    const paused = running.filter((_container, at) => frozen[at]);
     if (paused.length === 0) {
       throw new RuntimeError("failed-precondition", "all containers of the pod have ended");
     }
@@ -69,32 +71,46 @@ function rollbackOf({ log }: RunningOperation): Rollback {
   });
 }
 
+/** Lets those run on that were not paused before. One that cannot be resumed does not affect the others. */
+async function resumeAll(
+  context: ContainerContext,
+  containers: readonly Container[],
+): Promise<void> {
+  const resumes = containers.map(async (container) => {
+    if (pausedSince(container) !== undefined) return;
+    await runtimeOf(context, container).freezer.resume(container.id);
+    recordPause(context, container.id, undefined);
+  });
+  await all(resumes);
+}
+
+/** Records that a container is paused, unless that is recorded already. */
+async function record(
+  context: ContainerContext,
+  container: Container,
+  operation: RunningOperation,
+): Promise<void> {
+  const { id, state } = container;
+  await operation.enter("write-record", id);
+  // The recovery may have failed to do so.
+  if (state.name === "running") await adoptProcess(context, container, state);
+  if (pausedSince(container) === undefined) recordPause(context, id, context.clock.nowNs());
+}
+
 /**
- * Pauses one of the containers, also one that is recorded as paused: something else may have thawed it. False for one
- * that has just ended, if it may.
+ * Freezes a container, also one that is recorded as paused: something else may have thawed it. False for one that has
+ * just ended, if it may.
  */
 async function freeze(
   context: ContainerContext,
   container: Container,
-  plan: { readonly operation: RunningOperation; readonly undo: Rollback; readonly mayEnd: boolean },
+  operation: RunningOperation,
+  mayEnd: boolean,
 ): Promise<boolean> {
-  const { id, state } = container;
-  const { operation, undo, mayEnd } = plan;
-  if (state.name !== "running") return false;
-  const { freezer } = runtimeOf(context, container);
-  await operation.enter("write-record", id);
-  // The recovery may have failed to do so.
-  await adoptProcess(context, container, state);
-  if (pausedSince(container) === undefined) {
-    undo.defer(`resume container "${id}"`, async () => {
-      await freezer.resume(id);
-      recordPause(context, id, undefined);
-    });
-    recordPause(context, id, context.clock.nowNs());
-  }
+  const { id } = container;
   await operation.enter("freeze", id);
   try {
-    await freezer.pause(id, operation.signal);
+    await runtimeOf(context, container).freezer.pause(id, operation.signal);
     return true;
   } catch (error) {
     if (!mayEnd || !isKind(error, "failed-precondition")) throw error;

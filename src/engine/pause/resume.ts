@@ -3,7 +3,7 @@ import type { RunningOperation } from "../../core/operation/index.ts";
 import { adoptProcess } from "../container/adopt.ts";
 import { type ContainerContext, runtimeOf } from "../container/context.ts";
 import { pausedSince, recordPause } from "../container/paused.ts";
-import { findTarget, lockRunning } from "./target.ts";
+import { all, findTarget, lockRunning } from "./target.ts";
 
 /**
  * Lets the processes of a container run on, or those of all paused containers of a pod; the result is the containers that
@@ -27,10 +27,7 @@ export async function resume(
   return await context.operations.run(plan, async (operation) => {
     const waits = AbortSignal.any([operation.signal, caller]);
     using locked = await lockRunning(context, target, waits);
-    const thawed = locked.running.map((container) => thaw(context, container, operation));
-    const results = await Promise.allSettled(thawed);
-    const failed = results.find((result) => result.status === "rejected");
-    if (failed !== undefined) throw failed.reason;
+    await all(locked.running.map((container) => thaw(context, container, operation)));
     await operation.enter("answer");
     return locked.running.map(({ id }) => id);
   });

@@ -73,3 +73,12 @@ function notRunning({ kind }: PauseTarget, [container]: readonly Container[]): s
   if (kind === "pod") return "no container of the pod is running";
   return `it is ${container?.state.name ?? "removed"}, not running`;
 }
+
+/** Waits for all of them, then throws the first failure. */
+export async function all<T>(works: readonly Promise<T>[]): Promise<readonly T[]> {
+  const results = await Promise.allSettled(works);
+  return results.map((result) => {
+    if (result.status === "rejected") throw result.reason;
+    return result.value;
+  });
+}
