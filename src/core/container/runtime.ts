@@ -75,6 +75,8 @@ export interface ContainerExit {
   readonly oomKilled: boolean;
   /** True when the exit was not recorded: code 255, reason Unknown. */
   readonly unknown: boolean;
+  /** True when a capture ended it that did not leave it running. */
+  readonly captured?: boolean;
   /** What it used until then; undefined if that is not known. */
   readonly usage?: ContainerUsage | undefined;
 }

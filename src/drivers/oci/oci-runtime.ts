@@ -40,6 +40,7 @@ import { CgroupFreezer, resumeIfFrozen } from "./freezer.ts";
 import { ContainerCleanup, verbMs } from "./recovery/cleanup.ts";
 import { findRun, openRecorded } from "./recovery/find-run.ts";
 import {
+  endCaptures,
   endCommands,
   endOrphans,
   findOrphans,
@@ -81,7 +82,8 @@ export class OciRuntime implements ContainerRuntime {
     capture: async (id, request, operation) => {
       const container = this.#get(id, "capture");
       const { captureProcesses } = await import("./checkpoint/capture.ts");
-      await captureProcesses({ ...this.#deps, paths: this.#paths }, container, request, operation);
+      const deps = { ...this.#deps, paths: this.#paths, freezer: this.freezer };
+      await captureProcesses(deps, container, request, operation);
     },
   };
   readonly #deps: Deps;
@@ -107,14 +109,15 @@ export class OciRuntime implements ContainerRuntime {
     this.#earlierMonitors = earlierMonitors;
   }
 
-  /** Creates the directories of the state, and ends the ExecSync commands of an earlier daemon. */
+  /** Creates the directories of the state, and ends the ExecSync commands and captures of an earlier daemon. */
   static async open(deps: Deps): Promise<OciRuntime> {
     const paths = new StateLayout(deps.state);
     for (const directory of [paths.containers, paths.exits, paths.execs, paths.consoles]) {
       await mkdir(directory, { recursive: true, mode: 0o700 });
     }
     await mountExitTmpfs(paths, deps.log);
-    const { monitors, execs } = await findOrphans(paths);
+    const { monitors, execs, captures } = await findOrphans(paths);
+    await endCaptures(captures, deps.log);
     // The runtimes first: one of them may be about to write the pid file of its command.
     await endOrphans(execs);
     await endCommands(paths.execs);
@@ -307,7 +310,8 @@ export class OciRuntime implements ContainerRuntime {
     },
   ): void {
     const deps = { ...this.#deps, cleanup: this.#cleanup };
-    const tracked = { id, state, ...running, exitFile: this.#paths.exit(id) };
+    const capturedFile = this.#paths.file(id, "captured");
+    const tracked = { id, state, ...running, exitFile: this.#paths.exit(id), capturedFile };
     this.#containers.set(id, new TrackedContainer(deps, tracked));
   }
 

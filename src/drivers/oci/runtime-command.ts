@@ -45,6 +45,11 @@ export function runtimeOptions(root: string, cgroupPath: string): readonly strin
   return ["--root", root, ...(isScope(cgroupPath) ? ["--systemd-cgroup"] : [])];
 }
 
+/** Whether a runtime is crun, also by the name of one of its handlers. */
+export function isCrun(runtimePath: string): boolean {
+  return /^(crun|krun)(-|$)/.test(basename(runtimePath));
+}
+
 /**
  * The program and arguments for `exec`: a process that has the command's stdin, stdout and
  * stderr, sends its terminal, and ends with the command and its exit code.
@@ -61,7 +66,7 @@ export function execProgram(
 ): { readonly file: string; readonly args: readonly string[] } {
   const file = runtimeProgram(runtimePath);
   const args = ["--pid-file", exec.pidFile, ...exec.args];
-  if (/^(crun|krun)(-|$)/.test(basename(runtimePath))) {
+  if (isCrun(runtimePath)) {
     return { file, args: [...options, "exec", ...args] };
   }
   const detached = [file, ...options, "exec", "--detach", ...args];

@@ -60,7 +60,7 @@ export async function startProcess(
   try {
     await operation.enter("write-bundle");
     logFile = await writeBundle(paths, { bundle, state, logRoots }, operation.signal);
-    restore = await prepareRestore(deps, bundle, state);
+    restore = await prepareRestore(deps, bundle, state, operation.signal);
 
     await operation.enter("start-monitor");
     const starting = await startMonitor({
@@ -121,11 +121,12 @@ async function prepareRestore(
   { paths, log }: StartDeps,
   bundle: ContainerBundle,
   { runtimePath }: RuntimeState,
+  signal: AbortSignal,
 ): Promise<PreparedRestore | undefined> {
   const { restore } = bundle;
   if (restore === undefined) return undefined;
   const loaded = await import("./checkpoint/restore.ts");
-  return loaded.prepareRestore({ paths, log }, { bundle, restore, runtimePath });
+  return loaded.prepareRestore({ paths, log }, { bundle, restore, runtimePath }, signal);
 }
 
 /** Undoes a failed start. What cannot be undone in time is removed with the container. */

@@ -15,6 +15,7 @@ type BundleFile =
   | "runtime.log"
   | "started"
   | "capture.conf"
+  | "captured"
   | "restore";
 
 /**
@@ -50,7 +51,7 @@ export class StateLayout {
    * a later daemon needs, `pid`, `ctl` and `attach` are conmon's, `oom` marks that the container ran out of
    * memory, `cri-log`, `cri-log.tmp` and `next-log` are created by log-links.ts, `runtime.log` is the OCI runtime's
    * own log where the container has a terminal, `started` is the time of the start in nanoseconds since 1970,
-   * written before it, `capture.conf` is CRIU's configuration of a capture, `restore` a directory with what restores
+   * written before it, `capture.conf` is CRIU's configuration of a capture, `captured` marks one that ends the container, `restore` a directory with what restores
    * the container (checkpoint/restore.ts).
    */
   file(id: string, name: BundleFile): string {

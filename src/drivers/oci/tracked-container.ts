@@ -1,3 +1,5 @@
+import { existsSync } from "node:fs";
+
 import { messageOf } from "../../base/errors.ts";
 import type { Logger } from "../../base/logger.ts";
 import type { Clock } from "../../base/time.ts";
@@ -30,6 +32,8 @@ interface Running {
   readonly startedAtNs?: bigint;
   /** Where conmon writes the exit code. */
   readonly exitFile: string;
+  /** The mark of a capture that ends the container. */
+  readonly capturedFile: string;
 }
 
 /** A container that this daemon has started or adopted: waits for its end and cleans up after it. */
@@ -98,7 +102,8 @@ export class TrackedContainer implements ExecContainer {
       } catch (error) {
         log.warn(`failed to clean up after container "${id}": ${messageOf(error)}`, { error });
       }
-      return { ...exit, oomKilled, usage };
+      const captured = existsSync(this.#running.capturedFile);
+      return { ...exit, oomKilled, usage, ...(captured && { captured }) };
     } catch (error) {
       log.error(`failed to read exit status of container "${id}": ${messageOf(error)}`, { error });
       return {

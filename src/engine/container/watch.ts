@@ -60,13 +60,20 @@ function exitedState(
     reason: denied !== undefined && !exit.unknown ? "seccomp killed" : reasonOf(exit),
     message: exit.unknown
       ? "the exit status of its process is lost"
-      : (denied ?? why.evicted ?? ""),
+      : (denied ?? why.evicted ?? endOf(exit)),
     ...(exit.usage && { usage: exit.usage }),
   };
 }
 
+function endOf({ captured }: ContainerExit): string {
+  return captured === true
+    ? "it was captured in a checkpoint, and its processes ended with that"
+    : "";
+}
+
 function reasonOf(exit: ContainerExit): string {
   if (exit.unknown) return "Unknown";
+  if (exit.captured === true) return "Checkpointed";
   // api.proto, ContainerStatus.reason: must be exactly this for a container out of memory.
   if (exit.oomKilled) return "OOMKilled";
   return exit.exitCode === 0 ? "Completed" : "Error";

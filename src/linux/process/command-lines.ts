@@ -54,6 +54,17 @@ export async function findByEnvironment(
   return (await Promise.all(others.map(match))).flat();
 }
 
+/** The processes, except this one, whose working directory is this one now. None if it does not exist. */
+export async function findByDirectory(path: string): Promise<readonly number[]> {
+  const wanted = await fileOf(path);
+  if (wanted === undefined) return [];
+  const others = (await allPids()).filter((pid) => pid !== process.pid);
+  const found = await Promise.all(
+    others.map(async (pid) => ((await fileOf(`/proc/${pid}/cwd`)) === wanted ? [pid] : [])),
+  );
+  return found.flat();
+}
+
 /** The value that a process was started with; undefined when it has none, has ended, or cannot be read in time. */
 export async function environmentOf(pid: number, name: string): Promise<string | undefined> {
   const entry = (await wordsOf(pid, "environ")).find((word) => word.startsWith(`${name}=`));
@@ -84,10 +95,15 @@ function readOnce(path: string): Promise<string> {
 
 /** Identifies the root directory of a process, in any mount namespace (proc_pid_root(5)). */
 async function rootOf(pid: string): Promise<string> {
+  return (await fileOf(`/proc/${pid}/root`)) ?? "gone";
+}
+
+/** Undefined for a process that has ended. */
+async function fileOf(path: string): Promise<string | undefined> {
   try {
-    const { dev, ino } = await stat(`/proc/${pid}/root`, { bigint: true });
+    const { dev, ino } = await stat(path, { bigint: true });
     return `${dev} ${ino}`;
   } catch {
-    return "gone";
+    return undefined;
   }
 }

@@ -7,6 +7,7 @@ export {
   environmentOf,
   type FoundProcess,
   findByCommandLine,
+  findByDirectory,
   findByEnvironment,
 } from "./command-lines.ts";
 export {

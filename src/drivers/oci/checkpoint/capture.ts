@@ -1,22 +1,34 @@
-import { writeFile } from "node:fs/promises";
+import { rm, writeFile } from "node:fs/promises";
 
-import { beforeAbort, within } from "../../../base/wait.ts";
-import { wrap } from "../../../base/errors.ts";
+import { join } from "node:path";
+
+import { messageOf, wrap } from "../../../base/errors.ts";
+import type { Logger } from "../../../base/logger.ts";
 import { maxTimerMs } from "../../../base/time.ts";
-import type { CaptureRequest } from "../../../core/container/index.ts";
-import type { Operation, StepObserver } from "../../../core/operation/index.ts";
-import { endingStep } from "../../../core/operation/index.ts";
+import { beforeAbort, within } from "../../../base/wait.ts";
+import type { CaptureRequest, ContainerFreezer } from "../../../core/container/index.ts";
+import { endingStep, type Operation, type StepObserver } from "../../../core/operation/index.ts";
+import { type CgroupLayout, isFrozen, thawCgroup } from "../../../linux/cgroup/index.ts";
 import { type EndingContainer, explainEnd } from "../../../stdio/exec-session.ts";
+import { parseSpec } from "../../../oci-spec/index.ts";
+import { readBundleSpec } from "../bundle.ts";
 import { callRuntime, runtimeStep } from "../runtime-command.ts";
 import type { RuntimeState } from "../runtime-state.ts";
 import type { StateLayout } from "../state-layout.ts";
 import { commonOptions, criuConfig } from "./criu-config.ts";
+import { hasFinishedDump } from "./criu-log.ts";
+import { endCriu } from "./end-criu.ts";
+import { linkedMounts } from "./external-mounts.ts";
 import { explainCapture } from "./failure.ts";
+import { captureLastPid, sharedPids } from "./last-pid.ts";
 
 /** What {@link captureProcesses} works with. */
 export interface CaptureDeps {
   readonly paths: StateLayout;
+  readonly cgroups: CgroupLayout;
+  readonly freezer: ContainerFreezer;
   readonly onStep?: StepObserver;
+  readonly log: Logger;
 }
 
 /** A container that is captured. */
@@ -24,6 +36,13 @@ export interface CapturedContainer extends EndingContainer {
   readonly id: string;
   readonly state: RuntimeState;
 }
+
+/** How long a container may take to freeze again after a capture that was ended. */
+const freezeMs = 1_000;
+/** How long an OCI runtime may take to end after its CRIU. */
+const runtimeMs = 500;
+/** Deleted files that processes have open are part of the images up to this size (criu(8), --ghost-limit). */
+const ghostLimit = "256M";
 
 /** See ContainerCaptures.capture. */
 export async function captureProcesses(
@@ -33,53 +52,92 @@ export async function captureProcesses(
   operation: Operation,
 ): Promise<void> {
   const doing = `capture container "${container.id}"`;
+  const { cgroupPath } = container.state;
   await explainEnd(container, doing, async () => {
+    const wasPaused = (await isFrozen(deps.cgroups, cgroupPath)) === true;
+    const mark = deps.paths.file(container.id, "captured");
     try {
+      if (!request.leaveRunning) await writeFile(mark, "", { mode: 0o600 });
       await dump(deps, container, request, operation);
+      if (wasPaused && request.leaveRunning) await keepPaused(deps, container, wasPaused);
     } catch (cause) {
+      await rm(mark, { force: true });
+      await keepPaused(deps, container, wasPaused);
       throw wrap(doing, await explainCapture(request.work, cause));
     }
   });
 }
 
-/** Deleted files that processes have open are part of the images up to this size (criu(8), --ghost-limit). */
-const ghostLimit = "256M";
-
+/** Runs `checkpoint` of the OCI runtime. At the operation's deadline it and its CRIU are ended. */
 async function dump(
-  { paths, onStep }: CaptureDeps,
+  { paths, onStep, log }: CaptureDeps,
   { id, state }: CapturedContainer,
   request: CaptureRequest,
-  operation: Operation,
+  { signal }: Operation,
 ): Promise<void> {
+  const spec = parseSpec((await readBundleSpec(paths, id)) ?? "");
   const config = paths.file(id, "capture.conf");
   const options = [
     ...commonOptions,
     ["ghost-limit", ghostLimit] as const,
     ...(request.closeTcp ? ["tcp-close"] : []),
+    ...(await linkedMounts(state.runtimePath, spec, "capture")),
   ];
   await writeFile(config, criuConfig(options), { mode: 0o600 });
+  signal.throwIfAborted();
   const stop = new AbortController();
-  const running = callRuntime({
-    ...state,
-    root: paths.runtimeRoot(state.runtimePath),
-    args: [
-      "checkpoint",
-      `--image-path=${request.images}`,
-      `--work-path=${request.work}`,
-      ...["--ext-unix-sk", "--file-locks"],
-      ...(request.leaveRunning ? ["--leave-running"] : []),
-      id,
-    ],
-    env: { CRIU_CONFIG_FILE: config },
-    timeoutMs: maxTimerMs,
-    signal: stop.signal,
-  });
   const end = runtimeStep(onStep, "checkpoint", state.runtimePath);
+  const running = endingStep(
+    end,
+    callRuntime({
+      ...state,
+      root: paths.runtimeRoot(state.runtimePath),
+      args: [
+        "checkpoint",
+        `--image-path=${request.images}`,
+        `--work-path=${request.work}`,
+        ...["--ext-unix-sk", "--file-locks"],
+        ...(request.leaveRunning ? ["--leave-running"] : []),
+        id,
+      ],
+      env: { CRIU_CONFIG_FILE: config },
+      timeoutMs: maxTimerMs,
+      signal: stop.signal,
+    }),
+  );
   try {
-    await endingStep(end, beforeAbort(running, operation.signal));
+    await beforeAbort(running, signal);
+    const pids = sharedPids(spec);
+    if (pids !== undefined) await captureLastPid(pids, request.images);
   } catch (error) {
+    if (!signal.aborted) throw error;
+    // CRIU first: without its runtime it would end the processes of a capture that does not leave them running.
+    await endCriu(request.work, log);
+    if (await within(running, runtimeMs)) return;
     stop.abort();
-    await within(running, 2_000);
-    throw error;
+    // One that the runtime had just started.
+    await endCriu(request.work, log);
+    // It was done just before, and the processes may have ended.
+    if (!(await hasFinishedDump(join(request.work, "dump.log")))) throw error;
+  }
+}
+
+/**
+ * CRIU thaws a paused container when it has stopped its processes, and freezes it at the end: one that was ended may not
+ * have done so.
+ */
+async function keepPaused(
+  { cgroups, freezer, log }: CaptureDeps,
+  { id, state }: CapturedContainer,
+  wasPaused: boolean,
+): Promise<void> {
+  try {
+    if (wasPaused) await freezer.pause(id, AbortSignal.timeout(freezeMs));
+    else await thawCgroup(cgroups, state.cgroupPath);
+  } catch (error) {
+    const state = wasPaused ? "pause" : "resume";
+    log.warn(`failed to ${state} container "${id}" after a capture: ${messageOf(error)}`, {
+      error,
+    });
   }
 }

@@ -1,11 +1,15 @@
 import assert from "node:assert/strict";
 import { readdirSync, readFileSync } from "node:fs";
 import { after, describe, test } from "node:test";
+import { setTimeout as delay } from "node:timers/promises";
 
+import { kindOf, RuntimeError } from "../../../base/errors.ts";
 import { testOperation } from "../../../core/operation/testing/operation.ts";
+import { findByDirectory } from "../../../linux/process/index.ts";
 import { until } from "../../../linux/testing/leaks.ts";
 import { captureRequest, restoring, withoutCriu } from "../testing/criu.ts";
 import { processSpec, TestHost } from "../testing/sandbox.ts";
+import { patient } from "../../../../test/support/patience.ts";
 
 const host = await TestHost.open();
 const runtime = await host.runtime();
@@ -14,6 +18,7 @@ after(async () => {
   await host[Symbol.asyncDispose]();
 });
 
+const soon = (): AbortSignal => AbortSignal.timeout(patient(20_000));
 const counting = "n=0; while :; do n=$((n+1)); echo $n; sleep 0.02; done";
 
 /** The numbers in the log of a container that counts. */
@@ -55,6 +60,70 @@ for (const runtimePath of ["crun", "runc"]) {
         testOperation(),
       );
       assert.equal(Buffer.from(result.stdout).toString(), "restored\n");
+      await end(bundle.id);
+    });
+
+    test("ends a capture at the deadline at any moment, and the processes run on or stay paused", async () => {
+      const args = ["sh", "-c", `x=$(seq 1 1000000); ${counting}`];
+      const { id, process } = await host.start(runtime, { args, runtimePath });
+      await host.logWith(id, / 1\n/);
+      for (const ms of [0, 20, 60, 90, 110, 130, 150, 170, 200, 250]) {
+        const isPaused = ms % 20 !== 0;
+        if (isPaused) await runtime.freezer.pause(id, soon());
+        const request = captureRequest(host.directory, { leaveRunning: false });
+        const caller = new AbortController();
+        const capturing = runtime.captures.capture(id, request, testOperation(caller.signal));
+        await delay(ms);
+        caller.abort(new RuntimeError("deadline-exceeded", "the deadline"));
+        const isDone = await capturing.then(
+          () => true,
+          (error: unknown) => {
+            assert.equal(kindOf(error), "deadline-exceeded", String(error));
+            return false;
+          },
+        );
+        // On a fast machine it may be done, and has ended the processes.
+        if (isDone) break;
+        assert.equal(await runtime.freezer.isPaused(id), isPaused);
+        const status = readFileSync(`/proc/${process.pid}/status`, "utf8");
+        assert.match(status, /TracerPid:\t0\n/);
+        await runtime.freezer.resume(id);
+        const before = numbers(id).length;
+        await until("it counts on", () => numbers(id).length > before + 2);
+        assert.deepEqual(await findByDirectory(request.work), []);
+      }
+      assert.deepEqual(
+        numbers(id),
+        numbers(id).map((_, at) => at + 1),
+      );
+      await end(id);
+    });
+
+    test("captures a container that ends with it, and says so", async () => {
+      const { id } = await host.start(runtime, { args: ["sh", "-c", counting], runtimePath });
+      await host.logWith(id, / 10\n/);
+      const request = captureRequest(host.directory, { leaveRunning: false });
+      await runtime.captures.capture(id, request, testOperation());
+      const exit = await host.end(runtime, id);
+      assert.deepEqual([exit.exitCode, exit.captured, exit.oomKilled], [137, true, false]);
+    });
+
+    test("captures a paused container, which stays paused", async () => {
+      const { id } = await host.start(runtime, { args: ["sh", "-c", counting], runtimePath });
+      await host.logWith(id, / 10\n/);
+      await runtime.freezer.pause(id, soon());
+      const paused = numbers(id);
+      const request = captureRequest(host.directory);
+      await runtime.captures.capture(id, request, testOperation());
+      assert.equal(await runtime.freezer.isPaused(id), true);
+      assert.deepEqual(numbers(id), paused);
+      await runtime.freezer.resume(id);
+      await until("it counts on", () => numbers(id).length > paused.length + 2);
+      await end(id);
+      const bundle = restoring(host.bundle({ args: ["sh"], runtimePath }), request);
+      await runtime.start(bundle, testOperation());
+      await until("it counts on", () => numbers(bundle.id).length > 2);
+      assert.equal(numbers(bundle.id)[0], (paused.at(-1) ?? 0) + 1);
       await end(bundle.id);
     });
   });

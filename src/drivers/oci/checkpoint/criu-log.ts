@@ -14,6 +14,11 @@ export async function criuErrors(path: string): Promise<readonly string[]> {
   return parseCriuErrors(await tailOf(path));
 }
 
+/** Whether a log is that of a capture that was completed. */
+export async function hasFinishedDump(path: string): Promise<boolean> {
+  return /^\([\d.]+\) Dumping finished successfully$/m.test(await tailOf(path));
+}
+
 /**
  * Like {@link criuErrors}, of the text of a log. Lines are `(00.012345) 1: Error (criu/files.c:12): text`. Names of files
  * in them are the container's and may contain anything.

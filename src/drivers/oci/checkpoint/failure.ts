@@ -96,6 +96,11 @@ const captureReasons: readonly Reason[] = [
 /** What CRIU cannot restore. */
 const restoreReasons: readonly Reason[] = [
   {
+    pattern: /Can't find sysv shmem/,
+    kind: "failed-precondition",
+    text: "a process has System V shared memory attached that another container of the pod has made: CRIU can restore it in one container only, which must be started first",
+  },
+  {
     pattern: /Connected TCP socket in image/,
     kind: "failed-precondition",
     text: "the checkpoint has established TCP connections: restore it with TCP connections closed",

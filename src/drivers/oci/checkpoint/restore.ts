@@ -3,6 +3,7 @@ import { join } from "node:path";
 import type { Readable } from "node:stream";
 
 import { messageOf, RuntimeError, wrap } from "../../../base/errors.ts";
+import { KeyedLock } from "../../../base/keyed-lock.ts";
 import type { Logger } from "../../../base/logger.ts";
 import type { ContainerBundle, RestoreSource } from "../../../core/container/index.ts";
 import { runFileSteps } from "../../../linux/file/index.ts";
@@ -17,10 +18,13 @@ import {
 import type { MonitorRestore } from "../conmon/monitor.ts";
 import type { StateLayout } from "../state-layout.ts";
 import { commonOptions, criuConfig } from "./criu-config.ts";
+import { linkedMounts } from "./external-mounts.ts";
 import { explainRestore } from "./failure.ts";
 import { withHostname } from "./images/uts.ts";
+import { restoreLastPid, sharedPids } from "./last-pid.ts";
 import { restoreMounts } from "./restore-mounts.ts";
 import { closesTcpByOption } from "./runtime-options.ts";
+import { presentIpcObjects } from "./shared-ipc.ts";
 
 /** What {@link prepareRestore} works with. */
 export interface RestoreDeps {
@@ -52,6 +56,9 @@ const actionScript = `#!/bin/sh
 cd "\${0%/*}" && echo "$CRTOOLS_INIT_PID" >restored && read -r answer <resume
 `;
 
+/** By IPC namespace: the first container that is restored there makes the objects of System V for all. */
+const ipcLocks = new KeyedLock();
+
 /**
  * Makes the directory `restore` of the bundle: CRIU's configuration, the script and the FIFOs by which the processes
  * wait, and the images, as a read-only overlay: those of the checkpoint, which other restores may read at the same
@@ -66,59 +73,84 @@ export async function prepareRestore(
     readonly restore: RestoreSource;
     readonly runtimePath: string;
   },
+  signal: AbortSignal,
 ): Promise<PreparedRestore> {
   const { bundle, restore, runtimePath } = start;
-  const { id } = bundle;
+  const { id, spec } = bundle;
   const directory = paths.file(id, "restore");
   const file = (name: string): string => join(directory, name);
+  const ipc = spec.linux.namespaces.find(({ type }) => type === "ipc")?.path;
+  const ipcLock = ipc === undefined ? undefined : await ipcLocks.acquire(ipc, signal);
   try {
+    const options = [
+      ...commonOptions,
+      ["action-script", file("action")] as const,
+      ...(restore.closeTcp ? ["tcp-close"] : []),
+      ...(await linkedMounts(runtimePath, spec, "restore")),
+    ];
     await runFileSteps([
       { step: "make-directory", path: directory, mode: 0o700 },
       { step: "make-directory", path: file("images"), mode: 0o700 },
       { step: "write-file", path: file("action"), mode: 0o700, text: actionScript },
-      {
-        step: "write-file",
-        path: file("criu.conf"),
-        mode: 0o600,
-        text: criuConfig([
-          ...commonOptions,
-          ["action-script", file("action")],
-          ...(restore.closeTcp ? ["tcp-close"] : []),
-        ]),
-      },
+      { step: "write-file", path: file("criu.conf"), mode: 0o600, text: criuConfig(options) },
       { step: "make-directory", path: file("own"), mode: 0o700 },
     ]);
-    await writeOwnImages(file("own"), restore);
+    await writeOwnImages(file("own"), restore, ipc);
     for (const fifo of ["restored", "resume"]) makeFifo(file(fifo));
     await mountOverlay({ directory, target: "images", lower: ["own", restore.images] });
+    return new Restore({
+      directory,
+      images: restore.images,
+      bundle: paths.bundle(id),
+      mounts: restoreMounts(paths, id, runtimePath),
+      pids: sharedPids(spec),
+      ipcLock,
+      log,
+      monitor: {
+        args: ["--restore", file("images"), ...(await runtimeArguments(runtimePath, restore))],
+        env: { CRIU_CONFIG_FILE: file("criu.conf") },
+      },
+    });
   } catch (cause) {
+    ipcLock?.[Symbol.dispose]();
     throw wrap(`prepare restore of container "${id}"`, cause);
   }
-  const byOption = restore.closeTcp && (await closesTcpByOption(runtimePath));
+}
+
+async function runtimeArguments(
+  runtimePath: string,
+  { closeTcp }: RestoreSource,
+): Promise<readonly string[]> {
+  const byOption = closeTcp && (await closesTcpByOption(runtimePath));
   const options = ["--ext-unix-sk", "--file-locks", ...(byOption ? ["--tcp-close"] : [])];
-  const monitor = {
-    args: ["--restore", file("images"), ...options.map((option) => `--runtime-opt=${option}`)],
-    env: { CRIU_CONFIG_FILE: file("criu.conf") },
-  };
-  const mounts = restoreMounts(paths, id, runtimePath);
-  return new Restore({ directory, bundle: paths.bundle(id), mounts, log }, monitor);
+  return options.map((option) => `--runtime-opt=${option}`);
 }
 
 /** Writes the images that differ from those of the checkpoint. */
-async function writeOwnImages(directory: string, restore: RestoreSource): Promise<void> {
+async function writeOwnImages(
+  directory: string,
+  restore: RestoreSource,
+  ipc: string | undefined,
+): Promise<void> {
+  const own = new Map(ipc === undefined ? [] : await presentIpcObjects(restore.images, ipc));
   for (const name of await readdir(restore.images)) {
     if (!/^utsns-\d+\.img$/.test(name)) continue;
-    const image = withHostname(await readFile(join(restore.images, name)), restore.hostname);
-    await writeFile(join(directory, name), image, { mode: 0o600 });
+    own.set(name, withHostname(await readFile(join(restore.images, name)), restore.hostname));
   }
+  for (const [name, image] of own) await writeFile(join(directory, name), image, { mode: 0o600 });
 }
 
 interface RestoreFiles {
   /** The directory of the bundle with the files of the restore. */
   readonly directory: string;
+  readonly images: string;
   readonly bundle: string;
   readonly mounts: readonly [string, ...string[]];
+  /** The PID namespace of the pod, if it is shared. */
+  readonly pids: string | undefined;
+  readonly ipcLock: Disposable | undefined;
   readonly log: Logger;
+  readonly monitor: MonitorRestore;
 }
 
 class Restore implements PreparedRestore {
@@ -127,8 +159,8 @@ class Restore implements PreparedRestore {
   readonly #restored: FifoReader;
   readonly #resume: FifoWriter;
 
-  constructor(restore: RestoreFiles, monitor: MonitorRestore) {
-    this.monitor = monitor;
+  constructor(restore: RestoreFiles) {
+    this.monitor = restore.monitor;
     this.#restore = restore;
     const { directory } = restore;
     this.#restored = openFifoReader(join(directory, "restored"));
@@ -137,9 +169,14 @@ class Restore implements PreparedRestore {
 
   async created(answer: Promise<number>): Promise<number> {
     const failed = this.#explained(answer);
-    const pid = await Promise.race([firstLine(this.#restored.stream), failed]);
-    if (Number.isInteger(Number(pid)) && Number(pid) > 0) return Number(pid);
-    throw new RuntimeError("internal", `restore: CRIU has named the process "${pid}"`);
+    const pid = Number(await Promise.race([firstLine(this.#restored.stream), failed]));
+    if (!Number.isInteger(pid) || pid <= 0) {
+      throw new RuntimeError("internal", "restore: CRIU has not named the first process");
+    }
+    const { pids, images, ipcLock } = this.#restore;
+    ipcLock?.[Symbol.dispose]();
+    if (pids !== undefined) await restoreLastPid(pids, images);
+    return pid;
   }
 
   async letRun(answer: Promise<number>): Promise<void> {
@@ -158,7 +195,8 @@ class Restore implements PreparedRestore {
   async close(): Promise<void> {
     this.#restored.close();
     this.#resume.close();
-    const { mounts, log } = this.#restore;
+    const { ipcLock, mounts, log } = this.#restore;
+    ipcLock?.[Symbol.dispose]();
     try {
       await unmount(...mounts);
     } catch (error) {

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { idOfExitFile, monitoredId, runsCommand } from "./orphans.ts";
+import { captureDirectory, idOfExitFile, monitoredId, runsCommand } from "./orphans.ts";
 
 test("monitoredId() recognizes a conmon of this state by its command line, and no other", () => {
   const id = "0a".repeat(32);
@@ -28,4 +28,20 @@ test("runsCommand() recognizes an exec of this state, and no other verb or state
 test("idOfExitFile() returns the id of a file that conmon has not renamed yet, too", () => {
   assert.equal(idOfExitFile("abc"), "abc");
   assert.equal(idOfExitFile("abc.GO6DZ3"), "abc");
+});
+
+test("captureDirectory() recognizes a capture of this state, and no other verb or state", () => {
+  const args = [
+    "crun",
+    "--root",
+    "/s/crun",
+    "checkpoint",
+    "--image-path=/w/i",
+    "--work-path=/w",
+    "a",
+  ];
+  assert.equal(captureDirectory(args, "/s"), "/w");
+  assert.equal(captureDirectory(args, "/other"), undefined);
+  assert.equal(captureDirectory(["crun", "--root", "/s/crun", "delete", "a"], "/s"), undefined);
+  assert.equal(captureDirectory(["checkpoint", "--work-path=/w"], "/s"), undefined);
 });

@@ -1,6 +1,7 @@
 import { readdir, readFile, rm } from "node:fs/promises";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 
+import type { Logger } from "../../../base/logger.ts";
 import type { ProcessIdentity } from "../../../core/sandbox/index.ts";
 import { errnoCode } from "../../../base/system-error.ts";
 import { findByCommandLine, killProcessTree, openProcess } from "../../../linux/process/index.ts";
@@ -15,24 +16,58 @@ export interface Orphans {
   readonly monitors: Map<string, readonly ProcessIdentity[]>;
   /** OCI runtimes that run commands of ExecSync. */
   readonly execs: readonly ProcessIdentity[];
+  /** OCI runtimes that capture containers, by the directory in which CRIU works. */
+  readonly captures: ReadonlyMap<string, ProcessIdentity>;
 }
 
 /**
  * Finds them by their command lines: a daemon can die between starting a process and recording it,
  * and then only the process itself shows that it exists.
  */
-export async function findOrphans(paths: Pick<StateLayout, "exits" | "execs">): Promise<Orphans> {
+export async function findOrphans(
+  paths: Pick<StateLayout, "containers" | "exits" | "execs">,
+): Promise<Orphans> {
   const monitors = new Map<string, readonly ProcessIdentity[]>();
   const execs: ProcessIdentity[] = [];
+  const captures = new Map<string, ProcessIdentity>();
+  const state = dirname(paths.containers);
   const found = await findByCommandLine(
-    (args) => monitoredId(args, paths.exits) !== undefined || runsCommand(args, paths.execs),
+    (args) =>
+      monitoredId(args, paths.exits) !== undefined ||
+      runsCommand(args, paths.execs) ||
+      captureDirectory(args, state) !== undefined,
   );
   for (const { pid, startTime, args } of found) {
     const id = monitoredId(args, paths.exits);
-    if (id === undefined) execs.push({ pid, startTime });
-    else monitors.set(id, [...(monitors.get(id) ?? []), { pid, startTime }]);
+    const work = captureDirectory(args, state);
+    if (id !== undefined) monitors.set(id, [...(monitors.get(id) ?? []), { pid, startTime }]);
+    else if (work !== undefined) captures.set(work, { pid, startTime });
+    else execs.push({ pid, startTime });
   }
-  return { monitors, execs };
+  return { monitors, execs, captures };
+}
+
+/** The directory in which the CRIU of an OCI runtime's checkpoint works; undefined for another command or state. */
+export function captureDirectory(args: readonly string[], state: string): string | undefined {
+  const root = args[args.indexOf("--root") + 1];
+  if (!args.includes("checkpoint") || root === undefined || dirname(root) !== state)
+    return undefined;
+  const option = "--work-path=";
+  return args.find((arg) => arg.startsWith(option))?.slice(option.length);
+}
+
+/** Ends captures. Their containers run on, or are thawed by the engine if they were paused. */
+export async function endCaptures(
+  captures: ReadonlyMap<string, ProcessIdentity>,
+  log: Logger,
+): Promise<void> {
+  if (captures.size === 0) return;
+  const { endCriu } = await import("../checkpoint/end-criu.ts");
+  for (const [work, runtime] of captures) {
+    await endCriu(work, log);
+    await endOrphans([runtime]);
+    await endCriu(work, log);
+  }
 }
 
 /** Whether a command line is that of an OCI runtime's exec that we started (`startCommand`). */

@@ -8,6 +8,9 @@ export const imageMagic = {
   core: 0x55053847,
   mounts: 0x55563928,
   uts: 0x54473203,
+  "ipc-shm": 0x46283044,
+  "ipc-msg": 0x55453737,
+  "ipc-sem": 0x59573019,
 } as const;
 
 /** A kind of CRIU's images. */

@@ -1,0 +1,56 @@
+import { setTimeout as delay } from "node:timers/promises";
+
+import { messageOf } from "../../../base/errors.ts";
+import type { Logger } from "../../../base/logger.ts";
+import { findByDirectory, openProcess, run, SIGKILL } from "../../../linux/process/index.ts";
+import { runtimeEnv } from "../runtime-command.ts";
+
+/** How long CRIU may take to give up. */
+const giveUpMs = 2_000;
+/** How long a killed CRIU may take to end. */
+const killedMs = 1_000;
+const limitMs = 1_000;
+const pollMs = 10;
+
+/**
+ * Ends the CRIU that works in the directory `work`, and resolves when it has ended; the processes that it has stopped
+ * run on.
+ *
+ * It is not killed at first: while it makes a process run its own code, for some milliseconds, the process would not
+ * survive that. Without free descriptors it fails at the next file that it opens, and undoes everything. One that opens
+ * no file for two seconds is copying memory. It can be killed then: the code in the process sees the end of its
+ * connection, and restores the process.
+ */
+export async function endCriu(work: string, log: Logger): Promise<void> {
+  const found = await findByDirectory(work);
+  await Promise.all(found.map((pid) => withoutDescriptors(pid, log)));
+  if (await haveEnded(work, giveUpMs)) return;
+  for (const pid of await findByDirectory(work)) {
+    using process = openProcess(pid);
+    process?.kill(SIGKILL);
+  }
+  if (!(await haveEnded(work, killedMs))) {
+    log.warn(`CRIU in "${work}" still runs ${killedMs} ms after SIGKILL`);
+  }
+}
+
+async function withoutDescriptors(pid: number, log: Logger): Promise<void> {
+  try {
+    await run({
+      file: "prlimit",
+      args: [`--pid=${pid}`, "--nofile=1:1"],
+      env: runtimeEnv,
+      timeoutMs: limitMs,
+    });
+  } catch (error) {
+    log.warn(`failed to limit the descriptors of CRIU ${pid}: ${messageOf(error)}`);
+  }
+}
+
+async function haveEnded(work: string, timeoutMs: number): Promise<boolean> {
+  for (const end = performance.now() + timeoutMs; performance.now() < end; ) {
+    if ((await findByDirectory(work)).length === 0) return true;
+    await delay(pollMs);
+  }
+  return false;
+}
