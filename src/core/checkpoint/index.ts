@@ -77,7 +77,10 @@ export interface OpenedCheckpoint {
   readonly facts: CheckpointFacts;
   /** A directory as above. */
   readonly directory: string;
-  /** The layer of `rootfs-diff.tar` and `deleted.files`; undefined if nothing was changed. */
+  /**
+   * The layer of `rootfs-diff.tar` and `deleted.files`, which no image has claimed; undefined if nothing was changed.
+   * `Layers.complete` comes before a root on the layers of the image and this one.
+   */
   readonly changes: Digest | undefined;
   /** False for a snapshot, whose directory several restores share. */
   readonly owned: boolean;
@@ -93,16 +96,21 @@ export interface OpenedPodCheckpoint {
 /** The files of checkpoints. What is read is hostile until it was checked: links, devices, sizes, digests. */
 export interface Checkpoints {
   /**
-   * Makes a new empty directory (mode 0700) for one capture, with an empty `checkpoint/`: below `parent`, or of this
-   * node's own. The caller discards it.
+   * Makes a new empty directory (mode 0700) for one capture, with an empty `checkpoint/`: below `parent`, which is made if
+   * it does not exist, or of this node's own. The caller discards it. `permission-denied` for a parent that others than
+   * root can change.
    */
   begin(name: string, parent?: string): Promise<string>;
   /**
-   * Completes a directory in which the memory was captured: spec, config, changes of the root, log, manifest.
-   * The container must not run meanwhile.
+   * Completes a directory in which the memory was captured: spec, config, changes of the root, log. The container must
+   * not run meanwhile. The manifest follows in archive() or completePod(), which read all of the memory again, and which
+   * the container need not wait for.
    */
   complete(directory: string, captured: CapturedContainer, operation: Operation): Promise<void>;
-  /** Completes the directory of a pod's checkpoint, after the directories of its containers below it. */
+  /**
+   * Completes the directory of a pod's checkpoint, after the directories of its containers: those that begin() made below
+   * its `containers`, by their names. Everything is on the disk then.
+   */
   completePod(
     directory: string,
     sandbox: Sandbox,
@@ -110,7 +118,8 @@ export interface Checkpoints {
     operation: Operation,
   ): Promise<void>;
   /**
-   * Writes a directory as one archive (tar), with mode 0600. `already-exists` if there is such a file. A failure leaves no file.
+   * Writes a directory, of a container or of a pod, as one archive (tar) with mode 0600, which is on the disk then.
+   * `already-exists` if there is such a file. A failure leaves no file.
    */
   archive(directory: string, location: string, signal: AbortSignal): Promise<void>;
   /** Removes a directory. Idempotent. */
@@ -131,6 +140,9 @@ export interface Checkpoints {
     restore: { readonly restoreId: string; readonly trust: CheckpointTrust },
     operation: Operation,
   ): Promise<OpenedPodCheckpoint>;
-  /** Removes what belongs to no container of `known`: restores, and captures of earlier daemons. A line for each. */
+  /**
+   * Removes what earlier daemons left: captures, half-written archives, and restores whose id (of the container, or the
+   * one for a pod) is not `known`. A line for each.
+   */
   sweep(known: KnownIds): Promise<readonly string[]>;
 }

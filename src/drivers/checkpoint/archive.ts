@@ -7,14 +7,17 @@ import { errnoCode } from "../../base/system-error.ts";
 import { checkpointFiles, podCheckpointFiles } from "../../core/checkpoint/index.ts";
 import { describeFullDisk } from "../../linux/host/index.ts";
 import type { OwnProgram } from "../../linux/process/index.ts";
+import { sealCapture } from "./complete.ts";
 import { createFile, OpenDirectory, writeError } from "./files.ts";
 import type { CheckpointLayout } from "./layout.ts";
 import { maxManifestBytes, parseManifest, parsePodManifest } from "./manifest.ts";
 import { runArchiveProgram } from "./programs.ts";
+import type { NodeSeal } from "./seal.ts";
 
 /** What an archive needs. */
 interface ArchiveDeps {
   readonly paths: CheckpointLayout;
+  readonly seal: NodeSeal;
   readonly program: OwnProgram | undefined;
 }
 
@@ -36,7 +39,7 @@ const partialName = /^\.davit-[0-9a-f-]{36}\.partial$/;
  * next one.
  */
 export async function writeArchive(
-  { paths, program }: ArchiveDeps,
+  { paths, seal, program }: ArchiveDeps,
   directory: string,
   { location, signal }: { readonly location: string; readonly signal: AbortSignal },
 ): Promise<void> {
@@ -44,11 +47,12 @@ export async function writeArchive(
   if (!isAbsolute(location) || location.includes("\0")) {
     throw new RuntimeError("invalid-argument", `${doing}: it must be an absolute path`);
   }
-  const entries = await entriesOf(directory);
   const at = dirname(location);
   const part = join(at, `.davit-${randomUUID()}.partial`);
   try {
     await refuseExisting(location, doing);
+    await sealCapture(seal, directory, signal);
+    const entries = await entriesOf(directory);
     await refuseFull(at, entries, doing);
     await using _note = await noteOf(paths, part);
     await using undo = new AsyncDisposableStack();

@@ -70,6 +70,7 @@ describe("CheckpointStore.complete()", () => {
     const directory = await fixture.capture();
     const captured = fixture.captured("one", [layer], log);
     await fixture.store.complete(directory, captured, fixture.operation);
+    await fixture.store.archive(directory, fixture.path("one.tar"), never);
     assert.deepEqual(readdirSync(directory).toSorted(), [
       "checkpoint",
       "config.dump",

@@ -23,7 +23,7 @@ import { removeTree, syncFileSystem } from "../../linux/file/index.ts";
 import type { OwnProgram } from "../../linux/process/index.ts";
 import { removePartial, writeArchive } from "./archive.ts";
 import { ChangesLayers } from "./changes-layer.ts";
-import { completeCapture } from "./complete.ts";
+import { completeCapture, sealCapture } from "./complete.ts";
 import { createFile, digestText, OpenDirectory, writeError } from "./files.ts";
 import { CheckpointLayout } from "./layout.ts";
 import {
@@ -91,7 +91,7 @@ export class CheckpointStore implements Checkpoints {
     operation: Operation,
   ): Promise<void> {
     const { changes, maxBytes } = this.#deps;
-    await completeCapture({ changes, maxBytes, seal: this.#seal }, directory, captured, operation);
+    await completeCapture({ changes, maxBytes }, directory, captured, operation);
   }
 
   async completePod(
@@ -103,6 +103,10 @@ export class CheckpointStore implements Checkpoints {
     const doing = `complete the checkpoint of sandbox "${sandbox.id}"`;
     try {
       const path = join(directory, podCheckpointFiles.manifest);
+      for (const name of containers) {
+        const each = join(directory, podCheckpointFiles.containers, containerDirectory(name));
+        await sealCapture(this.#seal, each, signal);
+      }
       const manifest = await podManifest(directory, sandbox, containers);
       const code = await this.#seal.codeOf(sealedPodText(manifest));
       // The manifest is the last file: where it is, the others are, also after a power cut.
@@ -121,7 +125,8 @@ export class CheckpointStore implements Checkpoints {
 
   async archive(directory: string, location: string, signal: AbortSignal): Promise<void> {
     const { program } = this.#deps;
-    await writeArchive({ paths: this.#paths, program }, directory, { location, signal });
+    const deps = { paths: this.#paths, seal: this.#seal, program };
+    await writeArchive(deps, directory, { location, signal });
   }
 
   async discard(directory: string): Promise<void> {

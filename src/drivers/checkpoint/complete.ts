@@ -11,13 +11,19 @@ import { openRegular, removeTree } from "../../linux/file/index.ts";
 import { specText } from "../../oci-spec/index.ts";
 import { factsOf, formatConfigDump } from "./facts.ts";
 import { createFile, digestFile, OpenDirectory, writeError } from "./files.ts";
-import { type FileFacts, formatManifest, type Manifest, sealedText } from "./manifest.ts";
+import {
+  type FileFacts,
+  formatManifest,
+  type Manifest,
+  maxManifestBytes,
+  parseManifest,
+  sealedText,
+} from "./manifest.ts";
 import type { NodeSeal } from "./seal.ts";
 
 /** What a completion needs. */
 interface CompleteDeps {
   readonly changes: ContainerChanges;
-  readonly seal: NodeSeal;
   /** The largest checkpoint. Bytes. */
   readonly maxBytes: number;
 }
@@ -27,9 +33,12 @@ const maxLogBytes = 64 * 1024 * 1024;
 /** Files that are digested at once: most are small, and a few have all of the memory. */
 const parallelFiles = 4;
 
-/** Completes a capture; see `Checkpoints.complete`. */
+/** In the directory of a capture that is complete: its manifest, without the files, which are not digested yet. */
+const unsealed = ".unsealed";
+
+/** Completes a capture, but for its manifest; see `Checkpoints.complete`. */
 export async function completeCapture(
-  { changes, seal, maxBytes }: CompleteDeps,
+  { changes, maxBytes }: CompleteDeps,
   directory: string,
   captured: CapturedContainer,
   { signal, log }: Operation,
@@ -48,14 +57,33 @@ export async function completeCapture(
       // Nobody's state is in it, and a link in its place is no reason to lose the checkpoint.
       log.warn("the checkpoint has no log of its container", { error: messageOf(cause) });
     }
-    const files = await digestAll(directory, signal);
-    const manifest: Manifest = { facts, files };
-    const code = await seal.codeOf(sealedText(manifest));
-    await writeText(join(directory, checkpointFiles.manifest), formatManifest(manifest, code));
+    await writeText(join(directory, unsealed), formatManifest({ facts, files: new Map() }, noCode));
   } catch (cause) {
     signal.throwIfAborted();
     throw await writeError(doing, directory, cause);
   }
+}
+
+/** A code that no checkpoint has. */
+const noCode = "0".repeat(64);
+
+/**
+ * Writes the manifest of a capture that is complete, unless it has one. The container may run: gigabytes of memory are
+ * read for it.
+ */
+export async function sealCapture(
+  seal: NodeSeal,
+  directory: string,
+  signal: AbortSignal,
+): Promise<void> {
+  await using top = await OpenDirectory.open(directory);
+  const text = await top.text(unsealed, maxManifestBytes);
+  if (text === undefined) return;
+  const { facts } = parseManifest(text).content;
+  const manifest: Manifest = { facts, files: await digestAll(directory, signal) };
+  const code = await seal.codeOf(sealedText(manifest));
+  await writeText(join(directory, checkpointFiles.manifest), formatManifest(manifest, code));
+  await rm(join(directory, unsealed));
 }
 
 /** Writes a file that must not exist. */
@@ -134,6 +162,13 @@ async function copyLog(
   }
 }
 
+/** What describes the files, and is none of them. */
+const notDigested: ReadonlySet<string> = new Set([
+  checkpointFiles.images,
+  checkpointFiles.manifest,
+  unsealed,
+]);
+
 /** Size and digest of all files. `internal` for what no checkpoint has: CRIU would not find it again. */
 async function digestAll(
   directory: string,
@@ -145,7 +180,7 @@ async function digestAll(
   const inImages = await readdir(join(directory, checkpointFiles.images));
   const names = [
     ...inImages.map((name) => `${checkpointFiles.images}/${name}`),
-    ...(await readdir(directory)).filter((name) => name !== checkpointFiles.images),
+    ...(await readdir(directory)).filter((name) => !notDigested.has(name)),
   ];
   const rest = names.values();
   const work = async (): Promise<void> => {
