@@ -65,6 +65,8 @@ export interface RpcCall {
   readonly signal: AbortSignal;
   /** The encoded request, for the database. */
   readonly requestBytes: Uint8Array;
+  /** When the caller gives up, in milliseconds since the epoch. Undefined: never. */
+  readonly deadline?: number | undefined;
   /** Who called; undefined if that is not known. */
   readonly peer: Peer | undefined;
   /** Tells the client that a stream of answers is open, before its first answer. */

@@ -83,6 +83,30 @@ export const runtimeSubjects: Subjects<typeof RuntimeService> = {
       tty,
     }),
   },
+  checkpointContainer: {
+    asked: ({ containerId, location }, context) => ({
+      ...containerOf(containerId, context),
+      location: cut(location),
+    }),
+  },
+  checkpointPod: {
+    asked: ({ podSandboxId, outputPath, containerIds }, context) => ({
+      ...sandboxOf(podSandboxId, context),
+      location: cut(outputPath),
+      containers: containerIds.slice(0, 16).map((id) => cut(id)),
+    }),
+  },
+  restorePod: {
+    asked: ({ config, runtimeHandler, checkpointPath }) => ({
+      pod: cut(podName(config?.metadata)),
+      ...(runtimeHandler === "" ? {} : { handler: cut(runtimeHandler) }),
+      location: cut(checkpointPath),
+    }),
+    got: ({ podSandboxId, restoredContainers = [] }) => ({
+      sandbox: podSandboxId,
+      containers: restoredContainers.map(({ containerId }) => containerId),
+    }),
+  },
   attach: {
     asked: ({ containerId, tty }, context) => ({ ...containerOf(containerId, context), tty }),
   },

@@ -42,6 +42,8 @@ import { removeImage } from "./image/remove-image.ts";
 import { streamImages } from "./image/stream-images.ts";
 import { checkRequestText } from "./check-request-text.ts";
 import { attach } from "./runtime/attach.ts";
+import { checkpointContainer } from "./runtime/checkpoint-container.ts";
+import { checkpointPod } from "./runtime/checkpoint-pod.ts";
 import { containerStats } from "./runtime/container-stats.ts";
 import { containerStatus } from "./runtime/container-status.ts";
 import { createContainer } from "./runtime/create-container.ts";
@@ -60,6 +62,7 @@ import { portForward } from "./runtime/port-forward.ts";
 import { removeContainer } from "./runtime/remove-container.ts";
 import { removePodSandbox } from "./runtime/remove-pod-sandbox.ts";
 import { reopenContainerLog } from "./runtime/reopen-container-log.ts";
+import { restorePod } from "./runtime/restore-pod.ts";
 import { runPodSandbox } from "./runtime/run-pod-sandbox.ts";
 import { runtimeConfig } from "./runtime/runtime-config.ts";
 import { startContainer } from "./runtime/start-container.ts";
@@ -162,6 +165,9 @@ const runtimeRpcs: Table<typeof RuntimeService> = {
   portForward,
   reopenContainerLog,
   getContainerEvents,
+  checkpointContainer,
+  checkpointPod,
+  restorePod,
 };
 
 const imageRpcs: Table<typeof ImageService> = {
@@ -361,6 +367,10 @@ class ServedCall implements RpcCall {
 
   get signal(): AbortSignal {
     return this.#call.signal;
+  }
+
+  get deadline(): number | undefined {
+    return this.#call.deadline;
   }
 
   get peer(): RpcCall["peer"] {

@@ -7,6 +7,8 @@ import type { Operation } from "../operation/index.ts";
 import type { Sandbox } from "../sandbox/index.ts";
 import type { KnownIds } from "../store/index.ts";
 
+export type { CheckpointOutputs } from "./outputs.ts";
+
 /**
  * The directory of one container's checkpoint. What each file is:
  *

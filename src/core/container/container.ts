@@ -33,6 +33,8 @@ export interface ContainerRestore {
   readonly owned: boolean;
   /** As in RestoreSource. */
   readonly closeTcp: boolean;
+  /** The last of the container's layers, if its root had changes. */
+  readonly changes?: Digest | undefined;
 }
 
 /** The user that the container's process runs as, resolved in its image. */
@@ -75,6 +77,8 @@ export interface Container {
   readonly adjustment?: Uint8Array;
   /** Undefined for a container that runs its command. */
   readonly restore?: ContainerRestore | undefined;
+  /** A checkpoint has paused it, and resumes it. If the daemon ends meanwhile, the next one does. */
+  readonly pausedForCheckpoint?: true;
   readonly createdAtNs: bigint;
   readonly bootId: string;
   readonly state: ContainerState;

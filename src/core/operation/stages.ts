@@ -59,6 +59,8 @@ export const stages = {
     "answer",
   ],
   "create-container": [
+    // Only for a container that continues from an archive of a checkpoint.
+    "open-checkpoint",
     // Only while images are verified, here and below.
     "verify-image",
     "write-record",
@@ -115,6 +117,27 @@ export const stages = {
     "tell-plugins",
     "answer",
   ],
+  "checkpoint-container": [
+    "make-directory",
+    "pause",
+    "capture-memory",
+    "capture-files",
+    "resume",
+    "write-archive",
+    "answer",
+  ],
+  "checkpoint-pod": [
+    "make-directories",
+    "pause",
+    // Once for each container, here and below.
+    "capture-memory",
+    "capture-files",
+    "resume",
+    "write-manifest",
+    "answer",
+  ],
+  // The creates of its sandbox and containers are operations of their own.
+  "restore-pod": ["open-checkpoint", "run-sandbox", "create-containers", "answer"],
   // Once for each container, up to reclaim-memory.
   pause: ["write-record", "freeze", "reclaim-memory", "answer"],
   resume: ["thaw", "write-record", "answer"],

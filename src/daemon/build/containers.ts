@@ -35,6 +35,7 @@ import { type ImageContext, removeUnusedLayers } from "../../engine/image/index.
 import type { Tuning } from "../tuning/tuning.ts";
 import { type CgroupLayout, countOomKilled, watchOomEvents } from "../../linux/cgroup/index.ts";
 import type { ConfiguredHandlers } from "../../drivers/handlers/index.ts";
+import { checkpointsOf } from "./checkpoints.ts";
 import { classesOf } from "./classes.ts";
 import { type ImageGc, imageGcOf } from "./image-gc.ts";
 import { imagesOf } from "./images.ts";
@@ -89,7 +90,7 @@ interface BuiltContainers {
 
 /** Builds the contexts of images and containers. */
 export async function buildContainers(parts: Parts, shared: Shared): Promise<BuiltContainers> {
-  const { live, records, layout, handlers } = parts;
+  const { live, records, layout, handlers, shims } = parts;
   const config = live.value;
   const { root, writableRoot } = config;
   const { clock, log, tasks } = shared;
@@ -106,7 +107,6 @@ export async function buildContainers(parts: Parts, shared: Shared): Promise<Bui
   const { layers } = onDisk;
   parts.undo.defer(() => roots.close());
   const runtime = await openRuntime(parts, shared);
-  const { shims } = parts;
   const store = new ContainerStore(records.containers);
   const oomKills = parts.undo.use(oomKillsOf(parts, { ...shared, store }));
   const stop = (id: string): Promise<void> => endById(containers, id, 0);
@@ -137,6 +137,7 @@ export async function buildContainers(parts: Parts, shared: Shared): Promise<Bui
       return specs();
     },
     logs: new FileLogs(config.runtime.logRoots),
+    checkpoints: checkpointsOf(live, onDisk, images),
     layerLimitOf: limits.of,
     get ignoreVolumes() {
       return live.value.images.volumes === "ignore";

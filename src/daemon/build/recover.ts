@@ -1,3 +1,5 @@
+import { existsSync } from "node:fs";
+import { join } from "node:path";
 import type { Config } from "../../config/config.ts";
 import type { CriContext } from "../../cri/index.ts";
 import type { WriteBehindRecords } from "../../drivers/records/index.ts";
@@ -37,6 +39,7 @@ export async function recoverAll(
   await recoverSandboxes(sandboxes, records);
   const unread = new Set(records.setAside().map(({ kind }) => kind));
   await recoverAllContainers(contexts, records);
+  sweepCheckpointsLater(config, contexts.containers, records);
   preloadLater(config, images);
   if (unread.has("sandbox") || unread.has("attachment")) return;
   collectGarbage({ ...sandboxes, networks: networks.all() });
@@ -63,6 +66,20 @@ async function recoverAllContainers(
       await operation.enter("ready");
     },
   );
+}
+
+/** Removes what the last daemon left of checkpoints, in the background, where there are any. */
+function sweepCheckpointsLater(
+  { root }: Config,
+  containers: CriContext["containers"],
+  records: WriteBehindRecords,
+): void {
+  if (!existsSync(join(root, "checkpoints"))) return;
+  const setAside = new Set(records.setAside().map(({ id }) => id));
+  containers.janitor.adopt("checkpoints of the last daemon", async () => {
+    const { sweepCheckpoints } = await import("../../engine/checkpoint/index.ts");
+    await sweepCheckpoints(containers, setAside);
+  });
 }
 
 /** Loads the images of a directory in the background, if the configuration names one. */

@@ -2,3 +2,4 @@
 // read is hostile until its code was checked: archives are read by a process of their own. Loaded with the first
 // checkpoint. Start with checkpoints.ts.
 export { type CheckpointFilesDeps, CheckpointStore } from "./checkpoints.ts";
+export { FileOutputs } from "./outputs.ts";

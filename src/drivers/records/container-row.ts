@@ -62,6 +62,7 @@ export const containerRows: RowFormat<Container> = {
       cgroupPath: container.cgroupPath,
       ...(container.adjustment && { adjustment: toBase64(container.adjustment) }),
       ...(container.restore && { restore: container.restore }),
+      ...(container.pausedForCheckpoint && { pausedForCheckpoint: true }),
     }),
   }),
   parse,
@@ -92,6 +93,7 @@ function parse(row: Row): Container {
     cgroupPath: fields.string("cgroupPath"),
     ...(fields.has("adjustment") && { adjustment: fromBase64(fields.string("adjustment")) }),
     ...(fields.has("restore") && { restore: parseRestore(fields.object("restore")) }),
+    ...(fields.has("pausedForCheckpoint") && { pausedForCheckpoint: true as const }),
     createdAtNs: fields.has("createdAtNs")
       ? fields.bigint("createdAtNs")
       : recordedAtMs * 1_000_000n,
@@ -105,6 +107,7 @@ function parseRestore(fields: Fields): ContainerRestore {
     directory: fields.string("directory"),
     owned: fields.boolean("owned"),
     closeTcp: fields.boolean("closeTcp"),
+    ...(fields.has("changes") && { changes: fields.digest("changes") }),
   };
 }
 

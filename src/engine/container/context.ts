@@ -16,6 +16,11 @@ import type {
   SpecSubject,
   UsageReader,
 } from "../../core/container/index.ts";
+import type {
+  CheckpointOutputs,
+  Checkpoints,
+  CheckpointTrust,
+} from "../../core/checkpoint/index.ts";
 import type { ImageStore } from "../../core/image/index.ts";
 import type { Operations } from "../../core/operation/index.ts";
 import type { Sandbox, SandboxEnvironment, SandboxStore } from "../../core/sandbox/index.ts";
@@ -45,6 +50,30 @@ export const defaultContainerTimes: ContainerTimes = {
   endMs: 30_000,
 };
 
+/** How containers are captured and restored. */
+export interface CheckpointAccess {
+  /** The files of checkpoints. Their code is loaded with the first call. */
+  readonly open: () => Promise<{
+    readonly files: Checkpoints;
+    readonly outputs: CheckpointOutputs;
+  }>;
+  /** Which checkpoints can be restored (`checkpoint.restore`). */
+  readonly restore: CheckpointTrust | "off";
+  /** Whether the image of a new container can be a checkpoint (`checkpoint.restore_containers`). */
+  readonly restoreContainers: boolean;
+  readonly layers: RestoredLayers;
+}
+
+/** Layers of what captured containers changed, on those of their images. */
+export interface RestoredLayers {
+  /** Keeps layers from being removed as unused until the result is disposed of. */
+  readonly hold: (layers: readonly Digest[]) => Disposable;
+  /** Makes a root of these layers possible, lowest first. */
+  readonly complete: (layers: readonly Digest[], signal: AbortSignal) => Promise<void>;
+  /** Removes those that nothing uses. */
+  readonly removeUnused: (layers: readonly Digest[]) => Promise<void>;
+}
+
 /** The dependencies of the container verbs. The composition root creates it once. */
 export interface ContainerContext {
   readonly store: ContainerStore;
@@ -58,6 +87,7 @@ export interface ContainerContext {
   readonly rootFiles: RootFiles;
   readonly specs: ContainerSpecs;
   readonly logs: ContainerLogs;
+  readonly checkpoints: CheckpointAccess;
   /** The maximum size of the writable layer of a sandbox's new containers, in bytes; 0 for no limit. */
   readonly layerLimitOf: (sandbox: Sandbox) => number;
   /** True when the volumes that images declare are not created. */

@@ -11,7 +11,7 @@ import type { Image } from "../../core/image/index.ts";
 import type { RunningOperation } from "../../core/operation/index.ts";
 import type { Sandbox } from "../../core/sandbox/index.ts";
 import { type DeclaredVolumes, declaredVolumes, stopSignal } from "../../oci-spec/index.ts";
-import { buildOrUndo, checkNameIsFree } from "../lifecycle/inflight-creates.ts";
+import { buildOrUndo, checkNameIsFree, type CreateRequest } from "../lifecycle/inflight-creates.ts";
 import { type ContainerContext, findTarget } from "./context.ts";
 import { containerSubject, sandboxSubject } from "../lifecycle/subjects.ts";
 import { holdPlugins, tellPlugins } from "../plugins/index.ts";
@@ -19,17 +19,31 @@ import { adjustByPlugins } from "./adjust.ts";
 import { ofPlugins } from "./of-plugins.ts";
 import { prepareEarly, prepareSpec } from "./prepare-spec.ts";
 import { imageNames } from "./image-names.ts";
+import { checkMayRestore, type ContainerBase, isArchive } from "./may-restore.ts";
 import { rootUsers } from "./root-users.ts";
 import { findImageVolumes, type FoundVolumes, makeVolumes } from "./volumes.ts";
 import { verifyImages } from "./verify-images.ts";
 import { removeContainerById } from "./remove.ts";
 
-interface Plan {
+/** Finds what a container is made of, as a step of its create, which undoes it. */
+type FindBase = (
+  operation: RunningOperation,
+  undo: Rollback,
+  containerId: string,
+) => Promise<ContainerBase>;
+
+interface Request {
   readonly id: string;
   readonly name: string;
   readonly requestBytes: Uint8Array;
   readonly config: CheckedConfig;
   readonly sandbox: Sandbox;
+  readonly base: ContainerBase | FindBase;
+  readonly volumeImages: FoundVolumes["images"];
+}
+
+interface Plan extends Request {
+  readonly base: ContainerBase;
   readonly image: Image;
   readonly volumes: FoundVolumes;
 }
@@ -37,15 +51,36 @@ interface Plan {
 /**
  * Creates a container in a ready sandbox: checks the request, records it and mounts the root. The
  * start creates the cgroup and the process. The create continues when its caller disconnects, like
- * that of a sandbox (see {@link InflightCreates}).
+ * that of a sandbox (see {@link InflightCreates}). One whose image is a checkpoint continues from it when it starts.
  */
 export async function createContainer(
   context: ContainerContext,
   input: { readonly request: CreateContainerRequest; readonly requestBytes: Uint8Array },
   caller: AbortSignal,
 ): Promise<string> {
+  const sandbox = context.sandboxes.resolve(input.request.podSandboxId);
+  const { name, begin } = prepareContainer(context, input, sandbox);
+  return context.inflightCreates.run(name, input.requestBytes, caller, () => begin());
+}
+
+/** A checked request for a container. */
+interface PreparedContainer {
+  /** The unique name of the container. */
+  readonly name: string;
+  /**
+   * Begins the create, as {@link InflightCreates} requests it: of what is given, else of the image of the request.
+   * The end of `parent` aborts it.
+   */
+  readonly begin: (base?: ContainerBase, parent?: AbortSignal) => CreateRequest;
+}
+
+/** Checks a request for a container. Errors as those of {@link createContainer} that come before anything is made. */
+export function prepareContainer(
+  context: ContainerContext,
+  input: { readonly request: CreateContainerRequest; readonly requestBytes: Uint8Array },
+  sandbox: Sandbox,
+): PreparedContainer {
   const { request, requestBytes } = input;
-  const sandbox = context.sandboxes.resolve(request.podSandboxId);
   const config = context.specs.check(
     request.config,
     sandbox,
@@ -57,46 +92,72 @@ export async function createContainer(
     checkNameIsFree(context.store, name, words);
     checkSandboxReady(sandbox);
   }
-  return context.inflightCreates.run(name, requestBytes, caller, () => {
-    const image = findImage(context, config.image.image);
-    const volumeImages = findImageVolumes(context, config);
-    for (const id of [image.id, ...volumeImages.map((each) => each.image)]) context.onImageUsed(id);
-    const plan: Plan = {
-      id: newContainerId(),
-      name,
-      requestBytes,
-      config,
-      sandbox,
-      image,
-      volumes: {
-        images: volumeImages,
-        ...declaredUnlessIgnored(context, image, config),
-      },
-    };
-    const operation = context.operations.begin({
-      name: "create-container",
-      subject: name,
-      object: plan.id,
-      timeoutMs: context.createMsOf?.(sandbox.handler) ?? context.times.createMs,
-      log: context.log.with({
-        ...sandboxSubject(sandbox),
-        containerName: config.metadata.name,
-        container: plan.id,
-      }),
-    });
-    return {
-      build: () => build(context, plan, operation),
-      stage: () => operation.stage,
-      publish: (id) => {
-        context.store.list(id);
-      },
-      discard: (id, reason) => {
-        const subject = { ...sandboxSubject(sandbox), container: id };
-        context.log.info("removing an unclaimed container", { ...subject, reason });
-        context.janitor.adopt(id, () => removeContainerById(context, id));
-      },
-    };
+  return {
+    name,
+    begin: (given, parent) => {
+      const base = given ?? baseOf(context, config, sandbox);
+      const volumeImages = findImageVolumes(context, config);
+      if (typeof base !== "function") noteImages(context, base, volumeImages);
+      const id = newContainerId();
+      const plan = { id, name, requestBytes, config, sandbox, base, volumeImages };
+      return beginCreate(context, plan, parent);
+    },
+  };
+}
+
+/** The image of the request; for a checkpoint, how it is opened. */
+function baseOf(
+  context: ContainerContext,
+  config: CheckedConfig,
+  sandbox: Sandbox,
+): ContainerBase | FindBase {
+  const { image } = config.image;
+  if (!isArchive(image)) return { image: findImage(context, image) };
+  checkMayRestore(context.checkpoints, image);
+  return async (operation, undo, id) => {
+    const { openArchive } = await import("./restore-archive.ts");
+    return openArchive(context, { location: image, id, sandbox, config }, operation, undo);
+  };
+}
+
+/** Notes that the images are in use, before the container is recorded. */
+function noteImages(
+  { onImageUsed }: Pick<ContainerContext, "onImageUsed">,
+  { image }: ContainerBase,
+  volumes: FoundVolumes["images"],
+): void {
+  for (const id of [image.id, ...volumes.map((each) => each.image)]) onImageUsed(id);
+}
+
+function beginCreate(
+  context: ContainerContext,
+  plan: Request,
+  parent: AbortSignal | undefined,
+): CreateRequest {
+  const { config, sandbox } = plan;
+  const operation = context.operations.begin({
+    name: "create-container",
+    subject: plan.name,
+    object: plan.id,
+    timeoutMs: context.createMsOf?.(sandbox.handler) ?? context.times.createMs,
+    log: context.log.with({
+      ...sandboxSubject(sandbox),
+      containerName: config.metadata.name,
+      container: plan.id,
+    }),
   });
+  return {
+    build: () => build(context, plan, operation, parent),
+    stage: () => operation.stage,
+    publish: (id) => {
+      context.store.list(id);
+    },
+    discard: (id, reason) => {
+      const subject = { ...sandboxSubject(sandbox), container: id };
+      context.log.info("removing an unclaimed container", { ...subject, reason });
+      context.janitor.adopt(id, () => removeContainerById(context, id));
+    },
+  };
 }
 
 function declaredUnlessIgnored(
@@ -134,18 +195,39 @@ function findImage(context: Pick<ContainerContext, "images">, name: string): Ima
 
 async function build(
   context: ContainerContext,
-  plan: Plan,
+  plan: Request,
   operation: RunningOperation,
+  parent: AbortSignal | undefined,
 ): Promise<string> {
   using running = operation;
+  using _parent = parent && running.follow(parent);
   // A removal of the sandbox aborts this operation and waits for it, including the undo.
   using _turn = await context.locks.acquire(plan.id);
   using _abortable = context.cancellable.add(plan.id, operation, plan.sandbox.id);
   const onStuck = (): void => {
     context.janitor.adopt(plan.id, () => removeContainerById(context, plan.id), 1_000);
   };
-  await buildOrUndo(running, onStuck, (undo) => assemble(context, plan, running, undo));
+  await buildOrUndo(running, onStuck, async (undo) => {
+    await assemble(context, await planOf(context, plan, running, undo), running, undo);
+  });
   return plan.id;
+}
+
+async function planOf(
+  context: ContainerContext,
+  request: Request,
+  operation: RunningOperation,
+  undo: Rollback,
+): Promise<Plan> {
+  const { id, config, volumeImages: images } = request;
+  let { base } = request;
+  if (typeof base === "function") {
+    base = await base(operation, undo, id);
+    noteImages(context, base, images);
+  }
+  const { image } = base;
+  const volumes = { images, ...declaredUnlessIgnored(context, image, config) };
+  return { ...request, base, image, volumes };
 }
 
 async function assemble(
@@ -156,7 +238,11 @@ async function assemble(
 ): Promise<void> {
   const { store, roots } = context;
   const { id, config, sandbox, image, volumes } = plan;
-  const layers = image.layers.map(({ diffId }) => diffId);
+  const { restore } = plan.base;
+  const changes = restore?.changes;
+  const ofImage = image.layers.map(({ diffId }) => diffId);
+  const layers = changes === undefined ? ofImage : [...ofImage, changes];
+  using _held = changes && context.checkpoints.layers.hold(layers);
 
   await verifyImages(context, plan, operation);
   await operation.enter("write-record");
@@ -181,6 +267,7 @@ async function assemble(
     user: { uid: 0n, gid: 0n, supplementalGroups: [] },
     stopSignal: stopSignal(config.stopSignal, image.config.stopSignal).name,
     ...pathsOf(id, config, sandbox),
+    ...(restore && { restore }),
     createdAtNs: context.clock.nowNs(),
     bootId: context.bootId,
     state: { name: "creating" },
@@ -192,6 +279,7 @@ async function assemble(
   const options = { users: rootUsers(context, sandbox), label, limitBytes };
   using _hold = await holdPlugins(context, operation.signal);
   await using early = await prepareEarly(context, plan, { label, operation, undo });
+  if (changes !== undefined) await context.checkpoints.layers.complete(layers, operation.signal);
   const { path } = await roots.mount(id, layers, operation, options);
 
   await makeVolumes(context, store.get(id), operation, options);

@@ -8,6 +8,7 @@ import { containerSubject } from "../lifecycle/subjects.ts";
 import { adoptProcess } from "./adopt.ts";
 import { type ContainerContext, runtimeOf } from "./context.ts";
 import { pauseAgain } from "./paused.ts";
+import { resumeUntilCaptureEnds } from "./paused-for-checkpoint.ts";
 import { removeContainerById } from "./remove.ts";
 import { type ExitedState, logExit, watchContainer } from "./watch.ts";
 
@@ -19,7 +20,8 @@ const sweepMs = 2_000;
  * Restores the containers of the previous daemon.
  *
  * - A running container is watched again, and an exit that happened meanwhile is recorded. The same
- *   holds for one whose start worked but was not recorded. A paused one stays paused.
+ *   holds for one whose start worked but was not recorded. A paused one stays paused; one that a checkpoint
+ *   had paused runs on.
  * - A container whose start did not reach its command is created, as before; what the start left is
  *   removed.
  * - A container of an earlier boot is exited, code 255, reason Unknown.
@@ -121,6 +123,11 @@ async function restore(context: ContainerContext, container: Container): Promise
     );
   } else if (state.name === "running") {
     await watchAgain(context, container, state);
+    if (container.pausedForCheckpoint !== undefined) {
+      await runWithTimeoutThenBackground(context, `resume container ${id}`, clearMs, () =>
+        resumeUntilCaptureEnds(context, id),
+      );
+    }
   }
   context.store.list(id);
 }

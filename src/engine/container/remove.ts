@@ -4,6 +4,7 @@ import type { RunningOperation } from "../../core/operation/index.ts";
 import { type ContainerContext, runtimeOf } from "./context.ts";
 import { holdPlugins, tellPlugins } from "../plugins/index.ts";
 import { ofPlugins } from "./of-plugins.ts";
+import { discardRestore } from "./restore-source.ts";
 import { endById } from "./stop.ts";
 import { updateOthers } from "./update-others.ts";
 import { containerSubject } from "../lifecycle/subjects.ts";
@@ -59,6 +60,7 @@ async function takeApart(
   await beforeAbort(runtimeOf(context, container).remove(id, operation), operation.signal);
   // An unmount can wait for a disk in the kernel forever.
   await beforeAbort(context.roots.remove(id, operation), operation.signal);
+  await discardRestore(context, container);
   await operation.enter("delete-record");
   context.store.remove(id);
   context.inflightCreates.forget(container.name, id);

@@ -5,6 +5,7 @@ import type { RunningOperation } from "../../core/operation/index.ts";
 import { askPlugins, holdPlugins, tellPlugins } from "../plugins/index.ts";
 import { type ContainerContext, runtimeOf, specSubject } from "./context.ts";
 import { ofPlugins } from "./of-plugins.ts";
+import { discardLater, restoreSource } from "./restore-source.ts";
 import { tellEnd } from "./tell-end.ts";
 import { verifyImagesAgain } from "./verify-images.ts";
 import { watchContainer } from "./watch.ts";
@@ -14,7 +15,7 @@ import { containerSubject } from "../lifecycle/subjects.ts";
 const startErrorCode = 128;
 
 /**
- * Starts a created container. After a failure it is exited, with reason StartError, code 128 and the
+ * Starts a created container; one that was restored continues from its checkpoint. After a failure it is exited, with reason StartError, code 128 and the
  * error of the call as its message; everything that the start made is removed. A plugin that refuses it
  * fails it. A start that the end of the daemon interrupts leaves it created, as a crash does.
  *
@@ -89,6 +90,7 @@ async function start(
       terminal: config.tty,
       stdin: config.stdin,
       stdinOnce: config.stdinOnce,
+      ...(container.restore && { restore: restoreSource(container.restore, sandbox) }),
       ...(context.plugins?.active === true && {
         beforeCommand: (pid) => tellStart(context, container, { spec, pid }, operation),
       }),
@@ -107,6 +109,7 @@ async function start(
     throw error;
   }
   watchContainer(context, id);
+  if (container.restore !== undefined) discardLater(context, running);
   await tellPlugins(context, operation, "PostStartContainer", async (plugins, signal) => {
     const of = ofPlugins(context, running, { spec });
     if (of !== undefined) await plugins.postStartContainer(of, signal);

@@ -54,7 +54,7 @@ export async function updateContainerResources(
  * With plugins, updates come one after the other: a plugin may answer one with updates of other containers, so two
  * updates would each wait for the lock that the other one has.
  */
-async function updateTurn(
+export async function updateTurn(
   { plugins, locks }: Pick<ContainerContext, "plugins" | "locks">,
   caller: AbortSignal,
 ): Promise<Disposable | undefined> {

@@ -16,7 +16,12 @@ import {
   sandboxName,
   withOwnIds,
 } from "../../core/sandbox/index.ts";
-import { buildOrUndo, checkNameIsFree, type DiscardReason } from "../lifecycle/inflight-creates.ts";
+import {
+  buildOrUndo,
+  checkNameIsFree,
+  type CreateRequest,
+  type DiscardReason,
+} from "../lifecycle/inflight-creates.ts";
 import type { PodLease } from "../lifecycle/leases.ts";
 import { sandboxSubject } from "../lifecycle/subjects.ts";
 import { askPlugins, holdPlugins } from "../plugins/index.ts";
@@ -54,6 +59,27 @@ export async function runPodSandbox(
   input: { readonly request: RunPodSandboxRequest; readonly requestBytes: Uint8Array },
   caller: AbortSignal,
 ): Promise<string> {
+  const { name, begin } = await preparePodSandbox(context, input);
+  return context.inflightCreates.run(name, input.requestBytes, caller, () => begin());
+}
+
+/** A checked request for a sandbox. */
+export interface PreparedSandbox {
+  /** The unique name of the sandbox. */
+  readonly name: string;
+  readonly handler: BoundHandler;
+  /**
+   * Begins the create, as {@link InflightCreates} requests it; with this id, if one is given. The end of `parent`
+   * aborts it.
+   */
+  readonly begin: (id?: string, parent?: AbortSignal) => CreateRequest;
+}
+
+/** Checks a request for a sandbox. Errors as those of {@link runPodSandbox} that come before anything is made. */
+export async function preparePodSandbox(
+  context: SandboxContext,
+  input: { readonly request: RunPodSandboxRequest; readonly requestBytes: Uint8Array },
+): Promise<PreparedSandbox> {
   const config = checkSandboxConfig(input.request.config);
   const lease = context.leases.neededBy(config);
   const handler = context.handlers.bind(input.request.runtimeHandler);
@@ -72,36 +98,47 @@ export async function runPodSandbox(
     const words = { doing: "run pod sandbox", noun: "sandbox", attempt: "this attempt of the pod" };
     checkNameIsFree(context.store, name, words);
   }
-  return context.inflightCreates.run(name, input.requestBytes, caller, () => {
-    const { requestBytes } = input;
-    const id = newSandboxId();
-    const plan: Plan = { id, name, config, requestBytes, handler, controller, ownIds, lease };
-    const operation = context.operations.begin({
-      name: "run-pod-sandbox",
-      subject: name,
-      object: plan.id,
-      timeoutMs: context.createMsOf?.(handler) ?? context.times.createMs,
-      log: context.log.with(sandboxSubject(plan)),
-    });
-    return {
-      build: () => build(context, plan, operation),
-      stage: () => operation.stage,
-      publish: (id) => {
-        context.store.list(id);
-      },
-      discard: (id, reason) => {
-        discard(context, id, reason);
-      },
-    };
+  const { requestBytes } = input;
+  const checked = { name, config, requestBytes, handler, controller, ownIds, lease };
+  return {
+    name,
+    handler,
+    begin: (id = newSandboxId(), parent) => beginRun(context, { id, ...checked }, parent),
+  };
+}
+
+function beginRun(
+  context: SandboxContext,
+  plan: Plan,
+  parent: AbortSignal | undefined,
+): CreateRequest {
+  const operation = context.operations.begin({
+    name: "run-pod-sandbox",
+    subject: plan.name,
+    object: plan.id,
+    timeoutMs: context.createMsOf?.(plan.handler) ?? context.times.createMs,
+    log: context.log.with(sandboxSubject(plan)),
   });
+  return {
+    build: () => build(context, plan, operation, parent),
+    stage: () => operation.stage,
+    publish: (id) => {
+      context.store.list(id);
+    },
+    discard: (id, reason) => {
+      discardSandbox(context, id, reason);
+    },
+  };
 }
 
 async function build(
   context: SandboxContext,
   plan: Plan,
   operation: RunningOperation,
+  parent: AbortSignal | undefined,
 ): Promise<string> {
   using running = operation;
+  using _parent = parent && running.follow(parent);
   using _create = plan.lease?.addCreate(plan.id, running);
   const onStuck = (what: string, error: unknown): void => {
     const reason = `its create failed, and davit could not ${what}: ${messageOf(error)}`;
@@ -248,7 +285,7 @@ function networkRequest(sandbox: Sandbox, netnsPath: string): NetworkRequest {
 }
 
 /** Lists a sandbox whose create could not be undone as dead, so that clients can see and remove it. */
-function leaveBehind(context: SandboxContext, id: string, reason: string): void {
+export function leaveBehind(context: SandboxContext, id: string, reason: string): void {
   const sandbox = context.store.peek(id);
   if (sandbox === undefined) return;
   const subject = sandboxSubject(sandbox);
@@ -262,7 +299,8 @@ function leaveBehind(context: SandboxContext, id: string, reason: string): void 
   context.store.list(id);
 }
 
-function discard(context: SandboxContext, id: string, reason: DiscardReason): void {
+/** Removes a sandbox that no caller claims. */
+export function discardSandbox(context: SandboxContext, id: string, reason: DiscardReason): void {
   const sandbox = context.store.peek(id);
   const subject = sandbox === undefined ? { sandbox: id } : sandboxSubject(sandbox);
   context.log.info("removing an unclaimed sandbox", { ...subject, reason });

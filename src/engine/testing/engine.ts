@@ -42,6 +42,7 @@ import {
 import { FakeArchives } from "./fake-archives.ts";
 import { FakeCgroups } from "./fake-cgroups.ts";
 import { FakeChecker } from "./fake-checker.ts";
+import { FakeCheckpoints } from "./fake-checkpoints.ts";
 import { FakeController } from "./fake-controller.ts";
 import { FakeEgress } from "./fake-egress.ts";
 import { FakeHandlers } from "./fake-handlers.ts";
@@ -76,6 +77,7 @@ export class FakeWorld {
   readonly specs = new FakeSpecs();
   readonly rootFiles = new FakeRootFiles();
   readonly logs = new FakeLogs();
+  readonly checkpoints = new FakeCheckpoints();
   readonly plugins = new FakePlugins();
   readonly cgroups: FakeCgroups;
   readonly controller: FakeController;
@@ -108,8 +110,9 @@ export class FakeWorld {
   /** Releases all calls that hang. */
   releaseAll(): void {
     const { source, archives, packer, specs, rootFiles, cgroups } = this;
-    const { controller, network, runtime, layers, roots, plugins, egress } = this;
+    const { controller, network, runtime, layers, roots, plugins, egress, checkpoints } = this;
     for (const each of [
+      checkpoints,
       plugins,
       egress,
       source,
@@ -221,6 +224,16 @@ export class FakeEngine {
       rootFiles: world.rootFiles,
       specs: world.specs,
       logs: world.logs,
+      checkpoints: {
+        open: async () => ({ files: world.checkpoints, outputs: world.checkpoints }),
+        restore: "own",
+        restoreContainers: true,
+        layers: {
+          hold: (layers) => this.images.pulls.claim(layers),
+          complete: (layers, signal) => world.layers.complete(layers, signal),
+          removeUnused: (layers) => removeUnusedLayers(this.images, layers),
+        },
+      },
       layerLimitOf: () => 0,
       ignoreVolumes: false,
       runtimes: [world.runtime],

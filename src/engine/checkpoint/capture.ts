@@ -1,0 +1,84 @@
+import { join } from "node:path";
+import { RuntimeError } from "../../base/errors.ts";
+import { checkpointFiles, type Checkpoints } from "../../core/checkpoint/index.ts";
+import type { Container, ContainerCaptures } from "../../core/container/index.ts";
+import type { OciSpec } from "../../core/oci/index.ts";
+import type { RunningOperation } from "../../core/operation/index.ts";
+import type { Sandbox } from "../../core/sandbox/index.ts";
+import { type ContainerContext, runtimeOf } from "../container/context.ts";
+import type { PausedContainers } from "./pause-all.ts";
+
+/** The longest time of a checkpoint that has no other limit. Milliseconds. */
+export const maxCheckpointMs = 600_000;
+
+/** A running container, and what captures it. */
+export interface Capturable {
+  readonly container: Container;
+  readonly sandbox: Sandbox;
+  readonly captures: ContainerCaptures;
+  readonly spec: OciSpec;
+}
+
+/**
+ * What captures a container. `failed-precondition` for one that does not run, `unimplemented` where its runtime
+ * cannot do it. `doing` begins the error.
+ */
+export async function capturable(
+  context: ContainerContext,
+  { id }: Pick<Container, "id">,
+  doing: string,
+): Promise<Capturable> {
+  const container = context.store.get(id);
+  const { state, sandboxId } = container;
+  if (state.name !== "running") {
+    throw new RuntimeError(
+      "failed-precondition",
+      `${doing}: container "${id}" is ${state.name}, not running`,
+    );
+  }
+  if (container.restore?.changes !== undefined) {
+    throw new RuntimeError(
+      "failed-precondition",
+      `${doing}: container "${id}" was itself restored, with changes of its root that a checkpoint would not have`,
+    );
+  }
+  const runtime = runtimeOf(context, container);
+  const sandbox = context.sandboxes.get(sandboxId);
+  if (runtime.captures === undefined) {
+    throw new RuntimeError(
+      "unimplemented",
+      `${doing}: the runtime of handler "${sandbox.handler.name}" cannot capture containers`,
+    );
+  }
+  const spec = await runtime.spec(id);
+  if (spec !== undefined) return { container, sandbox, captures: runtime.captures, spec };
+  throw new RuntimeError(
+    "failed-precondition",
+    `${doing}: the spec that container "${id}" was started with is lost`,
+  );
+}
+
+/** Captures the memory of a paused container into its new directory. */
+export async function captureMemory(
+  { container, captures }: Capturable,
+  to: { readonly directory: string; readonly closeTcp: boolean; readonly paused: PausedContainers },
+  operation: RunningOperation,
+): Promise<void> {
+  const { directory, closeTcp, paused } = to;
+  await operation.enter("capture-memory", container.config.metadata?.name ?? "");
+  const images = join(directory, checkpointFiles.images);
+  const request = { images, work: directory, closeTcp, leaveRunning: true };
+  await paused.capture(() => captures.capture(container.id, request, operation));
+}
+
+/** Captures the files of a paused container, after its memory. */
+export async function captureFiles(
+  files: Checkpoints,
+  { container, sandbox, spec }: Capturable,
+  directory: string,
+  operation: RunningOperation,
+): Promise<void> {
+  await operation.enter("capture-files", container.config.metadata?.name ?? "");
+  const runtimePath = sandbox.handler.path ?? sandbox.handler.name;
+  await files.complete(directory, { container, sandbox, spec, runtimePath }, operation);
+}

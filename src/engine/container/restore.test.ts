@@ -1,0 +1,115 @@
+import assert from "node:assert/strict";
+import { describe, test, type TestContext } from "node:test";
+import { isKind, RuntimeError } from "../../base/errors.ts";
+import { removePodSandbox } from "../sandbox/index.ts";
+import { FakeEngine, never } from "../testing/engine.ts";
+import { checkpointFacts } from "../testing/fake-checkpoints.ts";
+import { containerRequest } from "../testing/objects.ts";
+import { createContainer, removeContainer, startContainer } from "./index.ts";
+
+const archive = "/checkpoints/app.tar";
+const image = { image: archive };
+
+async function setUp(t: TestContext) {
+  const engine = new FakeEngine(t);
+  const imageId = await engine.pull();
+  const pod = await engine.run({ hostname: "new" });
+  const { archives } = engine.world.checkpoints;
+  archives.set(archive, checkpointFacts({ imageDigests: [`docker.io/x@${imageId}`] }));
+  const restore = (config = {}): Promise<string> =>
+    createContainer(engine.containers, containerRequest(pod, { image, ...config }), never);
+  return { engine, pod, imageId, archives, restore };
+}
+
+function kind(expected: Parameters<typeof isKind>[1], message: RegExp) {
+  return (error: unknown): boolean => {
+    assert.ok(error instanceof RuntimeError && isKind(error, expected), String(error));
+    assert.match(error.message, message);
+    return true;
+  };
+}
+
+function assertNothingIsLeft({ world, containers }: FakeEngine): void {
+  assert.deepEqual([...containers.store.all()], []);
+  assert.deepEqual([...world.checkpoints.directories], []);
+  assert.deepEqual(world.host.idsOf("root"), []);
+}
+
+describe("a container whose image is a checkpoint", () => {
+  test("continues from it, on the image of its digest", async (t) => {
+    const { engine, imageId, restore } = await setUp(t);
+    const { runtime, checkpoints } = engine.world;
+    const id = await restore();
+    const container = engine.containers.store.get(id);
+    assert.deepEqual([container.image.id, container.image.requested], [imageId, archive]);
+    assert.equal(container.image.shown, engine.images.store.find("app")?.repoTags[0]);
+    await startContainer(engine.containers, id, never);
+    const images = `/restores/${id}/checkpoint`;
+    assert.deepEqual(runtime.bundleOf(id)?.restore, { images, closeTcp: true, hostname: "new" });
+    await engine.world.time.advance(10);
+    assert.deepEqual([...checkpoints.directories], []);
+  });
+
+  test("its files are removed with it, and with its pod", async (t) => {
+    const { engine, pod, restore } = await setUp(t);
+    const { checkpoints } = engine.world;
+    const id = await restore();
+    assert.equal(checkpoints.directories.size, 1);
+    await removeContainer(engine.containers, id, never);
+    assertNothingIsLeft(engine);
+    await restore();
+    await removePodSandbox(engine.sandboxes, pod, never);
+    assertNothingIsLeft(engine);
+  });
+
+  test("needs the setting checkpoint.restore_containers", async (t) => {
+    const { engine, restore } = await setUp(t);
+    Object.assign(engine.containers.checkpoints, { restoreContainers: false });
+    await assert.rejects(
+      restore(),
+      kind("failed-precondition", /set checkpoint\.restore_containers = true/),
+    );
+    Object.assign(engine.containers.checkpoints, { restoreContainers: true, restore: "off" });
+    await assert.rejects(
+      restore(),
+      kind("failed-precondition", /set checkpoint\.restore to "own"/),
+    );
+    assertNothingIsLeft(engine);
+  });
+
+  test("is refused if it does not fit, and nothing is left", async (t) => {
+    const { engine, archives, imageId, restore } = await setUp(t);
+    await assert.rejects(restore({ tty: true }), kind("failed-precondition", /set tty/));
+    archives.set(archive, checkpointFacts({ imageDigests: [imageId], runtime: "runc" }));
+    await assert.rejects(restore(), kind("failed-precondition", /made by "runc"/));
+    archives.set(archive, checkpointFacts({ imageName: "docker.io/x/gone:1" }));
+    await assert.rejects(
+      restore(),
+      kind("not-found", /image "docker.io\/x\/gone:1" is not present on this node; pull it first/),
+    );
+    archives.delete(archive);
+    await assert.rejects(restore(), kind("invalid-argument", /no checkpoint/));
+    assertNothingIsLeft(engine);
+  });
+
+  for (const stage of ["open-checkpoint", "mount-root", "answer"] as const) {
+    test(`leaves nothing when its create fails at ${stage}`, async (t) => {
+      const { engine, restore } = await setUp(t);
+      engine.faults.fail(`create-container/${stage}`);
+      await assert.rejects(restore(), kind("internal", new RegExp(`stage ${stage}`)));
+      assertNothingIsLeft(engine);
+    });
+  }
+
+  test("keeps its files when its start fails, until it is removed", async (t) => {
+    const { engine, restore } = await setUp(t);
+    const { runtime, checkpoints } = engine.world;
+    const id = await restore();
+    runtime.trouble.fail("start", new RuntimeError("failed-precondition", "no pid 7"));
+    await assert.rejects(startContainer(engine.containers, id, never), /no pid 7/);
+    await engine.world.time.advance(10);
+    assert.equal(checkpoints.directories.size, 1);
+    await removeContainer(engine.containers, id, never);
+    assertNothingIsLeft(engine);
+  });
+});
