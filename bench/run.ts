@@ -15,6 +15,7 @@ import { passes, results, type Setting, table } from "./report.ts";
 import type { Bench, Row, RowGroup, Side } from "./row.ts";
 import { answers } from "./rows/answers.ts";
 import { atOnce } from "./rows/at-once.ts";
+import { checkpoint } from "./rows/checkpoint.ts";
 import { churn } from "./rows/churn.ts";
 import { containers } from "./rows/containers.ts";
 import { images } from "./rows/images.ts";
@@ -36,6 +37,7 @@ const groups: readonly RowGroup[] = [
   containers,
   streaming,
   sdk,
+  checkpoint,
   shims,
   nri,
   atOnce,

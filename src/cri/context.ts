@@ -8,6 +8,7 @@ import type { EventFeed, NodeEvents } from "../engine/events/index.ts";
 import type { ImageContext } from "../engine/image/index.ts";
 import type { Leases } from "../engine/lifecycle/leases.ts";
 import type { SandboxContext } from "../engine/sandbox/index.ts";
+import type { SnapshotContext } from "../engine/snapshot/index.ts";
 import type { Peer } from "../wire/grpc/call.ts";
 
 /** The dependencies of the RPCs. The composition root creates it once. */
@@ -28,6 +29,8 @@ export interface CriContext {
   readonly nodeEvents: Pick<NodeEvents, "subscribe" | "close">;
   /** What clients hold so that their pods go with them. */
   readonly leases: Pick<Leases, "hold" | "close">;
+  /** The snapshots of pods; loaded when they are used first. */
+  readonly snapshots: () => Promise<SnapshotContext>;
   /** The network of the default handler. The readiness of the node depends on it. */
   readonly network: PodNetwork;
   /** The cgroup driver. */

@@ -171,6 +171,19 @@ export const leaseSubjects: Subjects<typeof Leases> = {
 };
 
 export const checkpointSubjects: Subjects<typeof Checkpoints> = {
+  takeSnapshot: {
+    asked: ({ sandboxId }, context) => sandboxOf(sandboxId, context),
+    got: ({ id = "", size = 0n }) => ({ snapshot: id, bytes: Number(size) }),
+  },
+  removeSnapshot: { asked: ({ id }) => ({ snapshot: cut(id) }) },
+  exportSnapshot: { asked: ({ id }) => ({ snapshot: cut(id) }) },
+  importSnapshot: {
+    asked: () => ({}),
+    got: ({ snapshot }) => ({
+      snapshot: snapshot?.id ?? "",
+      pod: cut(`${snapshot?.podNamespace ?? ""}/${snapshot?.podName ?? ""}`),
+    }),
+  },
   pause: {
     asked: ({ id }, context) => eitherOf(id, context),
     got: ({ reclaimedBytes = 0n }) =>

@@ -23,15 +23,20 @@ import { check } from "./davit/check.ts";
 import { events } from "./davit/events.ts";
 import { exec as execWithStreams } from "./davit/exec.ts";
 import { explain } from "./davit/explain.ts";
+import { exportSnapshot } from "./davit/export-snapshot.ts";
 import { hold } from "./davit/hold.ts";
+import { importSnapshot } from "./davit/import-snapshot.ts";
+import { listSnapshots } from "./davit/list-snapshots.ts";
 import { load } from "./davit/load.ts";
 import { logs } from "./davit/logs.ts";
 import { pause } from "./davit/pause.ts";
 import { pull } from "./davit/pull.ts";
 import { reload } from "./davit/reload.ts";
+import { removeSnapshot } from "./davit/remove-snapshot.ts";
 import { resume } from "./davit/resume.ts";
 import { save } from "./davit/save.ts";
 import { tag } from "./davit/tag.ts";
+import { takeSnapshot } from "./davit/take-snapshot.ts";
 import { usage } from "./davit/usage.ts";
 import { verify } from "./davit/verify.ts";
 import { imageFsInfo } from "./image/image-fs-info.ts";
@@ -189,7 +194,15 @@ const daemonRpcs: Table<typeof Daemon> = { reload, events };
 
 const leaseRpcs: Table<typeof Leases> = { hold };
 
-const checkpointRpcs: Table<typeof Checkpoints> = { pause, resume };
+const checkpointRpcs: Table<typeof Checkpoints> = {
+  pause,
+  resume,
+  takeSnapshot,
+  listSnapshots,
+  removeSnapshot,
+  exportSnapshot,
+  importSnapshot,
+};
 
 /** The part of the context that exists before the daemon is ready. */
 type Early = Pick<CriContext, "version">;

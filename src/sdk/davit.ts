@@ -10,6 +10,7 @@ import type {
   RunOptions,
 } from "./api/options.ts";
 import type { Pod } from "./api/pod.ts";
+import type { Fork, RestoreOptions, Snapshot } from "./api/snapshots.ts";
 import { PodSandboxState, type PodSandbox } from "../gen/runtime/v1/api_pb.ts";
 import { Connection } from "./connection.ts";
 import { PodDirectories } from "./directories.ts";
@@ -88,6 +89,33 @@ class DavitClient implements Davit {
   async apply(manifest: string | URL | object, options?: ApplyOptions): Promise<readonly Pod[]> {
     const { apply } = await import("./run.ts");
     return await apply(this.#host, manifest, options);
+  }
+
+  async restore(snapshot: Snapshot | string, options?: RestoreOptions): Promise<Pod> {
+    const { restore } = await import("./restore.ts");
+    return await restore(
+      this.#host,
+      typeof snapshot === "string" ? snapshot : snapshot.id,
+      options,
+    );
+  }
+
+  async fork(source: Snapshot | Pod, count: number, options?: RestoreOptions): Promise<Fork> {
+    const { fork } = await import("./restore.ts");
+    return await fork(this.#host, source, count, options);
+  }
+
+  async snapshots(): Promise<readonly Snapshot[]> {
+    const { listSnapshots } = await import("./snapshots.ts");
+    return await listSnapshots(this.#connection);
+  }
+
+  async importSnapshot(
+    source: string | AsyncIterable<Uint8Array>,
+    options?: { readonly signal?: AbortSignal },
+  ): Promise<Snapshot> {
+    const { importSnapshot } = await import("./snapshots.ts");
+    return await importSnapshot(this.#connection, source, options);
   }
 
   async pods(filter: PodFilter = {}): Promise<readonly Pod[]> {

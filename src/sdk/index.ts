@@ -10,6 +10,7 @@ export type * from "./api/events.ts";
 export type * from "./api/images.ts";
 export type * from "./api/options.ts";
 export type * from "./api/pod.ts";
+export type * from "./api/snapshots.ts";
 export {
   DavitError,
   type DavitErrorKind,

@@ -9,8 +9,8 @@ import { invalid } from "./explain.ts";
 import { leaseLabel } from "./lease.ts";
 
 /** The annotations by which davit limits the network of a pod. */
-const networkAnnotation = "davit.network";
-const egressAnnotation = "davit.egress";
+export const networkAnnotationNames = ["davit.network", "davit.egress"] as const;
+const [networkAnnotation, egressAnnotation] = networkAnnotationNames;
 
 /** The facts about this machine that requests depend on. */
 export function thisNode(podsRoot: string): NodeInfo {
@@ -151,7 +151,8 @@ function asVolumeMount(mount: Mount, index: number): object {
   return { name, mountPath: mount.at, readOnly: mount.readOnly };
 }
 
-function networkAnnotations(network: Network): Readonly<Record<string, string>> {
+/** The annotations for the network of a pod. */
+export function networkAnnotations(network: Network): Readonly<Record<string, string>> {
   if (network === "none") return { [networkAnnotation]: "none" };
   if (typeof network === "string") return {};
   return { [egressAnnotation]: network.allow.length === 0 ? "none" : network.allow.join(",") };

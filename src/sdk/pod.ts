@@ -3,6 +3,7 @@ import { stopGrace } from "../client/pods/stop-grace.ts";
 import { type Container as CriContainer, ContainerState } from "../gen/runtime/v1/api_pb.ts";
 import type { Container, Paused, PauseOptions } from "./api/container.ts";
 import type { Forward, History, Pod, RemoveOptions } from "./api/pod.ts";
+import type { Snapshot, SnapshotOptions } from "./api/snapshots.ts";
 import type { Connection } from "./connection.ts";
 import { Calls, type ContainerFacts, RunningContainer } from "./container.ts";
 import type { PodDirectories } from "./directories.ts";
@@ -86,6 +87,11 @@ export class RunningPodHandle extends Calls implements Pod {
 
   async resume(options?: { readonly signal?: AbortSignal }): Promise<void> {
     await resume(this.#pauseTarget, options);
+  }
+
+  async snapshot(options: SnapshotOptions = {}): Promise<Snapshot> {
+    const { takeSnapshot } = await import("./snapshots.ts");
+    return await takeSnapshot(this.#host.connection, { id: this.id, path: this.#path }, options);
   }
 
   async why(): Promise<History> {

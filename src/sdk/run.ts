@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { Rollback } from "../base/rollback.ts";
 import { messageOf } from "../base/errors.ts";
-import type { PodRunContext, RunningPod } from "../client/pods/context.ts";
+import type { PodRunContext, ProgressReport, RunningPod } from "../client/pods/context.ts";
 import { assignIds } from "../client/pods/assign-ids.ts";
 import { runPod } from "../client/pods/run-pod.ts";
 import type { PodManifest } from "../manifest/index.ts";
@@ -69,18 +69,38 @@ export async function run(
   return handle;
 }
 
-interface OneRun {
+/** How a pod is made ready. */
+export interface OneRun {
   readonly keep: boolean;
   readonly what: string;
   readonly signal: AbortSignal | undefined;
   readonly options: Pick<RunOptions, "ready" | "readyTimeoutMs">;
 }
 
-/** Runs a pod until it is ready. What was made of one that fails is removed. */
+/** A pod that was made, and what is known of its containers. */
+export interface MadePod {
+  readonly handle: RunningPodHandle;
+  readonly containers: readonly ContainerFacts[];
+}
+
 async function runOne(
   host: RunHost,
   context: PodRunContext,
   pod: PodManifest,
+  one: OneRun,
+): Promise<RunningPodHandle> {
+  const run = async (undo: Rollback, report: ProgressReport): Promise<MadePod> => {
+    const running = await runPod(context, pod, undo, report);
+    return { handle: toHandle(host, running), containers: factsOf(host.connection, running) };
+  };
+  return await makeReady(host, run, context.signal, one);
+}
+
+/** Makes a pod, and waits until it is ready. What was made of one that fails is removed. */
+export async function makeReady(
+  host: RunHost,
+  make: (undo: Rollback, report: ProgressReport) => Promise<MadePod>,
+  ends: AbortSignal,
   { keep, what, signal, options }: OneRun,
 ): Promise<RunningPodHandle> {
   const left: string[] = [];
@@ -91,9 +111,9 @@ async function runOne(
     onStuck: (step, error) => warn(`${step}: ${messageOf(error)}`),
   });
   try {
-    const running = await runPod(context, pod, undo, { step: () => undefined, warn });
-    const handle = toHandle(host, running);
-    await whenReady(host.connection, handle, running, { ...options, signal: context.signal });
+    const made = await make(undo, { step: () => undefined, warn });
+    const { handle } = made;
+    await whenReady(made, { ...options, signal: ends });
     undo.commit();
     host.onRunning(handle, keep);
     return handle;
@@ -109,15 +129,12 @@ async function runOne(
 }
 
 async function whenReady(
-  connection: Connection,
-  handle: RunningPodHandle,
-  running: RunningPod,
+  { handle, containers: [first] }: MadePod,
   options: Pick<RunOptions, "ready" | "readyTimeoutMs"> & { readonly signal: AbortSignal },
 ): Promise<void> {
   const { ready, readyTimeoutMs, signal } = options;
   if (ready === undefined) return;
   const path = `${handle.namespace}/${handle.name}`;
-  const [first] = factsOf(connection, running);
   if (first === undefined) return;
   const pod = { id: handle.id, path, address: handle.address };
   await untilReady({ ready, timeoutMs: readyTimeout(readyTimeoutMs), target: first, pod, signal });
@@ -220,7 +237,11 @@ async function assigned(
   }
 }
 
-function contextOf({ connection, directories }: RunHost, signal: AbortSignal): PodRunContext {
+/** What runs of pods need, with the signal that ends them. */
+export function contextOf(
+  { connection, directories }: RunHost,
+  signal: AbortSignal,
+): PodRunContext {
   return {
     server: {
       client: connection.client,
@@ -266,7 +287,11 @@ function factsOf(
 }
 
 /** A pod whose time is over. Its removal is tried until it succeeds or the connection is closed. */
-function removeLater(pod: RunningPodHandle, timeoutMs: number, connection: Connection): void {
+export function removeLater(
+  pod: RunningPodHandle,
+  timeoutMs: number,
+  connection: Connection,
+): void {
   const remove = async (): Promise<void> => {
     while (!connection.closed.aborted) {
       try {

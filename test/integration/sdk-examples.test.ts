@@ -59,6 +59,19 @@ test("untrusted-code runs code within its limits", async () => {
   await nothingLeft();
 });
 
+const skip = spawnSync("criu", ["--version"]).error === undefined ? false : "criu is not installed";
+
+test("warm-start starts copies of a pod that is ready", { skip }, async () => {
+  const { status, stdout, stderr } = run("warm-start/main.ts", "2");
+  assert.equal(status, 0, stdout + stderr);
+  assert.match(
+    stdout,
+    /^cold start: \d+ ms\n2 warm starts: \d+ ms\ncopy 1: 2001000\ncopy 2: 2001000\n$/,
+  );
+  await nothingLeft();
+  assert.deepEqual(await davit.snapshots(), []);
+});
+
 test("pipeline connects pods by streams", async () => {
   const { status, stdout, stderr } = run("pipeline/main.ts", "200");
   assert.equal(status, 0, stdout + stderr);

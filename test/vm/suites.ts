@@ -101,6 +101,7 @@ export const waiting: readonly string[] = [
   "test/integration/sdk-package.test.ts",
   "test/integration/sdk.test.ts",
   "test/integration/seccomp-notifier.test.ts",
+  "test/integration/snapshots.test.ts",
   "test/integration/upgrade-formats.test.ts",
   "src/drivers/cni/builtin/builtin-network.kernel.test.ts",
   "src/drivers/cni/builtin/differential.kernel.test.ts",

@@ -29,6 +29,8 @@ export const aliases: Readonly<Record<string, string>> = {
   "container top": "top",
   "container update": "update",
   "container wait": "wait",
+  "snapshots ls": "snapshots",
+  "snapshots list": "snapshots",
   "image ls": "images",
   "image list": "images",
   "image pull": "pull",

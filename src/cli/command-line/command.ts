@@ -16,6 +16,8 @@ export type Completion =
   | "file"
   | "file-or-pod"
   | "file-or-image"
+  | "snapshot"
+  | "file-or-snapshot"
   | readonly string[];
 
 /** An option of a command. */

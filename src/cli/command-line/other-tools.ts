@@ -26,17 +26,18 @@ export const otherTools: Readonly<Record<string, string>> = {
   build: images,
   buildx: images,
   builder: images,
-  checkpoint:
-    'davit does not support checkpoints; use "davit cp POD:PATH -" to keep files of a container',
   commit:
     'davit makes no images of containers; use "davit cp POD:PATH -" to copy files from a container',
   compose,
   container: 'use "davit ps" to list containers',
   "container commit":
     'davit makes no images of containers; use "davit cp POD:PATH -" to copy files from a container',
+  "container checkpoint":
+    'use "davit checkpoint POD/CONTAINER -o FILE", or "davit snapshots create POD" for a pod that davit restore runs',
   "container create": 'use "davit run" to create and start a container',
   "container prune":
     'use "davit rm --stopped" to remove what does not run, or "davit system prune"',
+  "container restore": 'use "davit restore FILE" for a pod of "davit checkpoint POD -o FILE"',
   containers: 'use "davit ps -a" to list containers',
   context:
     'use "--endpoint" or DAVIT_ENDPOINT to choose a server; "davit info" shows the one in use',
@@ -86,7 +87,6 @@ export const otherTools: Readonly<Record<string, string>> = {
   push,
   remove: 'use "davit rm" for pods and containers, or "davit rmi" for images',
   rename: 'a name is part of the pod; change the manifest and use "davit run --replace FILE"',
-  restore: 'davit does not support checkpoints; use "davit run FILE" to run a pod again',
   rollout: 'davit runs single pods; use "davit run --replace FILE" for a new version',
   runp: 'use "davit run FILE" to run the Pods of a manifest',
   scale: 'davit runs single pods; use "davit run FILE" with a manifest of several Pods',

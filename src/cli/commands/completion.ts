@@ -12,6 +12,7 @@ import { exitCode } from "../command-line/exit-code.ts";
 import { UsageError } from "../command-line/usage-error.ts";
 import { podName } from "../objects/find.ts";
 import { Objects } from "../objects/objects.ts";
+import { shortId } from "../output/figures.ts";
 import { chooseEndpoint } from "../server/endpoint.ts";
 import type { Server } from "../server/session.ts";
 
@@ -110,6 +111,9 @@ async function objectNames(
     case "image":
     case "file-or-image":
       return images();
+    case "snapshot":
+    case "file-or-snapshot":
+      return (await objects.snapshots()).map(({ id }) => shortId(id));
     case "namespace":
       return (await objects.pods()).map(({ metadata }) => metadata?.namespace ?? "");
     case "command":

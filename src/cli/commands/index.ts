@@ -2,6 +2,7 @@
 // in this directory and a line below.
 import type { Command } from "../command-line/command.ts";
 import { attach } from "./attach.ts";
+import { checkpoint } from "./checkpoint.ts";
 import { completeFor, completion } from "./completion.ts";
 import { configCheck, configDefault, configShow } from "./config.ts";
 import { configImportContainerd, configImportCrio } from "./config-import.ts";
@@ -34,12 +35,14 @@ import { ps } from "./ps.ts";
 import { pull } from "./pull.ts";
 import { reload } from "./reload.ts";
 import { restart, start } from "./restart.ts";
+import { restore } from "./restore.ts";
 import { rm } from "./rm.ts";
 import { rmi } from "./rmi.ts";
 import { run } from "./run.ts";
 import { save } from "./save.ts";
 import { serve } from "./serve.ts";
 import { serveAttached } from "./serve-attached.ts";
+import { snapshots, snapshotsCreate, snapshotsRm } from "./snapshots.ts";
 import { stats } from "./stats.ts";
 import { stop } from "./stop.ts";
 import { imagePrune, systemDf, systemPrune } from "./system.ts";
@@ -69,6 +72,11 @@ export const commands: readonly Command[] = [
   update,
   wait,
   rm,
+  checkpoint,
+  restore,
+  snapshots,
+  snapshotsCreate,
+  snapshotsRm,
   systemPrune,
   images,
   imagesCheck,

@@ -1,8 +1,5 @@
-import { randomBytes } from "node:crypto";
-import { once } from "node:events";
-import { type FileHandle, open, rename, rm } from "node:fs/promises";
 import process from "node:process";
-import { systemError } from "../../base/system-error.ts";
+import { writeArchive } from "../archives/archive-output.ts";
 import { davitOnly } from "../archives/load-archive.ts";
 import type { Call, Command } from "../command-line/command.ts";
 import { exitCode } from "../command-line/exit-code.ts";
@@ -55,34 +52,6 @@ async function run(call: Call, server: Server): Promise<number> {
     }
   }
   const what = `save ${images.map((name) => `"${name}"`).join(", ")}`;
-  await doing(what, davitOnly(path === undefined ? toStdout(chunks()) : toFile(path, chunks())));
+  await doing(what, davitOnly(writeArchive(path, chunks(), 0o644)));
   return exitCode.done;
-}
-
-async function toStdout(chunks: AsyncIterable<Uint8Array>): Promise<void> {
-  for await (const chunk of chunks) {
-    if (!process.stdout.write(chunk)) await once(process.stdout, "drain");
-  }
-}
-
-/** The file gets its name when it is complete. */
-async function toFile(path: string, chunks: AsyncIterable<Uint8Array>): Promise<void> {
-  const part = `${path}.${randomBytes(4).toString("hex")}.part`;
-  let file: FileHandle | undefined;
-  try {
-    for await (const chunk of chunks) {
-      file ??= await open(part, "wx", 0o644).catch((cause: unknown) => {
-        throw systemError(`write "${path}"`, cause);
-      });
-      await file.writeFile(chunk).catch((cause: unknown) => {
-        throw systemError(`write "${path}"`, cause);
-      });
-    }
-    await file?.close();
-    await rename(part, path);
-  } catch (error) {
-    await file?.close().catch(() => undefined);
-    await rm(part, { force: true });
-    throw error;
-  }
 }

@@ -60,6 +60,26 @@ export async function checkHostPorts(
   );
 }
 
+/** Who uses each of these host ports, for those that are in use. */
+export async function hostPortsInUse(
+  server: Server,
+  objects: Objects,
+  ports: readonly HostPort[],
+): Promise<ReadonlyMap<HostPort, string>> {
+  if (ports.length === 0) return new Map();
+  const [ofPods, containers] = await Promise.all([
+    portsOfPods(server, objects, []),
+    objects.containers(),
+  ]);
+  const inUse = [...ofPods, ...portsOfProcesses(containers, [])];
+  const found = new Map<HostPort, string>();
+  for (const port of ports) {
+    const holder = firstHolder(inUse, port);
+    if (holder !== undefined) found.set(port, holder);
+  }
+  return found;
+}
+
 function firstHolder(inUse: readonly PortInUse[], port: HostPort): string | undefined {
   for (const each of inUse) {
     if (!conflicts(each.port, port)) continue;
@@ -129,7 +149,8 @@ export function readPorts(info: JsonValue | undefined): readonly PublishedPort[]
   });
 }
 
-function protocolOf(value: JsonValue | undefined): HostPort["protocol"] {
+/** A protocol of the CRI, as number or as text. */
+export function protocolOf(value: JsonValue | undefined): HostPort["protocol"] {
   if (value === "UDP" || value === Protocol.UDP) return "udp";
   return value === "SCTP" || value === Protocol.SCTP ? "sctp" : "tcp";
 }

@@ -1,4 +1,6 @@
 import { isKind } from "../../base/errors.ts";
+import { davitOnly } from "../archives/load-archive.ts";
+import type { Snapshot } from "../../gen/davit/v1/checkpoints_pb.ts";
 import type { Image, PodSandbox } from "../../gen/runtime/v1/api_pb.ts";
 import { doing } from "../server/explain.ts";
 import type { Server } from "../server/session.ts";
@@ -24,6 +26,7 @@ export class Objects {
   #pods: Promise<readonly PodSandbox[]> | undefined;
   #containers: Promise<readonly PodContainer[]> | undefined;
   #images: Promise<readonly Image[]> | undefined;
+  #snapshots: Promise<readonly Snapshot[]> | undefined;
 
   constructor(server: Server) {
     this.#server = server;
@@ -45,6 +48,12 @@ export class Objects {
   images(): Promise<readonly Image[]> {
     this.#images ??= this.#listImages();
     return this.#images;
+  }
+
+  /** All snapshots of pods, newest first. Only davit has them. */
+  snapshots(): Promise<readonly Snapshot[]> {
+    this.#snapshots ??= this.#listSnapshots();
+    return this.#snapshots;
   }
 
   /** The images that a word can refer to: what the server means by a short name, else as findImages(). */
@@ -101,6 +110,11 @@ export class Objects {
     const call = client.runtime.listContainers({}, this.#server.limit());
     const [{ containers }, pods] = await Promise.all([doing("list containers", call), this.pods()]);
     return joinPods(newestFirst(containers), pods);
+  }
+
+  async #listSnapshots(): Promise<readonly Snapshot[]> {
+    const call = this.#server.client.checkpoints.listSnapshots({}, this.#server.limit());
+    return (await doing("list snapshots", davitOnly(call))).snapshots;
   }
 
   async #listImages(): Promise<readonly Image[]> {

@@ -2,7 +2,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { isKind, RuntimeError } from "../../base/errors.ts";
 import type { PodManifest } from "../../manifest/index.ts";
 import { type InflightOperation, readInflight } from "../operations.ts";
-import { readInfo } from "../verbose-info.ts";
+import { inflightOf, sandboxSubject, statusInfo } from "./inflight.ts";
 import type { PodServer, ProgressReport } from "./context.ts";
 
 // Timeouts for calls that run plugins and programs.
@@ -112,29 +112,18 @@ export class SandboxRun {
   }
 
   async #inflight(): Promise<InflightOperation | undefined> {
-    const inflight = readInflight((await this.#statusInfo())["inflight"], Date.now());
-    return inflight.find(({ subject }) => subject === this.#subject());
+    return await inflightOf(this.#server.client, this.#pod, { timeoutMs: removeMs });
   }
 
   /** Whether davit is creating the pod, or keeps it for a retry. Other servers do not report this. */
   async #isInflight(): Promise<boolean> {
-    const { inflight, heldCreates } = await this.#statusInfo();
-    const subject = this.#subject();
+    const options = { timeoutMs: removeMs };
+    const { inflight, heldCreates } = await statusInfo(this.#server.client, options);
+    const subject = sandboxSubject(this.#pod);
     return (
       readInflight(inflight, Date.now()).some((each) => each.subject === subject) ||
       (Array.isArray(heldCreates) && heldCreates.includes(subject))
     );
-  }
-
-  async #statusInfo(): Promise<ReturnType<typeof readInfo>> {
-    const { runtime } = this.#server.client;
-    return readInfo((await runtime.status({ verbose: true }, { timeoutMs: removeMs })).info);
-  }
-
-  /** davit's name of a sandbox: its parts are joined with "_", and each "_" in a part is doubled. */
-  #subject(): string {
-    const { name, namespace, uid } = this.#pod;
-    return [name, namespace, uid, "0"].map((part) => part.replaceAll("_", "__")).join("_");
   }
 
   #request() {

@@ -1,11 +1,20 @@
 // Checkpoints: the saved state of running containers, and the port to their files. Imports base, core/container,
-// core/oci, core/operation, core/sandbox and core/store.
+// gen, core/oci, core/operation, core/sandbox and core/store.
 import type { Digest } from "../../base/digest.ts";
 import type { Container } from "../container/index.ts";
 import type { OciSpec } from "../oci/index.ts";
 import type { Operation } from "../operation/index.ts";
 import type { Sandbox } from "../sandbox/index.ts";
 import type { KnownIds } from "../store/index.ts";
+import type { CheckpointTrust } from "./trust.ts";
+
+export type { CheckpointTrust } from "./trust.ts";
+export type {
+  Snapshot,
+  SnapshotContainer,
+  SnapshotDraft,
+  Snapshots,
+} from "./snapshots.ts";
 
 export type { CheckpointOutputs } from "./outputs.ts";
 
@@ -70,9 +79,6 @@ export interface CheckpointFacts {
   /** The client's ContainerConfig, as protobuf; only in checkpoints that this node made. */
   readonly config: Uint8Array | undefined;
 }
-
-/** Which checkpoints are restored: those that this node has made, or any. */
-export type CheckpointTrust = "own" | "any";
 
 /** A checkpoint that was read and checked, in files that nobody else can change. */
 export interface OpenedCheckpoint {

@@ -43,3 +43,13 @@ export interface Image {
   /** Set for an artifact, which has files but no program: its type, as its author wrote it. */
   readonly artifactType?: string;
 }
+
+/** Whether one of these is the id of the image, or the digest of one of its names. */
+export function hasDigest(
+  { id, repoDigests }: Pick<Image, "id" | "repoDigests">,
+  digests: ReadonlySet<string>,
+): boolean {
+  return (
+    digests.has(id) || repoDigests.some((name) => digests.has(name.slice(name.indexOf("@") + 1)))
+  );
+}

@@ -7,7 +7,7 @@ export type {
   RootFsConfig,
 } from "./archive.ts";
 export type { LayerCipher, LayerDecryption } from "./encryption.ts";
-export type { Image, ImageConfig, ImageLayer } from "./image.ts";
+export { hasDigest, type Image, type ImageConfig, type ImageLayer } from "./image.ts";
 export type { ImageReference } from "./reference.ts";
 export {
   canonicalHost,

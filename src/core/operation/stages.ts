@@ -188,6 +188,8 @@ export const stages = {
   ],
   "load-image": ["read-config", "unpack-layers", "complete-layers", "write-record", "answer"],
   "remove-image": ["delete-record", "remove-layer", "answer"],
+  // Snapshots.import() enters all but the last.
+  "import-snapshot": ["unpack-archive", "check-files", "publish", "answer"],
   recover: [
     "read-records",
     "load-sandboxes",

@@ -1,20 +1,18 @@
 import type { MessageInitShape } from "@bufbuild/protobuf";
-import type { Digest } from "../../base/digest.ts";
-import type { Container } from "../../core/container/index.ts";
-import type { Image } from "../../core/image/index.ts";
+import { hasDigest, type Image } from "../../core/image/index.ts";
 import type { ImageSchema } from "../../gen/runtime/v1/api_pb.ts";
+import type { CriContext } from "../context.ts";
 
 /** The annotation of an artifact with its type: the CRI has no field for it. */
 const artifactAnnotation = "davit.artifact.type";
 
 /**
- * An image in the CRI. Either `uid` or `username` is set, as kubelet requires (runAsNonRoot). `mounted` are the
- * images that containers have as volumes: they are pinned, because kubelet's image collection only knows the
- * images that containers run.
+ * An image in the CRI. Either `uid` or `username` is set, as kubelet requires (runAsNonRoot). `needed` are the images
+ * that are pinned, because kubelet's image collection only knows those that containers run.
  */
 export function criImage(
   image: Image,
-  mounted: ReadonlySet<Digest>,
+  needed: ReadonlySet<string>,
 ): MessageInitShape<typeof ImageSchema> {
   return {
     id: image.id,
@@ -28,18 +26,19 @@ export function criImage(
         annotations: { [artifactAnnotation]: image.artifactType },
       }),
     },
-    pinned: image.pinned || mounted.has(image.id),
+    pinned: image.pinned || hasDigest(image, needed),
   };
 }
 
-/** The images that these containers have as volumes. */
-export function mountedImages(
-  containers: Iterable<Pick<Container, "imageVolumes">>,
-): ReadonlySet<Digest> {
-  const mounted = new Set<Digest>();
-  for (const { imageVolumes } of containers)
-    for (const { image } of imageVolumes) mounted.add(image);
-  return mounted;
+/** The ids of images that containers have as volumes, and the digests of those that snapshots need. */
+export function neededImages({
+  containers,
+  images,
+}: Pick<CriContext, "containers" | "images">): ReadonlySet<string> {
+  const needed = new Set(images.neededBySnapshots());
+  for (const { imageVolumes } of containers.store.all())
+    for (const { image } of imageVolumes) needed.add(image);
+  return needed;
 }
 
 // -1 means "leave it" to setresuid(2).

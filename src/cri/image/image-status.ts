@@ -2,7 +2,7 @@ import type { MessageInitShape } from "@bufbuild/protobuf";
 import * as images from "../../engine/image/index.ts";
 import type { ImageStatusRequest, ImageStatusResponseSchema } from "../../gen/runtime/v1/api_pb.ts";
 import type { CriContext } from "../context.ts";
-import { criImage, mountedImages } from "../convert/image.ts";
+import { criImage, neededImages } from "../convert/image.ts";
 
 /** ImageStatus: the image of this name; an empty answer when it is not present. */
 export function imageStatus(
@@ -17,7 +17,7 @@ export function imageStatus(
     imageSpec: JSON.parse(image.configJson) as unknown,
   };
   return {
-    image: criImage(image, mountedImages(context.containers.store.all())),
+    image: criImage(image, neededImages(context)),
     info: request.verbose ? { info: JSON.stringify(info) } : {},
   };
 }

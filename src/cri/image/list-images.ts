@@ -2,7 +2,7 @@ import type { MessageInitShape } from "@bufbuild/protobuf";
 import * as images from "../../engine/image/index.ts";
 import type { ListImagesRequest, ListImagesResponseSchema } from "../../gen/runtime/v1/api_pb.ts";
 import type { CriContext } from "../context.ts";
-import { criImage, mountedImages } from "../convert/image.ts";
+import { criImage, neededImages } from "../convert/image.ts";
 
 /** ListImages: the images of this node; with a filter only the image of that name, if it is present. */
 export function listImages(
@@ -10,7 +10,7 @@ export function listImages(
   request: ListImagesRequest,
 ): MessageInitShape<typeof ListImagesResponseSchema> {
   const name = request.filter?.image?.image ?? "";
-  const mounted = mountedImages(context.containers.store.all());
+  const needed = neededImages(context);
   const listed = images.listImages(context.images, name);
-  return { images: listed.map((image) => criImage(image, mounted)) };
+  return { images: listed.map((image) => criImage(image, needed)) };
 }

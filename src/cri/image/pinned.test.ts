@@ -38,8 +38,9 @@ function node() {
   images.put(imageOf("model", "b"));
   images.put(imageOf("kept", "c"));
   const containers = new ContainerStore(nothing);
+  const snapshots = new Set<string>();
   const context = {
-    images: { store: images, onUsed: () => undefined },
+    images: { store: images, onUsed: () => undefined, neededBySnapshots: () => snapshots },
     containers: { store: containers },
   } as unknown as CriContext;
   /** The pinned images, which all three calls agree on. */
@@ -59,7 +60,7 @@ function node() {
     );
     return names.map((name) => name.replace(/^.*\/|:.*$/g, "")).join();
   };
-  return { images, containers, pinned };
+  return { images, containers, snapshots, pinned };
 }
 
 test("the images of image volumes are pinned until their containers are removed", () => {
@@ -85,5 +86,13 @@ test("the images of image volumes are pinned until their containers are removed"
   assert.equal(pinned(), "model,kept");
   assert.equal(images.find("model")?.pinned, false, "the record is as it was");
   containers.remove("one");
+  assert.equal(pinned(), "kept");
+});
+
+test("the images of snapshots are pinned until the last of these is removed", () => {
+  const { snapshots, pinned } = node();
+  snapshots.add(idOf("a"));
+  assert.equal(pinned(), "program,kept");
+  snapshots.clear();
   assert.equal(pinned(), "kept");
 });

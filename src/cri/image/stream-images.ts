@@ -5,7 +5,7 @@ import type {
   StreamImagesResponseSchema,
 } from "../../gen/runtime/v1/api_pb.ts";
 import type { CriContext } from "../context.ts";
-import { criImage, mountedImages } from "../convert/image.ts";
+import { criImage, neededImages } from "../convert/image.ts";
 
 // An image has about half a KiB, or more with many names. The message is far below every limit.
 const batch = 1000;
@@ -16,9 +16,9 @@ export function* streamImages(
   request: StreamImagesRequest,
 ): Iterable<MessageInitShape<typeof StreamImagesResponseSchema>> {
   const listed = images.listImages(context.images, request.filter?.image?.image ?? "");
-  const mounted = mountedImages(context.containers.store.all());
+  const needed = neededImages(context);
   for (let from = 0; from < listed.length; from += batch) {
     const part = listed.slice(from, from + batch);
-    yield { images: part.map((image) => criImage(image, mounted)) };
+    yield { images: part.map((image) => criImage(image, needed)) };
   }
 }

@@ -46,6 +46,7 @@ import type { Measured, Metrics } from "./metrics.ts";
 import { Networks } from "./networks.ts";
 import { type BuiltPlugins, pluginsOf } from "./plugins.ts";
 import { recoverAll } from "./recover.ts";
+import { snapshotsOf } from "./snapshots.ts";
 import { statsOf } from "./stats.ts";
 
 /** What a controller from outside this build can work with. */
@@ -112,11 +113,13 @@ export async function build(options: BuildOptions): Promise<Built> {
   const base = { live, records, networks, operations, plugins, clock, log };
   const engine = undo.use(buildEngine(base));
   const shared = { ...engine.parts, operations, clock, log, bootId, onEvent };
+  const snapshots = snapshotsOf(live, () => containers, log);
   const drivers = { live, records, layout, handlers, selinux, controllers, shims };
   const { tuning } = options;
   const pullObserver = () => options.metrics()?.pulls;
+  const neededBySnapshots = snapshots.imageDigests;
   const built = await buildContainers(
-    { ...drivers, tuning, pullObserver, sandboxes: store, undo: ends },
+    { ...drivers, tuning, pullObserver, neededBySnapshots, sandboxes: store, undo: ends },
     shared,
   );
   const { images, containers, waitingUnpackers, gc } = built;
@@ -154,6 +157,7 @@ export async function build(options: BuildOptions): Promise<Built> {
       ...factsOfStart(options),
       events: feedOf(sandboxes, containers.store, config.server),
       leases,
+      snapshots: snapshots.open,
       urls,
       stats: statsOf({ cgroups: layout, clock, meter, tuning }, containers),
       network: networks.default,
@@ -161,7 +165,8 @@ export async function build(options: BuildOptions): Promise<Built> {
       describe: () => factsOf(about, layout, database, records, observers),
     },
     gauges: gaugesOf(sandboxes, { networks, records, waitingUnpackers, urls }),
-    recover: () => recoverAll(contexts, { records, networks, config }).then(beginAll(observers)),
+    recover: () =>
+      recoverAll(contexts, { records, networks, config }).then(beginAll([snapshots, ...observers])),
     [Symbol.asyncDispose]: () => kept.disposeAsync(),
   };
 }

@@ -55,6 +55,8 @@ interface Parts {
   readonly shims: ShimRuntime | undefined;
   readonly selinux: Selinux | undefined;
   readonly pullObserver: () => PullObserver | undefined;
+  /** Ids and digests of images that snapshots need. */
+  readonly neededBySnapshots: () => ReadonlySet<string>;
   /** Collects the parts that are closed with the daemon. */
   readonly undo: AsyncDisposableStack;
 }

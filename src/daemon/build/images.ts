@@ -15,6 +15,8 @@ interface Parts extends Pick<ImageContext, "layers" | "packer" | "checker"> {
   readonly records: Pick<WriteBehindRecords, "images" | "setAside">;
   readonly containers: ContainerStore;
   readonly gc: ImageGc;
+  /** Ids and digests of images that snapshots need. */
+  readonly neededBySnapshots: () => ReadonlySet<string>;
   /** Undefined without metrics. */
   readonly pullObserver: () => PullObserver | undefined;
 }
@@ -54,6 +56,7 @@ export async function imagesOf(parts: Parts, shared: Shared): Promise<ImageConte
       return live.value.images.trustPresentLayers;
     },
     chainsInUse: () => [...containers.all()].flatMap(chainsOf),
+    neededBySnapshots: parts.neededBySnapshots,
     isUseUnknown: () =>
       records.setAside().some(({ kind }) => kind === "image" || kind === "container"),
     get keepLayersMs() {

@@ -1,7 +1,7 @@
 import type { Digest } from "../../base/digest.ts";
 import { messageOf } from "../../base/errors.ts";
 import type { ContainerStore } from "../../core/container/index.ts";
-import type { Image, ImageUseRecords } from "../../core/image/index.ts";
+import { hasDigest, type Image, type ImageUseRecords } from "../../core/image/index.ts";
 import type { FileSystemSpace } from "../../core/snapshot/index.ts";
 import type { CollectReason } from "./collected.ts";
 import type { ImageContext } from "./context.ts";
@@ -42,7 +42,7 @@ interface CollectorDeps {
  * Removes images that nobody uses, the longest unused first. kubelet collects images itself, and pods may rely
  * on an image that they cannot pull, so this is off unless the administrator turns it on.
  *
- * Never removed: a pinned image, one that a container has, one that is being pulled, and one that was pulled,
+ * Never removed: a pinned image, one that a container or a snapshot needs, one that is being pulled, and one that was pulled,
  * asked for by name or used by a container in the last 2 minutes; while images are pulled, in the last 10
  * minutes or since 2 minutes before the oldest of these pulls began. The time of the last use survives a
  * restart; an image whose last use is unknown counts as used now.
@@ -201,6 +201,7 @@ export class ImageCollector implements AsyncDisposable {
     const { images, containers } = this.#deps;
     const lastUse = this.#lastUse.get(image.id);
     if (image.pinned || lastUse === undefined) return false;
+    if (hasDigest(image, images.neededBySnapshots())) return false;
     if (images.clock.nowMs() - lastUse < Math.max(forMs, this.#sparedMs())) return false;
     const own = image.layers.map(({ diffId }) => diffId).join();
     const isPulled = [...images.pulls.claimedChains()].some((chain) => chain.join() === own);

@@ -49,6 +49,8 @@ export interface ImageContext {
    * chain, lowest first.
    */
   readonly chainsInUse: () => Iterable<readonly Digest[]>;
+  /** Ids and digests of images that snapshots need: a restore pulls none. */
+  readonly neededBySnapshots: () => ReadonlySet<string>;
   /** True while the record of an image or a container is set aside: what that one uses is unknown. */
   readonly isUseUnknown: () => boolean;
   /** How long the complete layers of an unfinished pull are kept for the next one. Milliseconds. */

@@ -194,6 +194,7 @@ export class FakeEngine {
       maxDownloads: 3,
       trustPresentLayers: false,
       chainsInUse: () => [...containerStore.all()].flatMap(chainsOf),
+      neededBySnapshots: () => new Set(),
       isUseUnknown: () => false,
       keepLayersMs: 600_000,
       onUsed: () => undefined,

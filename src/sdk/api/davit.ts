@@ -11,6 +11,7 @@ import type {
   StartOptions,
 } from "./options.ts";
 import type { Pod } from "./pod.ts";
+import type { Fork, RestoreOptions, Snapshot } from "./snapshots.ts";
 
 /** The typed methods of the CRI (runtime.v1), with plain objects as messages. 64-bit numbers are bigint. */
 export interface Cri {
@@ -58,6 +59,26 @@ export interface Davit extends AsyncDisposable {
    * of a file. If one fails, all are removed.
    */
   apply(manifest: string | URL | object, options?: ApplyOptions): Promise<readonly Pod[]>;
+  /**
+   * Runs a pod from a snapshot, by its object or id: its processes continue where they were. It has a name, an address
+   * and empty volumes of its own, and is removed as those of `run`. The images of its containers must be on the server.
+   */
+  restore(snapshot: Snapshot | string, options?: RestoreOptions): Promise<Pod>;
+  /**
+   * Runs several pods at once from one snapshot, or from a pod that runs on; all of them or none. Each has a name of its
+   * own, made of `name` if that is given.
+   */
+  fork(source: Snapshot | Pod, count: number, options?: RestoreOptions): Promise<Fork>;
+  /** The snapshots of the server, the newest first. */
+  snapshots(): Promise<readonly Snapshot[]>;
+  /**
+   * Keeps a snapshot that was exported, by the path of its archive or as bytes. A server trusts only its own, unless its
+   * configuration says otherwise.
+   */
+  importSnapshot(
+    source: string | AsyncIterable<Uint8Array>,
+    options?: { readonly signal?: AbortSignal },
+  ): Promise<Snapshot>;
   /** The pods of the server, the newest first. */
   pods(filter?: PodFilter): Promise<readonly Pod[]>;
   /** The images of the server. */

@@ -1,4 +1,5 @@
 import type { Container, ContainerCalls, Paused, PauseOptions } from "./container.ts";
+import type { Snapshot, SnapshotOptions } from "./snapshots.ts";
 
 /** A local port that leads to a port of a pod. `await using` closes it with its connections. */
 export interface Forward extends AsyncDisposable {
@@ -73,6 +74,8 @@ export interface Pod extends ContainerCalls, AsyncDisposable {
   pause(options?: PauseOptions): Promise<Paused>;
   /** Lets all of its containers run on. */
   resume(options?: { readonly signal?: AbortSignal }): Promise<void>;
+  /** Saves its state on the server: all containers pause together, are captured and run on. */
+  snapshot(options?: SnapshotOptions): Promise<Snapshot>;
   /** What happened to it, and how long it took. */
   why(): Promise<History>;
   /** Stops its containers and removes it, with its files. Does nothing for a pod that was removed. */

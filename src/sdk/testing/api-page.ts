@@ -9,6 +9,7 @@ const sections = [
   ["Containers", "api/container.ts"],
   ["Images", "api/images.ts"],
   ["Events", "api/events.ts"],
+  ["Snapshots", "api/snapshots.ts"],
   ["Options", "api/options.ts"],
   ["Errors", "errors.ts"],
 ] as const;

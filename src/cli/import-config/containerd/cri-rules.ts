@@ -131,7 +131,11 @@ export const criRules: readonly Rule[] = [
     "davit ends the whole process tree of a command, so its output ends",
   ),
   none("plugins.cri.ignore_deprecation_warnings", "davit has no such warnings"),
-  none("plugins.cri.enable_criu", "davit has no checkpoints of containers", true),
+  none(
+    "plugins.cri.enable_criu",
+    "davit captures containers where criu is installed, see docs/checkpoints.md",
+    true,
+  ),
   special(
     "plugins.cri.cni.bin_dir",
     ({ value, origin }, draft) => binDirs([value], origin, draft),

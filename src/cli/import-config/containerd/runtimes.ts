@@ -13,9 +13,9 @@ const runcOptions: Readonly<Record<string, string | undefined>> = {
   NoNewKeyring: "davit lets the runtime create a keyring for each container",
   ShimCgroup: "there is no shim; conmon is in the cgroup of its pod",
   Root: "davit keeps the state of OCI runtimes in its state directory",
-  CriuPath: "davit has no checkpoints of containers",
-  CriuImagePath: "davit has no checkpoints of containers",
-  CriuWorkPath: "davit has no checkpoints of containers",
+  CriuPath: "the OCI runtime finds criu itself",
+  CriuImagePath: "davit keeps checkpoints below its root directory",
+  CriuWorkPath: "davit keeps checkpoints below its root directory",
   IoUid: "davit's conmon holds the streams as root",
   IoGid: "davit's conmon holds the streams as root",
 };

@@ -179,10 +179,14 @@ export const runtimeRules: readonly Rule[] = [
     "remove the plugin portmap from the CNI configuration",
   ),
   none("crio.runtime.timezone", "set TZ in pods"),
-  none("crio.runtime.enable_criu_support", "davit has no checkpoints of containers", true),
+  none(
+    "crio.runtime.enable_criu_support",
+    "davit captures containers where criu is installed, see docs/checkpoints.md",
+    true,
+  ),
   none(
     "crio.checkpoint_restore.container_level_enabled",
-    "davit has no checkpoints of containers",
+    "davit captures containers where criu is installed, and checkpoint.restore_containers allows restores",
     "checkpoint_restore",
     "none",
   ),
