@@ -31,6 +31,8 @@ export interface Bench {
   readonly peer: Side;
   readonly davit: Side;
   readonly rounds: number;
+  /** Images whose titles lack this are not measured. */
+  readonly image: string;
   /** Prints the progress on one line. */
   say(what: string): void;
 }

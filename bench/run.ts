@@ -53,12 +53,13 @@ const groups: readonly RowGroup[] = [
 
 const repo = path.resolve(import.meta.dirname, "..");
 const names = groups.map(({ name }) => name).join(" ");
-const usage = `npm run bench -- [--rounds N] [--only GROUP,GROUP...] [--home DIR] [--against DIR]
-                        [--containerd PROGRAM] [--erofs] [--observed]
+const usage = `npm run bench -- [--rounds N] [--only GROUP,GROUP...] [--image TITLE] [--home DIR]
+                        [--against DIR] [--containerd PROGRAM] [--erofs] [--observed]
 
   --rounds N      alternating rounds of the lifecycle; the others follow from it (50):
                   the churn, say, has 20 pods a round
   --only GROUPS   only these groups of rows, of: ${names}
+  --image TITLE   of the group images, only the rows whose titles contain this, such as "1 GiB"
   --home DIR      measure the build of another checkout of davit
   --against DIR   compare with the build of this checkout of davit instead of containerd
   --containerd PROGRAM
@@ -73,6 +74,7 @@ A whole run of 50 rounds also writes bench/RESULTS.md. Every run writes its numb
 interface Arguments {
   readonly rounds: number;
   readonly chosen: readonly RowGroup[];
+  readonly image: string;
   readonly home: string;
   readonly against: string | undefined;
   readonly containerd: string;
@@ -92,7 +94,13 @@ async function main(): Promise<void> {
     server,
     pods: new Pods(server, { cgroup, directory }),
   });
-  const bench: Bench = { rounds: args.rounds, peer: side(peer), davit: side(davit), say: progress };
+  const bench: Bench = {
+    rounds: args.rounds,
+    image: args.image,
+    peer: side(peer),
+    davit: side(davit),
+    say: progress,
+  };
   const rows: Row[] = [];
   for (const { name, measure } of args.chosen) {
     progressPrefix = name;
@@ -163,7 +171,7 @@ function report(
   // Part of a run, or a comparison with something else, must not take the place of the whole.
   const isWhole = args.chosen.length === groups.length && args.rounds >= 50;
   const isUsual = args.against === undefined && args.containerd === debianContainerd;
-  if (isWhole && isUsual && !args.isErofs) {
+  if (isWhole && isUsual && !args.isErofs && args.image === "") {
     writeFileSync(path.join(repo, "bench/RESULTS.md"), results(rows, setting));
     console.log("written to bench/RESULTS.md");
   }
@@ -193,6 +201,7 @@ function readArguments(): Arguments {
     options: {
       rounds: { type: "string", default: "50" },
       only: { type: "string" },
+      image: { type: "string", default: "" },
       home: { type: "string", default: repo },
       against: { type: "string" },
       containerd: { type: "string", default: debianContainerd },
@@ -215,7 +224,7 @@ function readArguments(): Arguments {
   const against = values.observed ? home : values.against;
   const containerd = path.resolve(values.containerd);
   const { observed: isObserved, erofs: isErofs } = values;
-  return { rounds, chosen, home, against, containerd, isObserved, isErofs };
+  return { rounds, chosen, image: values.image, home, against, containerd, isObserved, isErofs };
 }
 
 function fromEnvironment(name: string): string {
