@@ -20,9 +20,7 @@ test("300 pods sync nothing but the database, at its checkpoints", {
     parallel: 8,
     sampleEvery: 50,
     entry: trace.entry,
-    onBegin: () => {
-      trace.begin();
-    },
+    onBegin: ({ paths }) => trace.begin(paths.root),
     onEnd: (pid) => {
       trace.assertOnlyCheckpoints(pid);
     },

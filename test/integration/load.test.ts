@@ -55,7 +55,7 @@ before(async () => {
   node = await Node.startWithBusybox({ entry: trace.entry });
   daemon = node.daemon;
   memory = await DaemonMemory.attach(daemon.pid);
-  if (withoutStrace === false) trace.begin();
+  if (withoutStrace === false) await trace.begin(daemon.paths.root);
   // This creates the bridge, compiles code, starts threads and fills caches.
   for (let at = 0; at < warmUpLives; at++) await liveOnce(kindOfPod(at), at % 4 === 0);
   await liveAtOnce(atOnce);

@@ -1,8 +1,10 @@
 /** A trace of the calls of a daemon and its children that wait for the disk, recorded with strace. */
 import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
-import { readdirSync, readFileSync } from "node:fs";
+import { globSync, readdirSync, readFileSync } from "node:fs";
 import path from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
+import { until } from "../../src/linux/testing/leaks.ts";
 
 const syncCalls = ["fsync", "fdatasync", "sync", "syncfs", "sync_file_range", "msync"];
 
@@ -38,8 +40,14 @@ export class SyncTrace {
     return ["strace", ...flags, "-o", this.#file, own];
   }
 
-  /** Ignores earlier calls: a pull makes its layers durable. */
-  begin(): void {
+  /** Ignores earlier calls: the layers of a pull are synced after it. `root`: that of the daemon. */
+  async begin(root: string): Promise<void> {
+    await until(
+      "the layers of the pull are on the disk",
+      () => globSync("layers/*/unsynced", { cwd: root }).length === 0,
+    );
+    // The last call follows the removal of the last mark.
+    await sleep(500);
     this.#from = this.#calls().length;
   }
 

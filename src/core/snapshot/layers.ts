@@ -70,8 +70,8 @@ export interface LayerSource {
  * Unpacked layers of images.
  *
  * A layer is identified by its diff id alone, since each is unpacked separately with its whiteouts in
- * overlayfs' form. It appears under its name only when the digests of blob and archive are right and
- * its files are durable. An `operation`, where one is given, enters the stages.
+ * overlayfs' form. It appears under its name only when the digests of blob and archive are right. Its
+ * files are durable a moment later: after a power cut before that it counts as missing. An `operation`, where one is given, enters the stages.
  */
 export interface Layers {
   /** Directory of the file system that the layers are on. */
@@ -104,6 +104,8 @@ export interface Layers {
    * hard link to a file that does not exist.
    */
   complete(layers: readonly Digest[], signal: AbortSignal): Promise<void>;
+  /** Resolves when all layers so far, and what complete() made, are durable. Rejects if that failed. */
+  synced(): Promise<void>;
   /** The first of an image's layers that is missing or was not completed. */
   lacking(layers: readonly Digest[]): Digest | undefined;
   /** Removes a layer: its name at once, its files in the background. Idempotent. */

@@ -102,6 +102,7 @@ export async function buildContainers(parts: Parts, shared: Shared): Promise<Bui
     firstProject: firstProject(config.runtime),
     log,
     tasks,
+    bootId: shared.bootId,
     turns: { running: config.images.maxConcurrentUnpacks },
     format: config.images.layerFormat,
     verity: config.images.layerVerity,

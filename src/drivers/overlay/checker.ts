@@ -14,7 +14,7 @@ const digestFile = "checked.json";
 /** What the checker needs. */
 interface CheckerDeps {
   readonly paths: StateLayout;
-  readonly layers: Pick<OverlayLayers, "has" | "lacking" | "lowerOf">;
+  readonly layers: Pick<OverlayLayers, "has" | "lacking" | "lowerOf" | "syncFailureOf">;
   readonly packer: Pick<LayerPacker, "digests">;
 }
 
@@ -48,6 +48,8 @@ export class OverlayChecker implements LayerChecker {
     if (!this.#deps.layers.has(layer)) {
       return `"${directory}" is missing, or its layer.json could not be read at the start of davit`;
     }
+    const failure = this.#deps.layers.syncFailureOf(layer);
+    if (failure !== undefined) return `"${directory}" could not be written to the disk: ${failure}`;
     try {
       const { inodes, format, verity } = await readFacts(directory);
       const files = join(directory, format === "erofs" ? "image" : "fs");

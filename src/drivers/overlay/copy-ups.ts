@@ -1,5 +1,5 @@
 import { createHash } from "node:crypto";
-import { mkdir, open, readdir, readFile, rename, writeFile } from "node:fs/promises";
+import { mkdir, readdir, readFile, rename, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { type Digest, isDigest } from "../../base/digest.ts";
 import { messageOf, RuntimeError, wrap } from "../../base/errors.ts";
@@ -10,8 +10,8 @@ import { DiskHeadroom } from "../../linux/host/index.ts";
 import { removeTree } from "../../linux/file/index.ts";
 import { chainOf, maxLowerLayers } from "./chain.ts";
 import { CopyUp } from "./copy-up.ts";
-import { GroupSync } from "./group-sync.ts";
 import { type LayerFacts, readFacts as readLayerFacts } from "./layer-facts.ts";
+import { type LateSync, type LateWriter, readMark } from "./late-sync.ts";
 import { LookupBudget, LowerFiles } from "./lower-files.ts";
 import { asideOf, COPY_UP_PREFIX, NEW_COPY_UP_PREFIX, type StateLayout } from "./state-layout.ts";
 import type { Trash } from "./trash.ts";
@@ -20,6 +20,8 @@ import type { Trash } from "./trash.ts";
 interface CopyUpsDeps {
   readonly paths: StateLayout;
   readonly trash: Trash;
+  readonly late: LateSync;
+  readonly bootId: string;
   readonly log: Logger;
   readonly findLayer: (diffId: Digest) => LayerFacts | undefined;
 }
@@ -34,6 +36,7 @@ interface Known {
 /** A copy-up that is not published yet. */
 interface Made extends Known {
   readonly directory: string;
+  readonly writer: LateWriter;
 }
 
 /**
@@ -45,13 +48,11 @@ export class CopyUps {
   readonly #deps: CopyUpsDeps;
   readonly #known = new Map<string, Known>();
   readonly #locks = new KeyedLock();
-  readonly #durable: GroupSync;
   /** Directories that are not published yet. */
   readonly #making = new Set<string>();
 
   private constructor(deps: CopyUpsDeps) {
     this.#deps = deps;
-    this.#durable = new GroupSync(deps.paths.layers);
   }
 
   /** Reads the existing ones. One that cannot be read, or whose layer is missing, is left to sweep(). */
@@ -59,10 +60,15 @@ export class CopyUps {
     const copyUps = new CopyUps(deps);
     for (const name of await readdir(deps.paths.layers)) {
       if (!name.startsWith(COPY_UP_PREFIX)) continue;
+      const directory = join(deps.paths.layers, name);
       try {
-        const known = await readFacts(join(deps.paths.layers, name));
-        const isWhole = known.layers.every((layer) => deps.findLayer(layer) !== undefined);
-        if (isWhole) copyUps.#known.set(name, known);
+        const known = await readFacts(directory);
+        const madeIn = await readMark(directory);
+        // What the machine stopped for is made again.
+        if (madeIn !== undefined && madeIn !== deps.bootId) continue;
+        if (!known.layers.every((layer) => deps.findLayer(layer) !== undefined)) continue;
+        copyUps.#known.set(name, known);
+        if (madeIn !== undefined) deps.late.begin().publish(directory);
       } catch (cause) {
         deps.log.warn(`"${name}" of the layers is ignored: ${messageOf(cause)}`);
       }
@@ -71,8 +77,7 @@ export class CopyUps {
   }
 
   /**
-   * Makes the files that each of these layers, lowest first, shares with those below it; durable when it
-   * resolves.
+   * Makes the files that each of these layers, lowest first, shares with those below it; durable later, as layers.
    * Idempotent. `invalid-argument` for a hard link to a file that none of them has, `failed-precondition` for
    * layers that need too many lookups or are too many to be mounted, `resource-exhausted` before the disk is
    * full; then nothing is left.
@@ -82,7 +87,6 @@ export class CopyUps {
     const whole = chainOf(layers);
     const budget = new LookupBudget(signal);
     let mounted = whole.length;
-    using durable = this.#durable.begin();
     try {
       for (const at of whole.keys()) {
         if (!this.#isNeeded(whole, at)) continue;
@@ -92,13 +96,9 @@ export class CopyUps {
         if (!known.isEmpty) mounted++;
       }
       checkMounted(mounted);
-      if (made.size === 0) return;
-      await durable.sync();
       for (const [name, each] of made) await this.#publish(name, each);
-      await using names = await open(this.#deps.paths.layers);
-      await names.sync();
     } finally {
-      for (const { directory } of made.values()) await this.#discard(directory);
+      for (const { directory, writer } of made.values()) await this.#discard(directory, writer);
     }
   }
 
@@ -133,7 +133,7 @@ export class CopyUps {
       if (!layers.includes(layer)) continue;
       using _turn = await this.#locks.acquire(name);
       this.#known.delete(name);
-      await this.#deps.trash.take(this.#deps.paths.layers, name);
+      await this.#throwAway(name);
     }
   }
 
@@ -149,7 +149,7 @@ export class CopyUps {
       using _turn = await this.#locks.acquire(name);
       // A pull may have claimed such a chain while another copy-up was being removed.
       if (isUsed(known, keysOf(chains())) || !this.#known.delete(name)) continue;
-      await this.#deps.trash.take(this.#deps.paths.layers, name);
+      await this.#throwAway(name);
       lines.push(`removed "${name}", which a removed image shared with the layers below it`);
     }
     return lines;
@@ -157,7 +157,7 @@ export class CopyUps {
 
   /** Deletes unfinished copy-ups of an earlier daemon, and those whose chain lacks a layer. */
   async sweep(): Promise<readonly string[]> {
-    const { paths, trash } = this.#deps;
+    const { paths } = this.#deps;
     const lines: string[] = [];
     for (const name of await readdir(paths.layers)) {
       const path = join(paths.layers, name);
@@ -165,7 +165,7 @@ export class CopyUps {
       // A copy-up that a pull is publishing is known once it has its name.
       using _turn = await this.#locks.acquire(name);
       if (this.#making.has(path) || this.#known.has(name)) continue;
-      await trash.take(paths.layers, name);
+      await this.#throwAway(name);
       lines.push(`removed "${path}", which is incomplete or lacks its layers`);
     }
     return lines;
@@ -187,16 +187,18 @@ export class CopyUps {
     const { layers } = this.#deps.paths;
     const directory = asideOf(layers, NEW_COPY_UP_PREFIX);
     this.#making.add(directory);
+    const writer = this.#deps.late.begin();
     try {
       await mkdir(directory, { mode: 0o700 });
       const isEmpty = !(await this.#fill(directory, chain, made, budget));
       const facts = { version: 1, layers: chain, isEmpty };
       await writeFile(join(directory, "copy-up.json"), `${JSON.stringify(facts)}\n`);
-      const each = { directory, layers: chain, isEmpty };
+      await writer.mark(directory);
+      const each = { directory, writer, layers: chain, isEmpty };
       made.set(nameOf(chain), each);
       return each;
     } catch (cause) {
-      await this.#discard(directory);
+      await this.#discard(directory, writer);
       throw wrap(`unpack layer "${top}"`, cause);
     }
   }
@@ -230,18 +232,27 @@ export class CopyUps {
   }
 
   /** One that another pull published in the meantime may be mounted, and is kept. */
-  async #publish(name: string, { directory, layers, isEmpty }: Made): Promise<void> {
+  async #publish(name: string, { directory, writer, layers, isEmpty }: Made): Promise<void> {
     using _turn = await this.#locks.acquire(name);
     if (this.#known.has(name)) return;
-    const { paths, trash } = this.#deps;
     // A directory that was ignored at the start may have this name.
-    await trash.take(paths.layers, name);
-    await rename(directory, join(paths.layers, name));
+    await this.#throwAway(name);
+    const path = join(this.#deps.paths.layers, name);
+    await rename(directory, path);
+    writer.publish(path);
     this.#known.set(name, { layers, isEmpty });
   }
 
+  /** Removes the directory of a copy-up, if there is one. */
+  async #throwAway(name: string): Promise<void> {
+    const { paths, late, trash } = this.#deps;
+    await late.forget(join(paths.layers, name));
+    await trash.take(paths.layers, name);
+  }
+
   /** Without effect when it was published. If it fails, the sweep of the next start removes the directory. */
-  async #discard(directory: string): Promise<void> {
+  async #discard(directory: string, writer: LateWriter): Promise<void> {
+    using _writer = writer;
     try {
       await removeTree(directory);
     } catch (cause) {

@@ -291,6 +291,7 @@ test("without support, layers are directories, and images are missing, with the 
 describe("unpacking an image", { skip }, () => {
   test("a layer takes one file, and its facts are not those of an older davit", async () => {
     const layer = await overlay.layer(...Array.from({ length: 200 }, (_, n) => file(`f${n}`)));
+    await overlay.layers.synced();
     const path = join(root, "layers", hexOf(layer));
     assert.deepEqual(readdirSync(path).sort(), ["fs", "image", "layer.json", "unclaimed"]);
     assert.deepEqual(readdirSync(join(path, "image")), ["layer.erofs"]);

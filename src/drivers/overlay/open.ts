@@ -2,7 +2,9 @@ import { landlockVersion, type OwnProgram } from "../../linux/process/index.ts";
 import type { Logger } from "../../base/logger.ts";
 import type { TaskGroup } from "../../base/task-group.ts";
 import { OverlayChanges } from "./changes.ts";
+import { hostBootId } from "../../linux/host/index.ts";
 import { OverlayChecker } from "./checker.ts";
+import { LateSync } from "./late-sync.ts";
 import type { LayerFormat } from "./layer-facts.ts";
 import type { VerityMode } from "./verity-mode.ts";
 import { OverlayLayers } from "./overlay-layers.ts";
@@ -28,6 +30,10 @@ export interface OverlayDeps {
   /** Deletes in the background. To be closed before {@link OverlayRoots.close}. */
   readonly tasks: TaskGroup;
   readonly log: Logger;
+  /** That of the host, if not given. */
+  readonly bootId?: string;
+  /** How long after its end the files of a layer are written to the disk, if not the default. */
+  readonly syncDelayMs?: number;
   /** How to start the unpacker; this same program if not given. */
   readonly unpacker?: OwnProgram;
   /** How to start the packer; this same program if not given. */
@@ -63,9 +69,13 @@ export async function openOverlay(deps: OverlayDeps): Promise<Overlay> {
   }
   const paths = new StateLayout(deps.root);
   const trash = new Trash(deps.tasks, log);
+  const { bootId = hostBootId(), tasks, syncDelayMs: delayMs } = deps;
+  const late = new LateSync({ directory: paths.layers, bootId, tasks, log, delayMs });
   const layers = await OverlayLayers.open({
     paths,
     trash,
+    late,
+    bootId,
     log,
     unpackers: new UnpackerProcesses(
       deps.unpacker ?? defaultUnpackerCommand(),

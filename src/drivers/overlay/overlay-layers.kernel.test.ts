@@ -1,10 +1,12 @@
 import assert from "node:assert/strict";
-import { mkdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, test } from "node:test";
 import { gzipSync } from "node:zlib";
 
-import { hexOf } from "../../base/digest.ts";
+import { type Digest, hexOf } from "../../base/digest.ts";
+import { silentLogger } from "../../base/logger.ts";
+import { hostBootId } from "../../linux/host/index.ts";
 import { buildTar } from "../../unpack/testing/tar-builder.ts";
 import { file, never, OverlayFixture } from "./testing/fixture.ts";
 import { digestOf, sourceOf, TestOverlay } from "./testing/layers.ts";
@@ -108,6 +110,34 @@ describe("layers", () => {
         sizeBytes: String(tar.length),
       })),
     });
+  });
+
+  test("of another boot that are not on the disk are missing, and swept; those of this boot stay", async () => {
+    const names = [file("a"), file("b"), file("c"), file("d")];
+    const layers = await Promise.all(names.map((name) => fixture.layer(name)));
+    const [synced = assert.fail(), other = assert.fail(), empty = assert.fail()] = layers;
+    await fixture.layers.synced();
+    const markOf = (layer: Digest): string =>
+      join(fixture.root, "layers", hexOf(layer), "unsynced");
+    for (const layer of layers) assert.ok(!existsSync(markOf(layer)));
+    writeFileSync(markOf(other), "8d1c8a5e-0000-4000-8000-000000000000");
+    // As a file is whose content was not on the disk.
+    writeFileSync(markOf(empty), "");
+    const [, , , same = assert.fail()] = layers;
+    writeFileSync(markOf(same), hostBootId());
+    const warnings: string[] = [];
+    const log = { ...silentLogger, warn: (text: string) => void warnings.push(text) };
+    await using next = await TestOverlay.open(fixture.root, { log });
+    assert.deepEqual(new Set(next.layers.list()), new Set([synced, same]));
+    assert.equal(warnings.length, 2);
+    assert.match(warnings.join(), /the machine stopped before its files were on the disk/);
+    assert.equal(await next.layer(file("b")), other);
+    assert.deepEqual(await next.layers.sweep(), [
+      `removed layer "${empty}", which was not on the disk when the machine stopped`,
+    ]);
+    await next.layers.synced();
+    for (const layer of [synced, other, same]) assert.ok(!existsSync(markOf(layer)));
+    await fixture.untilHolds("layers", [".empty", ...[synced, other, same].map(hexOf).sort()]);
   });
 
   test("cannot be entered by users of the host", () => {

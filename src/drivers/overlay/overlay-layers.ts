@@ -1,5 +1,5 @@
 import { randomUUID } from "node:crypto";
-import { chmod, mkdir, open, readdir, rename, rm, statfs, writeFile } from "node:fs/promises";
+import { chmod, mkdir, readdir, rename, rm, statfs, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { type Digest, hexOf } from "../../base/digest.ts";
 import { messageOf, RuntimeError } from "../../base/errors.ts";
@@ -17,7 +17,6 @@ import type {
 import { removeTree } from "../../linux/file/index.ts";
 import { chainOf } from "./chain.ts";
 import { CopyUps } from "./copy-ups.ts";
-import { GroupSync } from "./group-sync.ts";
 import {
   factsFile,
   formatFacts,
@@ -30,6 +29,7 @@ import {
   summaryOf,
   withOrigin,
 } from "./layer-facts.ts";
+import type { LateSync, LateWriter } from "./late-sync.ts";
 import { type LayerImages, openLayerImages } from "./layer-images.ts";
 import { type LayerIndex, readLayerIndex } from "./layer-index.ts";
 import { failure, LayerUnpacks, type LayerUnpacksDeps } from "./layer-unpacks.ts";
@@ -40,6 +40,8 @@ import type { Trash } from "./trash.ts";
 /** What the layers need. */
 interface OverlayLayersDeps extends LayerUnpacksDeps {
   readonly trash: Trash;
+  readonly late: LateSync;
+  readonly bootId: string;
   readonly log: Logger;
   /** How new layers are stored, if the machine supports it. */
   readonly format: LayerFormat;
@@ -47,8 +49,8 @@ interface OverlayLayersDeps extends LayerUnpacksDeps {
 }
 
 /**
- * Layers as directories or EROFS images, with an index in memory. A pull costs one syncfs for each layer, shared by
- * layers that end at the same time.
+ * Layers as directories or EROFS images, with an index in memory. They are on the disk a moment after they are
+ * published, see {@link LateSync}.
  */
 export class OverlayLayers implements Layers {
   readonly directory: string;
@@ -58,7 +60,6 @@ export class OverlayLayers implements Layers {
   readonly #images: LayerImages;
   readonly #locks = new KeyedLock();
   readonly #unpacks: LayerUnpacks;
-  readonly #durable: GroupSync;
   /** Directories of unpacks in progress. */
   readonly #making = new Set<string>();
 
@@ -72,21 +73,21 @@ export class OverlayLayers implements Layers {
     this.#copyUps = parts.copyUps;
     this.#images = parts.images;
     this.#unpacks = new LayerUnpacks(deps, parts.images);
-    this.#durable = new GroupSync(deps.paths.layers);
   }
 
   /** Makes the directory of the layers, and reads the layers in it. */
   static async open(deps: OverlayLayersDeps): Promise<OverlayLayers> {
-    const { paths, trash, log } = deps;
+    const { paths, trash, late, bootId, log } = deps;
     // Images contain files with setuid bits, which no user of the host may reach.
     await mkdir(paths.empty, { recursive: true, mode: 0o700 });
     await chmod(paths.layers, 0o700).catch((cause: unknown) => {
       if (errnoCode(cause) !== "EROFS") throw cause; // a read-only disk can still be read
     });
-    const index = await readLayerIndex(paths, log);
+    const index = await readLayerIndex(paths, bootId, log);
     const images = await openLayerImages({ ...deps, index });
     const findLayer = (diffId: Digest): LayerFacts | undefined => index.layers.get(diffId);
-    const copyUps = await CopyUps.open({ paths, trash, log, findLayer });
+    const copyUps = await CopyUps.open({ paths, trash, late, bootId, log, findLayer });
+    for (const diffId of index.unsynced) late.begin().publish(paths.layer(diffId));
     return new OverlayLayers(deps, { index, copyUps, images });
   }
 
@@ -222,7 +223,7 @@ export class OverlayLayers implements Layers {
     const { diffId } = layer;
     const { layers } = this.#deps.paths;
     const directory = asideOf(layers, NEW_PREFIX);
-    using durable = this.#durable.begin();
+    using writer = this.#deps.late.begin();
     this.#making.add(directory);
     try {
       const facts = await this.#unpacks.fill(directory, layer, signal, operation);
@@ -231,13 +232,13 @@ export class OverlayLayers implements Layers {
       const known = this.#index.layers.get(diffId);
       if (known !== undefined) {
         await this.#discard(directory);
-        await this.#addOrigin(diffId, known, { origin: originOf(layer), durable });
+        await this.#addOrigin(diffId, known, originOf(layer));
         return;
       }
-      await this.#finish(directory, facts);
-      await durable.sync();
+      await this.#finish(directory, facts, writer);
       signal.throwIfAborted();
       await this.#publish(directory, diffId);
+      writer.publish(this.#deps.paths.layer(diffId));
       this.#index.layers.set(diffId, summaryOf(facts));
       this.#index.unclaimed.set(diffId, BigInt(Date.now()) * 1_000_000n);
     } catch (cause) {
@@ -256,7 +257,16 @@ export class OverlayLayers implements Layers {
     this.#index.unclaimed.delete(diffId);
     this.#index.unattributed.delete(diffId);
     await this.#images.mounts?.forget(diffId);
-    await this.#deps.trash.take(this.#deps.paths.layers, hexOf(diffId));
+    await this.#throwAway(diffId);
+  }
+
+  async synced(): Promise<void> {
+    await this.#deps.late.synced();
+  }
+
+  /** Why a layer could not be written to the disk; `undefined` for one that was, or will be. */
+  syncFailureOf(diffId: Digest): string | undefined {
+    return this.#deps.late.failureOf(this.#deps.paths.layer(diffId));
   }
 
   async space(): Promise<FileSystemSpace> {
@@ -276,6 +286,13 @@ export class OverlayLayers implements Layers {
   async sweep(): Promise<readonly string[]> {
     const lines = [...(await this.#copyUps.sweep())];
     const { paths, trash } = this.#deps;
+    for (const diffId of this.#index.torn) {
+      using _turn = await this.#locks.acquire(diffId);
+      if (this.has(diffId)) continue;
+      await this.#throwAway(diffId);
+      lines.push(`removed layer "${diffId}", which was not on the disk when the machine stopped`);
+    }
+    this.#index.torn.clear();
     for (const name of await readdir(paths.layers)) {
       const path = join(paths.layers, name);
       if (this.#making.has(path)) continue;
@@ -289,33 +306,27 @@ export class OverlayLayers implements Layers {
   }
 
   /** Writes the facts of the layer next to its files. */
-  async #finish(directory: string, facts: StoredFacts): Promise<void> {
+  async #finish(directory: string, facts: StoredFacts, writer: LateWriter): Promise<void> {
     try {
       await writeFile(join(directory, factsFile), formatFacts(facts));
       await writeFile(join(directory, UNCLAIMED), "");
+      await writer.mark(directory);
     } catch (cause) {
       throw failure(`write facts of the layer in "${directory}"`, cause);
     }
   }
 
   /** If it cannot be written, as on a full disk, the next daemon fetches the layer from this origin again. */
-  async #addOrigin(
-    diffId: Digest,
-    known: LayerFacts,
-    add: {
-      readonly origin: LayerOrigin;
-      readonly durable: Pick<ReturnType<GroupSync["begin"]>, "sync">;
-    },
-  ): Promise<void> {
-    const facts = withOrigin(known, add.origin);
+  async #addOrigin(diffId: Digest, known: LayerFacts, origin: LayerOrigin): Promise<void> {
+    const facts = withOrigin(known, origin);
     const directory = this.#deps.paths.layer(diffId);
     const path = join(directory, factsFile);
     const next = `${path}.new`;
     try {
       const stored = await readFacts(directory);
-      await writeFile(next, formatFacts({ ...stored, origins: facts.origins }));
-      // Before the rename: a power cut must not leave an empty file under this name.
-      await add.durable.sync();
+      // On the disk before the rename: a power cut must not leave an empty file under this name.
+      const text = formatFacts({ ...stored, origins: facts.origins });
+      await writeFile(next, text, { flush: true });
       await rename(next, path);
     } catch (cause) {
       await rm(next, { force: true }).catch(() => undefined);
@@ -325,19 +336,23 @@ export class OverlayLayers implements Layers {
     this.#index.unattributed.delete(diffId);
   }
 
-  /** Renames the layer to its final name and syncs the rename: a record of its image may follow. */
+  /** Renames the layer to its final name. */
   async #publish(directory: string, diffId: Digest): Promise<void> {
-    const { paths, trash } = this.#deps;
     // A layer that was ignored at the start may have this name.
     await this.#images.mounts?.forget(diffId);
-    await trash.take(paths.layers, hexOf(diffId));
+    await this.#throwAway(diffId);
     try {
-      await rename(directory, paths.layer(diffId));
-      await using names = await open(paths.layers);
-      await names.sync();
+      await rename(directory, this.#deps.paths.layer(diffId));
     } catch (cause) {
       throw failure(`publish layer "${diffId}"`, cause);
     }
+  }
+
+  /** Removes the directory of a layer, if there is one. */
+  async #throwAway(diffId: Digest): Promise<void> {
+    const { paths, late, trash } = this.#deps;
+    await late.forget(paths.layer(diffId));
+    await trash.take(paths.layers, hexOf(diffId));
   }
 
   /** If this fails, the sweep of the next start removes the directory. */

@@ -19,12 +19,15 @@ export const MOUNTED_LAYERS = "mounted-layers";
 /** In a layer's directory: no image has used it yet. */
 export const UNCLAIMED = "unclaimed";
 
+/** In a layer's or copy-up's directory: the boot that made it, until its files are on the disk. */
+export const UNSYNCED = "unsynced";
+
 /**
  * The paths of layers and roots:
  *
- *   layers/<hex of the diff id>/{fs,layer.json,unclaimed}
+ *   layers/<hex of the diff id>/{fs,layer.json,unclaimed,unsynced}
  *   layers/<hex of the diff id>/image/layer.erofs   the files of a layer of this format, to be mounted on fs
- *   layers/.copy-up-<hex of a chain of layers>/{fs,copy-up.json}
+ *   layers/.copy-up-<hex of a chain of layers>/{fs,copy-up.json,unsynced}
  *                                                   files that the last of them shares with the others
  *   layers/.empty                                   the lower directory of a root without layers
  *   roots/<container id>/{upper,work,merged,mounted-layers}

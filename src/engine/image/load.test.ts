@@ -134,6 +134,22 @@ describe("loadImages()", () => {
     await assert.rejects(load(engine), { message: /more than images.max_layers/ });
   });
 
+  test("has an image only when its layers are on the disk", async (t) => {
+    const engine = new FakeEngine(t);
+    const { archives, layers } = engine.world;
+    archives.images = [{ names: ["app"], layers: ["base"] }];
+    layers.trouble.fail("synced", new Error("EIO"), 1);
+    await assert.rejects(load(engine), { message: /EIO/ });
+    assert.equal(engine.images.store.find("app"), undefined);
+    const hang = layers.trouble.hang("synced");
+    const loading = load(engine);
+    await hang.arrived;
+    assert.equal(engine.images.store.find("app"), undefined);
+    hang.release();
+    await loading;
+    assert.ok(engine.images.store.find("app") !== undefined);
+  });
+
   test("keeps the images before a failure, and can be repeated after one at each stage", async (t) => {
     const engine = new FakeEngine(t);
     const { archives } = engine.world;

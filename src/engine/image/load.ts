@@ -132,6 +132,8 @@ async function unpackImage(
     checkUnpackedBytes(Number(bytes), context.limits);
     await operation.enter("complete-layers");
     await context.layers.complete(parsed.diffIds, operation.signal);
+    // Who loads an archive may delete it, or switch the machine off.
+    await context.layers.synced();
     await operation.enter("write-record");
   } catch (error) {
     sweepLater(context, "an archive");

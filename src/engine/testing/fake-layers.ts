@@ -37,7 +37,7 @@ export function compressed(contents: string): Buffer {
 /** Layers in memory. Digests are compared as a real implementation does. */
 export class FakeLayers implements Layers {
   readonly directory = "/layers";
-  readonly trouble = new Trouble<"unpack" | "complete" | "remove" | "sweep" | "space">();
+  readonly trouble = new Trouble<"unpack" | "complete" | "synced" | "remove" | "sweep" | "space">();
   /** How often a layer was unpacked. */
   readonly unpacked = new Map<Digest, number>();
   /** Its free bytes do not change by themselves. */
@@ -115,6 +115,10 @@ export class FakeLayers implements Layers {
   async complete(layers: readonly Digest[], signal: AbortSignal): Promise<void> {
     await this.trouble.at("complete", signal);
     for (const diffId of layers) this.#get(diffId).isComplete = true;
+  }
+
+  async synced(): Promise<void> {
+    await this.trouble.at("synced");
   }
 
   lacking(layers: readonly Digest[]): Digest | undefined {

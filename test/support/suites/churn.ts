@@ -5,6 +5,7 @@ import path from "node:path";
 import type { TestContext } from "node:test";
 import { type PodSandboxConfig, Protocol } from "../../../src/gen/runtime/v1/api_pb.ts";
 import { Churn } from "../churn.ts";
+import type { TestDaemon } from "../daemon.ts";
 import { DaemonMemory } from "../daemon-memory.ts";
 import { type Sample, takeSample } from "../growth.ts";
 import { portmapKeeps, withLeakCheck } from "../leaks.ts";
@@ -34,8 +35,8 @@ interface ChurnSize {
   readonly sampleEvery: number;
   /** The command of the daemon, if not the usual one. */
   readonly entry?: readonly string[];
-  /** Called with the daemon's pid when the image is pulled, and after the last pod. */
-  readonly onBegin?: (daemonPid: number) => void;
+  /** Called when the image is pulled, and with the daemon's pid after the last pod. */
+  readonly onBegin?: (daemon: TestDaemon) => Promise<void>;
   readonly onEnd?: (daemonPid: number) => void;
 }
 
@@ -51,7 +52,7 @@ export async function churn(t: TestContext, size: ChurnSize): Promise<readonly S
     ...(size.entry === undefined ? {} : { entry: size.entry }),
   });
   const { daemon } = node;
-  size.onBegin?.(daemon.pid);
+  await size.onBegin?.(daemon);
   const logs = path.join(daemon.paths.directory, "pod-logs");
   const run = new Churn({
     client: daemon.client,

@@ -8,7 +8,13 @@ import { ContainerState, NamespaceMode } from "../../../src/gen/runtime/v1/api_p
 import { busyboxLayer, imageOf } from "../../support/images.ts";
 import { podConfig } from "../../support/pod.ts";
 import { TestRegistry } from "../../support/registry.ts";
-import { bootId, type Expectation, expectationFile, startNode } from "./node-on-disk.ts";
+import {
+  bootId,
+  type Expectation,
+  expectationFile,
+  startNode,
+  unsyncedLayers,
+} from "./node-on-disk.ts";
 
 const image = "registry.k8s.io/e2e/busybox:1";
 
@@ -66,7 +72,8 @@ test("pods and containers run on a machine that is about to be reset", async () 
     created,
   };
   writeFileSync(expectationFile, JSON.stringify(expectation));
-  // Everything that runs now must be found again. davit itself waits for no disk when it runs a pod.
+  // Everything that runs now must be found again. davit itself waits for no disk when it pulls an image and runs a pod.
+  while (unsyncedLayers() > 0) await sleep(50);
   execFileSync("sync");
   // The record of this pod may or may not be on the disk. Its address must not leak.
   const { podSandboxId } = await runPod(NamespaceMode.CONTAINER);

@@ -1,6 +1,6 @@
 /** The node of the reboot test: records and addresses on the disk, the rest on a tmpfs, as on any node. */
 import { spawn } from "node:child_process";
-import { closeSync, mkdirSync, openSync, readFileSync, writeFileSync } from "node:fs";
+import { closeSync, mkdirSync, openSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { stringify } from "smol-toml";
@@ -23,6 +23,12 @@ export interface Expectation {
   readonly running: readonly string[];
   readonly exited: string;
   readonly created: string;
+}
+
+/** The number of layers that a reset would take away. */
+export function unsyncedLayers(): number {
+  const names = readdirSync(path.join(disk, "root/layers"), { recursive: true, encoding: "utf8" });
+  return names.filter((name) => /^[^/]+\/unsynced$/.test(name)).length;
 }
 
 export function bootId(): string {
