@@ -3,7 +3,15 @@
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
 import { randomUUID } from "node:crypto";
-import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync } from "node:fs";
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { after, before, describe, test } from "node:test";
@@ -90,7 +98,10 @@ async function stateOf(id: string): Promise<{ readonly word: string; readonly co
 }
 
 /** Resolves when a counter has passed `count`, with the same word. */
-async function continuesFrom(id: string, before: { readonly word: string; readonly count: number }) {
+async function continuesFrom(
+  id: string,
+  before: { readonly word: string; readonly count: number },
+) {
   await until(`container ${id} continues to count`, async () => {
     const now = await stateOf(id);
     assert.equal(now.word, before.word);
@@ -119,7 +130,9 @@ function configsFor(pod: Pick<Pod, "config">, configs: readonly ContainerInit[])
 }
 
 async function isPaused(id: string): Promise<boolean> {
-  const [cgroup = ""] = cgroupsOfProcess(await pidOf(daemon, id)).filter((each) => each.includes(id));
+  const [cgroup = ""] = cgroupsOfProcess(await pidOf(daemon, id)).filter((each) =>
+    each.includes(id),
+  );
   return isFrozen(cgroup);
 }
 
@@ -199,10 +212,7 @@ describe("CheckpointContainer", () => {
         assert.equal(await sh(daemon, id, "cat /new"), "kept");
         await stop(daemon, id, 10);
       });
-      assert.deepEqual(
-        readdirSync(path.join(daemon.paths.root, "checkpoints/restores")),
-        [],
-      );
+      assert.deepEqual(readdirSync(path.join(daemon.paths.root, "checkpoints/restores")), []);
       rmSync(location);
     }),
   );
@@ -342,10 +352,15 @@ test("the log of a restored container has what it says from then on", () =>
     await checkpointContainer(id, location);
     const config = podOf({}, { logDirectory: logs });
     await inPod(daemon, config, async (other) => {
-      const moved = await createIn(other, counter({ image: { image: location }, logPath: "0.log" }));
+      const moved = await createIn(
+        other,
+        counter({ image: { image: location }, logPath: "0.log" }),
+      );
       await start(daemon, moved);
       await continuesFrom(moved, seen);
-      await until("it logs", () => readFileSync(path.join(logs, "0.log"), "utf8").includes(seen.word));
+      await until("it logs", () =>
+        readFileSync(path.join(logs, "0.log"), "utf8").includes(seen.word),
+      );
     });
     rmSync(location);
   }));

@@ -17,7 +17,8 @@ export function checkpointsOf(
     open: () => {
       const { root, checkpoint } = live.value;
       const { maxBytes } = checkpoint;
-      if (opened?.maxBytes !== maxBytes) opened = { maxBytes, parts: load({ ...disk, root, maxBytes }) };
+      if (opened?.maxBytes !== maxBytes)
+        opened = { maxBytes, parts: load({ ...disk, root, maxBytes }) };
       return opened.parts;
     },
     get restore() {

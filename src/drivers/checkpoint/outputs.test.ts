@@ -31,7 +31,9 @@ test("a new file needs an existing directory, and a name that is free", async (t
   symlinkSync(at("nowhere"), at("link"));
   await outputs.checkNewFile(at("new"));
   for (const name of ["file", "link"]) {
-    await assert.rejects(outputs.checkNewFile(at(name)), (error) => isKind(error, "already-exists"));
+    await assert.rejects(outputs.checkNewFile(at(name)), (error) =>
+      isKind(error, "already-exists"),
+    );
   }
   for (const name of ["none/new", "file/new"]) {
     const invalid = (error: unknown): boolean => isKind(error, "invalid-argument");

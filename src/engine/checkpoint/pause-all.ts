@@ -3,7 +3,11 @@ import type { Container } from "../../core/container/index.ts";
 import { adoptProcess } from "../container/adopt.ts";
 import { type ContainerContext, runtimeOf } from "../container/context.ts";
 import { pausedSince } from "../container/paused.ts";
-import { resumeNoted, resumePaused, resumeUntilCaptureEnds } from "../container/paused-for-checkpoint.ts";
+import {
+  resumeNoted,
+  resumePaused,
+  resumeUntilCaptureEnds,
+} from "../container/paused-for-checkpoint.ts";
 
 const retryMs = 1_000;
 
