@@ -1,6 +1,6 @@
 import { closeSync, constants, openSync, writeSync } from "node:fs";
 
-import { checkpointEntry } from "../base/checkpoint-names.ts";
+import type { CheckpointEntry } from "../base/checkpoint-names.ts";
 import { printable, type TarEntry } from "./tar-entry.ts";
 import { brokenArchive } from "./tar-header.ts";
 import type { TarSink } from "./tar-reader.ts";
@@ -22,12 +22,18 @@ export interface CheckpointFile {
 export class CheckpointFiles implements TarSink {
   readonly files: CheckpointFile[] = [];
   readonly #names = new Set<string>();
+  readonly #entryOf: (path: string) => CheckpointEntry | undefined;
   #open: { readonly fd: number; readonly name: string; size: number } | undefined;
   #current = "";
 
+  /** `entryOf` says what a name in the archive stands for. */
+  constructor(entryOf: (path: string) => CheckpointEntry | undefined) {
+    this.#entryOf = entryOf;
+  }
+
   entry({ type, path }: TarEntry): void {
     this.#current = path;
-    const entry = checkpointEntry(path);
+    const entry = this.#entryOf(path);
     if (entry === undefined) {
       throw brokenArchive(`"${shown(path)}" is not a file of a checkpoint`);
     }

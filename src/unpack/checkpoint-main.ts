@@ -1,6 +1,11 @@
 // Reads archives of checkpoints, and what they say of changes, in the process of archive-main.ts.
 import { closeSync, fstatSync, openSync, readSync, writeSync } from "node:fs";
 
+import {
+  checkpointEntry,
+  type CheckpointEntry,
+  podCheckpointEntry,
+} from "../base/checkpoint-names.ts";
 import { RuntimeError } from "../base/errors.ts";
 import type { BlobInput } from "./blob-input.ts";
 import { type CheckpointFile, CheckpointFiles } from "./checkpoint-files.ts";
@@ -15,8 +20,9 @@ import { archiveEnd, headersOf } from "./tar-writer.ts";
 export async function readCheckpoint(
   input: BlobInput,
   limits: UnpackLimits,
+  entryOf: (path: string) => CheckpointEntry | undefined = checkpointEntry,
 ): Promise<{ readonly checkpoint: readonly CheckpointFile[] }> {
-  const kept = new CheckpointFiles();
+  const kept = new CheckpointFiles(entryOf);
   const sink = new LimitedSink(kept, limits);
   const headers = 4 * (limits.entries?.most ?? defaultLimits.entries) + 4;
   const reader = new TarReader(sink, { ...defaultLimits, entries: headers });
@@ -28,6 +34,14 @@ export async function readCheckpoint(
   reader.end();
   if (!reader.isEnded) throw brokenArchive("its end is missing: it was cut");
   return { checkpoint: kept.files };
+}
+
+/** As {@link readCheckpoint}, for the archive of a pod's checkpoint. */
+export async function readPodCheckpoint(
+  input: BlobInput,
+  limits: UnpackLimits,
+): Promise<{ readonly checkpoint: readonly CheckpointFile[] }> {
+  return await readCheckpoint(input, limits, podCheckpointEntry);
 }
 
 /** The descriptor with the list of deleted paths. */

@@ -295,6 +295,7 @@ describe("the command line", { skip }, () => {
     done(cli(...run, ...counter.command));
     const id = done(cli("snapshots", "create", "counter")).trim();
     done(cli("rm", "-f", "--pods-directory", pods, "counter"));
+    assert.equal(filesInPods(), 0);
     const env = { ...process.env, DAVIT_ENDPOINT: davit.endpoint };
     const child = spawn(program, ["restore", "--pods-directory", pods, id], { env });
     let errors = "";

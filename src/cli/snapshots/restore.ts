@@ -78,7 +78,7 @@ export async function restoreSnapshot(
       left.length === 0
         ? "everything that was created is removed"
         : `not everything that was created is removed; see "davit pods" for ${path}`;
-    throw new CommandFailure(exitCode.interrupted, `interrupted; ${what}`, { cause: error });
+    throw new CommandFailure(exitCode.interrupted, `interrupted; ${what}`);
   }
 }
 

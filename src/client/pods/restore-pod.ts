@@ -1,11 +1,10 @@
 // Restores pods of snapshots by the CRI's RestorePod, for the command line and for the SDK.
-import { setTimeout as sleep } from "node:timers/promises";
-import { isKind, RuntimeError } from "../../base/errors.ts";
+import { isKind } from "../../base/errors.ts";
 import type { Rollback } from "../../base/rollback.ts";
 import type { PodNames } from "../../manifest/index.ts";
 import type { CriClient } from "../cri-client.ts";
 import type { PodRunContext, ProgressReport } from "./context.ts";
-import { inflightOf } from "./inflight.ts";
+import { isInflight } from "./inflight.ts";
 import type { PodSnapshot, RestoreConfigs } from "./snapshot.ts";
 
 // Timeouts for calls that run plugins and programs.
@@ -14,7 +13,6 @@ const containerMs = 120_000;
 const removeMs = 60_000;
 // Less than the timeout of the whole rollback, so that the failure is reported.
 const joinMs = 100_000;
-const pollMs = 200;
 
 /** A restored pod that runs. */
 export interface RestoredPod {
@@ -40,14 +38,6 @@ export async function restorePod(
   const { name, namespace, uid } = namesOf(configs);
   const pod = `pod "${namespace}/${name}"`;
   report.step("restoring");
-  let state: "not sent" | "unknown" | "known" | "not ours" = "not sent";
-  undo.defer(`remove ${pod}`, async () => {
-    if (state === "not sent" || state === "not ours") return;
-    report.step("removing the pod");
-    await removeByUid(client, { name, namespace, uid }, state === "unknown");
-  });
-  signal.throwIfAborted();
-  state = "unknown";
   const request = {
     checkpointPath: snapshot.path,
     config: configs.sandbox,
@@ -56,16 +46,31 @@ export async function restorePod(
     // Without effect unless the snapshot has open connections, and those are of an address that is gone.
     options: { "davit.close-tcp": "true" },
   };
+  let state: "not sent" | "canceled" | "timed out" | "completed" | "not ours" = "not sent";
+  undo.defer(`remove ${pod}`, async () => {
+    if (state === "not sent" || state === "not ours") return;
+    report.step("removing the pod");
+    const isUnknown =
+      state === "timed out"
+        ? await isInflight(client, { name, namespace, uid }, { timeoutMs: removeMs })
+        : state === "canceled";
+    // davit completes what a caller left, for its retry: the same request joins it (SandboxRun).
+    if (isUnknown)
+      await client.runtime.restorePod(request, { timeoutMs: joinMs }).catch(() => undefined);
+    await removeByUid(client, uid);
+    state = "completed";
+  });
+  signal.throwIfAborted();
+  state = "canceled";
   let restored;
   try {
     const call = client.runtime.restorePod(request, { ...limit(restoreMs), signal });
     restored = await doing(`restore ${pod}`, call);
-    state = "known";
+    state = "completed";
   } catch (error) {
-    if (!signal.aborted && !isKind(error, "deadline-exceeded")) {
-      // The server has removed what it made.
-      state = isKind(error, "already-exists") ? "not ours" : "known";
-    }
+    if (isKind(error, "deadline-exceeded")) state = "timed out";
+    // Else the server has removed what it made.
+    else if (!signal.aborted) state = isKind(error, "already-exists") ? "not ours" : "completed";
     throw error;
   }
   const { podSandboxId: id } = restored;
@@ -94,30 +99,12 @@ function namesOf({ sandbox: { metadata } }: RestoreConfigs): PodNames {
   return { name, namespace, uid };
 }
 
-/**
- * Removes the pod of this uid if it exists. The client of a call that was canceled does not know whether the server
- * still makes it, so with `mayBeMade` this waits until the server does not.
- */
-async function removeByUid(
-  client: Pick<CriClient, "runtime">,
-  names: PodNames,
-  mayBeMade: boolean,
-): Promise<void> {
+/** Removes the pod of this uid if it exists. */
+async function removeByUid({ runtime }: Pick<CriClient, "runtime">, uid: string): Promise<void> {
   const options = { timeoutMs: removeMs };
-  const { runtime } = client;
-  const untilMs = performance.now() + joinMs;
-  while (mayBeMade && (await inflightOf(client, names, options)) !== undefined) {
-    if (performance.now() > untilMs) {
-      throw new RuntimeError(
-        "deadline-exceeded",
-        "the server is still restoring it; see davit pods, and remove it there",
-      );
-    }
-    await sleep(pollMs);
-  }
   const { items } = await runtime.listPodSandbox({}, options);
   for (const { id, metadata } of items) {
-    if (metadata?.uid !== names.uid) continue;
+    if (metadata?.uid !== uid) continue;
     await runtime.stopPodSandbox({ podSandboxId: id }, options);
     await runtime.removePodSandbox({ podSandboxId: id }, options);
   }

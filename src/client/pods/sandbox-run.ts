@@ -1,8 +1,8 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { isKind, RuntimeError } from "../../base/errors.ts";
 import type { PodManifest } from "../../manifest/index.ts";
-import { type InflightOperation, readInflight } from "../operations.ts";
-import { inflightOf, sandboxSubject, statusInfo } from "./inflight.ts";
+import type { InflightOperation } from "../operations.ts";
+import { inflightOf, isInflight } from "./inflight.ts";
 import type { PodServer, ProgressReport } from "./context.ts";
 
 // Timeouts for calls that run plugins and programs.
@@ -57,7 +57,9 @@ export class SandboxRun {
     if (this.#state === "not sent" || this.#state === "not ours") return;
     // If the timeout was the server's own, there is no request to join.
     const join =
-      this.#state === "timed out" ? await this.#isInflight() : this.#state === "canceled";
+      this.#state === "timed out"
+        ? await isInflight(this.#server.client, this.#pod, { timeoutMs: removeMs })
+        : this.#state === "canceled";
     if (join) await this.#join();
     this.#report.step("removing the pod");
     const { runtime } = this.#server.client;
@@ -113,17 +115,6 @@ export class SandboxRun {
 
   async #inflight(): Promise<InflightOperation | undefined> {
     return await inflightOf(this.#server.client, this.#pod, { timeoutMs: removeMs });
-  }
-
-  /** Whether davit is creating the pod, or keeps it for a retry. Other servers do not report this. */
-  async #isInflight(): Promise<boolean> {
-    const options = { timeoutMs: removeMs };
-    const { inflight, heldCreates } = await statusInfo(this.#server.client, options);
-    const subject = sandboxSubject(this.#pod);
-    return (
-      readInflight(inflight, Date.now()).some((each) => each.subject === subject) ||
-      (Array.isArray(heldCreates) && heldCreates.includes(subject))
-    );
   }
 
   #request() {

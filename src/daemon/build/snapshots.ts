@@ -1,8 +1,8 @@
 import { existsSync } from "node:fs";
 import { join } from "node:path";
-import { RuntimeError } from "../../base/errors.ts";
 import type { Logger } from "../../base/logger.ts";
 import type { Snapshots } from "../../core/checkpoint/index.ts";
+import { capturePod } from "../../engine/checkpoint/index.ts";
 import type { ContainerContext } from "../../engine/container/index.ts";
 import type { SnapshotContext } from "../../engine/snapshot/index.ts";
 import type { LiveConfig } from "../process/live-config.ts";
@@ -27,16 +27,18 @@ export function snapshotsOf(
   let opened: Snapshots | undefined;
   let opening: Promise<Snapshots> | undefined;
   const openStore = async (): Promise<Snapshots> => {
-    opening ??= notBuilt();
+    opening ??= load(live, log);
     opened = await opening;
     return opened;
   };
   return {
     open: async () => {
-      const { store: containers, sandboxes, operations } = contextOf();
+      const context = contextOf();
+      const { store: containers, sandboxes, operations } = context;
       const snapshots = await openStore();
       const trust = live.value.checkpoint.restore;
-      const capture: SnapshotContext["capture"] = () => notBuilt();
+      const capture: SnapshotContext["capture"] = (request, signal) =>
+        capturePod(context, request, signal);
       return { snapshots, containers, sandboxes, operations, capture, trust, log };
     },
     imageDigests: () => opened?.imageDigests ?? none,
@@ -48,6 +50,8 @@ export function snapshotsOf(
   };
 }
 
-function notBuilt(): Promise<never> {
-  return Promise.reject(new RuntimeError("unimplemented", "open snapshots: this build has none"));
+async function load(live: LiveConfig, log: Logger): Promise<Snapshots> {
+  const { SnapshotStore } = await import("../../drivers/checkpoint/index.ts");
+  const { root, checkpoint } = live.value;
+  return new SnapshotStore({ root, maxBytes: checkpoint.maxBytes, log });
 }

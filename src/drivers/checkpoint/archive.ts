@@ -129,7 +129,7 @@ async function refuseFull(at: string, entries: readonly Entry[], doing: string):
 }
 
 /** All files of a checkpoint of a container or of a pod, by its manifests, and these themselves. */
-async function entriesOf(directory: string): Promise<readonly Entry[]> {
+export async function entriesOf(directory: string): Promise<readonly Entry[]> {
   await using top = await OpenDirectory.open(directory);
   const pod = await top.text(podCheckpointFiles.manifest, maxManifestBytes);
   if (pod === undefined) return await entriesOfContainer(top, "");

@@ -193,7 +193,7 @@ export class CheckpointStore implements Checkpoints {
 
 async function podManifest(
   directory: string,
-  { config }: Sandbox,
+  { config, handler }: Sandbox,
   containers: readonly string[],
 ): Promise<PodManifest> {
   await using top = await OpenDirectory.open(directory);
@@ -211,6 +211,7 @@ async function podManifest(
   return {
     podName: config.metadata?.name ?? "",
     podNamespace: config.metadata?.namespace ?? "",
+    runtimeHandler: handler.requested,
     capturedAtNs: BigInt(Date.now()) * 1_000_000n,
     config: toBinary(PodSandboxConfigSchema, config),
     containers: digests,

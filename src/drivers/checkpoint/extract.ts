@@ -1,9 +1,9 @@
 import { mkdir, rename, rmdir } from "node:fs/promises";
 import { constants } from "node:fs";
 import { join } from "node:path";
-import { isCheckpointFile } from "../../base/checkpoint-names.ts";
+import { isCheckpointFile, isPodCheckpointFile } from "../../base/checkpoint-names.ts";
 import { RuntimeError } from "../../base/errors.ts";
-import { checkpointFiles } from "../../core/checkpoint/index.ts";
+import { checkpointFiles, podCheckpointFiles } from "../../core/checkpoint/index.ts";
 import { openRegular } from "../../linux/file/index.ts";
 import type { OwnProgram } from "../../linux/process/index.ts";
 import { runArchiveProgram } from "./programs.ts";
@@ -38,16 +38,48 @@ export async function extract(options: ExtractOptions): Promise<readonly string[
     signal,
   });
   await mkdir(join(directory, checkpointFiles.images), { mode: 0o700 });
-  const names = parseReport(report["checkpoint"]);
+  const names = parseReport(report["checkpoint"], isCheckpointFile);
+  await place(names, received, directory);
+  return names;
+}
+
+/** As {@link extract}, for the archive of a pod's checkpoint, whose bytes are read once. */
+export async function extractPod(
+  options: Omit<ExtractOptions, "location"> & { readonly chunks: AsyncIterable<Uint8Array> },
+): Promise<readonly string[]> {
+  const { program, chunks, directory, maxBytes, signal } = options;
+  const received = join(directory, ".received");
+  await mkdir(received, { mode: 0o700 });
+  const report = await runArchiveProgram({
+    program,
+    args: ["pod-checkpoint", JSON.stringify(limitsOf(maxBytes, directory))],
+    limits: { confinement: "archive-reader", root: received },
+    streams: {},
+    input: chunks,
+    signal,
+  });
+  const names = parseReport(report["checkpoint"], isPodCheckpointFile);
+  for (const name of names) {
+    const [containers = "", container] = name.split("/");
+    if (container === undefined) continue;
+    const images = join(directory, containers, container, checkpointFiles.images);
+    await mkdir(images, { recursive: true, mode: 0o700 });
+  }
+  await mkdir(join(directory, podCheckpointFiles.containers), { recursive: true, mode: 0o700 });
+  await place(names, received, directory);
+  return names;
+}
+
+/** Gives the files 0, 1, ... their names and their owner. */
+async function place(names: readonly string[], received: string, to: string): Promise<void> {
   for (const [number, name] of names.entries()) {
     const from = join(received, String(number));
     await using own = await openRegular(from, constants.O_RDONLY, `read "${name}"`);
     await own.chown(0, 0);
     await own.chmod(0o600);
-    await rename(from, join(directory, name));
+    await rename(from, join(to, name));
   }
   await rmdir(received);
-  return names;
 }
 
 /** As unpack/limits.ts reads them. */
@@ -57,12 +89,12 @@ export function limitsOf(maxBytes: number, disk: string): object {
 }
 
 /** The names of the files 0, 1, ... The process may have been taken over by what it read: nothing it says is trusted. */
-function parseReport(listed: unknown): readonly string[] {
+function parseReport(listed: unknown, isFile: (name: string) => boolean): readonly string[] {
   const names = new Set<string>();
   const files: readonly unknown[] = Array.isArray(listed) ? listed : [undefined];
   for (const [number, each] of files.entries()) {
     const { name, file } = (each ?? {}) as { readonly name?: unknown; readonly file?: unknown };
-    if (typeof name !== "string" || file !== number || !isCheckpointFile(name) || names.has(name)) {
+    if (typeof name !== "string" || file !== number || !isFile(name) || names.has(name)) {
       throw new RuntimeError("internal", "the reader of the archive gave a wrong report");
     }
     names.add(name);

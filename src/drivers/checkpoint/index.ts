@@ -3,3 +3,4 @@
 // checkpoint. Start with checkpoints.ts.
 export { type CheckpointFilesDeps, CheckpointStore } from "./checkpoints.ts";
 export { FileOutputs } from "./outputs.ts";
+export { SnapshotStore, type SnapshotStoreDeps } from "./snapshots.ts";

@@ -22,6 +22,8 @@ export interface Manifest {
 export interface PodManifest {
   readonly podName: string;
   readonly podNamespace: string;
+  /** The name of the pod's handler; empty for the default one. */
+  readonly runtimeHandler: string;
   /** Nanoseconds since 1970. */
   readonly capturedAtNs: bigint;
   /** The client's PodSandboxConfig, as protobuf. */
@@ -94,11 +96,12 @@ function contentOf({ facts, files }: Manifest): object {
 }
 
 function podContentOf(manifest: PodManifest): object {
-  const { podName, podNamespace, capturedAtNs, config, containers } = manifest;
+  const { podName, podNamespace, runtimeHandler, capturedAtNs, config, containers } = manifest;
   return {
     version,
     podName,
     podNamespace,
+    runtimeHandler,
     capturedAtNs: String(capturedAtNs),
     config: Buffer.from(config).toString("base64"),
     containers: [...containers].map(([name, digest]) => ({ name, manifest: digest.slice(7) })),
@@ -150,6 +153,7 @@ export function parsePodManifest(text: string): Read<PodManifest> {
   const content: PodManifest = {
     podName: textOf(fields, "podName"),
     podNamespace: textOf(fields, "podNamespace"),
+    runtimeHandler: textOf(fields, "runtimeHandler"),
     capturedAtNs: timeOf(fields["capturedAtNs"]),
     config: configOf(fields["config"]),
     containers,

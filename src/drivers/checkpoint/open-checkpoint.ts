@@ -122,6 +122,50 @@ export async function openPod(
   }
 }
 
+/**
+ * Checks the files of a pod's checkpoint in a directory of root's own, of which `names` are all: codes, and the digest of
+ * each file. Errors as `Checkpoints.openPod`.
+ */
+export async function checkPod(
+  deps: Pick<OpenDeps, "seal">,
+  directory: string,
+  how: {
+    readonly names: readonly string[];
+    readonly trust: CheckpointTrust;
+    readonly signal: AbortSignal;
+  },
+): Promise<void> {
+  const { names, trust, signal } = how;
+  await using top = await OpenDirectory.open(directory);
+  const text = await top.text(podCheckpointFiles.manifest, maxManifestBytes);
+  if (text === undefined) {
+    const what = `it has no "${podCheckpointFiles.manifest}": it is not a checkpoint of a pod`;
+    throw new RuntimeError("invalid-argument", what);
+  }
+  const read = parsePodManifest(text);
+  await checkTrust(read, trust, deps.seal);
+  await using all = await top.directory(podCheckpointFiles.containers);
+  const left = new Set(names);
+  left.delete(podCheckpointFiles.manifest);
+  for (const [name, digest] of read.content.containers) {
+    const prefix = `${podCheckpointFiles.containers}/${name}/`;
+    const own = names.filter((each) => each.startsWith(prefix));
+    await using from = await all.directory(name);
+    const manifest = await readManifest(from, { deps, trust, digest });
+    if (manifest === undefined || manifest.facts.name !== name) {
+      const what = `container "${name}" has no manifest, or that of another container`;
+      throw new RuntimeError("data-loss", what);
+    }
+    refuseWithoutImages(manifest.files);
+    const files = own.map((each) => each.slice(prefix.length));
+    compare(await digestAll(from, files, signal), manifest.files);
+    for (const each of own) left.delete(each);
+  }
+  const [other] = left;
+  if (other === undefined) return;
+  throw new RuntimeError("data-loss", `"${other}" was added to it after it was made`);
+}
+
 interface ContainerSource {
   readonly from: OpenDirectory;
   readonly name: string;

@@ -1,3 +1,5 @@
+import { once } from "node:events";
+import type { Writable } from "node:stream";
 import { type ErrorKind, RuntimeError } from "../../base/errors.ts";
 import {
   type Child,
@@ -18,7 +20,7 @@ interface Run {
   readonly limits: OwnProgramLimits;
   readonly streams: OwnProgramStreams;
   /** Written to its stdin, where that is a pipe. */
-  readonly input?: string;
+  readonly input?: string | AsyncIterable<Uint8Array>;
   readonly signal: AbortSignal;
 }
 
@@ -54,16 +56,73 @@ export async function runArchiveProgram(run: Run): Promise<Readonly<Record<strin
   const report = keepText(child.stdout, maxReportBytes);
   const complaint = keepText(child.stderr, complaintBytes);
   try {
-    child.stdin?.on("error", () => undefined); // its report has the reason
-    child.stdin?.end(input ?? "");
+    const fed = feed(child, input);
     await child.exited;
     signal.throwIfAborted();
+    if (fed.failure !== undefined) throw fed.failure.cause;
   } finally {
     signal.removeEventListener("abort", kill);
     child.stdin?.destroy();
   }
   const isFile = streams.stdout !== undefined;
   return await resultOf(child, isFile ? "" : await report, await complaint);
+}
+
+/**
+ * Runs the program, and yields what it writes to stdout. Rejects at the end with the error that it reported, and with the
+ * signal's reason once that is aborted. Nothing of it runs any more after the end of the loop.
+ */
+export async function* streamArchiveProgram(
+  run: Omit<Run, "streams">,
+): AsyncGenerator<Uint8Array, void, undefined> {
+  const { program = archiveProgram(), args, limits, input, signal } = run;
+  signal.throwIfAborted();
+  const child = await startOwnProgram(program, args, limits);
+  const kill = (): void => child.kill(SIGKILL);
+  signal.addEventListener("abort", kill, { once: true });
+  const complaint = keepText(child.stderr, complaintBytes);
+  try {
+    feed(child, input);
+    for await (const chunk of child.stdout ?? []) yield chunk as Uint8Array;
+    signal.throwIfAborted();
+    await resultOf(child, "", await complaint);
+  } finally {
+    signal.removeEventListener("abort", kill);
+    kill();
+    child.stdin?.destroy();
+    child.stdout?.destroy();
+    await child.exited;
+  }
+}
+
+/**
+ * Writes to the program's stdin in the background. A failure of the input itself ends the program. One that ends earlier
+ * does not wait for the rest of the input.
+ */
+function feed(child: Child, input: Run["input"] = ""): { failure?: { readonly cause: unknown } } {
+  const { stdin } = child;
+  const fed: { failure?: { readonly cause: unknown } } = {};
+  stdin?.on("error", () => undefined); // its report has the reason
+  if (typeof input === "string") stdin?.end(input);
+  else if (stdin) {
+    writeAll(stdin, input, child.exited).catch((cause: unknown) => {
+      fed.failure = { cause };
+      child.kill(SIGKILL);
+    });
+  }
+  return fed;
+}
+
+async function writeAll(
+  to: Writable,
+  chunks: AsyncIterable<Uint8Array>,
+  ended: Promise<unknown>,
+): Promise<void> {
+  for await (const chunk of chunks) {
+    if (to.destroyed) return;
+    if (!to.write(chunk)) await Promise.race([once(to, "drain").catch(() => undefined), ended]);
+  }
+  to.end();
 }
 
 async function resultOf(
