@@ -91,7 +91,7 @@ const cni: Section<CniConfig> = {
   }),
   builtin: flag({
     default: true,
-    doc: "davit does itself what the plugins bridge, ptp, host-local, loopback and tuning would do, if it knows all that a configuration says; davit doctor says whether it does. false always runs the plugins.",
+    doc: "davit does itself what the plugins bridge, ptp, host-local, loopback, tuning, portmap, bandwidth and firewall (iptables) would do, if it knows all that a configuration says; davit doctor says whether it does. false always runs the plugins.",
   }),
   maxParallel: integer({
     default: 8,

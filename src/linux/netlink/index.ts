@@ -28,3 +28,10 @@ export {
 export type { Message, Request } from "./message.ts";
 export type { NetworkSysctl } from "./native.ts";
 export { removeLink } from "./remove-link.ts";
+export {
+  addIngress,
+  createIfb,
+  limitSending,
+  redirectReceived,
+  type Shaper,
+} from "./traffic-control.ts";

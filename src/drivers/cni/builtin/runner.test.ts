@@ -20,7 +20,7 @@ describe("networkObstacle()", () => {
           mtu: 1400,
           isDefaultGateway: true,
           forceAddress: true,
-          ipMasq: false,
+          ipMasq: true,
           vlan: 0,
         },
       ],
@@ -38,6 +38,12 @@ describe("networkObstacle()", () => {
         { type: "tuning", sysctl: { "net.core.somaxconn": "500" }, mac: "0a:00:00:00:00:01" },
       ],
       [bridge, { type: "loopback" }],
+      [
+        bridge,
+        { type: "portmap", capabilities: { portMappings: true }, snat: true },
+        { type: "firewall", backend: "iptables" },
+        { type: "bandwidth", capabilities: { bandwidth: true } },
+      ],
     ];
     for (const plugins of known) assert.equal(obstacle(plugins), undefined);
     for (const version of ["0.3.0", "0.3.1", "0.4.0"])
@@ -61,7 +67,7 @@ describe("networkObstacle()", () => {
       [{ IsGateway: true }, /"IsGateway"/],
       [{ constructor: 1 }, /"constructor"/],
       [{ args: { cni: { mac: "x" } } }, /"args"/],
-      [{ ipMasq: true }, /"ipMasq" is not known/],
+      [{ ipMasq: "true" }, /"ipMasq" must be true or false/],
       [{ vlan: 5 }, /"vlan" is not known/],
       [{ macspoofchk: true }, /"macspoofchk"/],
       [{ mtu: "1500" }, /"mtu" must be a whole number/],

@@ -5,15 +5,25 @@ import { PluginError } from "../plugin-error.ts";
 import { type ListRunner, pluginConfiguration, type PluginRequest } from "../plugin-runner.ts";
 import { type CniResult, convertResult } from "../result.ts";
 import { isAtLeast } from "../version.ts";
+import { bandwidthPlugin } from "./bandwidth.ts";
 import { bridgePlugin } from "./bridge.ts";
+import { firewallPlugin } from "./firewall.ts";
 import { loopbackPlugin } from "./loopback.ts";
+import { masquerade } from "./masquerade.ts";
 import type { BuiltinPlugin, PluginCall } from "./plugin.ts";
+import { portmapPlugin } from "./portmap.ts";
 import { ptpPlugin } from "./ptp.ts";
 import { tuningPlugin } from "./tuning.ts";
 
 /** Those that make the pod's interface: the first of a list, and no other. */
-const makers: readonly BuiltinPlugin[] = [bridgePlugin(), ptpPlugin()];
-const chained: readonly BuiltinPlugin[] = [loopbackPlugin, tuningPlugin];
+const makers: readonly BuiltinPlugin[] = [bridgePlugin(masquerade), ptpPlugin(masquerade)];
+const chained: readonly BuiltinPlugin[] = [
+  loopbackPlugin,
+  tuningPlugin,
+  portmapPlugin,
+  firewallPlugin,
+  bandwidthPlugin,
+];
 
 const byType: ReadonlyMap<string, BuiltinPlugin> = new Map(
   [...makers, ...chained].map((plugin) => [plugin.type, plugin]),
