@@ -28,6 +28,7 @@ export {
 export type { Message, Request } from "./message.ts";
 export type { NetworkSysctl } from "./native.ts";
 export { removeLink } from "./remove-link.ts";
+export { interfaceTo } from "./route-lookup.ts";
 export {
   addIngress,
   createIfb,

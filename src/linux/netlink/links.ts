@@ -98,6 +98,17 @@ export function getLink(name: string): Request {
   };
 }
 
+/** Asks for a link by its index. */
+export function getLinkAt(index: number): Request {
+  return {
+    doing: `get link number ${index}`,
+    type: type.getLink,
+    flags: 0,
+    fields: fields(index),
+    attributes: [[attribute.extMask, uint32(skipStatistics)]],
+  };
+}
+
 /** Creates a bridge. EEXIST: a link has the name. */
 export function createBridge(name: string, mtu: number | undefined): Request {
   return {
