@@ -19,7 +19,9 @@ import { setTimeout as delay } from "node:timers/promises";
 
 import { patient } from "../../../../test/support/patience.ts";
 import { isKind } from "../../../base/errors.ts";
+import { silentLogger } from "../../../base/logger.ts";
 import { errnoCode } from "../../../base/system-error.ts";
+import type { Attachment, PluginRun } from "../../../core/network/index.ts";
 import { pinNamespaces, unpinNamespace } from "../../../linux/namespace/index.ts";
 import {
   addressesOf,
@@ -30,6 +32,7 @@ import {
   setLink,
 } from "../../../linux/netlink/index.ts";
 import { openFds } from "../../../linux/testing/leaks.ts";
+import { CniNetwork } from "../cni-network.ts";
 import { parseNetworkList } from "../conflist.ts";
 import { PluginError } from "../plugin-error.ts";
 import { execOnHost } from "../plugin-exec.ts";
@@ -166,6 +169,61 @@ describe("exchange()", () => {
     const lo = await findLink(netns, "lo");
     assert.equal((await addressesOf(netns, lo?.index ?? 0, "ipv4")).length, 1);
     await exchange(netns, [deleteLink(link)]);
+  });
+});
+
+describe("CniNetwork", () => {
+  const open = async (own: boolean, runs: PluginRun[] = []): Promise<CniNetwork> =>
+    await CniNetwork.open({
+      confDir: join(base, "net.d"),
+      binDirs: ["/usr/lib/cni"],
+      bootId: "boot-1",
+      log: silentLogger,
+      builtin: own,
+      onPluginRun: (run) => runs.push(run),
+    });
+
+  test("removes by the plugins what davit has added, and the other way round", async () => {
+    mkdirSync(join(base, "net.d"));
+    writeFileSync(join(base, "net.d", "1.conflist"), networkOf("10.94.0.0/24").text);
+    for (const own of [true, false]) {
+      const runs: PluginRun[] = [];
+      await using adding = await open(own, runs);
+      await using removing = await open(!own, runs);
+      const id = `pod-${own}`;
+      const netnsPath = await pin(id);
+      const records: Attachment[] = [];
+      const stages: string[] = [];
+      const request = {
+        sandboxId: id,
+        netnsPath,
+        podName: "web",
+        podNamespace: "shop",
+        podUid: "u1",
+        annotations: {},
+        portMappings: [],
+        dns: { servers: [], searches: [], options: [] },
+        cgroupPath: "",
+      };
+      const operation = {
+        signal: never,
+        log: silentLogger,
+        undoing: () => Promise.resolve(),
+        workOn: (stage: string, plugin: string) => stages.push(`${stage} ${plugin}`),
+        enter: (stage: string) => Promise.resolve(void stages.push(stage)),
+      };
+      const { ips } = await adding.add(request, operation, (record) => void records.push(record));
+      assert.deepEqual(ips, reserved());
+      assert.deepEqual(stages, ["add-network bridge", "network-plugin-done"]);
+      const record = records.at(-1) ?? assert.fail("nothing is recorded");
+      await removing.remove(record, { signal: never });
+      assert.deepEqual(reserved(), []);
+      assert.equal(await findLink(netnsPath, "eth0"), undefined);
+      assert.deepEqual(
+        runs.map(({ plugin, command, failed }) => `${command} ${plugin} ${failed}`),
+        ["ADD bridge false", "DEL bridge false"],
+      );
+    }
   });
 });
 
