@@ -22,7 +22,7 @@ import {
 } from "./snapshot/files.ts";
 import { patient } from "./patience.ts";
 import { networkNames } from "./snapshot/network.ts";
-import { descriptorNames, isOomWatch, processNames } from "./snapshot/processes.ts";
+import { descriptorNames, isLateSync, isOomWatch, processNames } from "./snapshot/processes.ts";
 import {
   type Counts,
   countNames,
@@ -86,7 +86,7 @@ export async function takeSnapshot(options: SnapshotOptions = {}): Promise<Snaps
     iptables: countNames(network.iptables),
     nft: countNames(network.nft),
     cni: countNames(cniNames(["/var/lib/cni", ...(options.cniDirs ?? [])])),
-    fd: countNames(descriptors.filter((target) => !isOomWatch(target))),
+    fd: countNames(descriptors.filter((target) => !isOomWatch(target) && !isLateSync(target))),
     row: database === undefined ? new Map() : rowCounts(database),
     file: countNames([
       ...fileNames(options.roots ?? [], options.ignoreFiles ?? []),

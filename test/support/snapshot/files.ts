@@ -72,13 +72,16 @@ export function cniNames(directories: readonly string[]): readonly string[] {
     .filter((file) => !/^(lock|last_reserved_ip\..*)$/.test(path.basename(file)));
 }
 
+/** In a layer's directory, until the layer is on the disk: a moment after a pull. */
+const unsyncedMark = /\/layers\/[^/]+\/unsynced$/;
+
 /** Files and directories below the roots. */
 export function fileNames(roots: readonly string[], ignored: readonly RegExp[]): readonly string[] {
   const below = roots.flatMap((root) => {
     const { files, directories } = walk(root);
     return [...files, ...directories.map((directory) => `${directory}/`)];
   });
-  return below.filter((name) => !ignored.some((pattern) => pattern.test(name)));
+  return below.filter((name) => ![unsyncedMark, ...ignored].some((pattern) => pattern.test(name)));
 }
 
 /** The entries of /tmp that begin with "davit". */

@@ -122,6 +122,11 @@ export function isOomWatch(target: string): boolean {
   return target === "anon_inode:[eventfd]" || target === "anon_inode:inotify";
 }
 
+/** Whether this is the target of the descriptor that syncs layers a moment after a pull (drivers/overlay/late-sync.ts). */
+export function isLateSync(target: string): boolean {
+  return target.endsWith("/root/layers");
+}
+
 function unixSocketPaths(pid: number): ReadonlyMap<string, string> {
   const paths = new Map<string, string>();
   for (const line of readOrEmpty(`/proc/${pid}/net/unix`).split("\n")) {
