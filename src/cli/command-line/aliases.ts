@@ -50,6 +50,8 @@ export const aliases: Readonly<Record<string, string>> = {
   "pod kill": "kill --type pod",
   "pod pause": "pause --type pod",
   "pod unpause": "resume --type pod",
+  "task pause": "pause",
+  "task resume": "resume",
   "pod rm": "rm --type pod",
   "pod inspect": "inspect --type pod",
   "pod logs": "logs",

@@ -279,6 +279,22 @@ describe("a paused container", () => {
     });
   }
 
+  test("stays recorded as paused after a restart if its runtime does not answer", async (t) => {
+    const engine = new FakeEngine(t);
+    const { runtime } = engine.world;
+    const id = await engine.start(await engine.run());
+    await pauseIn(engine, id);
+    const next = await engine.restart();
+    const { freezer } = runtime;
+    t.mock.method(freezer, "isPaused", () =>
+      Promise.reject(new RuntimeError("unavailable", "it hangs")),
+    );
+    await next.recover();
+    assert.notEqual(recorded(next, id), undefined);
+    assert.ok(next.containers.store.isListed(id));
+    assert.deepEqual(next.logged("warn"), ["failed to pause a container again; it may run"]);
+  });
+
   test("that cannot be paused again after a restart runs, and the log tells", async (t) => {
     const engine = new FakeEngine(t);
     const { runtime } = engine.world;
