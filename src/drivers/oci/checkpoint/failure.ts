@@ -42,6 +42,11 @@ const missing: readonly Reason[] = [
 /** What CRIU cannot capture, by its errors (criu 3.19 to 4.2). */
 const captureReasons: readonly Reason[] = [
   {
+    pattern: /Can't get 1:(?:16|34) opt: Operation not supported/,
+    kind: "unimplemented",
+    text: "CRIU is too old for this kernel, and cannot capture processes with network sockets: install CRIU 4.2 or newer",
+  },
+  {
     pattern: /Connected TCP socket/,
     kind: "failed-precondition",
     text: "a process has an established TCP connection: end it, or allow that a restore closes TCP connections",

@@ -17,6 +17,7 @@ import {
 } from "../../../linux/stream/index.ts";
 import type { MonitorRestore } from "../conmon/monitor.ts";
 import type { StateLayout } from "../state-layout.ts";
+import { checkImages } from "./check-images.ts";
 import { commonOptions, criuConfig } from "./criu-config.ts";
 import { linkedMounts } from "./external-mounts.ts";
 import { explainRestore } from "./failure.ts";
@@ -82,6 +83,7 @@ export async function prepareRestore(
   const ipc = spec.linux.namespaces.find(({ type }) => type === "ipc")?.path;
   const ipcLock = ipc === undefined ? undefined : await ipcLocks.acquire(ipc, signal);
   try {
+    await checkImages(restore.images, spec);
     const options = [
       ...commonOptions,
       ["action-script", file("action")] as const,

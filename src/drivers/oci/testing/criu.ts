@@ -1,4 +1,6 @@
+import { spawnSync } from "node:child_process";
 import { existsSync, mkdirSync, mkdtempSync } from "node:fs";
+import { release } from "node:os";
 import { join } from "node:path";
 
 import type { CaptureRequest, ContainerBundle } from "../../../core/container/index.ts";
@@ -14,6 +16,25 @@ export const withoutCriu: string | false =
     : libcriu.some((file) => existsSync(file)) || existsSync("/usr/lib64/libcriu.so.2")
       ? false
       : "libcriu is not installed";
+
+/**
+ * Why processes with network sockets cannot be captured here; false where they can. Since Linux 6.16 a socket of IP has no
+ * SO_PASSCRED, and CRIU before 4.2 fails at that.
+ */
+export const withoutSockets: string | false =
+  withoutCriu === false && isAtLeast(release(), 6, 16) && !isAtLeast(criuVersion(), 4, 2)
+    ? "CRIU is older than 4.2, and this kernel newer than 6.15"
+    : withoutCriu;
+
+function criuVersion(): string {
+  const { stdout } = spawnSync("criu", ["--version"], { encoding: "utf8" });
+  return /Version: (\S+)/.exec(stdout)?.[1] ?? "";
+}
+
+function isAtLeast(version: string, major: number, minor: number): boolean {
+  const [first = 0, second = 0] = version.split(".").map(Number);
+  return first > major || (first === major && second >= minor);
+}
 
 /** A request to capture a container into new directories below `directory`. */
 export function captureRequest(

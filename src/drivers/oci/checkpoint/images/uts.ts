@@ -1,6 +1,6 @@
 import { BinaryReader, BinaryWriter, WireType } from "@bufbuild/protobuf/wire";
 
-import { invalid, readImage, writeImage } from "./image-file.ts";
+import { invalid, imageEntries, writeImage } from "./image-file.ts";
 
 // The fields of utsns_entry (criu, images/utsns.proto).
 const nodename = 1;
@@ -8,7 +8,7 @@ const domainname = 2;
 
 /** The image of a UTS namespace with another hostname. */
 export function withHostname(file: Uint8Array, hostname: string): Uint8Array {
-  const [entry, ...more] = readImage("uts", file);
+  const [entry, ...more] = imageEntries("uts", file);
   if (entry === undefined || more.length > 0) throw invalid("uts", "it must have one entry");
   const writer = new BinaryWriter().tag(nodename, WireType.LengthDelimited).string(hostname);
   writer.tag(domainname, WireType.LengthDelimited).string(domainOf(entry));

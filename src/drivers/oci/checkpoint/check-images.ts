@@ -1,0 +1,50 @@
+import { existsSync } from "node:fs";
+import { open, readdir } from "node:fs/promises";
+import { join } from "node:path";
+
+import { RuntimeError } from "../../../base/errors.ts";
+import type { OciSpec } from "../../../core/oci/index.ts";
+import { pathInRoot } from "../../../linux/file/index.ts";
+import { hasClaims, readClaims } from "./images/claims.ts";
+import { findExcess } from "./images/excess.ts";
+import { maxImageBytes } from "./images/image-file.ts";
+
+/** One image for each thread of the container, and a few more. */
+const maxImages = 20_000;
+
+/**
+ * Checks what images would make of the node before CRIU reads them; also those of this node, since the request may have
+ * less than the container that was captured. `permission-denied`, with the first thing that exceeds the spec.
+ */
+export async function checkImages(images: string, spec: OciSpec): Promise<void> {
+  const names = (await readdir(images)).filter(hasClaims);
+  if (names.length > maxImages) {
+    throw new RuntimeError(
+      "resource-exhausted",
+      `check images: they have ${names.length} processes and threads, more than ${maxImages}`,
+    );
+  }
+  const files = new Map<string, Uint8Array>();
+  for (const name of names) files.set(name, await readLimited(join(images, name)));
+  const { maskedPaths = [], readonlyPaths = [] } = spec.linux;
+  const existing = new Set([...maskedPaths, ...readonlyPaths].filter((path) => existsSync(path)));
+  const links = new Map<string, string>();
+  for (const { destination } of spec.mounts) {
+    links.set(destination, await pathInRoot(spec.root.path, destination));
+  }
+  const excess = findExcess(readClaims(files), spec, { existing, links });
+  if (excess === undefined) return;
+  throw new RuntimeError(
+    "permission-denied",
+    `the checkpoint has ${excess}: restore it with a request that has what the captured container had`,
+  );
+}
+
+async function readLimited(path: string): Promise<Uint8Array> {
+  await using file = await open(path, "r");
+  // One byte more: the parser refuses a file that is too large.
+  const { size } = await file.stat();
+  const buffer = Buffer.alloc(Math.min(size, maxImageBytes + 1));
+  const { bytesRead } = await file.read(buffer, 0, buffer.length, 0);
+  return buffer.subarray(0, bytesRead);
+}

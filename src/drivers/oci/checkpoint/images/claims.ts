@@ -1,0 +1,182 @@
+import { imageEntries, type ImageKind, invalid } from "./image-file.ts";
+import { ImageMessage } from "./message.ts";
+
+/** The kinds of namespaces, with their fields in task_kobj_ids_entry (criu, images/core.proto). */
+const namespaceFields = { pid: 5, network: 6, ipc: 7, uts: 8, mount: 9, user: 10 } as const;
+
+/** A kind of namespaces, as in the OCI spec. */
+export type ClaimedNamespace = keyof typeof namespaceFields;
+
+/** What a thread is to be restored with. */
+export interface ClaimedThread {
+  readonly comm: string;
+  readonly uids: readonly number[];
+  readonly gids: readonly number[];
+  /** As bits. */
+  readonly capabilities: {
+    readonly inheritable: bigint;
+    readonly permitted: bigint;
+    readonly effective: bigint;
+    readonly bounding: bigint;
+    readonly ambient: bigint;
+  };
+  readonly noNewPrivileges: boolean;
+  /** It has a seccomp filter. */
+  readonly isFiltered: boolean;
+  /** Label of SELinux or profile of AppArmor. */
+  readonly label: string;
+}
+
+/** A mount that is to be restored. */
+export interface ClaimedMount {
+  readonly mountpoint: string;
+  /** CRIU's number of the file system (criu, images/mnt.proto). */
+  readonly fileSystem: number;
+  /** The directory of the file system that is mounted; "/" for all of it. */
+  readonly root: string;
+  /** The name by which the OCI runtime gives its source; undefined if CRIU makes it. */
+  readonly external: string | undefined;
+  /** MS_RDONLY and others (mount(2)). */
+  readonly flags: number;
+}
+
+/** A range of ids in a user namespace. */
+export interface ClaimedIds {
+  readonly containerID: number;
+  readonly hostID: number;
+  readonly size: number;
+}
+
+/** What the images of a container say that matters for the safety of the node. */
+export interface ImageClaims {
+  readonly threads: readonly ClaimedThread[];
+  readonly mounts: readonly ClaimedMount[];
+  /** The kinds of namespaces in which at least one process is that of CRIU, and so of the node. */
+  readonly nodeNamespaces: ReadonlySet<ClaimedNamespace>;
+  /** Undefined without a user namespace. */
+  readonly ids:
+    | { readonly uids: readonly ClaimedIds[]; readonly gids: readonly ClaimedIds[] }
+    | undefined;
+}
+
+/** The images that {@link readClaims} reads, by their names. */
+export function hasClaims(name: string): boolean {
+  return kindOfName(name) !== undefined;
+}
+
+const kindsByName: Readonly<Record<string, ImageKind>> = {
+  core: "core",
+  ids: "ids",
+  mountpoints: "mounts",
+  userns: "users",
+  inventory: "inventory",
+};
+
+function kindOfName(name: string): ImageKind | undefined {
+  const stem = /^(?:(core|ids|mountpoints|userns)-\d+|(inventory))\.img$/.exec(name);
+  return kindsByName[stem?.[1] ?? stem?.[2] ?? ""];
+}
+
+/**
+ * Reads what a restore of these images would do, by the formats of CRIU 3.19 to 4.2. Whoever made them is not trusted:
+ * `invalid-argument` for images that are damaged or incomplete.
+ */
+export function readClaims(images: ReadonlyMap<string, Uint8Array>): ImageClaims {
+  const of = (wanted: ImageKind): readonly ImageMessage[] =>
+    [...images]
+      .filter(([name]) => kindOfName(name) === wanted)
+      .flatMap(([, file]) => imageEntries(wanted, file))
+      .map((entry) => new ImageMessage(wanted, entry));
+  const threads = of("core").flatMap(threadOf);
+  if (threads.length === 0) throw invalid("core", "there is no process");
+  return {
+    threads,
+    mounts: of("mounts").map(mountOf),
+    nodeNamespaces: nodeNamespaces(of("inventory"), of("ids")),
+    ids: idsOf(of("users")),
+  };
+}
+
+// CRIU's states of tasks: one that is dead has no credentials, and runs nothing.
+const deadStates = [2, 6];
+
+function threadOf(core: ImageMessage): readonly ClaimedThread[] {
+  const [task, thread] = [core.message(3), core.message(5)];
+  const credentials = thread?.message(10);
+  if (thread === undefined || credentials === undefined) {
+    if (deadStates.includes(task?.number(1) ?? 0)) return [];
+    throw invalid("core", "a thread has no credentials");
+  }
+  const set = (field: number): bigint => bitsOf(credentials.numbers(field));
+  const modes = [thread.number(11), task?.number(11)];
+  return [
+    {
+      comm: thread.text(13) ?? task?.text(6) ?? "",
+      uids: [1, 3, 5, 7].map((field) => idOf(credentials.number(field))),
+      gids: [
+        ...[2, 4, 6, 8].map((field) => idOf(credentials.number(field))),
+        ...credentials.numbers(14),
+      ],
+      capabilities: {
+        inheritable: set(9),
+        permitted: set(10),
+        effective: set(11),
+        bounding: set(12),
+        ambient: set(19),
+      },
+      noNewPrivileges: credentials.number(18) === 1,
+      isFiltered: modes.includes(2),
+      label: credentials.text(15) ?? "",
+    },
+  ];
+}
+
+function idOf(id: number | undefined): number {
+  if (id === undefined) throw invalid("core", "a thread has no ids");
+  return id;
+}
+
+/** Sets of capabilities are words of 32 bits, the lowest first. */
+function bitsOf(words: readonly number[]): bigint {
+  return words.reduce((bits, word, at) => bits | (BigInt(word) << BigInt(32 * at)), 0n);
+}
+
+function mountOf(entry: ImageMessage): ClaimedMount {
+  const mountpoint = entry.text(7) ?? "";
+  const root = entry.text(6) ?? "";
+  const isExternal = entry.flag(13);
+  return {
+    mountpoint: mountpoint === "" ? "/" : mountpoint,
+    fileSystem: entry.number(1) ?? 0,
+    root,
+    external: entry.text(18) ?? (isExternal ? root : undefined),
+    flags: (entry.number(5) ?? 0) | ((entry.number(17) ?? 0) & 1),
+  };
+}
+
+function nodeNamespaces(
+  inventory: readonly ImageMessage[],
+  tasks: readonly ImageMessage[],
+): ReadonlySet<ClaimedNamespace> {
+  const node = inventory[0]?.message(3);
+  if (node === undefined || inventory.length !== 1) throw invalid("inventory", "it has no ids");
+  if (tasks.length === 0) throw invalid("ids", "there are none");
+  const shared = Object.entries(namespaceFields).filter(([, field]) =>
+    // CRIU compares numbers, and takes one that is absent for zero.
+    tasks.some((task) => (task.number(field) ?? 0) === (node.number(field) ?? 0)),
+  );
+  return new Set(shared.map(([kind]) => kind as ClaimedNamespace));
+}
+
+function idsOf(entries: readonly ImageMessage[]): ImageClaims["ids"] {
+  if (entries.length === 0) return undefined;
+  const ranges = (field: number): readonly ClaimedIds[] =>
+    entries
+      .flatMap((entry) => entry.messages(field))
+      .map((range) => ({
+        containerID: range.number(1) ?? 0,
+        hostID: range.number(2) ?? 0,
+        size: range.number(3) ?? 0,
+      }));
+  return { uids: ranges(1), gids: ranges(2) };
+}
