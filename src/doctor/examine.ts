@@ -5,6 +5,7 @@ import { messageOf } from "../base/errors.ts";
 import type { Check, DoctorContext } from "./check.ts";
 import { capabilitiesCheck } from "./checks/capabilities.ts";
 import { cgroupsCheck } from "./checks/cgroups.ts";
+import { checkpointsCheck } from "./checks/checkpoints.ts";
 import { classesCheck } from "./checks/classes.ts";
 import { clockCheck } from "./checks/clock.ts";
 import { configurationCheck } from "./checks/configuration.ts";
@@ -29,6 +30,7 @@ export const checks: readonly Check[] = [
   classesCheck,
   nriCheck,
   programsCheck,
+  checkpointsCheck,
   mountsCheck,
   diskCheck,
   networkCheck,

@@ -79,6 +79,15 @@ export function succeeded(stdout: string): CommandResult {
   return { code: 0, stdout, stderr: "" };
 }
 
+/** The features of a runtime with seccomp and CRIU; `version` is the annotation with its own. */
+function runtimeFeatures(version: string): string {
+  const checkpoints = "org.opencontainers.runc.checkpoint.enabled";
+  return JSON.stringify({
+    linux: { seccomp: { enabled: true } },
+    annotations: { [checkpoints]: "true", [version]: "1.30" },
+  });
+}
+
 interface Condition {
   readonly type: string;
   readonly status: boolean;
@@ -168,6 +177,7 @@ export class FixtureHost implements Host {
     ["/var/lib/davit", { kind: "directory", mode: 0o711, modifiedMs: 0, inode: 2n }],
     ["/run/davit", { kind: "directory", mode: 0o711, modifiedMs: 0, inode: 2n }],
     ["/run/davit/davit.sock", { kind: "socket", mode: 0o660, modifiedMs: 0, inode: 2n }],
+    ["/usr/lib64/libcriu.so.2", { kind: "file", mode: 0o644, modifiedMs: 0, inode: 2n }],
   ]);
   mountTable: MountEntry[] = [
     mountEntry("/", "ext4"),
@@ -177,7 +187,7 @@ export class FixtureHost implements Host {
     mountEntry("/sys/fs/cgroup", "cgroup2"),
   ];
   readonly diskSpaces = new Map<string, DiskSpace>();
-  readonly programs = new Set(["conmon", "crun", "runc", "iptables", "crictl"]);
+  readonly programs = new Set(["conmon", "crun", "runc", "iptables", "crictl", "criu"]);
   /** The results of commands, by `PROGRAM ARGS`. */
   readonly commands = new Map<string, CommandResult>([
     ["conmon --version", succeeded("conmon version 2.1.12\n")],
@@ -186,9 +196,10 @@ export class FixtureHost implements Host {
       succeeded("--full-attach --no-sync-log --persist-dir --exit-dir --sync --bundle"),
     ],
     ["crun --version", succeeded("crun version 1.30\n")],
-    ["crun features", succeeded('{"linux":{"seccomp":{"enabled":true}}}')],
+    ["criu --version", succeeded("Version: 4.2\n")],
+    ["crun features", succeeded(runtimeFeatures("run.oci.crun.version"))],
     ["runc --version", succeeded("runc version 1.4.3\n")],
-    ["runc features", succeeded('{"linux":{"seccomp":{"enabled":true}}}')],
+    ["runc features", succeeded(runtimeFeatures("org.opencontainers.runc.version"))],
     ["iptables --version", succeeded("iptables v1.8.11\n")],
   ]);
   readonly pids = new Set<number>();

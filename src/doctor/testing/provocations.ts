@@ -167,6 +167,22 @@ export const provocations: Readonly<Record<string, Provocation>> = {
     commands.set("crun features", succeeded('{"linux":{}}')),
   ),
 
+  "checkpoints.ready": nothing,
+  "checkpoints.criu-missing": host(({ programs }) => programs.delete("criu")),
+  "checkpoints.criu-old": host(({ commands }) =>
+    commands.set("criu --version", succeeded("Version: 3.17.1\n")),
+  ),
+  "checkpoints.criu-without-sockets": host((machine) => {
+    machine.kernelRelease = "6.18.44";
+    machine.commands.set("criu --version", succeeded("Version: 4.1.1\n"));
+  }),
+  "checkpoints.runtime-without-criu": host(({ commands }) =>
+    commands.set("runc features", succeeded('{"linux":{"seccomp":{"enabled":true}}}')),
+  ),
+  "checkpoints.library-missing": host(({ fileInfos }) =>
+    fileInfos.delete("/usr/lib64/libcriu.so.2"),
+  ),
+
   "mounts.fine": nothing,
   "mounts.root-not-shared": mount("/", "ext4", { propagation: [] }),
   "mounts.namespaces-shared": mount("/run/davit/ns", "tmpfs"),

@@ -17,6 +17,7 @@ import {
 } from "../../../linux/stream/index.ts";
 import type { MonitorRestore } from "../conmon/monitor.ts";
 import type { StateLayout } from "../state-layout.ts";
+import { checkCgroups } from "./check-cgroups.ts";
 import { checkImages } from "./check-images.ts";
 import { commonOptions, criuConfig } from "./criu-config.ts";
 import { linkedMounts } from "./external-mounts.ts";
@@ -106,6 +107,7 @@ export async function prepareRestore(
       bundle: paths.bundle(id),
       mounts: restoreMounts(paths, id, runtimePath),
       pids: sharedPids(spec),
+      cgroupPath: bundle.cgroupPath,
       ipcLock,
       log,
       monitor: {
@@ -148,6 +150,7 @@ interface RestoreFiles {
   readonly images: string;
   readonly bundle: string;
   readonly mounts: readonly [string, ...string[]];
+  readonly cgroupPath: string;
   /** The PID namespace of the pod, if it is shared. */
   readonly pids: string | undefined;
   readonly ipcLock: Disposable | undefined;
@@ -175,8 +178,9 @@ class Restore implements PreparedRestore {
     if (!Number.isInteger(pid) || pid <= 0) {
       throw new RuntimeError("internal", "restore: CRIU has not named the first process");
     }
-    const { pids, images, ipcLock } = this.#restore;
+    const { pids, images, ipcLock, cgroupPath } = this.#restore;
     ipcLock?.[Symbol.dispose]();
+    await checkCgroups(pid, cgroupPath);
     if (pids !== undefined) await restoreLastPid(pids, images);
     return pid;
   }
