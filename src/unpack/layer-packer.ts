@@ -51,6 +51,11 @@ export type Output = (bytes: Buffer) => void;
 const pieceBytes = 256 * 1024;
 const opaqueMark = ".wh..wh..opq";
 const rootMode = 0o755;
+/** Attributes of overlayfs, where a kernel uses them by default. */
+const elsewhere: ReadonlySet<string> = new Set([
+  "trusted.overlay.redirect",
+  "trusted.overlay.metacopy",
+]);
 /** overflowuid and overflowgid of the kernel. */
 const overflowId = 65_534;
 /** stat's st_mode: the type. */
@@ -152,7 +157,7 @@ export class LayerPacker {
 
   #directory(path: string, info: BigIntStats): void {
     const name = path.slice(1);
-    const all = getXattrs(this.#at(path));
+    const all = this.#attributes(path);
     if (!this.#implied.has(path)) {
       this.#head({ name: `${name}/`, ...this.#described(info, "5"), xattrs: archived(all) });
     }
@@ -208,7 +213,19 @@ export class LayerPacker {
   }
 
   #xattrsOf(path: string): ReadonlyMap<string, string> {
-    return archived(getXattrs(this.#at(path)));
+    return archived(this.#attributes(path));
+  }
+
+  /** Names and values. Those of overlayfs in a writable layer may say that the content is elsewhere (overlayfs.rst). */
+  #attributes(path: string): readonly string[] {
+    const all = getXattrs(this.#at(path));
+    const isElsewhere = (name: string): boolean =>
+      elsewhere.has(name) && all.indexOf(name) % 2 === 0;
+    if (this.#changes === undefined || !all.some(isElsewhere)) return all;
+    throw new RuntimeError(
+      "failed-precondition",
+      `"${printable(path)}" was moved or changed in a way that only this mount of overlayfs can read: set redirect_dir=N and metacopy=N of the module overlay, and create the container again`,
+    );
   }
 
   #at(path: string): string {

@@ -20,8 +20,8 @@ import { join } from "node:path";
 import { after, before, beforeEach, describe, test } from "node:test";
 import { gzipSync, zstdCompressSync } from "node:zlib";
 import type { CheckpointTrust } from "../../src/core/checkpoint/index.ts";
-import { TestCheckpoints } from "../../src/drivers/checkpoint/testing/fixture.ts";
 import { type BuiltEntry, buildEntry, buildTar } from "../../src/unpack/testing/tar-builder.ts";
+import { TestCheckpoints } from "../support/test-checkpoints.ts";
 
 const maxBytes = 64 * 1024 * 1024;
 let fixture: TestCheckpoints;

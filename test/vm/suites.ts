@@ -89,6 +89,8 @@ export const waiting: readonly string[] = [
   "src/drivers/checkpoint/checkpoints.kernel.test.ts",
   "src/drivers/oci/checkpoint/checkpoint.kernel.test.ts",
   "src/drivers/oci/checkpoint/rounds.kernel.test.ts",
+  "src/drivers/overlay/changes.kernel.test.ts",
+  "test/attacks/c01-checkpoint-archives.test.ts",
   "src/drivers/logs/file-logs.kernel.test.ts",
   "test/integration/davit-events.test.ts",
   "test/integration/davit-logs.test.ts",

@@ -14,7 +14,7 @@ import {
 import { dirname, join } from "node:path";
 import { afterEach, beforeEach, describe, test } from "node:test";
 import type { Digest } from "../../base/digest.ts";
-import { TestCheckpoints } from "./testing/fixture.ts";
+import { TestCheckpoints } from "../../../test/support/test-checkpoints.ts";
 
 const never = new AbortController().signal;
 const own = { containerId: "new", trust: "own" } as const;

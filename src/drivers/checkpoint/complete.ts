@@ -36,7 +36,7 @@ const parallelFiles = 4;
 /** In the directory of a capture that is complete: its manifest, without the files, which are not digested yet. */
 const unsealed = ".unsealed";
 
-/** Completes a capture, but for its manifest; see `Checkpoints.complete`. */
+/** Completes a capture, without its manifest; see `Checkpoints.complete`. */
 export async function completeCapture(
   { changes, maxBytes }: CompleteDeps,
   directory: string,
@@ -162,7 +162,7 @@ async function copyLog(
   }
 }
 
-/** What describes the files, and is none of them. */
+/** What describes the files is not described itself. */
 const notDigested: ReadonlySet<string> = new Set([
   checkpointFiles.images,
   checkpointFiles.manifest,

@@ -163,7 +163,7 @@ export function parsePodManifest(text: string): Read<PodManifest> {
 
 /** The name of the directory of a container: the container's own. `invalid-argument` for one that is not a plain name. */
 export function containerDirectory(name: string): string {
-  if (/^[A-Za-z0-9][A-Za-z0-9._-]{0,252}$/.test(name)) return name;
+  if (/^[A-Za-z0-9_][A-Za-z0-9._-]{0,252}$/.test(name)) return name;
   const text = `name directory of container ${quote(name)}: it must be a plain name`;
   throw new RuntimeError("invalid-argument", text);
 }

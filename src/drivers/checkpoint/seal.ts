@@ -1,4 +1,4 @@
-import { createHmac, randomBytes, timingSafeEqual } from "node:crypto";
+import { createHmac, randomBytes, randomUUID, timingSafeEqual } from "node:crypto";
 import { link, mkdir, open, rm } from "node:fs/promises";
 import { constants } from "node:fs";
 import { dirname } from "node:path";
@@ -66,23 +66,25 @@ async function readKey(path: string, doing: string): Promise<Buffer> {
   );
 }
 
-/** It gets its name when it is complete and on the disk: no checkpoint may have the code of a key that is lost. */
+/**
+ * It gets its name when it is complete and on the disk: no checkpoint may have the code of a key that is lost. Of two that
+ * are made at once, the first one counts.
+ */
 async function makeKey(path: string): Promise<void> {
-  const doing = `make the key of checkpoints "${path}"`;
-  const part = `${path}.new`;
+  const part = `${path}.${randomUUID()}`;
   try {
     await mkdir(dirname(path), { recursive: true, mode: 0o700 });
-    await rm(part, { force: true });
-    {
-      await using file = await open(part, "wx", 0o600);
-      await file.writeFile(randomBytes(keyBytes));
-      await file.sync();
-    }
-    await link(part, path);
-    await rm(part);
+    await using undo = new AsyncDisposableStack();
+    await using file = await open(part, "wx", 0o600);
+    undo.defer(() => rm(part, { force: true }));
+    await file.writeFile(randomBytes(keyBytes));
+    await file.sync();
+    await link(part, path).catch((cause: unknown) => {
+      if (errnoCode(cause) !== "EEXIST") throw cause;
+    });
     await using names = await open(dirname(path));
     await names.sync();
   } catch (cause) {
-    throw systemError(doing, cause);
+    throw systemError(`make the key of checkpoints "${path}"`, cause);
   }
 }

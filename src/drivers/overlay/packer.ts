@@ -146,6 +146,7 @@ const kinds: readonly ErrorKind[] = [
   "data-loss",
   "not-found",
   "resource-exhausted",
+  "failed-precondition",
   "internal",
 ];
 

@@ -1,13 +1,13 @@
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import type { Digest } from "../../../base/digest.ts";
-import type { CapturedContainer } from "../../../core/checkpoint/index.ts";
-import type { OciSpec } from "../../../core/oci/index.ts";
-import { testOperation } from "../../../core/operation/testing/operation.ts";
-import { TestOverlay } from "../../overlay/testing/layers.ts";
-import { bareContainer, fullSandbox } from "../../records/testing/sample.ts";
-import { CheckpointStore } from "../index.ts";
+import type { Digest } from "../../src/base/digest.ts";
+import type { CapturedContainer } from "../../src/core/checkpoint/index.ts";
+import type { OciSpec } from "../../src/core/oci/index.ts";
+import { testOperation } from "../../src/core/operation/testing/operation.ts";
+import { TestOverlay } from "../../src/drivers/overlay/testing/layers.ts";
+import { bareContainer, fullSandbox } from "../../src/drivers/records/testing/sample.ts";
+import { CheckpointStore } from "../../src/drivers/checkpoint/index.ts";
 
 /** A spec of a container without limits. */
 const spec: OciSpec = {
