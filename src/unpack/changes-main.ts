@@ -8,14 +8,17 @@ import { type BigIntStats, lstatSync, readdirSync, writeSync } from "node:fs";
 
 import { RuntimeError } from "../base/errors.ts";
 import { errnoCode } from "../base/system-error.ts";
+import { getXattrs } from "../linux/file/index.ts";
 import { onDisk } from "./disk-files.ts";
-import { type IdRange, LayerPacker } from "./layer-packer.ts";
+import { type IdRange, LayerPacker, type PackedLayer } from "./layer-packer.ts";
 
 /** What to write, and in which ids. */
 export interface ChangesPlan {
   /** The writable layer, in the root of this process. */
   readonly upper: string;
-  /** The files of the layers below, without the writable one. */
+  /** Earlier changes, which are between the writable layer and the layers below. */
+  readonly earlier?: PackedLayer | undefined;
+  /** The files of the layers below, without the changes. */
   readonly lower: string;
   readonly uids: readonly IdRange[];
   readonly gids: readonly IdRange[];
@@ -27,7 +30,8 @@ export interface ChangesPlan {
 const [ARCHIVE, DELETED] = [1, 4];
 
 /** Writes archive and list. */
-export function writeChanges({ upper, lower, uids, gids, maxBytes }: ChangesPlan): void {
+export function writeChanges(plan: ChangesPlan): void {
+  const { upper, earlier, lower, uids, gids, maxBytes } = plan;
   const deleted = new Set<string>();
   const hide = (path: string): boolean => {
     const bytes = Buffer.from(path, "latin1");
@@ -35,30 +39,70 @@ export function writeChanges({ upper, lower, uids, gids, maxBytes }: ChangesPlan
     deleted.add(bytes.toString("utf8"));
     return true;
   };
-  const layer = { directory: upper, rootOpaque: false };
   let room = maxBytes;
   const output = (bytes: Buffer): void => {
     room -= bytes.length;
     if (room < 0) throw tooLarge(maxBytes);
     writeAll(ARCHIVE, bytes);
   };
-  const opaque = (path: string): void => hideMissing({ upper, lower }, path, hide);
-  new LayerPacker(layer, output, { deleted: hide, opaque, uids, gids }).pack();
+  const opaqueIn =
+    (...directories: readonly string[]) =>
+    (path: string): void =>
+      hideMissing({ directories, lower }, path, hide);
+  if (earlier !== undefined) {
+    const changes = {
+      // A path that is there again is not gone, but what was in it is.
+      deleted: (path: string): boolean => {
+        if (find(`${upper}${path}`) === undefined) return hide(path);
+        opaqueIn(upper)(path);
+        return true;
+      },
+      opaque: opaqueIn(upper, earlier.directory),
+      skip: (path: string): boolean => isHidden(upper, earlier.directory, path),
+      uids: [],
+      gids: [],
+    };
+    new LayerPacker(earlier, output, changes).pack();
+  }
+  const layer = { directory: upper, rootOpaque: false };
+  new LayerPacker(layer, output, { deleted: hide, opaque: opaqueIn(upper), uids, gids }).pack();
   writeAll(DELETED, Buffer.from(`${JSON.stringify([...deleted])}\n`));
+}
+
+/** Whether the writable layer hides an entry of the earlier changes. It has what it hides whiteouts with itself. */
+function isHidden(upper: string, earlier: string, path: string): boolean {
+  const mine = find(`${upper}${path}`);
+  if (mine === undefined) return false;
+  const other = find(`${earlier}${path}`);
+  // Whiteouts are listed, unless the path is there again.
+  if (other !== undefined && isWhiteoutDevice(other)) return isWhiteoutDevice(mine);
+  if (!mine.isDirectory() || other?.isDirectory() !== true) return true;
+  return isOpaque(`${upper}${path}`);
+}
+
+function isWhiteoutDevice(info: BigIntStats): boolean {
+  return info.isCharacterDevice() && info.rdev === 0n;
+}
+
+function isOpaque(directory: string): boolean {
+  const all = getXattrs(directory);
+  const at = all.indexOf("trusted.overlay.opaque");
+  return at >= 0 && at % 2 === 0 && all[at + 1] === "y";
 }
 
 /** Hides what an opaque directory hides: everything in the directory below that it does not have itself. */
 function hideMissing(
-  { upper, lower }: Pick<ChangesPlan, "upper" | "lower">,
+  { directories, lower }: { readonly directories: readonly string[]; readonly lower: string },
   path: string,
   hide: (path: string) => boolean,
 ): void {
   for (const name of namesIn(`${lower}${path}`)) {
     const each = `${path}/${name}`;
-    const mine = find(`${upper}${each}`);
-    if (mine === undefined) hide(each);
+    const found = directories.map((directory) => find(`${directory}${each}`));
+    const first = found.find((info) => info !== undefined);
+    if (first === undefined) hide(each);
     // Of a directory in an opaque one, nothing is merged either.
-    else if (mine.isDirectory()) hideMissing({ upper, lower }, each, hide);
+    else if (first.isDirectory()) hideMissing({ directories, lower }, each, hide);
   }
 }
 
@@ -73,7 +117,13 @@ function namesIn(directory: string): readonly string[] {
 }
 
 function find(path: string): BigIntStats | undefined {
-  return lstatSync(onDisk(path), { bigint: true, throwIfNoEntry: false });
+  try {
+    return lstatSync(onDisk(path), { bigint: true, throwIfNoEntry: false });
+  } catch (cause) {
+    // A component of the path is not a directory in this layer.
+    if (errnoCode(cause) === "ENOTDIR") return undefined;
+    throw cause;
+  }
 }
 
 /** Files with holes are larger in the archive than on the disk. */

@@ -43,6 +43,8 @@ export interface PackedChanges {
   /** The ids of the container's user namespace, which owners are written in. Empty: the node's. */
   readonly uids: readonly IdRange[];
   readonly gids: readonly IdRange[];
+  /** Whether an entry, with what is in it, is hidden by changes that follow in the same archive. */
+  readonly skip?: (path: string) => boolean;
 }
 
 /** Receives the bytes of an archive, which are valid during the call only. */
@@ -82,7 +84,7 @@ export class LayerPacker {
     this.#implied = new Set(layer.fromBelow?.directories);
   }
 
-  /** Writes the whole archive with its end. */
+  /** Writes the whole archive with its end; without one where changes follow. */
   pack(): void {
     const { rootOpaque, fromBelow } = this.#layer;
     const root = this.#stat("");
@@ -96,7 +98,8 @@ export class LayerPacker {
       const link = { name: path.slice(1), type: "1", linkName: target.slice(1) };
       this.#head({ ...link, mode: 0o644 });
     }
-    this.#output(archiveEnd);
+    // More changes follow.
+    if (this.#changes?.skip === undefined) this.#output(archiveEnd);
   }
 
   #children(path: string): void {
@@ -105,6 +108,7 @@ export class LayerPacker {
   }
 
   #entry(path: string): void {
+    if (this.#changes?.skip?.(path) === true) return;
     const info = this.#stat(path);
     const name = path.slice(1);
     const type = info.mode & BigInt(S_IFMT);

@@ -109,12 +109,17 @@ export class TestCheckpoints implements AsyncDisposable {
   }
 
   /** A complete checkpoint of a pod with these containers, in a directory of root's. */
-  async completedPod(name: string, containers: readonly string[]): Promise<string> {
+  async completedPod(
+    name: string,
+    containers: readonly string[],
+    memory: Buffer | string = "pages",
+  ): Promise<string> {
     const directory = this.path(name);
     mkdirSync(directory, { mode: 0o700 });
     for (const each of containers) {
       const at = await this.store.begin(each, join(directory, "containers"));
       writeFileSync(join(at, "checkpoint", "inventory.img"), each);
+      writeFileSync(join(at, "checkpoint", "pages-1.img"), memory);
       const bare = this.captured(`${name}-${each}`);
       const metadata = { ...bare.container.config.metadata, name: each };
       const config = { ...bare.container.config, metadata } as typeof bare.container.config;

@@ -53,6 +53,8 @@ export interface CapturedContainer {
   readonly spec: OciSpec;
   /** Path or name of the OCI runtime. */
   readonly runtimePath: string;
+  /** The layer of changes that its root has above those of its image, if it was itself restored with one. */
+  readonly earlierChanges?: Digest | undefined;
 }
 
 /**

@@ -6,6 +6,8 @@ export interface ChangesRequest {
   readonly containerId: string;
   /** The layers of its root, lowest first. */
   readonly layers: readonly Digest[];
+  /** A layer of earlier changes that its root has above them, as of a container that was restored: it is written as well. */
+  readonly earlier?: Digest | undefined;
   /** The ids of its user namespace, which the owners of the files are written in; none for those of the node. */
   readonly uids?: readonly OciIdMapping[];
   readonly gids?: readonly OciIdMapping[];

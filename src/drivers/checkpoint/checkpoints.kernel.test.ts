@@ -2,6 +2,7 @@
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
 import {
+  appendFileSync,
   existsSync,
   mkdirSync,
   readdirSync,
@@ -9,6 +10,7 @@ import {
   rmSync,
   statSync,
   symlinkSync,
+  truncateSync,
   writeFileSync,
 } from "node:fs";
 import { dirname, join } from "node:path";
@@ -132,6 +134,18 @@ describe("CheckpointStore.complete()", () => {
     assert.equal(opened.changes, undefined);
   });
 
+  test("keeps the end of a long log, from the beginning of a line on", async () => {
+    const log = fixture.path("c.log");
+    writeFileSync(log, "first\n");
+    truncateSync(log, 65 * 1024 * 1024);
+    appendFileSync(log, "\nlast\nend");
+    await fixture.mount("long", []);
+    const directory = await fixture.capture();
+    const captured = fixture.captured("long", [], log);
+    await fixture.store.complete(directory, captured, fixture.operation);
+    assert.equal(readFileSync(join(directory, "container.log"), "utf8"), "last\nend");
+  });
+
   test("does not follow a log that is a link, and says so", async () => {
     const log = fixture.path("c.log");
     symlinkSync("/etc/passwd", log);
@@ -205,6 +219,29 @@ describe("CheckpointStore.archive() and openArchive()", () => {
       assert.deepEqual(readdirSync(disk), []);
     } finally {
       execFileSync("umount", [disk]);
+    }
+  });
+
+  test("leave nothing of a restore on a full disk", async () => {
+    const memory = Buffer.alloc(8 * 1024 * 1024, "x");
+    await fixture.mount("big", []);
+    const capture = await fixture.capture(undefined, memory);
+    await fixture.store.complete(capture, fixture.captured("big"), fixture.operation);
+    await fixture.store.archive(capture, fixture.path("big.tar"), never);
+    await fixture.store.discard(capture);
+    const pod = await fixture.completedPod("pod", ["a"], memory);
+    const restores = join(fixture.root, "checkpoints/restores");
+    mkdirSync(restores);
+    execFileSync("mount", ["-t", "tmpfs", "-o", "size=4m", "tmpfs", restores]);
+    try {
+      const wrong = { kind: "resource-exhausted", message: /must stay free|is full/ };
+      const { store, operation } = fixture;
+      await assert.rejects(store.openArchive(fixture.path("big.tar"), own, operation), wrong);
+      const restore = { restoreId: "r", trust: "own" } as const;
+      await assert.rejects(store.openPod(pod, restore, operation), wrong);
+      assert.deepEqual(readdirSync(restores), []);
+    } finally {
+      execFileSync("umount", [restores]);
     }
   });
 

@@ -1,6 +1,6 @@
 import { randomUUID } from "node:crypto";
 import { mkdir, open, readdir, readFile, rmdir, stat } from "node:fs/promises";
-import { dirname, join } from "node:path";
+import { basename, dirname, join } from "node:path";
 import { toBinary } from "@bufbuild/protobuf";
 import { messageOf, RuntimeError, wrap } from "../../base/errors.ts";
 import { quote } from "../../base/quote.ts";
@@ -132,11 +132,13 @@ export class CheckpointStore implements Checkpoints {
   async discard(directory: string): Promise<void> {
     await removeTree(directory);
     this.#mine.delete(directory);
-    // The directory of a pod's restore goes with the last of its containers.
     const parent = dirname(directory);
+    if (parent === this.#paths.restores) this.#mine.delete(basename(directory));
+    // The directory of a pod's restore goes with the last of its containers.
     if (dirname(parent) !== this.#paths.restores) return;
     try {
       await rmdir(parent);
+      this.#mine.delete(basename(parent));
     } catch (cause) {
       const others = ["ENOTEMPTY", "EEXIST", "ENOENT"];
       if (!others.includes(errnoCode(cause) ?? "")) throw systemError(`remove "${parent}"`, cause);
@@ -148,8 +150,9 @@ export class CheckpointStore implements Checkpoints {
     restore: { readonly containerId: string; readonly trust: CheckpointTrust },
     { signal }: Operation,
   ): Promise<OpenedCheckpoint> {
-    this.#mine.add(restore.containerId);
-    return await openArchive(this.#open, location, { ...restore, signal });
+    return await this.#restoring(restore.containerId, () =>
+      openArchive(this.#open, location, { ...restore, signal }),
+    );
   }
 
   async openPod(
@@ -157,8 +160,20 @@ export class CheckpointStore implements Checkpoints {
     restore: { readonly restoreId: string; readonly trust: CheckpointTrust },
     { signal }: Operation,
   ): Promise<OpenedPodCheckpoint> {
-    this.#mine.add(restore.restoreId);
-    return await openPod(this.#open, directory, { ...restore, signal });
+    return await this.#restoring(restore.restoreId, () =>
+      openPod(this.#open, directory, { ...restore, signal }),
+    );
+  }
+
+  /** Keeps a sweep from the directory of a restore until it is discarded, since its containers have no records yet. */
+  async #restoring<Opened>(id: string, work: () => Promise<Opened>): Promise<Opened> {
+    this.#mine.add(id);
+    try {
+      return await work();
+    } catch (cause) {
+      this.#mine.delete(id);
+      throw cause;
+    }
   }
 
   async sweep(known: KnownIds): Promise<readonly string[]> {

@@ -114,11 +114,12 @@ async function writeChanges(
   directory: string,
   { captured, signal }: { readonly captured: CapturedContainer; readonly signal: AbortSignal },
 ): Promise<void> {
-  const { container, spec } = captured;
+  const { container, spec, earlierChanges: earlier } = captured;
   const paths = [checkpointFiles.changes, checkpointFiles.deleted].map((n) => join(directory, n));
   const [archivePath = "", deletedPath = ""] = paths;
   const { uidMappings: uids = [], gidMappings: gids = [] } = spec.linux;
-  const request = { containerId: container.id, layers: container.image.layers, uids, gids };
+  const { layers } = container.image;
+  const request = { containerId: container.id, layers, earlier, uids, gids };
   const { bavail, bsize } = await statfs(directory);
   {
     await using archive = await createFile(archivePath);

@@ -10,6 +10,7 @@ import {
   readdirSync,
   readFileSync,
   rmSync,
+  statSync,
   symlinkSync,
   truncateSync,
   writeFileSync,
@@ -23,7 +24,8 @@ import { setXattr } from "../../linux/file/index.ts";
 import { listMounts } from "../../linux/mount/index.ts";
 import type { TarEntry } from "../../unpack/tar-entry.ts";
 import { TarReader } from "../../unpack/tar-reader.ts";
-import { erofsObstacle, TestOverlay } from "./testing/layers.ts";
+import { buildEntry } from "../../unpack/testing/tar-builder.ts";
+import { digestOf, erofsObstacle, sourceOf, TestOverlay } from "./testing/layers.ts";
 
 const never = new AbortController().signal;
 const directory = mkdtempSync(join(tmpdir(), "davit-changes-"));
@@ -117,6 +119,74 @@ describe("OverlayChanges.write()", () => {
     const written = await changes();
     assert.deepEqual(written.deleted, ["/dir/deep"]);
     assert.deepEqual(namesOf(written), ["dir/", "file/", "link/", "moved/", "moved/b"]);
+  });
+
+  test("has earlier changes as well, as far as they are not hidden", async () => {
+    const earlier = await fixture.layer(
+      { name: "kept", data: "earlier" },
+      { name: "again", data: "earlier" },
+      { name: "removed", data: "earlier" },
+      { name: ".wh.gone", data: "" },
+      { name: ".wh.file", data: "" },
+      { name: "dir/.wh.deep", data: "" },
+      { name: "dir/x", data: "earlier" },
+      { name: "opaque/", type: "5" },
+      { name: "opaque/old", data: "earlier" },
+      { name: "both/", type: "5", mode: 0o700 },
+      { name: "both/old", data: "earlier" },
+    );
+    await fixture.roots.remove("c1");
+    const all = [...layers, earlier];
+    await fixture.layers.complete(all, never);
+    ({ path: root } = await fixture.roots.mount("c1", all));
+    writeFileSync(join(root, "again"), "later");
+    rmSync(join(root, "removed"));
+    writeFileSync(join(root, "file"), "back");
+    mkdirSync(join(root, "dir/deep"));
+    rmSync(join(root, "opaque"), { recursive: true });
+    mkdirSync(join(root, "opaque"));
+    writeFileSync(join(root, "both/new"), "later");
+    const written = await changes({ earlier });
+    const expected = readdirSync(root, { recursive: true, encoding: "utf8" }).toSorted();
+    // "removed" is of the earlier changes only: that it is gone is said, and has no effect.
+    assert.deepEqual(written.deleted.toSorted(), ["/dir/deep/b", "/gone", "/removed"]);
+    const names = namesOf(written);
+    assert.deepEqual(
+      names.toSorted(),
+      [
+        ...[
+          "again",
+          "both/",
+          "both/",
+          "both/new",
+          "both/old",
+          "dir/",
+          "dir/deep/",
+          "dir/x",
+          "file",
+        ],
+        ...["kept", "opaque/"],
+      ].toSorted(),
+    );
+    // All of it on the image alone is the same root.
+    const list = written.deleted.map((path) => {
+      const slash = path.lastIndexOf("/") + 1;
+      return { name: `${path.slice(1, slash)}.wh.${path.slice(slash)}`, data: "" };
+    });
+    const tar = Buffer.concat([...list.map(buildEntry), readFileSync(join(directory, "archive"))]);
+    await fixture.layers.unpack(sourceOf(tar), never);
+    const again = [...layers, digestOf(tar)];
+    await fixture.layers.complete(again, never);
+    const { path } = await fixture.roots.mount("c2", again);
+    try {
+      const found = readdirSync(path, { recursive: true, encoding: "utf8" }).toSorted();
+      assert.deepEqual(found, expected);
+      assert.equal(readFileSync(join(path, "again"), "utf8"), "later");
+      assert.equal(statSync(join(path, "both")).mode & 0o777, 0o700);
+    } finally {
+      await fixture.roots.remove("c2");
+    }
+    assert.deepEqual(readdirSync(join(fixture.root, "roots/c1/images")), []);
   });
 
   test("leaves out sockets, and has links, devices and FIFOs as they are", async () => {

@@ -6,7 +6,8 @@ import { wrap } from "../../base/errors.ts";
 import { errnoCode, systemError } from "../../base/system-error.ts";
 import type { ChangedFiles, ChangesRequest, ContainerChanges } from "../../core/snapshot/index.ts";
 import { type OwnProgram, SIGKILL, startOwnProgram } from "../../linux/process/index.ts";
-import { mountOverlay, unmount } from "../../linux/mount/index.ts";
+import { bindMount, mountOverlay, unmount } from "../../linux/mount/index.ts";
+import { readFacts } from "./layer-facts.ts";
 import type { OverlayLayers } from "./overlay-layers.ts";
 import { packerProgram, checkPacked, packerComplaint } from "./packer.ts";
 import type { StateLayout } from "./state-layout.ts";
@@ -33,10 +34,13 @@ export class OverlayChanges implements ContainerChanges {
   }
 
   async write(request: ChangesRequest, to: ChangedFiles, signal: AbortSignal): Promise<void> {
-    const { containerId, layers, uids = [], gids = [] } = request;
+    const { containerId, layers, earlier, uids = [], gids = [] } = request;
     try {
       await using lower = await this.#mountLower(containerId, layers);
-      const plan = { upper: "/upper", lower: lower.path, uids, gids, maxBytes: to.maxBytes };
+      await using changes = await this.#showLayer(containerId, earlier);
+      const { maxBytes } = to;
+      const below = { lower: lower.path, earlier: changes.layer };
+      const plan = { upper: "/upper", ...below, uids, gids, maxBytes };
       await this.#run(containerId, JSON.stringify(plan), { to, signal });
     } catch (cause) {
       throw wrap(`read changes of container "${containerId}"`, cause);
@@ -70,6 +74,33 @@ export class OverlayChanges implements ContainerChanges {
       await child.exited;
       child.stdin?.destroy();
     }
+  }
+
+  /** Mounts a layer of earlier changes beside the others. */
+  async #showLayer(
+    containerId: string,
+    diffId: Digest | undefined,
+  ): Promise<{ readonly layer: object | undefined } & AsyncDisposable> {
+    if (diffId === undefined) {
+      return { layer: undefined, [Symbol.asyncDispose]: () => Promise.resolve() };
+    }
+    const { paths } = this.#deps;
+    const { rootOpaque, fromBelow } = await readFacts(paths.layer(diffId));
+    const target = `images/changes-${randomUUID()}`;
+    const path = join(paths.container(containerId), target);
+    const remove = async (): Promise<void> => {
+      await unmount(path);
+      await rmdir(path);
+    };
+    await mkdir(path, { mode: 0o700 });
+    try {
+      await bindMount(join(paths.layer(diffId), "fs"), path, { private: true, readonly: true });
+    } catch (cause) {
+      await remove();
+      throw cause;
+    }
+    const layer = { directory: `/${target}`, rootOpaque, fromBelow };
+    return { layer, [Symbol.asyncDispose]: remove };
   }
 
   /** Mounts the layers with the images of volumes, which are unmounted with the root if this process ends before. */
