@@ -223,13 +223,19 @@ describe("checkpointContainer()", () => {
   });
 });
 
-test("sweepCheckpoints() removes what belongs to nothing", async (t) => {
+test("sweepCheckpoints() removes what belongs to no container", async (t) => {
   const { engine, pod, app } = await setUp(t);
   const { directories } = engine.world.checkpoints;
-  const kept = [out, `/restores/${pod}/side`, `/restores/${app}`, "/restores/aside"];
-  for (const path of [...kept, "/own/0123", "/restores/0123"]) directories.add(path);
+  const directory = `/restores/${pod}/app`;
+  engine.containers.store.update(app, (now) => ({
+    ...now,
+    restore: { directory, owned: true, closeTcp: true },
+  }));
+  for (const path of [directory, "/own/0123", "/restores/0123"]) directories.add(path);
   await sweepCheckpoints(engine.containers, new Set(["aside"]));
-  assert.deepEqual([...directories], kept);
+  assert.deepEqual([...directories], [out, directory, "/restores/0123"]);
+  await sweepCheckpoints(engine.containers, new Set());
+  assert.deepEqual([...directories], [out, directory]);
   assert.equal(engine.logged("warn").length, 2);
 });
 

@@ -1,15 +1,19 @@
+import { sep } from "node:path";
 import type { ContainerContext } from "../container/context.ts";
 
 /**
  * Removes what earlier daemons left of checkpoints: unfinished captures, and files of restored containers that are gone.
- * Those of `setAside` are kept, whose records cannot be read.
+ * The latter are kept while the records of some objects cannot be read.
  */
 export async function sweepCheckpoints(
-  { checkpoints, store, sandboxes, log }: ContainerContext,
+  { checkpoints, store, log }: ContainerContext,
   setAside: ReadonlySet<string>,
 ): Promise<void> {
   const { files } = await checkpoints.open();
-  const has = (id: string): boolean =>
-    setAside.has(id) || store.peek(id) !== undefined || sandboxes.peek(id) !== undefined;
+  // A restore has the id of its container, or of the sandbox of several ones.
+  const used = new Set(
+    [...store.all()].flatMap(({ restore }) => restore?.directory.split(sep) ?? []),
+  );
+  const has = (id: string): boolean => setAside.size > 0 || used.has(id);
   for (const line of await files.sweep({ has })) log.warn(`swept checkpoints: ${line}`);
 }

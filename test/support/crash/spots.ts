@@ -50,9 +50,14 @@ export const egressPoints: readonly CrashPoint[] = crashPoints.filter((point) =>
   point.endsWith("/limit-egress"),
 );
 
+/** The stages of checkpoints and of what continues from them; crash-checkpoints.test.ts tests them. */
+export const checkpointPoints: readonly CrashPoint[] = crashPoints.filter((point) =>
+  /^(checkpoint-container|checkpoint-pod|restore-pod)\/|\/open-checkpoint$/.test(point),
+);
+
 /** The crash points that the sandboxes of this controller reach, without plugins, policies and limits of egress. */
 export function pointsOf(controller: Controller): readonly CrashPoint[] {
-  const others = new Set([...pluginPoints, ...policyPoints, ...egressPoints]);
+  const others = new Set([...pluginPoints, ...policyPoints, ...egressPoints, ...checkpointPoints]);
   return crashPoints.filter(
     (point) => (controllerOf[point] ?? controller) === controller && !others.has(point),
   );

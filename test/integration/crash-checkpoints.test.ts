@@ -1,0 +1,190 @@
+/** The daemon dies or fails at every stage of checkpoints and restores of pods: no container stays paused. */
+import assert from "node:assert/strict";
+import { existsSync, readdirSync, renameSync, rmSync } from "node:fs";
+import path from "node:path";
+import { after, before, describe, test } from "node:test";
+import { type CrashPoint, crashPoints } from "../../src/core/operation/index.ts";
+import type { TestDaemon } from "../support/daemon.ts";
+import {
+  CheckpointDirectory,
+  checkpointContainer,
+  checkpointNode,
+  checkpointPod,
+  continuesFrom,
+  counter,
+  isPaused,
+  restoreOf,
+  stateOf,
+} from "../support/suites/checkpoints.ts";
+import {
+  createIn,
+  inPod,
+  type Node,
+  openPod,
+  type Pod,
+  runIn,
+} from "../support/suites/containers.ts";
+import {
+  launchDaemon,
+  listIds,
+  POD,
+  pod as podOf,
+  removePod,
+  until,
+} from "../support/suites/pods.ts";
+import { checkpointPoints } from "../support/crash/spots.ts";
+
+let node: Node;
+let daemon: TestDaemon;
+const directory = new CheckpointDirectory();
+/** A checkpoint of a pod with this container. */
+const saved = directory.at("saved");
+const config = counter();
+
+before(async () => {
+  node = await checkpointNode(directory);
+  daemon = node.daemon;
+  await inPod(daemon, podOf({ pid: POD }), async (pod) => {
+    const id = await runIn(pod, config);
+    await stateOf(daemon, id);
+    const output = directory.make();
+    await checkpointPod(pod, [id], output);
+    renameSync(output, saved);
+  });
+});
+after(async () => {
+  await node[Symbol.asyncDispose]();
+  directory[Symbol.dispose]();
+});
+
+const pointsOf = (operation: string): readonly CrashPoint[] =>
+  crashPoints.filter((point) => point.startsWith(`${operation}/`));
+const container = pointsOf("checkpoint-container");
+const pod = pointsOf("checkpoint-pod");
+const restore = pointsOf("restore-pod");
+const archive: readonly CrashPoint[] = ["create-container/open-checkpoint"];
+
+test("every crash point of checkpoints is tested here", () => {
+  const all = [...container, ...pod, ...restore, ...archive];
+  assert.deepEqual([...all].toSorted(), [...checkpointPoints].toSorted());
+});
+
+/** Starts the daemon again, with a fault. */
+async function begin(fault: string): Promise<void> {
+  await daemon.stop();
+  await launchDaemon(daemon, { DAVIT_FAULTS: fault });
+}
+
+/** Makes a call whose fault kills the daemon, and starts the next one. */
+async function killedBy(call: Promise<unknown>): Promise<void> {
+  await Promise.allSettled([call]);
+  const exit = await daemon.exited;
+  assert.equal(exit.signal, "SIGKILL", daemon.tail(10));
+  await launchDaemon(daemon);
+}
+
+/** What the daemon keeps of checkpoints that are not finished. */
+function unfinished(): readonly string[] {
+  return ["captures", "restores", "partial"].flatMap((name) => {
+    const at = path.join(daemon.paths.root, "checkpoints", name);
+    return existsSync(at) ? readdirSync(at) : [];
+  });
+}
+
+/** A pod with a counter that runs, before and after `use`, in which a checkpoint of it is made. */
+async function withCounter(use: (pod: Pod, id: string) => Promise<void>): Promise<void> {
+  const config = podOf({ pid: POD });
+  await inPod(daemon, config, async (pod) => {
+    const id = await runIn(pod, counter());
+    const seen = await stateOf(daemon, id);
+    await use(pod, id);
+    await until("it is not paused", async () => !(await isPaused(daemon, id)));
+    await continuesFrom(daemon, id, seen);
+    await until("nothing is left of the checkpoint", () => unfinished().length === 0);
+  });
+}
+
+describe("kill -9 at every stage", () => {
+  for (const point of container) {
+    test(point, () =>
+      withCounter(async (_pod, id) => {
+        const location = directory.at("out.tar");
+        await begin(`${point}=kill`);
+        await killedBy(checkpointContainer(daemon, id, location));
+        assert.equal(existsSync(location), point.endsWith("/answer"));
+        rmSync(location, { force: true });
+      }),
+    );
+  }
+  for (const point of pod) {
+    test(point, () =>
+      withCounter(async (pod, id) => {
+        await begin(`${point}=kill`);
+        await killedBy(checkpointPod(pod, [id], directory.make()));
+      }),
+    );
+  }
+  for (const point of restore) {
+    test(point, async () => {
+      const before = await listIds(daemon);
+      await begin(`${point}=kill`);
+      const request = restoreOf(daemon, saved, podOf({ pid: POD }), [config]);
+      await killedBy(daemon.client.runtime.restorePod(request));
+      await until("the half-built pod is gone", async () => {
+        const ids = await listIds(daemon);
+        for (const id of ids) if (!before.includes(id)) await removePod(daemon, id);
+        return ids.length === before.length && unfinished().length === 0;
+      });
+    });
+  }
+});
+
+describe("a failure at every stage", () => {
+  for (const point of container) {
+    test(point, () =>
+      withCounter(async (_pod, id) => {
+        const location = directory.at("out.tar");
+        await begin(`${point}=throw`);
+        await assert.rejects(checkpointContainer(daemon, id, location), /a fault was injected/);
+        assert.ok(!existsSync(location));
+        assert.equal(await isPaused(daemon, id), false);
+      }),
+    );
+  }
+  for (const point of pod) {
+    test(point, () =>
+      withCounter(async (pod, id) => {
+        const output = directory.make();
+        await begin(`${point}=throw`);
+        await assert.rejects(checkpointPod(pod, [id], output), /a fault was injected/);
+        assert.deepEqual(readdirSync(output), []);
+        assert.equal(await isPaused(daemon, id), false);
+      }),
+    );
+  }
+  for (const point of restore) {
+    test(point, async () => {
+      const before = await listIds(daemon);
+      await begin(`${point}=throw`);
+      const request = restoreOf(daemon, saved, podOf({ pid: POD }), [config]);
+      await assert.rejects(daemon.client.runtime.restorePod(request), /a fault was injected/);
+      assert.deepEqual(await listIds(daemon), before);
+      assert.deepEqual(unfinished(), []);
+    });
+  }
+});
+
+test("an archive that is being opened when the daemon dies, or that fails", async () => {
+  const pod = await openPod(daemon, podOf());
+  const location = directory.at("one.tar");
+  const id = await runIn(pod, counter());
+  await checkpointContainer(daemon, id, location);
+  for (const action of ["kill", "throw"] as const) {
+    await begin(`${archive[0] ?? ""}=${action}`);
+    const create = createIn(pod, counter({ image: { image: location } }));
+    if (action === "kill") await killedBy(create);
+    else await assert.rejects(create, /a fault was injected/);
+    await until("nothing is left of it", () => unfinished().length === 0);
+  }
+  await removePod(daemon, pod.id);
+});
