@@ -61,7 +61,7 @@ const elsewhere: ReadonlySet<string> = new Set([
 /** overflowuid and overflowgid of the kernel. */
 const overflowId = 65_534;
 /** stat's st_mode: the type. */
-const { S_IFMT, S_IFBLK, S_IFCHR, S_IFDIR, S_IFIFO, S_IFLNK, S_IFREG, S_IFSOCK } = constants;
+const { S_IFMT, S_IFBLK, S_IFCHR, S_IFIFO, S_IFLNK, S_IFREG } = constants;
 
 /**
  * Writes the archive of a layer: the reverse of LayerWriter. Entries are sorted, and overlayfs' marks become the
@@ -110,20 +110,21 @@ export class LayerPacker {
   #entry(path: string): void {
     if (this.#changes?.skip?.(path) === true) return;
     const info = this.#stat(path);
-    const name = path.slice(1);
-    const type = info.mode & BigInt(S_IFMT);
-    if (type === BigInt(S_IFDIR)) {
-      this.#directory(path, info);
-      return;
-    }
-    if (type === BigInt(S_IFCHR) && info.rdev === 0n) {
-      if (this.#changes?.deleted(path) === true) return;
-      const slash = name.lastIndexOf("/") + 1;
-      this.#mark(`${name.slice(0, slash)}.wh.${name.slice(slash)}`);
-      return;
-    }
+    if (info.isDirectory()) this.#directory(path, info);
+    else if (info.isCharacterDevice() && info.rdev === 0n) this.#whiteout(path);
     // The archives of a container's changes leave out sockets: their process makes them again.
-    if (type === BigInt(S_IFSOCK) && this.#changes !== undefined) return;
+    else if (!info.isSocket() || this.#changes === undefined) this.#file(path, info);
+  }
+
+  #whiteout(path: string): void {
+    if (this.#changes?.deleted(path) === true) return;
+    const slash = path.lastIndexOf("/") + 1;
+    this.#mark(`${path.slice(1, slash)}.wh.${path.slice(slash)}`);
+  }
+
+  /** Everything that is not a directory. */
+  #file(path: string, info: BigIntStats): void {
+    const name = path.slice(1);
     if (info.nlink > 1n) {
       const first = this.#names.get(info.ino);
       if (first !== undefined) {
@@ -133,9 +134,14 @@ export class LayerPacker {
       this.#names.set(info.ino, name);
     }
     const xattrs = this.#xattrsOf(path);
-    switch (Number(type)) {
+    switch (Number(info.mode & BigInt(S_IFMT))) {
       case S_IFREG:
-        this.#file(path, { name, ...this.#described(info, "0"), size: Number(info.size), xattrs });
+        this.#content(path, {
+          name,
+          ...this.#described(info, "0"),
+          size: Number(info.size),
+          xattrs,
+        });
         return;
       case S_IFLNK: {
         const linkName = readlinkSync(onDisk(this.#at(path)), "latin1");
@@ -174,7 +180,7 @@ export class LayerPacker {
     this.#children(path);
   }
 
-  #file(path: string, entry: WrittenEntry & { readonly size: number }): void {
+  #content(path: string, entry: WrittenEntry & { readonly size: number }): void {
     const { O_RDONLY, O_NOFOLLOW } = constants;
     const file = openSync(onDisk(this.#at(path)), O_RDONLY | O_NOFOLLOW);
     try {

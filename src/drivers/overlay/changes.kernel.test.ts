@@ -148,7 +148,7 @@ describe("OverlayChanges.write()", () => {
     writeFileSync(join(root, "both/new"), "later");
     const written = await changes({ earlier });
     const expected = readdirSync(root, { recursive: true, encoding: "utf8" }).toSorted();
-    // "removed" is of the earlier changes only: that it is gone is said, and has no effect.
+    // "removed" is of the earlier changes only: it is listed, which has no effect.
     assert.deepEqual(written.deleted.toSorted(), ["/dir/deep/b", "/gone", "/removed"]);
     const names = namesOf(written);
     assert.deepEqual(
