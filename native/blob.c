@@ -88,30 +88,57 @@ static void leave_vectors(void) {
 static void leave_vectors(void) {}
 #endif
 
+/* So much is hashed while it is still in the processor's cache. */
+enum { HASHED_AT_ONCE = 128 * 1024 };
+
+/* Decompresses a part. False when it needs input, or room for output, or has failed. */
+static bool inflate_part(struct blob_job *job) {
+  struct handle *handle = job->handle;
+  struct inflate_state *state = handle->gzip;
+  uint32_t later = handle->pair != NULL && state->avail_out > HASHED_AT_ONCE ? state->avail_out - HASHED_AT_ONCE : 0;
+  state->avail_out -= later;
+  job->fault = isal.inflate(state);
+  leave_vectors();
+  bool is_full = state->avail_out == 0;
+  state->avail_out += later;
+  if (job->fault != ISAL_DECOMP_OK) {
+    job->state = FAILED;
+    return false;
+  }
+  if (state->block_state != ISAL_BLOCK_FINISH) return is_full && later > 0;
+  begin_member(handle); /* leaves input and output as they are */
+  handle->after_member = true;
+  return true;
+}
+
+/* Adds what was consumed and produced since the last time to the hashes. */
+static void hash_part(struct blob_job *job) {
+  struct handle *handle = job->handle;
+  size_t consumed = job->in_size - handle->gzip->avail_in, produced = job->out_size - handle->gzip->avail_out;
+  const struct input inputs[] = {{job->in + job->consumed, consumed - job->consumed},
+                                 {job->out + job->produced, produced - job->produced}};
+  if (handle->pair != NULL) sha256_update_pair(handle->pair, inputs);
+  job->consumed = consumed;
+  job->produced = produced;
+}
+
 static void run_inflate(napi_env env, void *data) {
   struct blob_job *job = data;
   struct handle *handle = job->handle;
   struct inflate_state *state = handle->gzip;
+  bool has_more = true;
   (void)env;
   state->next_in = job->in;
   state->avail_in = (uint32_t)job->in_size;
   state->next_out = job->out;
   state->avail_out = (uint32_t)job->out_size;
   job->state = MORE;
-  while (read_header(job)) {
-    job->fault = isal.inflate(state);
-    leave_vectors();
-    if (job->fault != ISAL_DECOMP_OK) {
-      job->state = FAILED;
-      break;
-    }
-    if (state->block_state != ISAL_BLOCK_FINISH) break; /* needs input, or room for output */
-    begin_member(handle); /* leaves input and output as they are */
-    handle->after_member = true;
+  while (has_more && read_header(job)) {
+    has_more = inflate_part(job);
+    hash_part(job);
   }
+  hash_part(job);
   if (job->state == MORE && handle->after_member) job->state = MEMBER_END;
-  job->consumed = job->in_size - state->avail_in;
-  job->produced = job->out_size - state->avail_out;
   if (job->state == FAILED || job->state == PADDING) handle->over = true;
 }
 #else
@@ -153,10 +180,24 @@ napi_value blob_new_handle(napi_env env, struct handle with) {
   return external;
 }
 
-/* JS: inflateOpen(): handle | null. A gzip stream (RFC 1952). */
+/*
+ * JS: inflateOpen(hashed): handle | null. A gzip stream (RFC 1952). With `hashed`, what it consumes is added to the first
+ * of two hashes, and what it produces to the second one; null also where the processor has no instructions for them.
+ */
 static napi_value inflate_open(napi_env env, napi_callback_info info) {
+  size_t argc = 1;
+  napi_value argv[1], nothing = NULL;
+  bool hashed = false;
+  if (napi_get_cb_info(env, info, &argc, argv, NULL, NULL) != napi_ok || argc != 1 ||
+      napi_get_value_bool(env, argv[0], &hashed) != napi_ok) {
+    return blob_refuse(env, "want a boolean");
+  }
   struct handle handle = {.gzip = new_inflater()};
-  (void)info;
+  if (handle.gzip != NULL && hashed && (handle.pair = blob_new_pair()) == NULL) {
+    free(handle.gzip);
+    napi_get_null(env, &nothing);
+    return nothing;
+  }
   if (handle.gzip != NULL) begin_member(&handle);
   return blob_new_handle(env, handle);
 }
@@ -236,14 +277,16 @@ napi_value blob_run(napi_env env, napi_callback_info info, size_t arrays, bool (
       (arrays > 1 && !take_array(env, argv[2], &job.out, &job.out_size))) {
     return blob_refuse(env, "want a handle and bytes");
   }
-  if (!fits(&job) || job.handle->busy || job.handle->over) return blob_refuse(env, "want a handle that is free");
+  if (job.handle->busy || !fits(&job)) return blob_refuse(env, "want a handle that is free");
   made = malloc(sizeof *made);
   if (made == NULL) return blob_refuse(env, "out of memory");
   *made = job;
   return start(env, made, run, argv, (uint32_t)argc);
 }
 
-static bool fits_inflate(const struct blob_job *job) { return job->handle->gzip != NULL && job->out_size > 0; }
+static bool fits_inflate(const struct blob_job *job) {
+  return job->handle->gzip != NULL && job->out_size > 0 && !job->handle->over;
+}
 
 /*
  * JS: inflate(handle, input, output): Promise<[state, consumed, produced, fault]>. State 0: call again, with the rest

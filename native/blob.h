@@ -7,15 +7,15 @@
 
 #include "davit.h"
 
-/* What a job uses: an inflater, a hash of OpenSSL, or two hashes. */
+/* What a job uses: an inflater, a hash of OpenSSL, or two hashes. An inflater may have two hashes, too. */
 struct handle {
   bool busy;
-  bool over; /* a digest was taken, or decompression has failed or ended */
+  bool over; /* the digest of a hash was taken, or decompression has failed or ended */
   bool after_member;
   struct gzip_header header;
-  struct inflate_state *gzip; /* one of the three is not NULL */
+  struct inflate_state *gzip;
   void *hash;
-  struct sha256 *pair;
+  struct sha256 *pair; /* with gzip: of what it has consumed and of what it has produced */
 };
 
 enum { MORE, MEMBER_END, PADDING, FAILED };
@@ -41,6 +41,8 @@ napi_value blob_run(napi_env env, napi_callback_info info, size_t arrays, bool (
                     napi_async_execute_callback run);
 /* Frees a hash of OpenSSL. */
 void blob_free_hash(void *hash);
+/* Two hashes of nothing, or NULL. */
+struct sha256 *blob_new_pair(void);
 napi_value blob_refuse(napi_env env, const char *text);
 
 #endif

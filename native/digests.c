@@ -61,15 +61,19 @@ static napi_value sha256_open(napi_env env, napi_callback_info info) {
   return blob_new_handle(env, (struct handle){.hash = context});
 }
 
+struct sha256 *blob_new_pair(void) {
+  struct sha256 *pair = sha256_available() ? malloc(2 * sizeof *pair) : NULL;
+  for (int i = 0; pair != NULL && i < 2; i++) sha256_begin(&pair[i]);
+  return pair;
+}
+
 /* JS: sha256OpenPair(): handle | null. Null: the processor has no instructions for it. */
 static napi_value sha256_open_pair(napi_env env, napi_callback_info info) {
   (void)info;
-  struct sha256 *pair = sha256_available() ? malloc(2 * sizeof *pair) : NULL;
-  for (int i = 0; pair != NULL && i < 2; i++) sha256_begin(&pair[i]);
-  return blob_new_handle(env, (struct handle){.pair = pair});
+  return blob_new_handle(env, (struct handle){.pair = blob_new_pair()});
 }
 
-static bool fits_hash(const struct blob_job *job) { return job->handle->hash != NULL; }
+static bool fits_hash(const struct blob_job *job) { return job->handle->hash != NULL && !job->handle->over; }
 static bool fits_pair(const struct blob_job *job) { return job->handle->pair != NULL; }
 
 /* JS: sha256Update(handle, bytes): Promise<[state, ...]>. State 3: it failed. */

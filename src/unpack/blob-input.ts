@@ -61,8 +61,8 @@ export class JobInput {
  * buffers in total. The daemon sends nothing after the blob before it has the report.
  */
 export class BlobInput {
-  /** The hash of what was read; that of the whole blob when `ended`. */
-  readonly hash: Sha256;
+  /** The hash of what was read; that of the whole blob when `ended`. Another one may take its place before forEach(). */
+  hash: Sha256;
   readonly #input: JobInput;
   /** Bytes of the blob that were not read yet. */
   #left: number;

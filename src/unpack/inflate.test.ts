@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { createHash } from "node:crypto";
 import { describe, test } from "node:test";
 import { gzipSync } from "node:zlib";
 
@@ -35,6 +36,23 @@ async function outcome(
   } finally {
     await feeding;
   }
+}
+
+const sha256 = (bytes: Buffer): string => createHash("sha256").update(bytes).digest("hex");
+
+/** With digests the outcome is the same, and they are those of all input and of all output. */
+async function assertHashed(
+  pieces: readonly Buffer[],
+  expected: { readonly plain?: Buffer; readonly error?: unknown },
+  what: string,
+): Promise<void> {
+  const inflater = GzipInflater.openHashed();
+  if (inflater?.digests === undefined) return;
+  const hashed = await outcome(new InflateStream(inflater), pieces);
+  assert.deepEqual(hashed, expected, what);
+  const [input, output] = inflater.digests;
+  assert.equal(input.digest(), sha256(Buffer.concat(pieces)), what);
+  if (expected.plain !== undefined) assert.equal(output.digest(), sha256(expected.plain), what);
 }
 
 /** A gzip member whose header has all optional fields (RFC 1952, 2.3.1). */
@@ -87,10 +105,31 @@ describe("InflateStream", { skip: isMissing }, () => {
         await outcome(new ZlibStream("gzip"), pieces),
       ];
       const what = `seed ${seed}: ${messageOf(ours.error ?? "")} / ${messageOf(zlib.error ?? "")}`;
+      await assertHashed(pieces, ours, what);
       assert.equal(ours.error === undefined, zlib.error === undefined, what);
       if (ours.plain === undefined) assert.ok(isKind(ours.error, "invalid-argument"), what);
       else assert.ok(zlib.plain?.equals(ours.plain), what);
     }
+  });
+
+  test("computes digests of large streams, and of input that nobody reads", async (t) => {
+    const random = new Random(7);
+    const plain = plainOf(random, 5_000_000);
+    const pieces = random.split(gzipSync(plain, { level: 1 }), 700_000);
+    await assertHashed(pieces, { plain }, "large");
+    const inflater = GzipInflater.openHashed();
+    if (inflater?.digests === undefined) {
+      t.skip("the processor has no instructions for SHA-256");
+      return;
+    }
+    const stream = new InflateStream(inflater);
+    const reading = (async () => {
+      for await (const piece of stream.output) if (piece.length > 0) break;
+    })();
+    for (const piece of pieces) await stream.write(piece);
+    stream.end();
+    await reading;
+    assert.equal(inflater.digests[0].digest(), sha256(Buffer.concat(pieces)));
   });
 
   test("fails with the words of zlib", async () => {

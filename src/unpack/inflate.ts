@@ -37,22 +37,33 @@ export class InflateStream implements Decompressor {
     let isFull = false;
     while ((rest.length > 0 || isFull) && !this.#isOver) {
       const buffer = await this.#room();
-      if (buffer === undefined) return;
-      try {
-        const { state, consumed, produced } = await this.#inflater.inflate(rest, buffer);
-        rest = rest.subarray(consumed);
-        isFull = produced === buffer.length;
-        this.#isComplete = state !== "more";
-        if (state === "padding") this.#isOver = true;
-        if (produced === 0) this.#free.push(buffer);
-        else this.#filled.push(buffer.subarray(0, produced));
-        if (consumed + produced === 0 && state === "more" && rest.length > 0) {
-          throw brokenArchive("decompress: the decompressor makes no progress");
-        }
-      } catch (cause) {
-        this.#fail(`decompress: ${messageOf(cause)}`);
-      }
+      if (buffer === undefined) break;
+      const { consumed, produced } = await this.#inflate(rest, buffer);
+      rest = rest.subarray(consumed);
+      isFull = produced === buffer.length;
       this.#wakeReader?.();
+    }
+    if (rest.length > 0) await this.#inflater.skip(rest);
+  }
+
+  /** After a failure, all input counts as consumed. */
+  async #inflate(
+    input: Uint8Array,
+    buffer: Buffer,
+  ): Promise<{ readonly consumed: number; readonly produced: number }> {
+    try {
+      const { state, consumed, produced } = await this.#inflater.inflate(input, buffer);
+      this.#isComplete = state !== "more";
+      if (state === "padding") this.#isOver = true;
+      if (produced === 0) this.#free.push(buffer);
+      else this.#filled.push(buffer.subarray(0, produced));
+      if (consumed + produced === 0 && state === "more" && input.length > 0) {
+        this.#fail("decompress: the decompressor makes no progress");
+      }
+      return { consumed, produced };
+    } catch (cause) {
+      this.#fail(`decompress: ${messageOf(cause)}`);
+      return { consumed: input.length, produced: 0 };
     }
   }
 

@@ -17,11 +17,12 @@ import { GzipInflater, openSha256, openSha256Pair, type Sha256 } from "../linux/
 import { diskUsage, preparePipe } from "../linux/file/index.ts";
 import { enterNextRoot, sealUnpacker } from "../linux/process/index.ts";
 import { BlobInput, JobInput } from "./blob-input.ts";
-import { decompressorFor, detectCompression } from "./decompress.ts";
+import { type Compression, decompressorFor, detectCompression } from "./decompress.ts";
 import type { Decompressor } from "./decompressor.ts";
 import { type CipherOfJob, LayerDecipher, parseCipher } from "./layer-decipher.ts";
 import { DiskFiles } from "./disk-files.ts";
 import { ErofsFiles } from "./erofs/erofs-files.ts";
+import { InflateStream } from "./inflate.ts";
 import type { LayerFiles } from "./layer-files.ts";
 import { type FromBelow, LayerWriter } from "./layer-writer.ts";
 import { explainFullDisk, LimitedSink, parseLimits, type UnpackLimits } from "./limits.ts";
@@ -128,10 +129,16 @@ async function unpackOne(
 async function unpack(
   limits: UnpackLimits,
   blob: BlobInput,
-  { diffHash, decipher }: { diffHash: Sha256; decipher: LayerDecipher | undefined },
+  hashing: { readonly diffHash: Sha256; readonly decipher: LayerDecipher | undefined },
 ): Promise<UnpackedLayer> {
+  const { decipher } = hashing;
+  let { diffHash } = hashing;
   const head = await blob.head();
-  const decompressor = decompressorFor(detectCompression(decipher?.peek(head) ?? head));
+  const compression = detectCompression(decipher?.peek(head) ?? head);
+  // What is decompressed is what is hashed, unless it was decrypted before.
+  const hashed = decipher === undefined ? openHashed(compression) : undefined;
+  const decompressor = hashed?.decompressor ?? decompressorFor(compression);
+  if (hashed !== undefined) [blob.hash, diffHash] = hashed.digests;
   const feeding = feed(decompressor, blob, decipher);
   // It is awaited below, but may fail before that.
   feeding.catch(() => undefined);
@@ -188,6 +195,18 @@ function openFiles({ format, names }: UnpackLimits): Disposable & { readonly fil
 function openHashes(): readonly [Sha256, Sha256] {
   const pair = hashesOnOneThread ? openSha256Pair() : undefined;
   return pair ?? [openSha256(), openSha256()];
+}
+
+/** A decompressor that computes both digests. `undefined` where two threads do that, or another library decompresses. */
+function openHashed(
+  compression: Compression,
+):
+  | { readonly decompressor: Decompressor; readonly digests: readonly [Sha256, Sha256] }
+  | undefined {
+  const inflater =
+    hashesOnOneThread && compression === "gzip" ? GzipInflater.openHashed() : undefined;
+  if (inflater?.digests === undefined) return undefined;
+  return { decompressor: new InflateStream(inflater), digests: inflater.digests };
 }
 
 /** Makes libraries load now what they load at first use: later the files would be those of the image. */

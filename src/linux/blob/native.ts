@@ -10,7 +10,7 @@ interface Handle {
 type Result = readonly [state: number, consumed: number, produced: number, fault: number];
 
 interface Calls {
-  inflateOpen(): Handle | null;
+  inflateOpen(hashed: boolean): Handle | null;
   inflate(handle: Handle, input: Uint8Array, output: Uint8Array): Promise<Result>;
   sha256Open(): Handle | null;
   sha256Update(handle: Handle, bytes: Uint8Array): Promise<Result>;
@@ -21,6 +21,7 @@ interface Calls {
 }
 
 const calls = (): Calls => addon() as Calls;
+const nothing = new Uint8Array(0);
 
 /** As in native/blob.c. */
 const states = ["more", "member-end", "padding", "failed"] as const;
@@ -47,22 +48,46 @@ export interface Inflated {
 
 /** A gzip stream (RFC 1952) of any number of members, which ISA-L decompresses. */
 export class GzipInflater {
+  /**
+   * The digests of the input and of the output, if it computes them. Their updates do nothing: all input that inflate()
+   * and skip() get is in the first one, and all output in the second one.
+   */
+  readonly digests: readonly [input: Sha256, output: Sha256] | undefined;
   readonly #handle: Handle;
 
   /** main. `undefined` where the library is not installed, or was not when the addon was built. */
   static open(): GzipInflater | undefined {
-    const handle = callNative(() => calls().inflateOpen());
-    return handle === null ? undefined : new GzipInflater(handle);
+    return GzipInflater.#open(false);
   }
 
-  private constructor(handle: Handle) {
+  /**
+   * As open(), with digests, which are computed on the same thread, together, while bytes are in the processor's cache.
+   * `undefined` also where the processor has no instructions for that.
+   */
+  static openHashed(): GzipInflater | undefined {
+    return GzipInflater.#open(true);
+  }
+
+  static #open(isHashed: boolean): GzipInflater | undefined {
+    const handle = callNative(() => calls().inflateOpen(isHashed));
+    return handle === null ? undefined : new GzipInflater(handle, isHashed);
+  }
+
+  private constructor(handle: Handle, isHashed: boolean) {
     this.#handle = handle;
+    const digest = (which: 0 | 1): Sha256 => ({
+      update: () => Promise.resolve(),
+      hurry: () => undefined,
+      digest: () => callNative(() => calls().sha256FinalOf(handle, which)),
+    });
+    this.digests = isHashed ? [digest(0), digest(1)] : undefined;
   }
 
   /**
    * pool. Decompresses input until it is consumed or `output` is full. One call at a time; no array may be changed or
    * transferred meanwhile. After a full output there may be more for the same input: call again, also with none.
-   * Rejects with `invalid-argument` for corrupt input; the inflater is then of no use any more.
+   * Rejects with `invalid-argument` for corrupt input; the inflater is then of no use any more, but for skip(): all of
+   * this input is in its digest.
    */
   async inflate(input: Uint8Array, output: Uint8Array): Promise<Inflated> {
     const [at, consumed, produced, fault] = await callNative(() =>
@@ -70,7 +95,14 @@ export class GzipInflater {
     );
     const state = states[at] ?? "failed";
     if (state !== "failed") return { state, consumed, produced };
+    await this.skip(input.subarray(consumed));
     throw new RuntimeError("invalid-argument", faults[fault] ?? `error ${fault}`);
+  }
+
+  /** pool. Adds input that is not decompressed to its digest, also after a failure. As inflate(), one call at a time. */
+  async skip(input: Uint8Array): Promise<void> {
+    if (this.digests === undefined) return;
+    await callNative(() => calls().sha256UpdatePair(this.#handle, input, nothing));
   }
 }
 
@@ -134,8 +166,6 @@ interface Offer {
   readonly done: () => void;
   readonly fail: (reason: unknown) => void;
 }
-
-const nothing = new Uint8Array(0);
 
 /**
  * Two digests on one thread of the pool, which computes both at once where it can: that takes two thirds of the time.
