@@ -156,6 +156,7 @@ test("parsePodManifest() reads what was written, and no container twice or with 
   const pod: PodManifest = {
     podName: "pod",
     podNamespace: "default",
+    runtimeHandler: "crun",
     capturedAtNs: 5n,
     config: Buffer.from("x"),
     containers: new Map([["a", digest]]),
