@@ -15,8 +15,11 @@
 #include <sys/time.h>
 #include <unistd.h>
 
-/* The kernel fills a buffer of 32 KiB with the messages of a dump (netlink(7)), and sends nothing larger. */
-enum { RECEIVE_MAX = 32 * 1024, REQUEST_MAX = 64 * 1024, REPLY_MAX = 4 * 1024 * 1024, ANSWER_SECONDS = 10 };
+/*
+ * A dump comes in parts of 32 KiB (netlink(7)). A message about one link has more when a pod gives it many other names
+ * (IFLA_PROP_LIST), whose list has 64 KiB at most.
+ */
+enum { RECEIVE_MAX = 128 * 1024, REQUEST_MAX = 64 * 1024, REPLY_MAX = 4 * 1024 * 1024, ANSWER_SECONDS = 10 };
 
 #ifndef NETLINK_GET_STRICT_CHK
 #define NETLINK_GET_STRICT_CHK 12

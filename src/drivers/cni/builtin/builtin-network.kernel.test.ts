@@ -247,6 +247,21 @@ describe("the built-in bridge", () => {
     assert.deepEqual(reserved(), []);
   });
 
+  test("removes a link that its pod has given more names than a plugin can read", async () => {
+    const pod = { id: "a", netns: await pin("a") };
+    await call(builtin, "ADD", pod);
+    const names = Array.from({ length: 450 }, (_, at) => `${at}`.padEnd(120, "x"));
+    const file = join(base, "batch");
+    writeFileSync(
+      file,
+      names.map((name) => `link property add dev eth0 altname ${name}\n`).join(""),
+    );
+    execFileSync("nsenter", [`--net=${pod.netns}`, "ip", "-batch", file]);
+    await call(builtin, "DEL", pod);
+    assert.equal(await findLink(pod.netns, "eth0"), undefined);
+    assert.deepEqual(reserved(), []);
+  });
+
   test("never gives an address twice while plugins and davit add pods at once", async () => {
     const ids = Array.from({ length: 16 }, (_, at) => `pod-${at}`);
     const pods = await Promise.all(ids.map(async (id) => ({ id, netns: await pin(id) })));
