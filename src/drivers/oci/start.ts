@@ -142,12 +142,13 @@ async function undo(
   const { id, state, monitor, restore } = failed;
   try {
     if (monitor !== undefined) {
+      await restore?.end();
       if (!(await endTree(monitor, undoMs))) monitor.unref();
       monitor.stdout?.destroy();
       monitor.stderr?.destroy();
-      await restore?.close();
       await cleanup.destroy(id, state, undoMs);
     }
+    await restore?.close();
     await cleanup.removeFiles(id);
   } catch (error) {
     log.warn(`failed to undo start of container "${id}": ${messageOf(error)}`, { error });

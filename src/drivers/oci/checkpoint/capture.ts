@@ -110,7 +110,12 @@ async function dump(
     const pids = sharedPids(spec);
     if (pids !== undefined) await captureLastPid(pids, request.images);
   } catch (error) {
-    if (!signal.aborted) throw error;
+    const finished = (): Promise<boolean> => hasFinishedDump(join(request.work, "dump.log"));
+    if (!signal.aborted) {
+      // The processes have ended, and davit may have removed the container before the runtime did.
+      if (!request.leaveRunning && (await finished())) return;
+      throw error;
+    }
     // CRIU first: without its runtime it would end the processes of a capture that does not leave them running.
     await endCriu(request.work, log);
     if (await within(running, runtimeMs)) return;
@@ -118,7 +123,7 @@ async function dump(
     // One that the runtime had just started.
     await endCriu(request.work, log);
     // It was done just before, and the processes may have ended.
-    if (!(await hasFinishedDump(join(request.work, "dump.log")))) throw error;
+    if (!(await finished())) throw error;
   }
 }
 

@@ -1,14 +1,14 @@
 import assert from "node:assert/strict";
-import { readdirSync, readFileSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { after, describe, test } from "node:test";
 import { setTimeout as delay } from "node:timers/promises";
 
 import { kindOf, RuntimeError } from "../../../base/errors.ts";
 import { testOperation } from "../../../core/operation/testing/operation.ts";
 import { findByDirectory } from "../../../linux/process/index.ts";
-import { until } from "../../../linux/testing/leaks.ts";
+import { mountsBelow, until } from "../../../linux/testing/leaks.ts";
 import { captureRequest, restoring, withoutCriu } from "../testing/criu.ts";
-import { processSpec, TestHost } from "../testing/sandbox.ts";
+import { holdings, processSpec, TestHost } from "../testing/sandbox.ts";
 import { patient } from "../../../../test/support/patience.ts";
 
 const host = await TestHost.open();
@@ -24,6 +24,11 @@ const counting = "n=0; while :; do n=$((n+1)); echo $n; sleep 0.02; done";
 /** The numbers in the log of a container that counts. */
 function numbers(id: string): readonly number[] {
   return host.log(id).map(([, , text]) => Number(text));
+}
+
+/** What CRIU has left where it makes temporary directories. */
+function criuFiles(): readonly string[] {
+  return readdirSync("/tmp").filter((name) => name.startsWith(".criu."));
 }
 
 async function end(id: string): Promise<void> {
@@ -125,6 +130,43 @@ for (const runtimePath of ["crun", "runc"]) {
       await until("it counts on", () => numbers(bundle.id).length > 2);
       assert.equal(numbers(bundle.id)[0], (paused.at(-1) ?? 0) + 1);
       await end(bundle.id);
+    });
+
+    test("undoes a restore that is aborted at any moment, or refused by beforeCommand", async () => {
+      const { id } = await host.start(runtime, { args: ["sh", "-c", counting], runtimePath });
+      await host.logWith(id, / 3\n/);
+      const request = captureRequest(host.directory);
+      await runtime.captures.capture(id, request, testOperation());
+      await end(id);
+      const [before, mounts, temporary] = [holdings(), await mountsBelow("/"), criuFiles()];
+      for (const ms of [0, 20, 40, 60, 80, 100, 130, 160, 200]) {
+        const bundle = restoring(host.bundle({ args: ["sh"], runtimePath }), request);
+        const caller = new AbortController();
+        const starting = runtime.start(bundle, testOperation(caller.signal));
+        setTimeout(() => {
+          caller.abort(new Error("the caller is gone"));
+        }, ms);
+        // On a fast machine the start may end before the abort.
+        await starting.then(
+          () => end(bundle.id),
+          () => undefined,
+        );
+        host.assertGone(bundle.id);
+      }
+      const refused = restoring(host.bundle({ args: ["sh"], runtimePath }), request);
+      const beforeCommand = async (pid: number): Promise<void> => {
+        assert.ok(existsSync(`/proc/${pid}`));
+        throw new RuntimeError("failed-precondition", "a plugin refuses it");
+      };
+      await assert.rejects(
+        runtime.start({ ...refused, beforeCommand }, testOperation()),
+        /a plugin refuses it/,
+      );
+      host.assertGone(refused.id);
+      assert.deepEqual(host.log(refused.id), []);
+      assert.deepEqual(holdings(), before);
+      assert.deepEqual(await mountsBelow("/"), mounts);
+      assert.deepEqual(criuFiles(), temporary);
     });
   });
 }

@@ -3,6 +3,7 @@ import { setTimeout as delay } from "node:timers/promises";
 import { messageOf } from "../../../base/errors.ts";
 import type { Logger } from "../../../base/logger.ts";
 import { findByDirectory, openProcess, run, SIGKILL } from "../../../linux/process/index.ts";
+import { removeYards } from "./restore-mounts.ts";
 import { runtimeEnv } from "../runtime-command.ts";
 
 /** How long CRIU may take to give up. */
@@ -24,7 +25,11 @@ const pollMs = 10;
 export async function endCriu(work: string, log: Logger): Promise<void> {
   const found = await findByDirectory(work);
   await Promise.all(found.map((pid) => withoutDescriptors(pid, log)));
-  if (await haveEnded(work, giveUpMs)) return;
+  if (!(await haveEnded(work, giveUpMs))) await kill(work, log);
+  await removeYards(work);
+}
+
+async function kill(work: string, log: Logger): Promise<void> {
   for (const pid of await findByDirectory(work)) {
     using process = openProcess(pid);
     process?.kill(SIGKILL);

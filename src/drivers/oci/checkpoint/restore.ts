@@ -20,11 +20,12 @@ import type { StateLayout } from "../state-layout.ts";
 import { checkCgroups } from "./check-cgroups.ts";
 import { checkImages } from "./check-images.ts";
 import { commonOptions, criuConfig } from "./criu-config.ts";
+import { endCriu } from "./end-criu.ts";
 import { linkedMounts } from "./external-mounts.ts";
 import { explainRestore } from "./failure.ts";
 import { withHostname } from "./images/uts.ts";
 import { restoreLastPid, sharedPids } from "./last-pid.ts";
-import { restoreMounts } from "./restore-mounts.ts";
+import { removeRootYards, removeYards, restoreMounts } from "./restore-mounts.ts";
 import { closesTcpByOption } from "./runtime-options.ts";
 import { presentIpcObjects } from "./shared-ipc.ts";
 
@@ -45,6 +46,8 @@ export interface PreparedRestore {
   created(answer: Promise<number>): Promise<number>;
   /** Lets the processes run on. Resolves when the OCI runtime has ended as well. */
   letRun(answer: Promise<number>): Promise<void>;
+  /** Ends CRIU before the processes run: it undoes what it has made, also outside of the bundle. Never rejects. */
+  end(): Promise<void>;
   /** Removes the mounts, also those of an OCI runtime that was ended, and closes the descriptors. Never rejects. */
   close(): Promise<void>;
 }
@@ -55,7 +58,7 @@ export interface PreparedRestore {
  */
 const actionScript = `#!/bin/sh
 [ "$CRTOOLS_SCRIPT_ACTION" = post-restore ] || exit 0
-cd "\${0%/*}" && echo "$CRTOOLS_INIT_PID" >restored && read -r answer <resume
+cd "\${0%/*}" && echo "$CRTOOLS_INIT_PID" >restored && read -r answer <resume && [ "$answer" = run ]
 `;
 
 /** By IPC namespace: the first container that is restored there makes the objects of System V for all. */
@@ -198,13 +201,25 @@ class Restore implements PreparedRestore {
     }
   }
 
+  async end(): Promise<void> {
+    this.#resume.stream.write("stop\n");
+    const { bundle, log } = this.#restore;
+    try {
+      await endCriu(bundle, log);
+      await removeRootYards(join(bundle, "restore.log"));
+    } catch (error) {
+      log.warn(`failed to end CRIU of a restored container: ${messageOf(error)}`, { error });
+    }
+  }
+
   async close(): Promise<void> {
     this.#restored.close();
     this.#resume.close();
-    const { ipcLock, mounts, log } = this.#restore;
+    const { bundle, ipcLock, mounts, log } = this.#restore;
     ipcLock?.[Symbol.dispose]();
     try {
       await unmount(...mounts);
+      await removeYards(bundle);
     } catch (error) {
       log.warn(`failed to unmount images of a restored container: ${messageOf(error)}`, { error });
     }

@@ -17,7 +17,7 @@ import {
 import { errnoCode } from "../../../base/system-error.ts";
 import { removeTrees } from "../../../linux/file/index.ts";
 import { unmount } from "../../../linux/mount/index.ts";
-import { restoreMounts } from "../checkpoint/restore-mounts.ts";
+import { removeYards, restoreMounts } from "../checkpoint/restore-mounts.ts";
 import type { RuntimeState } from "../runtime-state.ts";
 import { endOffer } from "../conmon/log-links.ts";
 import type { StateLayout } from "../state-layout.ts";
@@ -181,9 +181,10 @@ export class ContainerCleanup {
     try {
       await removeTrees(paths);
     } catch (error) {
-      if (errnoCode(error) !== "EBUSY") throw error;
+      if (!["EBUSY", "EXDEV"].includes(errnoCode(error) ?? "")) throw error;
       await endOffer(this.#paths, id);
       await unmount(...restoreMounts(this.#paths, id, runtimePath));
+      await removeYards(this.#paths.bundle(id));
       await removeTrees(paths);
     }
   }
