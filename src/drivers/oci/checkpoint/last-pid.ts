@@ -11,7 +11,7 @@ import { runtimeEnv } from "../runtime-command.ts";
  * Containers that share a PID namespace are restored one after the other, each with the pids that it had. The processes
  * of the first must not get those of the next for their children. So the number from which the kernel searches a
  * free pid (proc_sys_kernel(5), ns_last_pid) is captured and restored as well: it is above all pids of the pod, unless
- * it has begun anew.
+ * it has started again at its low end.
  */
 
 const setMs = 2_000;

@@ -141,15 +141,18 @@ for (const runtimePath of ["crun", "runc"]) {
         ids = [...ids, bundle.id];
       }
       for (let round = 0; round < rounds; round++) {
-        await until("both go on", () => ids.every((id) => host.log(id).length > 2));
+        await until("both continue", () => ids.every((id) => host.log(id).length > 2));
         const before = ids.map((id) => numbers(id).at(-1) ?? 0);
         const old = pod;
         pod = await sharedPod();
         ids = await move(times, ids, () => pod.bundle(host.bundle(options("0"))));
         await old[Symbol.asyncDispose]();
-        await until("both go on", () => ids.every((id) => host.log(id).length > 2));
+        await until("both continue", () => ids.every((id) => host.log(id).length > 2));
         for (const [at, id] of ids.entries()) {
-          assert.ok((numbers(id)[0] ?? 0) > (before[at] ?? 0), `container ${at} began anew`);
+          assert.ok(
+            (numbers(id)[0] ?? 0) > (before[at] ?? 0),
+            `container ${at} started from scratch`,
+          );
         }
       }
       times.show(context);

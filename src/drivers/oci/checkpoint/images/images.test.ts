@@ -278,7 +278,7 @@ describe("readClaims()", () => {
     ["no process", { core: writeImage("core", []) }],
     ["credentials that are cut off", { core: core().subarray(0, 60) }],
     [
-      "a message that is no protobuf",
+      "a message that is not protobuf",
       { core: writeImage("core", [Uint8Array.of(0xff, 0xff, 0xff)]) },
     ],
     [

@@ -13,7 +13,7 @@ export class ImageMessage {
   readonly #numbers = new Map<number, bigint[]>();
   readonly #bytes = new Map<number, Uint8Array[]>();
 
-  /** Throws `invalid-argument` for bytes that are no message. */
+  /** Throws `invalid-argument` for bytes that are not a message. */
   constructor(kind: ImageKind, bytes: Uint8Array) {
     this.#kind = kind;
     try {
