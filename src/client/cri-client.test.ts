@@ -65,7 +65,7 @@ test("CriClient has a function for every method of both services", () => {
     const names = service.methods.map((method) => method.localName);
     assert.deepEqual(Object.keys(object), names);
   }
-  assert.equal(Object.keys(client.runtime).length + Object.keys(client.image).length, 41);
+  assert.equal(Object.keys(client.runtime).length + Object.keys(client.image).length, 43);
 });
 
 test("CriClient calls by unix:// and by path, typed both ways", async () => {
