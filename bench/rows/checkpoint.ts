@@ -1,5 +1,5 @@
 /**
- * The cold start of a server with 200 MB in memory beside its warm start from a snapshot, and what several of them have
+ * The cold start of a program with 200 MB in memory beside its warm start from a snapshot, and what several of them have
  * in memory. davit alone: containerd restores no pods.
  */
 import assert from "node:assert/strict";
@@ -16,21 +16,21 @@ const image = "bench.local/node:1";
 const copies = 4;
 const mib = 1024 * 1024;
 const restMs = 200;
-const port = 8000;
 
-/** Needs a second until it has its table, and counts the requests. */
+/**
+ * Needs a second until it has its table, and then counts in its log. NOTE(criu): it has no TCP socket, since CRIU 4.1
+ * cannot capture one on Linux 6.16 and newer, where SO_PASSCRED is an option of unix sockets only.
+ */
 const program = `
 const table = new Map();
 for (let n = 0; n < 1_200_000; n++) table.set("key " + n, { n, text: "value of " + n });
 let count = 0;
-require("node:http")
-  .createServer((request, response) => response.end(++count + " " + table.get("key 1199999").n))
-  .listen(${port}, () => console.log("ready"));
+setInterval(() => console.log(++count + " " + table.get("key 1199999").n), 20);
 `;
 
 const options = {
   command: ["/bin/node", "-e", program],
-  ready: { http: "/", port },
+  ready: { log: /^\d+ 1199999$/ },
   graceSeconds: 0,
 } as const;
 
@@ -56,34 +56,28 @@ async function measureWith(davit: Davit, bench: Bench): Promise<readonly Row[]> 
   for (let round = 0; round < rounds; round++) {
     bench.say(`round ${round + 1} of ${rounds}`);
     await using pod = await timedResult(cold, () => davit.run(image, options));
-    const before = await askedOf(pod);
     await using snapshot = await timedResult(taken, () => pod.snapshot());
     await sleep(restMs);
     const { ready } = options;
     await using restored = await timedResult(warm, () => davit.restore(snapshot, { ready }));
-    // One request of `ready`, and this one.
-    assert.equal(
-      await askedOf(restored),
-      before + 2,
-      "the restored server has the state of the other one",
-    );
+    assert.ok((await firstCount(restored)) > 1, "the restored program continues");
     await sleep(restMs);
   }
   const memory = await memoryOfCopies(davit, bench);
   return [
     {
-      title: "a Node.js server of 200 MB: cold start (peer), warm start (davit)",
+      title: "a Node.js program of 200 MB: cold start (peer), warm start (davit)",
       unit: "ms",
       peer: cold,
       davit: warm,
-      note: "both of davit, by the SDK, until its first answer by HTTP",
+      note: "both of davit, by the SDK, until its first line",
     },
     { title: "a snapshot of it", unit: "ms", peer: [], davit: taken },
     {
       title: `memory of one (peer), and of each of ${copies} restored ones (davit)`,
       unit: "MiB",
       ...memory,
-      note: "PSS of the server's process, page cache not included",
+      note: "PSS of the program, page cache not included",
     },
   ];
 }
@@ -114,10 +108,8 @@ async function memoryOfCopies(davit: Davit, bench: Bench): Promise<Pick<Row, "pe
   return { peer: [await pssOf(pod)], davit: await Promise.all(fork.pods.map(pssOf)) };
 }
 
-/** Asks a server once; how many requests it had. */
-async function askedOf({ address }: Pod): Promise<number> {
-  const answer = await (await fetch(`http://${address}:${port}/`)).text();
-  const [, count = "", last] = /^(\d+) (\d+)$/.exec(answer) ?? [];
-  assert.equal(last, "1199999");
-  return Number(count);
+/** The first number in the log of a pod. */
+async function firstCount(pod: Pod): Promise<number> {
+  for await (const { text } of pod.logs()) return Number(text.split(" ")[0]);
+  return 0;
 }
