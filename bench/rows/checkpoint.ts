@@ -1,5 +1,5 @@
 /**
- * The cold start of a program with 200 MB in memory beside its warm start from a snapshot, and what several of them have
+ * The cold start of a program with 350 MB in memory beside its warm start from a snapshot, and what several of them have
  * in memory. davit alone: containerd restores no pods.
  */
 import assert from "node:assert/strict";
@@ -66,7 +66,7 @@ async function measureWith(davit: Davit, bench: Bench): Promise<readonly Row[]> 
   const memory = await memoryOfCopies(davit, bench);
   return [
     {
-      title: "a Node.js program of 200 MB: cold start (peer), warm start (davit)",
+      title: "a Node.js program of 350 MB: cold start (peer), warm start (davit)",
       unit: "ms",
       peer: cold,
       davit: warm,
