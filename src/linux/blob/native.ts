@@ -86,7 +86,7 @@ export class GzipInflater {
   /**
    * pool. Decompresses input until it is consumed or `output` is full. One call at a time; no array may be changed or
    * transferred meanwhile. After a full output there may be more for the same input: call again, also with none.
-   * Rejects with `invalid-argument` for corrupt input; the inflater is then of no use any more, but for skip(): all of
+   * Rejects with `invalid-argument` for corrupt input; the inflater is then of no use any more, except for skip(): all of
    * this input is in its digest.
    */
   async inflate(input: Uint8Array, output: Uint8Array): Promise<Inflated> {

@@ -3,6 +3,7 @@
  * input and output of any sizes, and writes nothing outside of its output.
  */
 import assert from "node:assert/strict";
+import { createHash } from "node:crypto";
 import { deflateRawSync, gunzipSync, gzipSync, crc32 } from "node:zlib";
 
 import fc from "fast-check";
@@ -69,8 +70,20 @@ async function byAddon(input: Buffer, outputBytes: number): Promise<string | Buf
 }
 
 async function byStream(input: Buffer): Promise<string | Buffer> {
-  const inflater = GzipInflater.open();
+  const inflater = GzipInflater.openHashed() ?? GzipInflater.open();
   if (inflater === undefined) return "none";
+  const found = await throughStream(inflater, input);
+  const [consumed, produced] = inflater.digests ?? [];
+  if (consumed !== undefined) assert.equal(consumed.digest(), sha256(input));
+  if (produced !== undefined && typeof found !== "string") {
+    assert.equal(produced.digest(), sha256(found));
+  }
+  return found;
+}
+
+const sha256 = (bytes: Buffer): string => createHash("sha256").update(bytes).digest("hex");
+
+async function throughStream(inflater: GzipInflater, input: Buffer): Promise<string | Buffer> {
   const stream = new InflateStream(inflater);
   const feed = async (): Promise<void> => {
     for (const chunk of pieces(input, 9)) await stream.write(chunk);
