@@ -153,8 +153,7 @@ export async function buildContainers(parts: Parts, shared: Shared): Promise<Bui
     environmentOf: (sandbox) => controllerOf(parts, sandbox).environment(sandbox),
     cancellable: new CancellableOperations(),
     oomKills,
-    usage: usageReader(parts.layout, clock),
-    deniedCalls,
+    ...{ usage: usageReader(layout, clock), deniedCalls },
     onRemoved: (container) => {
       const used = layersOf(container);
       tasks.spawn("remove unused layers", () => removeUnusedLayers(images, used));

@@ -89,7 +89,11 @@ export function restoreOf(
   checkpointPath: string,
   config: PodSandboxConfig,
   configs: readonly ContainerInit[],
-) {
+): {
+  readonly checkpointPath: string;
+  readonly config: PodSandboxConfig;
+  readonly containerConfigs: ContainerInit[];
+} {
   const containerConfigs = configs.map(
     (each) => requestIn({ daemon, id: "", config }, each).config,
   );
