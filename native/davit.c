@@ -232,7 +232,7 @@ static void complete_job(napi_env env, napi_status status, void *data) {
   free_job(job);
 }
 
-/* Copies a Uint8Array into the job; no argument is none. False with an exception pending. */
+/* Copies a Uint8Array into the job; without an argument it copies nothing. False with an exception pending. */
 static bool take_bytes(napi_env env, napi_value value, struct job *job) {
   napi_typedarray_type type;
   napi_valuetype kind = napi_undefined;

@@ -10,7 +10,8 @@ import type {
   RunOptions,
 } from "./api/options.ts";
 import type { Pod } from "./api/pod.ts";
-import type { Fork, RestoreOptions, Snapshot } from "./api/snapshots.ts";
+import type { Fork } from "./api/fork.ts";
+import type { RestoreOptions, Snapshot } from "./api/snapshots.ts";
 import { PodSandboxState, type PodSandbox } from "../gen/runtime/v1/api_pb.ts";
 import { Connection } from "./connection.ts";
 import { PodDirectories } from "./directories.ts";

@@ -7,6 +7,7 @@ import { start } from "./start.ts";
 export type * from "./api/container.ts";
 export type { Cri, DavitConnections, PodFilter } from "./api/davit.ts";
 export type * from "./api/events.ts";
+export type * from "./api/fork.ts";
 export type * from "./api/images.ts";
 export type * from "./api/options.ts";
 export type * from "./api/pod.ts";

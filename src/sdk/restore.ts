@@ -13,7 +13,8 @@ import {
 } from "../client/pods/snapshot.ts";
 import { podDirectory, type PodNames } from "../manifest/index.ts";
 import type { Pod } from "./api/pod.ts";
-import type { Fork, RestoreOptions, Snapshot } from "./api/snapshots.ts";
+import type { Fork } from "./api/fork.ts";
+import type { RestoreOptions, Snapshot } from "./api/snapshots.ts";
 import { checkOnDisconnect, checkOptions } from "./check-options.ts";
 import { DavitError } from "./errors.ts";
 import { explain, invalid } from "./explain.ts";

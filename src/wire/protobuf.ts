@@ -17,8 +17,11 @@ import { isKind, messageOf, RuntimeError } from "../base/errors.ts";
  */
 export const maxMessageCost = 500_000;
 
-/** A smaller message cannot cost too much: the most expensive two bytes in CRI are an empty Mount, which costs 12. */
-export const uncheckedBytes = 64 * 1024;
+/**
+ * A smaller message cannot cost too much: the most expensive two bytes in CRI are an empty ContainerConfig (of
+ * RestorePod), which costs 19.
+ */
+export const uncheckedBytes = 48 * 1024;
 
 const options = { readUnknownFields: false };
 

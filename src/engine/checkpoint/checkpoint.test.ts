@@ -176,7 +176,7 @@ describe("checkpointContainer()", () => {
     assert.deepEqual(noted(engine), []);
   });
 
-  test("gives way to a stop and to a removal", async (t) => {
+  test("a stop and a removal end it", async (t) => {
     const { engine, app, side, ofContainer } = await setUp(t);
     const hang = engine.world.runtime.trouble.hang("capture");
     const first = assert.rejects(ofContainer(), kind("aborted", /being stopped/));
@@ -277,7 +277,7 @@ describe("checkpointPod()", () => {
       [{ containerIds: [app, side] }, "failed-precondition", /it is exited, not running/],
       [{ containerIds: [app, "0123"] }, "not-found", /container "0123"/],
       [{ directory: "out" }, "invalid-argument", /"out" is not absolute/],
-      [{ directory: "/none" }, "invalid-argument", /no empty directory/],
+      [{ directory: "/none" }, "invalid-argument", /not an empty directory/],
       [{ options: { leave: "x", stop: "y" } }, "invalid-argument", /option "leave", "stop";/],
       [{ options: { "davit.close-tcp": "1" } }, "invalid-argument", /set it to "true" or "false"/],
       [{ deadlineMs: undefined }, "invalid-argument", /the call has no deadline/],
@@ -290,7 +290,7 @@ describe("checkpointPod()", () => {
     await ofPod({ containerIds: [app] });
   });
 
-  test("refuses a pod that is not ready, and names that are no file names", async (t) => {
+  test("refuses a pod that is not ready, and names that cannot be those of files", async (t) => {
     const { engine, pod, app, ofPod } = await setUp(t);
     for (const name of ["..", "a/b", ".x"]) {
       const odd = await engine.start(pod, { metadata: { name, attempt: 0 } });

@@ -53,7 +53,7 @@ export class PausedContainers implements AsyncDisposable {
     await freezer.pause(id, signal);
   }
 
-  /** Captures a container. After a failure, what captures may go on for a while. */
+  /** Captures a container. After a failure, what captures may continue for a while. */
   async capture(work: () => Promise<void>): Promise<void> {
     try {
       await work();

@@ -7,10 +7,10 @@ import { pausedSince } from "./paused.ts";
 
 // How long one call may take that lets a container run on.
 const resumeMs = 5_000;
-// How long a program may go on capturing whose daemon has ended: the longest time limit of a checkpoint.
+// How long a program may continue to capture whose daemon has ended: the longest time limit of a checkpoint.
 const lateMs = 600_000;
-const firstLookMs = 250;
-const maxLookMs = 5_000;
+const firstWaitMs = 250;
+const maxWaitMs = 5_000;
 
 /**
  * Lets a container run on that a checkpoint has paused, and deletes the note of it. Does nothing for one without the
@@ -40,11 +40,11 @@ export async function resumeUntilCaptureEnds(context: ContainerContext, id: stri
   await resumeIfPaused(context, id);
   context.tasks.spawn(`keep container "${id}" running`, async (signal) => {
     const over = context.clock.nowMs() + lateMs;
-    let waitMs = firstLookMs;
+    let waitMs = firstWaitMs;
     while (context.clock.nowMs() < over) {
       await sleep(waitMs, undefined, { signal, ref: false });
       if (!(await resumeIfPaused(context, id))) return;
-      waitMs = Math.min(waitMs * 2, maxLookMs);
+      waitMs = Math.min(waitMs * 2, maxWaitMs);
     }
     using _turn = await context.locks.acquire(id, signal);
     forgetPause(context, id);

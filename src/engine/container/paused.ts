@@ -1,10 +1,12 @@
 import { messageOf, RuntimeError } from "../../base/errors.ts";
+import { beforeAbort } from "../../base/wait.ts";
 import type { Container } from "../../core/container/index.ts";
 import { containerSubject } from "../lifecycle/subjects.ts";
 import { type ContainerContext, runtimeOf } from "./context.ts";
 
-/** How long a new daemon tries to pause a container again before it goes on. Milliseconds. */
-export const pauseAgainMs = 3_000;
+/** How long a new daemon tries to pause a container again, and to find out whether it runs. Milliseconds. */
+const pauseAgainMs = 3_000;
+const lookMs = 1_000;
 
 /** Since when a container is paused, in nanoseconds since 1970; undefined for one that is not. */
 export function pausedSince({ state }: Pick<Container, "state">): bigint | undefined {
@@ -12,7 +14,7 @@ export function pausedSince({ state }: Pick<Container, "state">): bigint | undef
 }
 
 /**
- * Throws `failed-precondition` for a paused container, in which a command would hang until its timeout.
+ * Throws `failed-precondition` for a paused container, in which a command would only end at its timeout.
  *
  * NOTE(kubelet): it does not count a probe that could not be run (pkg/kubelet/prober/worker.go, doProbe), but it counts
  * one that timed out, and restarts the container. So a container with such a probe stays paused.
@@ -43,20 +45,24 @@ export function recordPause(
 
 /**
  * Pauses a container again that is recorded as paused: the previous daemon may have ended between the two. One that
- * cannot be paused runs on, and is recorded so. Never rejects.
+ * cannot be paused runs on, and is recorded so. Of one whose runtime does not answer, the record stays. Never rejects.
  */
 export async function pauseAgain(context: ContainerContext, id: string): Promise<void> {
   const container = context.store.peek(id);
   if (container === undefined || pausedSince(container) === undefined) return;
   const { freezer } = runtimeOf(context, container);
+  const isPaused = (ms: number): Promise<boolean> =>
+    beforeAbort(freezer.isPaused(id), AbortSignal.timeout(ms));
   try {
-    if (await freezer.isPaused(id)) return;
+    if (await isPaused(lookMs)) return;
     await freezer.pause(id, AbortSignal.timeout(pauseAgainMs));
   } catch (error) {
-    context.log.warn("failed to pause a container again; it runs", {
+    const runs = !(await isPaused(lookMs).catch(() => true));
+    const message = runs ? "it runs" : "it may run";
+    context.log.warn(`failed to pause a container again; ${message}`, {
       ...containerSubject(container, context.sandboxes),
       error: messageOf(error),
     });
-    recordPause(context, id, undefined);
+    if (runs) recordPause(context, id, undefined);
   }
 }

@@ -136,7 +136,7 @@ export class FakeCheckpoints implements Checkpoints, CheckpointOutputs {
   async checkEmptyDirectory(path: string): Promise<void> {
     const isEmpty = this.below(path).length === 0;
     if (this.directories.has(path) && isEmpty) return;
-    throw new RuntimeError("invalid-argument", `check "${path}": it is no empty directory`);
+    throw new RuntimeError("invalid-argument", `check "${path}": it is not an empty directory`);
   }
 
   async removeFile(path: string): Promise<void> {

@@ -1,5 +1,6 @@
 import type { ImageService, RuntimeService } from "../../gen/plain/cri.ts";
 import type { DavitEvent, EventsOptions } from "./events.ts";
+import type { Fork } from "./fork.ts";
 import type { Image, Pull } from "./images.ts";
 import type {
   ApplyOptions,
@@ -11,7 +12,7 @@ import type {
   StartOptions,
 } from "./options.ts";
 import type { Pod } from "./pod.ts";
-import type { Fork, RestoreOptions, Snapshot } from "./snapshots.ts";
+import type { RestoreOptions, Snapshot } from "./snapshots.ts";
 
 /** The typed methods of the CRI (runtime.v1), with plain objects as messages. 64-bit numbers are bigint. */
 export interface Cri {

@@ -1,5 +1,4 @@
 import type { Network, RunOptions } from "./options.ts";
-import type { Pod } from "./pod.ts";
 
 /** Options of `snapshot`. */
 export interface SnapshotOptions {
@@ -47,9 +46,4 @@ export interface RestoreOptions
   readonly network?: Exclude<Network, "host">;
   /** `keep` publishes the ports of the host that the snapshot's pod had; `none` if not given. */
   readonly ports?: "keep" | "none";
-}
-
-/** Pods that continue from the same moment. `await using` removes all of them. */
-export interface Fork extends AsyncDisposable {
-  readonly pods: readonly Pod[];
 }
