@@ -4,13 +4,12 @@ import { tmpdir } from "node:os";
 import { dirname, join, resolve } from "node:path";
 import process from "node:process";
 import { systemError } from "../../base/system-error.ts";
-import type { PodSandbox } from "../../gen/runtime/v1/api_pb.ts";
+import { type Container, ContainerState, type PodSandbox } from "../../gen/runtime/v1/api_pb.ts";
 import { writeArchive } from "../archives/archive-output.ts";
 import { davitOnly } from "../archives/load-archive.ts";
 import type { Call, Command } from "../command-line/command.ts";
 import { exitCode } from "../command-line/exit-code.ts";
 import { UsageError } from "../command-line/usage-error.ts";
-import { GracePeriodLines } from "../lifecycle/grace.ts";
 import { stopContainer, stopPod } from "../lifecycle/stop.ts";
 import { containerPath, type PodContainer, podPath } from "../objects/find.ts";
 import { Objects } from "../objects/objects.ts";
@@ -25,6 +24,9 @@ import { typeOption } from "./stop.ts";
 
 // The archive has what the processes had in memory.
 const secretMode = 0o600;
+const pauseMs = 30_000;
+/** A stop of paused processes, which must not run on. */
+const killNow = { seconds: 0, grace: undefined };
 
 /** `davit checkpoint`. */
 export const checkpoint: Command = {
@@ -34,8 +36,8 @@ export const checkpoint: Command = {
   details:
     "The archive of a pod is for davit restore. That of a container is one of Kubernetes' forensic checkpoints, which\n" +
     "checkpointctl reads. Both have all that the processes had in memory, passwords included, so the file is only\n" +
-    "readable by its owner. The pod or container runs on; with --stop, it is stopped when the file is written. For\n" +
-    "pods only with davit. docs/checkpoints.md says what cannot be captured.",
+    "readable by its owner. The pod or container runs on; with --stop, it is paused before, and killed when the file\n" +
+    "is written. Pods and --stop only with davit. docs/checkpoints.md says what cannot be captured.",
   operands: [{ name: "POD|CONTAINER", complete: "pod-or-container" }],
   options: {
     output: {
@@ -46,7 +48,7 @@ export const checkpoint: Command = {
       alsoNamed: ["--export"],
     },
     "close-tcp": closeTcpOption,
-    stop: { doc: "Stop the pod or container when the file is written" },
+    stop: { doc: "Pause the pod or container, and kill it when the file is written" },
     "leave-running": { short: "R", hidden: true, doc: "The default" },
     quiet: { short: "q", doc: "Show no progress" },
     type: typeOption,
@@ -82,24 +84,54 @@ async function run(call: Call, server: Server): Promise<number> {
   );
   const found = await pick(call.operands[0] ?? "", kinds, objects);
   if (found.kind === "image") throw new TypeError("pick() returned another kind");
-  using grace = new GracePeriodLines(call.terminal);
-  if (found.kind === "pod") {
-    await ofPod(call, server, found.pod, path);
+  if (found.kind === "container" && options.has("close-tcp")) {
+    throw new UsageError(
+      '"--close-tcp" is for pods: the CRI has no such option for a container; name its pod',
+      checkpoint,
+    );
+  }
+  const write = (): Promise<void> =>
+    found.kind === "pod" ? ofPod(call, server, found.pod, path) : ofContainer(server, found, path);
+  if (!options.has("stop")) await write();
+  else if (found.kind === "pod") {
     const containers = (await objects.containers()).map(({ container }) => container);
-    if (options.has("stop")) {
-      await stopPod(server, found.pod, containers, { seconds: undefined, grace });
-    }
+    const running = containers.filter((each) => isRunningIn(each, found.pod));
+    await whilePaused(server, { id: found.pod.id, running }, async () => {
+      await write();
+      await stopPod(server, found.pod, containers, killNow);
+    });
   } else {
-    if (options.has("close-tcp")) {
-      throw new UsageError(
-        '"--close-tcp" is for pods: the CRI has no such option for a container; name its pod',
-        checkpoint,
-      );
-    }
-    await ofContainer(server, found, path);
-    if (options.has("stop")) await stopContainer(server, found, { seconds: undefined, grace });
+    const { container } = found;
+    await whilePaused(server, { id: container.id, running: [container] }, async () => {
+      await write();
+      await stopContainer(server, found, killNow);
+    });
   }
   return exitCode.done;
+}
+
+function isRunningIn({ podSandboxId, state }: Container, { id }: PodSandbox): boolean {
+  return podSandboxId === id && state === ContainerState.CONTAINER_RUNNING;
+}
+
+/** Pauses a pod or a container, so that the checkpoint has all that it did. After an error it runs on as before. */
+async function whilePaused(
+  server: Server,
+  { id, running }: { readonly id: string; readonly running: readonly Container[] },
+  sleep: () => Promise<void>,
+): Promise<void> {
+  const { checkpoints, runtime } = server.client;
+  const statuses = await Promise.all(
+    running.map(({ id: containerId }) => runtime.containerStatus({ containerId }, server.limit())),
+  );
+  const wasPaused = statuses.some(({ status }) => status?.reason === "Paused");
+  await doing(`pause "${id}"`, davitOnly(checkpoints.pause({ id }, server.limit(pauseMs))));
+  try {
+    await sleep();
+  } catch (error) {
+    if (!wasPaused) await checkpoints.resume({ id }, server.limit());
+    throw error;
+  }
 }
 
 /** By a snapshot, which is removed again. */
