@@ -70,7 +70,12 @@ export class BuiltinRunner implements ListRunner {
   async run(request: PluginRequest): Promise<string> {
     const { command, plugin } = request;
     const startedMs = performance.now();
-    const signal = AbortSignal.any([request.signal, AbortSignal.timeout(this.#timeoutMs)]);
+    // Not AbortSignal.timeout(), whose timer would stay in memory for its whole time.
+    const limit = new AbortController();
+    const timer = setTimeout(() => {
+      limit.abort(new DOMException(`not done after ${this.#timeoutMs} ms`, "TimeoutError"));
+    }, this.#timeoutMs);
+    const signal = AbortSignal.any([request.signal, limit.signal]);
     let failed = true;
     try {
       const text = await carryOut({ ...request, signal });
@@ -80,6 +85,7 @@ export class BuiltinRunner implements ListRunner {
       if (signal.aborted) throw wrap(`plugin ${plugin.type}`, signal.reason);
       throw new PluginError(codeInternal, `plugin ${plugin.type}: ${messageOf(error)}`);
     } finally {
+      clearTimeout(timer);
       const tookMs = performance.now() - startedMs;
       this.#onRun?.({ plugin: plugin.type, command, tookMs, failed });
     }
