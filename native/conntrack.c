@@ -73,16 +73,17 @@ static struct span find_attribute(struct span in, uint16_t type) {
   return (struct span){NULL, 0};
 }
 
-/* numbers of the job: the family, then the ports. */
-static bool is_sought(const struct job *job, struct span attributes) {
+/* A bit for each port: a pod may have all of them, and a node has many flows. */
+struct ports {
+  uint8_t bits[65536 / 8];
+};
+
+static bool is_sought(const struct ports *ports, struct span attributes) {
   struct span proto = find_attribute(find_attribute(attributes, CTA_TUPLE_ORIG), CTA_TUPLE_PROTO);
   struct span number = find_attribute(proto, CTA_PROTO_NUM), port = find_attribute(proto, CTA_PROTO_DST_PORT);
   if (number.size < 1 || number.bytes[0] != IPPROTO_UDP || port.size < 2) return false;
-  int64_t value = port.bytes[0] << 8 | port.bytes[1];
-  for (size_t i = 1; i < job->number_count; i++) {
-    if (job->numbers[i] == value) return true;
-  }
-  return false;
+  unsigned value = (unsigned)port.bytes[0] << 8 | port.bytes[1];
+  return (ports->bits[value / 8] >> (value % 8) & 1) != 0;
 }
 
 /* What the kernel said of a flow names the flow, too. One that has gone meanwhile is as good as deleted. */
@@ -98,7 +99,7 @@ static int delete_flow(struct fault *fault, int fd, uint8_t *message, struct nlm
 enum progress { FAULT = -1, MORE, DONE };
 
 /* Deletes what is sought among the messages of one buffer. */
-static enum progress take(struct job *job, int deleting, uint8_t *bytes, size_t size) {
+static enum progress take(struct job *job, const struct ports *ports, int deleting, uint8_t *bytes, size_t size) {
   struct nlmsghdr header;
   for (size_t at = 0; size - at >= sizeof header; at += NLMSG_ALIGN(header.nlmsg_len)) {
     memcpy(&header, bytes + at, sizeof header);
@@ -114,7 +115,7 @@ static enum progress take(struct job *job, int deleting, uint8_t *bytes, size_t 
     if (header.nlmsg_type == NEW_FLOW && body > sizeof(struct nfgenmsg)) {
       const size_t skip = sizeof header + sizeof(struct nfgenmsg);
       struct span attributes = {bytes + at + skip, header.nlmsg_len - skip};
-      if (is_sought(job, attributes)) {
+      if (is_sought(ports, attributes)) {
         if (delete_flow(&job->fault, deleting, bytes + at, header) < 0) return FAULT;
         job->results[0]++;
       }
@@ -124,7 +125,7 @@ static enum progress take(struct job *job, int deleting, uint8_t *bytes, size_t 
   return MORE;
 }
 
-static void read_dump(struct job *job, int listing, int deleting, uint8_t *buffer) {
+static void read_dump(struct job *job, const struct ports *ports, int listing, int deleting, uint8_t *buffer) {
   enum progress progress = MORE;
   while (progress == MORE) {
     struct sockaddr_nl from = {0};
@@ -141,12 +142,17 @@ static void read_dump(struct job *job, int listing, int deleting, uint8_t *buffe
       fault_set_errno(&job->fault, EMSGSIZE, "list flows", "conntrack");
       return;
     }
-    progress = take(job, deleting, buffer, (size_t)count);
+    progress = take(job, ports, deleting, buffer, (size_t)count);
   }
 }
 
 /* numbers: AF_INET or AF_INET6, then ports. Result: how many flows were deleted. */
 static void forget_udp_flows(struct job *job) {
+  struct ports ports = {{0}};
+  for (size_t i = 1; i < job->number_count; i++) {
+    uint16_t port = (uint16_t)job->numbers[i];
+    ports.bits[port / 8] |= (uint8_t)(1 << port % 8);
+  }
   uint8_t *buffer = malloc(RECEIVE_MAX);
   if (buffer == NULL) {
     fault_set_errno(&job->fault, ENOMEM, "list flows", "conntrack");
@@ -157,7 +163,7 @@ static void forget_udp_flows(struct job *job) {
   int deleting = listing < 0 ? -1 : open_socket(&job->fault);
   job->result_count = 1;
   if (deleting >= 0 && request_dump(&job->fault, listing, (uint8_t)job->numbers[0]) == 0) {
-    read_dump(job, listing, deleting, buffer);
+    read_dump(job, &ports, listing, deleting, buffer);
   }
   if (deleting >= 0) close(deleting);
   if (listing >= 0) close(listing);

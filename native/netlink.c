@@ -94,7 +94,8 @@ static void exchange(struct job *job, int fd, uint8_t *buffer) {
     size_t left = job->input_size - at;
     if (left >= sizeof header) memcpy(&header, job->input + at, sizeof header);
     /* Without one of these flags the kernel would not say when it is done. */
-    if (left < sizeof header || header.nlmsg_len < sizeof header || NLMSG_ALIGN(header.nlmsg_len) > left ||
+    if (left < sizeof header || header.nlmsg_len < sizeof header || header.nlmsg_len > left ||
+        NLMSG_ALIGN(header.nlmsg_len) > left ||
         !(header.nlmsg_flags & (NLM_F_ACK | NLM_F_DUMP))) {
       fault_set_errno(&job->fault, EINVAL, "read netlink messages", "");
       return;
