@@ -26,6 +26,10 @@ const kinds = catalogue("network", {
     "warning",
     "a pod can attack the node or other pods through a known defect",
   ],
+  "plugin-replaced": [
+    "warning",
+    "davit carries out the network itself, so this program never runs",
+  ],
   "plugin-not-ready": ["error", "the plugin reports that it cannot attach pods"],
   "add-failed": ["error", "pods are attached with the same calls, so none can start"],
   "plugin-hangs": ["error", "each pod waits for the plugin until its timeout, and then fails"],
@@ -76,6 +80,7 @@ export const networkCheck: Check = {
       readings.push(reading);
       found.push(...describeReading(reading, config.cni.binDirs));
       found.push(...(await portmapFixes(host, reading, config.cni.binDirs)));
+      found.push(...(await replacedPlugins(host, reading, config.cni.binDirs)));
       if (reading.network === undefined || reading.missing.length > 0) continue;
       if (!host.isRoot) {
         context.skip(`network: ADD and DEL of network "${reading.network.name}" need root`);
@@ -153,6 +158,32 @@ async function portmapFixes(
       "install a fixed version of the CNI plugins, or use the iptables backend",
     ),
   );
+}
+
+/** Programs in the place of plugins that davit carries out itself, which are not those of containernetworking. */
+async function replacedPlugins(
+  host: Host,
+  { network, pluginReason }: NetworkReading,
+  binDirs: readonly string[],
+): Promise<readonly Finding[]> {
+  if (network === undefined || pluginReason !== undefined) return [];
+  const found: Finding[] = [];
+  const types = network.plugins.flatMap(({ type, config }) =>
+    config["ipam"] === undefined ? [type] : [type, "host-local"],
+  );
+  for (const type of new Set(types)) {
+    const program = binDirs
+      .map((directory) => host.findProgram(`${directory}/${type}`))
+      .find((file) => file);
+    if (program === undefined) continue;
+    // Started without CNI_COMMAND, each of them says what it is.
+    const { stdout, stderr } = await host.runCommand(program, []);
+    if (`${stdout}\n${stderr}`.includes(`CNI ${type} plugin`)) continue;
+    const text = `${program} does not say that it is the "${type}" of the CNI plugins`;
+    const fix = "set cni.builtin = false if it is a program of your own, or remove it";
+    found.push(kinds.report("plugin-replaced", text, fix));
+  }
+  return found;
 }
 
 function describeProbe(network: string, { steps, ips, left }: NetworkProbe): readonly Finding[] {

@@ -239,6 +239,10 @@ export const provocations: Readonly<Record<string, Provocation>> = {
     machine.programs.add("/opt/cni/bin/portmap");
     machine.commands.set("/opt/cni/bin/portmap", succeeded("CNI portmap plugin v1.7.1\n"));
   }),
+  "network.plugin-replaced": host((machine) => {
+    machine.programs.add("/opt/cni/bin/bridge");
+    machine.commands.set("/opt/cni/bin/bridge", succeeded("our own bridge\n"));
+  }),
   "network.plugin-not-ready": step("STATUS", "no addresses"),
   "network.add-failed": step("ADD", "no IP addresses available in range set"),
   "network.plugin-hangs": step("ADD", "did not end within 10 s", true),
