@@ -3,6 +3,8 @@ import { rmSync } from "node:fs";
 import { join } from "node:path";
 import { describe, test } from "node:test";
 
+import { RunnerChoice } from "./choice.ts";
+import { parseNetworkList } from "./conflist.ts";
 import { CniFixture } from "./testing/cni-fixture.ts";
 
 const fixture = new CniFixture();
@@ -38,6 +40,18 @@ describe("CniNetwork with cni.builtin", () => {
     withoutPlugins();
     const again = await fixture.open({ builtin: true });
     assert.match(JSON.stringify(again.status()), /plugin \\"bridge\\" is not in/);
+  });
+
+  test("is chosen again when it is to be forgotten", async () => {
+    const list = parseNetworkList(
+      JSON.stringify({ cniVersion: "1.0.0", name: "pods", plugins: [bridge] }),
+    );
+    const plugins = { run: async () => await Promise.resolve("") };
+    const choice = new RunnerChoice({ builtin: true, plugins, timeoutMs: 60_000 });
+    const first = await choice.of(list);
+    assert.equal(await choice.of(list), first);
+    choice.forget();
+    assert.notEqual(await choice.of(list), first);
   });
 
   test("runs the plugins where it is off", async () => {

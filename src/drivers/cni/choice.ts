@@ -31,6 +31,11 @@ export class RunnerChoice {
     return await this.#last.choice;
   }
 
+  /** Chooses again at the next call: an obstacle can be outside of the configuration. */
+  forget(): void {
+    this.#last = undefined;
+  }
+
   async #choose(list: NetworkList): Promise<Choice> {
     const { builtin, plugins, ...options } = this.#options;
     if (!builtin) return { runner: plugins, reason: "cni.builtin is false" };

@@ -327,6 +327,7 @@ export class CniNetwork implements PodNetwork, AsyncDisposable {
 
   /** Never rejects. */
   async #look(list: NetworkList | undefined): Promise<void> {
+    this.#choice.forget();
     const choice = list === undefined ? undefined : await this.#choice.of(list);
     this.#reason = choice === undefined ? "there is no network" : choice.reason;
     const needsPlugins = list !== undefined && this.#reason !== undefined;

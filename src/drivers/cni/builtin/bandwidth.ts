@@ -55,6 +55,7 @@ interface Limits {
  */
 export const bandwidthPlugin: BuiltinPlugin = {
   type: "bandwidth",
+  capabilities: ["bandwidth"],
 
   obstacle(conf) {
     return obstacleIn(conf, keys) ?? limitsObstacle(askedIn(conf));

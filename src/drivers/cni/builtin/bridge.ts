@@ -31,7 +31,7 @@ import {
 import { configureInterface, partsOf } from "./configure.ts";
 import { enableForwarding } from "./forwarding.ts";
 import { addAddresses, dnsOf, ipamObstacle, releaseAddresses } from "./host-local/host-local.ts";
-import { deleteInterface, isIpMasq, type Masquerade, masqueradePod } from "./ip-masq.ts";
+import { deleteInterface, masqueradeObstacle, masqueradePod } from "./ip-masq.ts";
 import { commonKeys, isDns, isFlag, isLinkName, isMtu, obstacleIn } from "./known-keys.ts";
 import type { BuiltinPlugin } from "./plugin.ts";
 import { resultOf } from "./result-of.ts";
@@ -52,13 +52,13 @@ interface BridgeConf {
 const isOff = (value: unknown): string | undefined =>
   value === false || value === 0 ? undefined : "is not known to davit";
 
-const knownKeys = (masquerade: Masquerade | undefined) => ({
+const knownKeys = {
   ...commonKeys,
   bridge: isLinkName,
   isGateway: isFlag,
   isDefaultGateway: isFlag,
   forceAddress: isFlag,
-  ipMasq: isIpMasq(masquerade),
+  ipMasq: isFlag,
   mtu: isMtu,
   hairpinMode: isFlag,
   promiscMode: isFlag,
@@ -67,7 +67,7 @@ const knownKeys = (masquerade: Masquerade | undefined) => ({
   enabledad: isFlag,
   dns: isDns,
   ipam: (): undefined => undefined,
-});
+};
 
 const familyNames = { 4: "ipv4", 6: "ipv6" } as const;
 
@@ -230,56 +230,53 @@ function isEqual(one: Cidr, other: Cidr): boolean {
   return isSame(one, other) && one.length === other.length;
 }
 
-/** A pod's interface as a port of a bridge of the node. Without `masquerade`, ipMasq is an obstacle. */
-export function bridgePlugin(masquerade?: Masquerade): BuiltinPlugin {
-  const known = knownKeys(masquerade);
-  return {
-    type: "bridge",
+/** A pod's interface as a port of a bridge of the node. */
+export const bridgePlugin: BuiltinPlugin = {
+  type: "bridge",
 
-    obstacle(conf) {
-      const why = obstacleIn(conf, known) ?? ipamObstacle(conf);
-      if (why !== undefined) return why;
-      const { hairpinMode, promiscMode } = readConf(conf);
-      return hairpinMode && promiscMode
-        ? "hairpinMode and promiscMode exclude each other"
-        : undefined;
-    },
+  obstacle(conf) {
+    const why = obstacleIn(conf, knownKeys) ?? ipamObstacle(conf) ?? masqueradeObstacle(conf);
+    if (why !== undefined) return why;
+    const { hairpinMode, promiscMode } = readConf(conf);
+    return hairpinMode && promiscMode
+      ? "hairpinMode and promiscMode exclude each other"
+      : undefined;
+  },
 
-    async add(call) {
-      const conf = readConf(call.conf);
-      const bridge = await ensureBridge(conf);
-      const pair = await createPair(call, conf.mtu);
-      const nodeMac = await connect(bridge, pair, conf);
-      const { ips, routes: given } = await addAddresses(call);
-      try {
-        const routes = conf.isDefaultGateway ? defaultRoutes(ips, given) : given;
-        const sysctls = interfaceSysctls(call.ifName, conf);
-        await configureInterface(call, pair.pod, { ips, routes }, sysctls);
-        const { signal } = call;
-        const mac = await finish(bridge, pair.node, ips, { conf, signal });
-        const addresses = ips.map(({ address }) => address);
-        await masqueradePod(masquerade, call, addresses);
-        return resultOf({
-          interfaces: [
-            { name: conf.bridge, mac },
-            { name: pair.node.name, mac: nodeMac },
-            { name: call.ifName, mac: pair.pod.mac, sandbox: call.netns },
-          ],
-          ips: ips.map((ip) => ({ ...ip, interface: 2 })),
-          routes,
-          dns: conf.dns,
-        });
-      } catch (error) {
-        // What this cannot free, del() frees.
-        await releaseAddresses(call).catch(() => undefined);
-        throw error;
-      }
-    },
+  async add(call) {
+    const conf = readConf(call.conf);
+    const bridge = await ensureBridge(conf);
+    const pair = await createPair(call, conf.mtu);
+    const nodeMac = await connect(bridge, pair, conf);
+    const { ips, routes: given } = await addAddresses(call);
+    try {
+      const routes = conf.isDefaultGateway ? defaultRoutes(ips, given) : given;
+      const sysctls = interfaceSysctls(call.ifName, conf);
+      await configureInterface(call, pair.pod, { ips, routes }, sysctls);
+      const { signal } = call;
+      const mac = await finish(bridge, pair.node, ips, { conf, signal });
+      const addresses = ips.map(({ address }) => address);
+      await masqueradePod(call, addresses);
+      return resultOf({
+        interfaces: [
+          { name: conf.bridge, mac },
+          { name: pair.node.name, mac: nodeMac },
+          { name: call.ifName, mac: pair.pod.mac, sandbox: call.netns },
+        ],
+        ips: ips.map((ip) => ({ ...ip, interface: 2 })),
+        routes,
+        dns: conf.dns,
+      });
+    } catch (error) {
+      // What this cannot free, del() frees.
+      await releaseAddresses(call).catch(() => undefined);
+      throw error;
+    }
+  },
 
-    async del(call, previous) {
-      const stopMasquerading = await deleteInterface(masquerade, call, previous);
-      await releaseAddresses(call);
-      await stopMasquerading();
-    },
-  };
-}
+  async del(call, previous) {
+    const stopMasquerading = await deleteInterface(call, previous);
+    await releaseAddresses(call);
+    await stopMasquerading();
+  },
+};

@@ -262,6 +262,26 @@ describe("the built-in bridge", () => {
     assert.deepEqual(reserved(), []);
   });
 
+  test("removes a pod that has given the interface's name to its loopback link", async () => {
+    const pod = { id: "a", netns: await pin("a") };
+    await call(builtin, "ADD", pod);
+    const inPod = (...args: readonly string[]): void =>
+      void execFileSync("nsenter", [`--net=${pod.netns}`, "ip", ...args]);
+    inPod("link", "set", "eth0", "name", "mine");
+    inPod("link", "set", "lo", "down");
+    inPod("link", "set", "lo", "name", "eth0");
+    await call(builtin, "DEL", pod);
+    assert.deepEqual(reserved(), []);
+    const [plugin] = parseNetworkList(
+      JSON.stringify({ cniVersion: "1.0.0", name: "pods", plugins: [{ type: "loopback" }] }),
+    ).plugins;
+    assert.ok(plugin);
+    const args = { cniArgs: "", capabilityArgs: {} };
+    const target = { sandboxId: "a", netnsPath: pod.netns, ifName: "eth0", args };
+    const list = networkOf("10.94.0.0/24");
+    await builtin.run({ command: "DEL", list, plugin, target, signal: never });
+  });
+
   test("never gives an address twice while plugins and davit add pods at once", async () => {
     const ids = Array.from({ length: 16 }, (_, at) => `pod-${at}`);
     const pods = await Promise.all(ids.map(async (id) => ({ id, netns: await pin(id) })));

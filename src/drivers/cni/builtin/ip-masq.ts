@@ -1,60 +1,36 @@
 // The key ipMasq of bridge and ptp: what pods send to others than their network has an address of the node.
+import type { JsonObject } from "../conflist.ts";
 import type { CniResult } from "../result.ts";
-import { formatCidr, fromBytes } from "./address.ts";
-import { isFlag } from "./known-keys.ts";
+import { type MasqueradedPod, masquerade } from "./masquerade.ts";
 import type { PluginCall } from "./plugin.ts";
+import { isName, longestName } from "./rule-text.ts";
 import { deletePair } from "./veth.ts";
 
-/** Masquerades the traffic of an attachment. */
-export interface Masquerade {
-  add(network: MasqueradedPod, signal: AbortSignal): Promise<void>;
-  /** Idempotent. */
-  del(network: MasqueradedPod, signal: AbortSignal): Promise<void>;
-}
-
-/** The attachment whose traffic is masqueraded. */
-interface MasqueradedPod {
-  /** Of the network. */
-  readonly name: string;
-  readonly containerId: string;
-  /** With their lengths. */
-  readonly addresses: readonly string[];
-}
-
-/** A check of the value of ipMasq. */
-export function isIpMasq(masquerade: Masquerade | undefined) {
-  return (value: unknown): string | undefined =>
-    value === true && masquerade === undefined ? "is not known to davit" : isFlag(value);
+/** Why the plugin itself must run for the value of ipMasq; undefined when davit does all of it. */
+export function masqueradeObstacle(conf: JsonObject): string | undefined {
+  if (conf["ipMasq"] !== true || isName(String(conf["name"]), longestName)) return undefined;
+  return '"name" does not fit into the comment of a rule of "ipMasq"';
 }
 
 /** Masquerades the addresses of a new attachment, if its configuration says so. */
-export async function masqueradePod(
-  masquerade: Masquerade | undefined,
-  call: PluginCall,
-  addresses: readonly string[],
-): Promise<void> {
+export async function masqueradePod(call: PluginCall, addresses: readonly string[]): Promise<void> {
   if (call.conf["ipMasq"] !== true) return;
-  await masquerade?.add({ ...podOf(call), addresses }, call.signal);
+  await masquerade.add({ ...podOf(call), addresses }, call.signal);
 }
 
 /**
- * Deletes the pod's interface. Returns what stops the masquerading of its addresses: those of the recorded result,
- * without one those of the interface.
+ * Deletes the pod's interface. Returns what stops the masquerading of its addresses. Without a recorded result that is by
+ * the name of the chain: a pod may have given its interface any addresses, and any number of them.
  */
 export async function deleteInterface(
-  masquerade: Masquerade | undefined,
   call: PluginCall,
   previous: CniResult | undefined,
 ): Promise<() => Promise<void>> {
-  const masquerades = call.conf["ipMasq"] === true;
-  const recorded = previous?.ips?.map(({ address }) => address);
-  const found = await deletePair(call, { withAddresses: masquerades && recorded === undefined });
-  // Link-local addresses are not masqueraded.
-  const ofLink = found?.map((each) => formatCidr(fromBytes(each))) ?? [];
-  const addresses = recorded ?? ofLink.filter((address) => !address.startsWith("fe80:"));
+  await deletePair(call);
+  const addresses = previous?.ips?.map(({ address }) => address);
   return async () => {
-    if (!masquerades || addresses.length === 0) return;
-    await masquerade?.del({ ...podOf(call), addresses }, call.signal);
+    if (call.conf["ipMasq"] !== true || addresses?.length === 0) return;
+    await masquerade.del({ ...podOf(call), addresses }, call.signal);
   };
 }
 

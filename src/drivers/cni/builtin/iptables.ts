@@ -263,3 +263,11 @@ export async function inParallel<T>(
   const rejected = results.find((result) => result.status === "rejected");
   if (rejected !== undefined) throw rejected.reason;
 }
+
+/** For both families. One of them may be missing on a node, and then nothing of it was made. */
+export async function forEither(remove: (family: Family) => Promise<void>): Promise<void> {
+  const results = await Promise.allSettled(([4, 6] as const).map(remove));
+  const rejected = results.filter((result) => result.status === "rejected");
+  const [first] = rejected;
+  if (first !== undefined && rejected.length === results.length) throw first.reason;
+}

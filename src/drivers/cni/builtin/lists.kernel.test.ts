@@ -87,6 +87,25 @@ describe("whole lists", () => {
     [bridge, portmap, firewall, bandwidth],
     [{ type: "ptp", ipMasq: true, ipam }, bandwidth, portmap],
   ];
+  test("the rules of ipMasq go without a result and without the namespace, which a pod cannot prevent", async () => {
+    const text = JSON.stringify({ cniVersion: "0.3.1", name: "lists", plugins: [bridge] });
+    const list = parseNetworkList(text);
+    const netnsPath = path.join(base, "pod");
+    await resetRules("nat");
+    const before = await savedRules("nat");
+    await pinNamespaces({ net: netnsPath });
+    try {
+      await add(builtin, list, netnsPath);
+      assert.notEqual(await savedRules("nat"), before);
+    } finally {
+      await unpinNamespace(netnsPath);
+    }
+    await remove(builtin, list, "", {});
+    assert.equal(await savedRules("nat"), before);
+    rmSync(path.join(base, "ipam"), { recursive: true });
+    await sh("ip", ["link", "delete", "dvt-lists"]);
+  });
+
   for (const cniVersion of ["0.3.1", "0.4.0", "1.0.0"]) {
     for (const entries of lists) {
       const names = entries.map((entry) => (entry as { readonly type: string }).type);

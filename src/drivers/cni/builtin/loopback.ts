@@ -54,6 +54,8 @@ export const loopbackPlugin: BuiltinPlugin = {
 
   async del({ netns }) {
     if (netns === "" || !isNamespaceMounted(netns)) return;
-    await exchange(netns, [setLink(await loopbackOf(netns), { up: false })]);
+    const link = await findLink(netns, name);
+    // A pod with NET_ADMIN can rename it.
+    if (link !== undefined) await exchange(netns, [setLink(link, { up: false })]);
   },
 };

@@ -1,5 +1,12 @@
 import { wrap } from "../../../base/errors.ts";
-import { type Addition, type Family, inParallel, Iptables, type Removal } from "./iptables.ts";
+import {
+  type Addition,
+  type Family,
+  forEither,
+  inParallel,
+  Iptables,
+  type Removal,
+} from "./iptables.ts";
 import { type PodAddress, podAddress } from "./pod-addresses.ts";
 import { chainName, checkNames, type Rule } from "./rule-text.ts";
 
@@ -10,14 +17,6 @@ export interface MasqueradedPod {
   readonly containerId: string;
   /** With their lengths (CIDR), which say what is not masqueraded. */
   readonly addresses: readonly string[];
-}
-
-/** The key `ipMasq` of the plugins bridge and ptp. */
-export interface Masquerade {
-  /** Masquerades what the addresses send to others than their networks. One transaction for each family. */
-  add(network: MasqueradedPod, signal: AbortSignal): Promise<void>;
-  /** Removes what {@link add} or the plugins made. Idempotent. */
-  del(network: MasqueradedPod, signal: AbortSignal): Promise<void>;
 }
 
 const multicast = { 4: "224.0.0.0/4", 6: "ff00::/8" } as const;
@@ -39,9 +38,9 @@ export function masqueradeAddition(
 }
 
 function masqueradeRemoval(
-  { name, containerId }: MasqueradedPod,
+  { name, containerId }: Omit<MasqueradedPod, "addresses">,
   family: Family,
-  addresses: readonly PodAddress[],
+  addresses: readonly PodAddress[] | undefined,
 ): Removal {
   const chain = chainName(name, containerId);
   const comment = commentOf(name, containerId);
@@ -50,7 +49,7 @@ function masqueradeRemoval(
     table: "nat",
     chains: [chain],
     referring: ["POSTROUTING"],
-    recorded: addresses.map((address) => jump(chain, address, comment)),
+    ...(addresses && { recorded: addresses.map((address) => jump(chain, address, comment)) }),
   };
 }
 
@@ -66,14 +65,15 @@ function commentOf(name: string, containerId: string): readonly string[] {
   return ["-m", "comment", "--comment", `name: "${name}" id: "${containerId}"`];
 }
 
-/** Masquerading by iptables, as the plugins do it. */
-export class IptablesMasquerade implements Masquerade {
+/** The key `ipMasq` of the plugins bridge and ptp: masquerading by iptables. */
+export class IptablesMasquerade {
   readonly #iptables: Iptables;
 
   constructor(iptables = new Iptables()) {
     this.#iptables = iptables;
   }
 
+  /** Masquerades what the addresses send to others than their networks. One transaction for each family. */
   async add(network: MasqueradedPod, signal: AbortSignal): Promise<void> {
     const doing = `masquerade the traffic of sandbox "${network.containerId}"`;
     await forEachFamily(doing, network, (family, addresses) =>
@@ -81,8 +81,26 @@ export class IptablesMasquerade implements Masquerade {
     );
   }
 
-  async del(network: MasqueradedPod, signal: AbortSignal): Promise<void> {
-    const doing = `stop masquerading the traffic of sandbox "${network.containerId}"`;
+  /** Removes what {@link add} or the plugins made. Idempotent. */
+  async del(
+    {
+      addresses: recorded,
+      ...names
+    }: Omit<MasqueradedPod, "addresses"> & {
+      /** Undefined: not known. */
+      readonly addresses: MasqueradedPod["addresses"] | undefined;
+    },
+    signal: AbortSignal,
+  ): Promise<void> {
+    const doing = `stop masquerading the traffic of sandbox "${names.containerId}"`;
+    if (recorded === undefined) {
+      checkNames(names.name, names.containerId);
+      await forEither((family) =>
+        this.#iptables.remove(doing, masqueradeRemoval(names, family, undefined), signal),
+      );
+      return;
+    }
+    const network = { ...names, addresses: recorded };
     await forEachFamily(doing, network, (family, addresses) =>
       this.#iptables.remove(doing, masqueradeRemoval(network, family, addresses), signal),
     );
@@ -111,4 +129,4 @@ async function forEachFamily(
 }
 
 /** As davit uses it. */
-export const masquerade: Masquerade = new IptablesMasquerade();
+export const masquerade = new IptablesMasquerade();

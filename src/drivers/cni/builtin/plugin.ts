@@ -14,6 +14,8 @@ export interface PluginCall {
 /** A CNI plugin that davit carries out by itself. */
 export interface BuiltinPlugin {
   readonly type: string;
+  /** The capabilities whose arguments it reads strictly: with another one the plugin itself must run. Undefined: any. */
+  readonly capabilities?: readonly string[];
   /** Why the plugin itself must run: a key or a value that is not known here. Undefined: davit does all that it would do. */
   obstacle(conf: Readonly<Record<string, unknown>>): string | undefined;
   /** As ADD: returns the result, from that of the plugin before. A failure leaves nothing that del() does not remove. */

@@ -1,7 +1,7 @@
 import { ipVersion } from "../../../base/ip-address.ts";
 import { quote, quoteValue } from "../../../base/quote.ts";
 import { isObject } from "../conflist.ts";
-import { isChainName, isName } from "./rule-text.ts";
+import { isChainName, isName, longestName } from "./rule-text.ts";
 
 /** One host port. Checked: nothing in it can mean anything else to iptables or nft. */
 export interface PortMapping {
@@ -81,7 +81,7 @@ export function parsePortmapConf(conf: Json): PortmapConf | { readonly obstacle:
 function checkedConf(conf: Json): PortmapConf {
   refuseUnknown(conf, knownKeys, "");
   const network = conf["name"];
-  if (typeof network !== "string" || !isName(network, 100)) {
+  if (typeof network !== "string" || !isName(network, longestName)) {
     throw new Obstacle(`"name" ${quoteValue(network)} does not fit into the comment of a rule`);
   }
   const backend = optional(conf, "backend", "iptables", isBackend);

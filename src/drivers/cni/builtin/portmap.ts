@@ -1,7 +1,7 @@
 import { RuntimeError } from "../../../base/errors.ts";
 import type { CniResult } from "../result.ts";
 import { type HostNetwork, hostNetwork } from "./host-network.ts";
-import { type Family, inParallel, Iptables } from "./iptables.ts";
+import { type Family, forEither, inParallel, Iptables } from "./iptables.ts";
 import type { BuiltinPlugin, PluginCall } from "./plugin.ts";
 import { type PodAddress, targetAddresses } from "./pod-addresses.ts";
 import { type PortmapConf, parsePortmapConf } from "./portmap-conf.ts";
@@ -12,6 +12,7 @@ import { checkNames } from "./rule-text.ts";
 /** Host ports as the plugin portmap makes them. Without host ports neither ADD nor DEL starts a process. */
 export class PortmapPlugin implements BuiltinPlugin {
   readonly type = "portmap";
+  readonly capabilities = ["portMappings"];
   readonly #iptables: Iptables;
   readonly #host: HostNetwork;
 
@@ -91,14 +92,6 @@ function confOf({ conf, containerId }: PluginCall): PortmapConf {
   }
   checkNames(parsed.network, containerId);
   return parsed;
-}
-
-/** For both families. One of them may be missing on a node, and then nothing of it was made. */
-async function forEither(remove: (family: Family) => Promise<void>): Promise<void> {
-  const results = await Promise.allSettled(([4, 6] as const).map(remove));
-  const rejected = results.filter((result) => result.status === "rejected");
-  const [first] = rejected;
-  if (first !== undefined && rejected.length === results.length) throw first.reason;
 }
 
 async function nftPortmap(): Promise<NftPortmap> {

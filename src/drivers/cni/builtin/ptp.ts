@@ -15,19 +15,19 @@ import { addressBytes, bitsOf, networkOf, prefixOf } from "./address.ts";
 import { configureInterface, partsOf } from "./configure.ts";
 import { enableForwarding } from "./forwarding.ts";
 import { addAddresses, dnsOf, ipamObstacle, releaseAddresses } from "./host-local/host-local.ts";
-import { deleteInterface, isIpMasq, type Masquerade, masqueradePod } from "./ip-masq.ts";
-import { commonKeys, isDns, isMtu, obstacleIn } from "./known-keys.ts";
+import { deleteInterface, masqueradeObstacle, masqueradePod } from "./ip-masq.ts";
+import { commonKeys, isDns, isFlag, isMtu, obstacleIn } from "./known-keys.ts";
 import type { BuiltinPlugin, PluginCall } from "./plugin.ts";
 import { resultOf } from "./result-of.ts";
 import { createPair, ignoreAdvertisements, type VethPair } from "./veth.ts";
 
-const knownKeys = (masquerade: Masquerade | undefined) => ({
+const knownKeys = {
   ...commonKeys,
-  ipMasq: isIpMasq(masquerade),
+  ipMasq: isFlag,
   mtu: isMtu,
   dns: isDns,
   ipam: (): undefined => undefined,
-});
+};
 
 /** An address alone, and its gateway alone. */
 function hostsOf(ip: CniAddress) {
@@ -86,43 +86,40 @@ async function attach(
   return linkOf(answers.at(-1), pair.node.name).mac;
 }
 
-/** A pod's interface with a link of its own to the node. Without `masquerade`, ipMasq is an obstacle. */
-export function ptpPlugin(masquerade?: Masquerade): BuiltinPlugin {
-  const known = knownKeys(masquerade);
-  return {
-    type: "ptp",
+/** A pod's interface with a link of its own to the node. */
+export const ptpPlugin: BuiltinPlugin = {
+  type: "ptp",
 
-    obstacle: (conf) => obstacleIn(conf, known) ?? ipamObstacle(conf),
+  obstacle: (conf) => obstacleIn(conf, knownKeys) ?? ipamObstacle(conf) ?? masqueradeObstacle(conf),
 
-    async add(call) {
-      const { ips, routes, dns } = await addAddresses(call);
-      try {
-        await enableForwarding([...new Set(ips.map((ip) => partsOf(ip).cidr.family))]);
-        const pair = await createPair(call, call.conf["mtu"] as number | undefined);
-        const nodeMac = await attach(call, pair, { ips, routes });
-        const addresses = ips.map(({ address }) => address);
-        await masqueradePod(masquerade, call, addresses);
-        const own = dnsOf(call.conf["dns"] ?? {});
-        return resultOf({
-          interfaces: [
-            { name: pair.node.name, mac: nodeMac },
-            { name: call.ifName, mac: pair.pod.mac, sandbox: call.netns },
-          ],
-          ips: ips.map((ip) => ({ ...ip, interface: 1 })),
-          routes,
-          dns: Object.keys(own).length > 0 ? own : dns,
-        });
-      } catch (error) {
-        // What this cannot free, del() frees.
-        await releaseAddresses(call).catch(() => undefined);
-        throw error;
-      }
-    },
+  async add(call) {
+    const { ips, routes, dns } = await addAddresses(call);
+    try {
+      await enableForwarding([...new Set(ips.map((ip) => partsOf(ip).cidr.family))]);
+      const pair = await createPair(call, call.conf["mtu"] as number | undefined);
+      const nodeMac = await attach(call, pair, { ips, routes });
+      const addresses = ips.map(({ address }) => address);
+      await masqueradePod(call, addresses);
+      const own = dnsOf(call.conf["dns"] ?? {});
+      return resultOf({
+        interfaces: [
+          { name: pair.node.name, mac: nodeMac },
+          { name: call.ifName, mac: pair.pod.mac, sandbox: call.netns },
+        ],
+        ips: ips.map((ip) => ({ ...ip, interface: 1 })),
+        routes,
+        dns: Object.keys(own).length > 0 ? own : dns,
+      });
+    } catch (error) {
+      // What this cannot free, del() frees.
+      await releaseAddresses(call).catch(() => undefined);
+      throw error;
+    }
+  },
 
-    async del(call, previous) {
-      await releaseAddresses(call);
-      const stopMasquerading = await deleteInterface(masquerade, call, previous);
-      await stopMasquerading();
-    },
-  };
-}
+  async del(call, previous) {
+    await releaseAddresses(call);
+    const stopMasquerading = await deleteInterface(call, previous);
+    await stopMasquerading();
+  },
+};

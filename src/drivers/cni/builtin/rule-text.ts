@@ -27,12 +27,15 @@ export function chainName(network: string, containerId: string, prefix = ""): st
   return `CNI-${prefix}${hash}`.slice(0, 28);
 }
 
+/** What the name of a network may have, so that it fits into the comment of a rule. */
+export const longestName = 100;
+
 /**
  * Throws `invalid-argument` for names that do not fit into a rule: the comment of a rule has at most 255 bytes, for
  * both together and 20 more.
  */
 export function checkNames(network: string, containerId: string): void {
-  if (!isName(network, 100)) throw badName("network name", network);
+  if (!isName(network, longestName)) throw badName("network name", network);
   if (!isName(containerId, 128)) throw badName("container ID", containerId);
 }
 

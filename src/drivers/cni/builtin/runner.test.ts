@@ -1,8 +1,13 @@
 import assert from "node:assert/strict";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { describe, test } from "node:test";
 
+import { isKind } from "../../../base/errors.ts";
 import { parseNetworkList } from "../conflist.ts";
-import { networkObstacle } from "./runner.ts";
+import { BuiltinRunner, networkObstacle } from "./runner.ts";
+import { tuningWith } from "./tuning.ts";
 
 const ipam = { type: "host-local", ranges: [[{ subnet: "10.0.0.0/24" }]] };
 const bridge = { type: "bridge", bridge: "cni0", isGateway: true, hairpinMode: true, ipam };
@@ -93,6 +98,44 @@ describe("networkObstacle()", () => {
       assert.match(obstacle([{ ...bridge, ...more }]) ?? "none", reason);
   });
 
+  test("is a capability whose argument a plugin does not expect, and an argument in the configuration", () => {
+    const capabilities = { portMappings: true, dns: true };
+    assert.match(obstacle([bridge, { type: "portmap", capabilities }]) ?? "", /capability "dns"/);
+    const both = { bandwidth: true, cgroupPath: true };
+    assert.match(
+      obstacle([bridge, { type: "bandwidth", capabilities: both }]) ?? "",
+      /capability "cgroupPath"/,
+    );
+    const runtimeConfig = { mac: "0a:00:00:00:00:01" };
+    assert.match(obstacle([{ ...bridge, runtimeConfig }]) ?? "", /key "runtimeConfig"/);
+  });
+
+  test("is a name that does not fit into the rules of ipMasq", () => {
+    const name = "n".repeat(101);
+    const of = (plugin: object) =>
+      networkObstacle(
+        parseNetworkList(JSON.stringify({ cniVersion: "1.0.0", name, plugins: [plugin] })),
+      );
+    assert.equal(of(bridge), undefined);
+    assert.match(of({ ...bridge, ipMasq: true }) ?? "", /"name" does not fit/);
+    assert.match(of({ type: "ptp", ipam, ipMasq: true }) ?? "", /"name" does not fit/);
+  });
+
+  test("is an administrator's list of sysctls, for a network that sets some", () => {
+    const directory = mkdtempSync(join(tmpdir(), "cni-allowlist-"));
+    const file = join(directory, "allowlist.conf");
+    const conf = { name: "pods", type: "tuning", sysctl: { "net.core.somaxconn": "500" } };
+    const tuning = tuningWith(file);
+    try {
+      assert.equal(tuning.obstacle(conf), undefined);
+      writeFileSync(file, "^net.ipv4.conf.IFNAME.[a-z_]*$\n");
+      assert.match(tuning.obstacle(conf) ?? "", /allowlist.conf" are checked by the plugin/);
+      assert.equal(tuning.obstacle({ name: "pods", type: "tuning", mtu: 1400 }), undefined);
+    } finally {
+      rmSync(directory, { recursive: true });
+    }
+  });
+
   test("is a sysctl outside of the network, and attributes of another form", () => {
     const tuning = (more: object): string =>
       obstacle([bridge, { type: "tuning", ...more }]) ?? "none";
@@ -102,5 +145,37 @@ describe("networkObstacle()", () => {
     assert.match(tuning({ sysctl: { "net.core.somaxconn": 1 } }), /"sysctl"/);
     assert.match(tuning({ mac: "0a-00-00-00-00-01" }), /"mac"/);
     assert.match(tuning({ promisc: 1 }), /"promisc"/);
+  });
+});
+
+describe("BuiltinRunner", () => {
+  test("keeps the kind of an error that davit has found, so that bad input is not a defect", async () => {
+    const plugins = [bridge, { type: "portmap", capabilities: { portMappings: true } }];
+    const list = parseNetworkList(JSON.stringify({ cniVersion: "1.0.0", name: "pods", plugins }));
+    const [, plugin] = list.plugins;
+    assert.ok(plugin);
+    const mapping = {
+      hostPort: 80,
+      containerPort: 80,
+      protocol: "tcp",
+      hostIP: "::ffff:192.0.2.1",
+    };
+    const capabilityArgs = { portMappings: [mapping] };
+    const args = { cniArgs: "IgnoreUnknown=1", capabilityArgs };
+    const target = { sandboxId: "pod", netnsPath: "/none", ifName: "eth0", args };
+    const prevResult = { cniVersion: "1.0.0", interfaces: [], ips: [] };
+    const { signal } = new AbortController();
+    const run = new BuiltinRunner({ timeoutMs: 60_000 }).run({
+      command: "ADD",
+      list,
+      plugin,
+      target,
+      prevResult,
+      signal,
+    });
+    await assert.rejects(run, (error) => {
+      assert.match(String(error), /plugin portmap: .*host IP "::ffff:192\.0\.2\.1" is not known/);
+      return isKind(error, "invalid-argument");
+    });
   });
 });

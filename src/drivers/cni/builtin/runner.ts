@@ -1,4 +1,5 @@
-import { messageOf, wrap } from "../../../base/errors.ts";
+import { messageOf, RuntimeError, wrap } from "../../../base/errors.ts";
+import { SystemError } from "../../../base/system-error.ts";
 import type { PluginObserver } from "../../../core/network/index.ts";
 import type { NetworkList } from "../conflist.ts";
 import { PluginError } from "../plugin-error.ts";
@@ -9,14 +10,13 @@ import { bandwidthPlugin } from "./bandwidth.ts";
 import { bridgePlugin } from "./bridge.ts";
 import { firewallPlugin } from "./firewall.ts";
 import { loopbackPlugin } from "./loopback.ts";
-import { masquerade } from "./masquerade.ts";
 import type { BuiltinPlugin, PluginCall } from "./plugin.ts";
 import { portmapPlugin } from "./portmap.ts";
 import { ptpPlugin } from "./ptp.ts";
 import { tuningPlugin } from "./tuning.ts";
 
 /** Those that make the pod's interface: the first of a list, and no other. */
-const makers: readonly BuiltinPlugin[] = [bridgePlugin(masquerade), ptpPlugin(masquerade)];
+const makers: readonly BuiltinPlugin[] = [bridgePlugin, ptpPlugin];
 const chained: readonly BuiltinPlugin[] = [
   loopbackPlugin,
   tuningPlugin,
@@ -37,11 +37,19 @@ export function networkObstacle(list: NetworkList): string | undefined {
   if (isAtLeast(list.cniVersion, "1.1.0")) {
     return `davit knows what the plugins do up to CNI 1.0.0; the network has ${list.cniVersion}`;
   }
-  for (const [at, { type, config }] of list.plugins.entries()) {
+  for (const [at, { type, config, capabilities }] of list.plugins.entries()) {
     const plugin = byType.get(type);
     if (plugin === undefined) return `plugin "${type}" is not built in`;
     if (makers.includes(plugin) !== (at === 0)) {
       return `plugin "${type}" is built in only ${at === 0 ? "after another one" : "as the first one"}`;
+    }
+    const capability = capabilities.find((name) => plugin.capabilities?.includes(name) === false);
+    if (capability !== undefined) {
+      return `plugin "${type}": it does not know capability "${capability}"`;
+    }
+    // Given by the runtime. The plugins also read one that is written here, with more keys than davit gives.
+    if (config["runtimeConfig"] !== undefined) {
+      return `plugin "${type}": it does not know key "runtimeConfig"`;
     }
     const conf = { ...config, name: list.name, cniVersion: list.cniVersion };
     const why = plugin.obstacle(conf);
@@ -83,6 +91,7 @@ export class BuiltinRunner implements ListRunner {
       return text;
     } catch (error) {
       if (signal.aborted) throw wrap(`plugin ${plugin.type}`, signal.reason);
+      if (isAnswer(error)) throw wrap(`plugin ${plugin.type}`, error);
       throw new PluginError(codeInternal, `plugin ${plugin.type}: ${messageOf(error)}`);
     } finally {
       clearTimeout(timer);
@@ -90,6 +99,15 @@ export class BuiltinRunner implements ListRunner {
       this.#onRun?.({ plugin: plugin.type, command, tookMs, failed });
     }
   }
+}
+
+/** True for an error that davit itself has found, with a kind that says what the caller can do. */
+function isAnswer(error: unknown): boolean {
+  // What the kernel says of an object on the way, as `not-found`, is not about the pod.
+  if (!(error instanceof RuntimeError) || error instanceof SystemError) return false;
+  return ["invalid-argument", "failed-precondition", "unavailable"].some(
+    (kind) => error.kind === kind,
+  );
 }
 
 async function carryOut(request: PluginRequest): Promise<string> {

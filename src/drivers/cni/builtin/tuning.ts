@@ -1,8 +1,10 @@
 // The plugin tuning, as version 1.1.1 does it: sysctls of the pod's network, and attributes of its interface, which DEL
 // puts back from a file.
+import { existsSync } from "node:fs";
 import { mkdir, readFile, rm, writeFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
 
+import { RuntimeError } from "../../../base/errors.ts";
 import { errnoCode, systemError } from "../../../base/system-error.ts";
 import { isNamespaceMounted } from "../../../linux/namespace/index.ts";
 import { exchange, findLink, type Link, setLink } from "../../../linux/netlink/index.ts";
@@ -11,6 +13,8 @@ import { commonKeys, isFlag, isMac, isMtu, isPath, obstacleIn } from "./known-ke
 import type { BuiltinPlugin, PluginCall } from "./plugin.ts";
 
 const defaultDataDir = "/run/cni/tuning";
+/** Since version 1.2.0: regular expressions of Go, one of which a sysctl must match. */
+const systemAllowlist = "/etc/cni/tuning/allowlist.conf";
 
 /** The attributes of an interface; in the file, those before the change. */
 interface Attributes {
@@ -40,6 +44,12 @@ function areSysctls(value: unknown): string | undefined {
       ([key, text]) => sysctlPattern.test(key) && typeof text === "string",
     );
   return isFine ? undefined : "must be an object of sysctls of the network";
+}
+
+/** An administrator's list of sysctls is for the plugin: davit cannot read its expressions as Go does. */
+function allowlistObstacle(conf: JsonObject, allowlist: string): string | undefined {
+  const isLimited = conf["sysctl"] !== undefined && existsSync(allowlist);
+  return isLimited ? `the sysctls of "${allowlist}" are checked by the plugin` : undefined;
 }
 
 /** What is to be set: nothing for false, as with the plugin, and for an MTU of 0. */
@@ -105,11 +115,11 @@ async function readBackup(path: string): Promise<Attributes | undefined> {
   };
 }
 
-/** Sysctls and attributes of the pod's interface. */
-export const tuningPlugin: BuiltinPlugin = {
+/** Sysctls and attributes of the pod's interface. With a file at `allowlist`, sysctls are an obstacle. */
+export const tuningWith = (allowlist: string): BuiltinPlugin => ({
   type: "tuning",
 
-  obstacle: (conf) => obstacleIn(conf, known),
+  obstacle: (conf) => obstacleIn(conf, known) ?? allowlistObstacle(conf, allowlist),
 
   async add(call, previous) {
     const { netns, ifName, conf } = call;
@@ -119,6 +129,14 @@ export const tuningPlugin: BuiltinPlugin = {
       const name = key.replace("IFNAME", ifName).replaceAll(".", "/");
       return { path: `/proc/sys/${name}`, value };
     });
+    // Written since the plugins were chosen, a few seconds ago.
+    const obstacle = allowlistObstacle(conf, allowlist);
+    if (obstacle !== undefined) {
+      throw new RuntimeError(
+        "unavailable",
+        `set sysctls of sandbox "${call.containerId}": ${obstacle}`,
+      );
+    }
     if (files.length > 0) await exchange(netns, [], files);
     const wanted = wantedOf(conf);
     if (Object.keys(wanted).length === 0) return previous;
@@ -141,8 +159,12 @@ export const tuningPlugin: BuiltinPlugin = {
     if (before === undefined) return;
     const exists = netns !== "" && isNamespaceMounted(netns);
     const link = exists ? await findLink(netns, ifName) : undefined;
-    if (link !== undefined) await apply(netns, link, before);
+    // As with the plugin, a failure does not matter: the link is the pod's, which may have made it one without these.
+    if (link !== undefined) await apply(netns, link, before).catch(() => undefined);
     // Also without an interface, where the plugin leaves it: nobody else removes it.
     await rm(path, { force: true });
   },
-};
+});
+
+/** As davit uses it. */
+export const tuningPlugin = tuningWith(systemAllowlist);

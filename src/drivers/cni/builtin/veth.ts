@@ -2,13 +2,11 @@ import { randomBytes } from "node:crypto";
 
 import { errnoCode } from "../../../base/system-error.ts";
 import {
-  addressesOf,
   createVeth,
   exchange,
   findLink,
   getLink,
   type Link,
-  type LinkAddress,
   linkOf,
   type NetworkSysctl,
   removeLink,
@@ -46,19 +44,16 @@ export async function createPair(call: PluginCall, mtu: number | undefined): Pro
   }
 }
 
-/**
- * Deletes the pod's interface, and with it the node's end. Returns the addresses that it had; undefined when the
- * namespace or the interface does not exist.
- */
-export async function deletePair(
-  call: PluginCall,
-  options: { readonly withAddresses: boolean },
-): Promise<readonly LinkAddress[] | undefined> {
-  const { netns, ifName } = call;
-  if (netns === "" || !isNamespaceMounted(netns)) return undefined;
+/** Deletes the pod's interface, and with it the node's end. Idempotent, also without the namespace. */
+export async function deletePair({ netns, ifName }: PluginCall): Promise<void> {
+  if (netns === "" || !isNamespaceMounted(netns)) return;
   const link = await findLink(netns, ifName);
-  if (link === undefined) return undefined;
-  const addresses = options.withAddresses ? await addressesOf(netns, link.index) : [];
-  await removeLink(netns, link);
-  return addresses;
+  if (link === undefined) return;
+  try {
+    await removeLink(netns, link);
+  } catch (error) {
+    // A pod with NET_ADMIN can give the name to its loopback link, which cannot be deleted. The namespace takes all
+    // of its links with it.
+    if (errnoCode(error) !== "EOPNOTSUPP") throw error;
+  }
 }
