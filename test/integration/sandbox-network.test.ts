@@ -1,4 +1,5 @@
 /** The pod network through the socket: with real plugins, with plugins that fail, and without a configuration. */
+// variants: plugins
 import assert from "node:assert/strict";
 import { existsSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -63,6 +64,15 @@ describe("bridge and portmap", () => {
     await withPod(daemon, pod({}, { portMappings }), async () => undefined);
   });
   after(() => endDaemon(daemon));
+
+  test("are carried out by davit, and by the plugins in the variant of that name", async () => {
+    const { info } = await daemon.client.runtime.status({ verbose: true });
+    const expected =
+      process.env["DAVIT_TEST_CNI_BUILTIN"] === "off"
+        ? { inForce: false, reason: "cni.builtin is false" }
+        : { inForce: true };
+    assert.deepEqual(JSON.parse(info["builtinNetwork"] ?? ""), expected);
+  });
 
   test(
     "lead host ports into the pod, and leave no rule behind",

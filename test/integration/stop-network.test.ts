@@ -1,4 +1,5 @@
 /** The removal of pod networks: plugins that fail, and addresses whose records were lost. */
+// variants: plugins
 import assert from "node:assert/strict";
 import { mkdirSync, mkdtempSync, readdirSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";

@@ -149,7 +149,11 @@ export class TestDaemon implements AsyncDisposable {
       server: { listen: socket },
       log: { level: "debug" },
       ...(hasSystemdDriver && { runtime: { cgroup_driver: "systemd" } }),
-      cni: { conf_dir: confDir, bin_dirs: [...(this.#options.pluginDirs ?? []), "/usr/lib/cni"] },
+      cni: {
+        conf_dir: confDir,
+        bin_dirs: [...(this.#options.pluginDirs ?? []), "/usr/lib/cni"],
+        ...(process.env["DAVIT_TEST_CNI_BUILTIN"] === "off" && { builtin: false }),
+      },
       // The host's own must not matter.
       images: { registries_conf: "", verification: { policy_json: "" } },
       // Its socket is in /run, outside of the daemon's directory.

@@ -5,7 +5,8 @@
  *     // variants: shim, runc
  *
  * It then runs once as it is and once in each of these variants. `test/integration/container.test.ts (shim)`
- * is the name of such a run. Suites read the variables in test/support/suites/containers.ts.
+ * is the name of such a run. Suites read the variables in test/support/suites/containers.ts, and
+ * TestDaemon that of the network.
  */
 import { readFileSync } from "node:fs";
 
@@ -17,6 +18,8 @@ const environments = {
   runc: { DAVIT_TEST_HANDLER: "runc" },
   /** The daemon runs with `tuning.enable = false`. */
   untuned: { DAVIT_TEST_TUNING: "off" },
+  /** The daemon runs with `cni.builtin = false`, so that the plugins make the network. */
+  plugins: { DAVIT_TEST_CNI_BUILTIN: "off" },
 } as const satisfies Readonly<Record<string, NodeJS.ProcessEnv>>;
 
 /** One run of a test file. */
