@@ -54,11 +54,12 @@ export class FirewallPlugin implements BuiltinPlugin {
     return previous;
   }
 
-  async del({ signal }: PluginCall, previous: CniResult | undefined): Promise<void> {
+  async del({ containerId, signal }: PluginCall, previous: CniResult | undefined): Promise<void> {
     // Without a result the plugin does not know the addresses either.
     if (previous === undefined) return;
+    const doing = `remove firewall rules of sandbox "${containerId}"`;
     await this.#forFamilies(previous, (family, addresses) =>
-      this.#iptables.removeRules(family, "filter", addresses.flatMap(rulesFor), signal),
+      this.#iptables.removeRules(doing, family, "filter", addresses.flatMap(rulesFor), signal),
     );
   }
 

@@ -174,3 +174,21 @@ test("an ADD that did not end is removed of both families, of which one may be m
     message: /^remove host ports of sandbox "c1"/,
   });
 });
+
+test("removes each rule that is there, and does not take another failure for one that is missing", async () => {
+  const rules = ["10.0.0.2/32", "10.0.0.3/32"].map((host) => ({
+    chain: "CNI-FORWARD",
+    args: ["-s", host, "-j", "ACCEPT"],
+  }));
+  const missing = played((_, at) => (at < 2 ? { code: 1 } : {}));
+  await new Iptables(missing.run).removeRules("remove rules", 4, "filter", rules, signal);
+  assert.deepEqual(
+    missing.calls.map(({ lines }) => lines.length),
+    [2, 1, 1],
+  );
+  const locked = played(() => ({ code: 4 }));
+  await assert.rejects(
+    new Iptables(locked.run).removeRules("remove rules", 4, "filter", rules, signal),
+    /remove rules: iptables-restore exited with code 4: line 2 failed/,
+  );
+});

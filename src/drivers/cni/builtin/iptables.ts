@@ -139,6 +139,7 @@ export class Iptables {
 
   /** Removes rules of chains that stay, each if it is there. */
   async removeRules(
+    doing: string,
     family: Family,
     table: "nat" | "filter",
     rules: readonly Rule[],
@@ -146,7 +147,13 @@ export class Iptables {
   ): Promise<void> {
     const lines = rules.map((rule) => ruleLine("-D", rule));
     if ((await this.#restore(family, table, lines, signal)) === undefined) return;
-    for (const line of lines) await this.#restore(family, table, [line], signal);
+    for (const line of lines) {
+      const failure = await this.#restore(family, table, [line], signal);
+      // Such as a lack of resources: the rule is still there, and would be for the next pod with its address.
+      if (failure !== undefined && failure.code !== missingRuleCode) {
+        throw failed(doing, restoreProgram(family), failure);
+      }
+    }
   }
 
   /** The rules of a chain, as `-A CHAIN ...`; none if there is no such chain. */
