@@ -110,6 +110,44 @@ describe("CheckpointPod and RestorePod", () => {
   );
 
   test(
+    "a restored pod is captured and restored again, with all changes of its roots",
+    leakless(served, async () => {
+      const config = counter();
+      let pod = await openPod(daemon, podOf());
+      let id = await runIn(pod, config);
+      const changed =
+        "echo first >/first; echo first >/both; rm /bin/wc; mkdir /dir; echo a >/dir/a";
+      await sh(daemon, id, changed);
+      const seen = await stateOf(daemon, id);
+      const again = async (): Promise<void> => {
+        const output = directory.make();
+        await checkpointPod(pod, [id], output);
+        await removePod(daemon, pod.id);
+        const request = restoreOf(daemon, output, podOf(), [config]);
+        const made = await daemon.client.runtime.restorePod(request);
+        pod = { ...pod, id: made.podSandboxId };
+        id = made.restoredContainers[0]?.containerId ?? "";
+        rmSync(output, { recursive: true });
+        await start(daemon, id);
+        await continuesFrom(daemon, id, seen);
+      };
+      const files = "cat /first /both /dir/*; ls /bin/wc /second 2>/dev/null || :";
+      await again();
+      assert.equal(await sh(daemon, id, files), "first\nfirst\na");
+      await sh(
+        daemon,
+        id,
+        "rm -r /dir; mkdir /dir; echo b >/dir/b; echo second | tee /both >/second",
+      );
+      await again();
+      assert.equal(await sh(daemon, id, files), "first\nsecond\nb\n/second");
+      await again();
+      assert.equal(await sh(daemon, id, files), "first\nsecond\nb\n/second");
+      await removePod(daemon, pod.id);
+    }),
+  );
+
+  test(
     "restores what does not fit not at all",
     leakless(served, async () => {
       const output = directory.make();

@@ -4,7 +4,7 @@ import type { OciIdMapping } from "../oci/index.ts";
 /** A container whose changes are written. */
 export interface ChangesRequest {
   readonly containerId: string;
-  /** The layers of its root, lowest first. */
+  /** The layers of its image, lowest first. */
   readonly layers: readonly Digest[];
   /** A layer of earlier changes that its root has above them, as of a container that was restored: it is written as well. */
   readonly earlier?: Digest | undefined;

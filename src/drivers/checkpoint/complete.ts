@@ -118,7 +118,8 @@ async function writeChanges(
   const paths = [checkpointFiles.changes, checkpointFiles.deleted].map((n) => join(directory, n));
   const [archivePath = "", deletedPath = ""] = paths;
   const { uidMappings: uids = [], gidMappings: gids = [] } = spec.linux;
-  const { layers } = container.image;
+  // That of the earlier changes is the highest one.
+  const layers = container.image.layers.slice(0, earlier === undefined ? undefined : -1);
   const request = { containerId: container.id, layers, earlier, uids, gids };
   const { bavail, bsize } = await statfs(directory);
   {

@@ -36,12 +36,6 @@ export async function capturable(
       `${doing}: container "${id}" is ${state.name}, not running`,
     );
   }
-  if (container.restore?.changes !== undefined) {
-    throw new RuntimeError(
-      "failed-precondition",
-      `${doing}: container "${id}" was itself restored, with changes of its root that a checkpoint would not have`,
-    );
-  }
   const runtime = runtimeOf(context, container);
   const sandbox = context.sandboxes.get(sandboxId);
   if (runtime.captures === undefined) {
@@ -80,5 +74,7 @@ export async function captureFiles(
 ): Promise<void> {
   await operation.enter("capture-files", container.config.metadata?.name ?? "");
   const runtimePath = sandbox.handler.path ?? sandbox.handler.name;
-  await files.complete(directory, { container, sandbox, spec, runtimePath }, operation);
+  const earlierChanges = container.restore?.changes;
+  const captured = { container, sandbox, spec, runtimePath, earlierChanges };
+  await files.complete(directory, captured, operation);
 }
