@@ -83,7 +83,7 @@ async function openBytes(archive: Buffer, trust: CheckpointTrust = "own"): Promi
 }
 
 async function openPath(location: string, trust: CheckpointTrust = "own"): Promise<unknown> {
-  const restore = { containerId: `restore-${count}`, trust };
+  const restore = { containerId: `restore-${count}`, trust, hold: () => undefined };
   const opened = await fixture.store.openArchive(location, restore, fixture.operation);
   await fixture.store.discard(opened.directory);
   return opened;
@@ -430,7 +430,7 @@ describe("the directory of a pod's checkpoint", () => {
     made = await fixture.completedPod(`pod-${count}`, ["a", "b"]);
   });
   const open = async (trust: CheckpointTrust = "own"): Promise<void> => {
-    const restore = { restoreId: `pod-${count}`, trust };
+    const restore = { restoreId: `pod-${count}`, trust, hold: () => undefined };
     const { containers } = await fixture.store.openPod(made, restore, fixture.operation);
     for (const each of containers) await fixture.store.discard(each.directory);
   };

@@ -103,6 +103,16 @@ export interface OpenedPodCheckpoint {
   readonly containers: readonly OpenedCheckpoint[];
 }
 
+/** How a checkpoint is opened. */
+export interface OpenOptions {
+  readonly trust: CheckpointTrust;
+  /**
+   * Called with each layer of changes before it is looked for or made: from then on the caller keeps it, since no record
+   * names it yet.
+   */
+  readonly hold: (layer: Digest) => void;
+}
+
 /** The files of checkpoints. What is read is hostile until it was checked: links, devices, sizes, digests. */
 export interface Checkpoints {
   /**
@@ -141,13 +151,13 @@ export interface Checkpoints {
    */
   openArchive(
     location: string,
-    restore: { readonly containerId: string; readonly trust: CheckpointTrust },
+    restore: OpenOptions & { readonly containerId: string },
     operation: Operation,
   ): Promise<OpenedCheckpoint>;
   /** Opens the directory of a pod's checkpoint, which is not changed. Errors as openArchive(). */
   openPod(
     directory: string,
-    restore: { readonly restoreId: string; readonly trust: CheckpointTrust },
+    restore: OpenOptions & { readonly restoreId: string },
     operation: Operation,
   ): Promise<OpenedPodCheckpoint>;
   /**

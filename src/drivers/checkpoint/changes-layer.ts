@@ -4,7 +4,7 @@ import { join } from "node:path";
 import type { Digest } from "../../base/digest.ts";
 import { wrap } from "../../base/errors.ts";
 import type { BlobChunk } from "../../base/unread-bytes.ts";
-import { checkpointFiles } from "../../core/checkpoint/index.ts";
+import { checkpointFiles, type OpenOptions } from "../../core/checkpoint/index.ts";
 import { type Layers, unpackInAnyFormat } from "../../core/snapshot/index.ts";
 import { openRegular, removeTree } from "../../linux/file/index.ts";
 import type { OwnProgram } from "../../linux/process/index.ts";
@@ -46,16 +46,23 @@ export class ChangesLayers {
     this.#deps = deps;
   }
 
-  /** The layer of a checkpoint, which is on this node then; undefined if nothing was changed. */
-  async make(source: Source, signal: AbortSignal): Promise<Digest | undefined> {
+  /** The layer of a checkpoint, which is on this node then and held; undefined if nothing was changed. */
+  async make(
+    source: Source,
+    hold: OpenOptions["hold"],
+    signal: AbortSignal,
+  ): Promise<Digest | undefined> {
     const { files, work } = source;
     const pair = [checkpointFiles.changes, checkpointFiles.deleted].map((name) => files.get(name));
     if (pair.every((each) => each === undefined || each.size === 0)) return undefined;
     const key = pair.map((each) => each?.digest ?? "").join(" ");
     const known = this.#known.get(key);
-    if (known !== undefined && this.#deps.layers.has(known)) return known;
+    if (known !== undefined) {
+      hold(known);
+      if (this.#deps.layers.has(known)) return known;
+    }
     try {
-      const made = await this.#make(source, signal);
+      const made = await this.#make(source, hold, signal);
       if (this.#known.size >= maxKnown) this.#known.clear();
       this.#known.set(key, made);
       return made;
@@ -66,10 +73,11 @@ export class ChangesLayers {
     }
   }
 
-  async #make(source: Source, signal: AbortSignal): Promise<Digest> {
+  async #make(source: Source, hold: OpenOptions["hold"], signal: AbortSignal): Promise<Digest> {
     const { layers, maxBytes } = this.#deps;
     await using file = await this.#writeLayer(source, signal);
     const { size, digest } = await digestFile(file, { signal });
+    hold(digest);
     if (layers.has(digest)) return digest;
     const most = { most: maxBytes, why: `${maxBytes} bytes ([checkpoint] max_bytes)` };
     const blob = {

@@ -19,7 +19,8 @@ import type { Digest } from "../../base/digest.ts";
 import { TestCheckpoints } from "../../../test/support/test-checkpoints.ts";
 
 const never = new AbortController().signal;
-const own = { containerId: "new", trust: "own" } as const;
+const trusted = { trust: "own", hold: (): void => undefined } as const;
+const own = { containerId: "new", ...trusted };
 let fixture: TestCheckpoints;
 
 beforeEach(async () => {
@@ -237,7 +238,7 @@ describe("CheckpointStore.archive() and openArchive()", () => {
       const wrong = { kind: "resource-exhausted", message: /must stay free|is full/ };
       const { store, operation } = fixture;
       await assert.rejects(store.openArchive(fixture.path("big.tar"), own, operation), wrong);
-      const restore = { restoreId: "r", trust: "own" } as const;
+      const restore = { restoreId: "r", ...trusted };
       await assert.rejects(store.openPod(pod, restore, operation), wrong);
       assert.deepEqual(readdirSync(restores), []);
     } finally {
@@ -260,7 +261,7 @@ describe("CheckpointStore.openPod()", () => {
   test("copies the containers of a pod, and leaves the directory as it is", async () => {
     const directory = await fixture.completedPod("pod", ["a", "b"]);
     const before = list(directory);
-    const restore = { restoreId: "r1", trust: "own" } as const;
+    const restore = { restoreId: "r1", ...trusted };
     const opened = await fixture.store.openPod(directory, restore, fixture.operation);
     assert.deepEqual(
       opened.containers.map(({ facts, owned }) => [facts.name, owned]),
@@ -280,7 +281,7 @@ describe("CheckpointStore.openPod()", () => {
     const snapshots = join(fixture.root, "checkpoints/snapshots");
     mkdirSync(snapshots, { mode: 0o700 });
     execFileSync("mv", [made, join(snapshots, "s1")]);
-    const restore = { restoreId: "r1", trust: "own" } as const;
+    const restore = { restoreId: "r1", ...trusted };
     const at = join(snapshots, "s1");
     const { containers } = await fixture.store.openPod(at, restore, fixture.operation);
     assert.deepEqual(
@@ -291,12 +292,46 @@ describe("CheckpointStore.openPod()", () => {
   });
 });
 
+describe("the layer of changes", () => {
+  test("is held before it is on the node, and when it is found again", async () => {
+    const { layers } = fixture.overlay;
+    const directory = await fixture.completed("one", [await baseLayer()], change);
+    const location = fixture.path("one.tar");
+    await fixture.store.archive(directory, location, never);
+    const held: (readonly [Digest, boolean])[] = [];
+    const hold = (layer: Digest): void => void held.push([layer, layers.has(layer)]);
+    const open = (store: typeof fixture.store, containerId: string) =>
+      store.openArchive(location, { containerId, trust: "own", hold }, fixture.operation);
+    const { changes } = await open(fixture.store, "a");
+    assert.deepEqual(held, [[changes, false]]);
+    await open(fixture.store, "b");
+    await open(fixture.open(), "c");
+    assert.deepEqual(held.slice(1), [
+      [changes, true],
+      [changes, true],
+    ]);
+  });
+
+  test("has earlier changes of a container that was itself restored", async () => {
+    const base = await baseLayer();
+    const earlier = await fixture.overlay.layer({ name: "etc/earlier", data: "earlier" });
+    await fixture.mount("again", [base, earlier], (root) => writeFileSync(join(root, "later"), ""));
+    const directory = await fixture.capture();
+    const captured = { ...fixture.captured("again", [base, earlier]), earlierChanges: earlier };
+    await fixture.store.complete(directory, captured, fixture.operation);
+    const archive = join(directory, "rootfs-diff.tar");
+    const names = execFileSync("tar", ["-tf", archive], { encoding: "utf8" });
+    assert.deepEqual(names.trim().split("\n"), ["etc/earlier", "later"]);
+    assert.deepEqual(TestCheckpoints.json(join(directory, "deleted.files")), []);
+  });
+});
+
 describe("CheckpointStore.sweep()", () => {
   test("removes what earlier daemons left, and what belongs to no container", async () => {
     const directory = await fixture.completed("one");
     await fixture.store.archive(directory, fixture.path("a.tar"), never);
     for (const containerId of ["known", "unknown"]) {
-      const restore = { containerId, trust: "own" } as const;
+      const restore = { containerId, ...trusted };
       await fixture.store.openArchive(fixture.path("a.tar"), restore, fixture.operation);
     }
     assert.deepEqual(await fixture.store.sweep(new Set(["known"])), []);

@@ -9,9 +9,9 @@ import {
   type CapturedContainer,
   checkpointFiles,
   type Checkpoints,
-  type CheckpointTrust,
   type OpenedCheckpoint,
   type OpenedPodCheckpoint,
+  type OpenOptions,
   podCheckpointFiles,
 } from "../../core/checkpoint/index.ts";
 import type { Operation } from "../../core/operation/index.ts";
@@ -147,7 +147,7 @@ export class CheckpointStore implements Checkpoints {
 
   async openArchive(
     location: string,
-    restore: { readonly containerId: string; readonly trust: CheckpointTrust },
+    restore: OpenOptions & { readonly containerId: string },
     { signal }: Operation,
   ): Promise<OpenedCheckpoint> {
     return await this.#restoring(restore.containerId, () =>
@@ -157,7 +157,7 @@ export class CheckpointStore implements Checkpoints {
 
   async openPod(
     directory: string,
-    restore: { readonly restoreId: string; readonly trust: CheckpointTrust },
+    restore: OpenOptions & { readonly restoreId: string },
     { signal }: Operation,
   ): Promise<OpenedPodCheckpoint> {
     return await this.#restoring(restore.restoreId, () =>

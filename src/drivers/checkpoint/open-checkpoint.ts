@@ -8,6 +8,7 @@ import {
   type CheckpointTrust,
   type OpenedCheckpoint,
   type OpenedPodCheckpoint,
+  type OpenOptions,
   podCheckpointFiles,
 } from "../../core/checkpoint/index.ts";
 import { removeTree } from "../../linux/file/index.ts";
@@ -49,12 +50,9 @@ export async function openArchive(
   {
     containerId,
     trust,
+    hold,
     signal,
-  }: {
-    readonly containerId: string;
-    readonly trust: CheckpointTrust;
-    readonly signal: AbortSignal;
-  },
+  }: OpenOptions & { readonly containerId: string; readonly signal: AbortSignal },
 ): Promise<OpenedCheckpoint> {
   const doing = `open checkpoint ${quote(location)}`;
   refuseRelative(location, doing);
@@ -70,7 +68,7 @@ export async function openArchive(
     const facts = manifest?.facts ?? (await readForeignFacts(top));
     refuseWithoutImages(files);
     const work = join(directory, ".layer");
-    const changes = await deps.changes.make({ directory, files, work }, signal);
+    const changes = await deps.changes.make({ directory, files, work }, hold, signal);
     made.keep();
     return { facts, directory, changes, owned: true };
   } catch (cause) {
@@ -86,8 +84,9 @@ export async function openPod(
   {
     restoreId,
     trust,
+    hold,
     signal,
-  }: { readonly restoreId: string; readonly trust: CheckpointTrust; readonly signal: AbortSignal },
+  }: OpenOptions & { readonly restoreId: string; readonly signal: AbortSignal },
 ): Promise<OpenedPodCheckpoint> {
   const doing = `open checkpoint ${quote(directory)}`;
   refuseRelative(directory, doing);
@@ -111,7 +110,7 @@ export async function openPod(
       const own = join(directory, podCheckpointFiles.containers, name);
       const to = join(made.directory, name);
       const where = isShared ? { own, to } : { to };
-      const opened = { from, name, digest, trust, where, room, signal };
+      const opened = { from, name, digest, trust, hold, where, room, signal };
       containers.push(await openContainer(deps, opened));
     }
     if (!isShared) made.keep();
@@ -166,12 +165,11 @@ export async function checkPod(
   throw new RuntimeError("data-loss", `"${other}" was added to it after it was made`);
 }
 
-interface ContainerSource {
+interface ContainerSource extends OpenOptions {
   readonly from: OpenDirectory;
   readonly name: string;
   /** Of its manifest, as the pod's says. */
   readonly digest: string;
-  readonly trust: CheckpointTrust;
   /** The directory to use in place, if it can be; and one to copy it to. */
   readonly where: { readonly own?: string; readonly to: string };
   /** How many bytes all containers of the pod may have together. */
@@ -180,7 +178,7 @@ interface ContainerSource {
 }
 
 async function openContainer(deps: OpenDeps, source: ContainerSource): Promise<OpenedCheckpoint> {
-  const { from, name, digest, trust, where, room, signal } = source;
+  const { from, name, digest, trust, hold, where, room, signal } = source;
   const manifest = await readManifest(from, { deps, trust, digest });
   if (manifest === undefined || manifest.facts.name !== name) {
     const text = `container "${name}" has no manifest, or that of another container`;
@@ -195,7 +193,7 @@ async function openContainer(deps: OpenDeps, source: ContainerSource): Promise<O
   else await copyAll(from, { to, files, signal });
   const directory = own ?? to;
   const work = `${to}.layer`;
-  const changes = await deps.changes.make({ directory, files, work }, signal);
+  const changes = await deps.changes.make({ directory, files, work }, hold, signal);
   return { facts, directory, changes, owned: own === undefined };
 }
 

@@ -9,7 +9,7 @@ import {
   CreateContainerRequestSchema,
   RunPodSandboxRequestSchema,
 } from "../../gen/runtime/v1/api_pb.ts";
-import { pullImage, removeImage } from "../image/index.ts";
+import { pullImage, removeImage, sweepLayers } from "../image/index.ts";
 import { removeContainer, startContainer } from "../container/index.ts";
 import { removePodSandbox } from "../sandbox/index.ts";
 import { FakeEngine, type FakeEngineOptions, never } from "../testing/engine.ts";
@@ -261,6 +261,36 @@ describe("restorePod()", () => {
     assert.ok(layers.has(checkpoints.changes));
     await removePodSandbox(engine.sandboxes, sandboxId, never);
     await settle();
+    assert.ok(!layers.has(checkpoints.changes));
+  });
+
+  test("keeps the layer of the changes from a sweep before a container has it", async (t) => {
+    const { engine } = await setUp(t);
+    const { layers, checkpoints } = engine.world;
+    const image = engine.images.store.find("changes");
+    checkpoints.changes = image?.layers[0]?.diffId;
+    assert.ok(image !== undefined && checkpoints.changes !== undefined);
+    engine.images.store.remove(image.id);
+    const hang = checkpoints.trouble.hang("openPod");
+    const call = restore(engine);
+    await hang.arrived;
+    await sweepLayers(engine.images, "pressure");
+    assert.ok(layers.has(checkpoints.changes));
+    hang.release();
+    await call;
+    await sweepLayers(engine.images, "pressure");
+    assert.ok(layers.has(checkpoints.changes));
+  });
+
+  test("removes the layers that a checkpoint made which could not be opened", async (t) => {
+    const { engine } = await setUp(t);
+    const { layers, checkpoints } = engine.world;
+    const image = engine.images.store.find("changes");
+    checkpoints.changes = image?.layers[0]?.diffId;
+    assert.ok(image !== undefined && checkpoints.changes !== undefined);
+    engine.images.store.remove(image.id);
+    checkpoints.trouble.fail("openPod");
+    await assert.rejects(restore(engine), /openPod broke/);
     assert.ok(!layers.has(checkpoints.changes));
   });
 

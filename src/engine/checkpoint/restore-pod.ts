@@ -1,3 +1,4 @@
+import type { Digest } from "../../base/digest.ts";
 import { messageOf, RuntimeError } from "../../base/errors.ts";
 import { quote } from "../../base/quote.ts";
 import type { Rollback } from "../../base/rollback.ts";
@@ -10,7 +11,7 @@ import type { ContainerContext } from "../container/context.ts";
 import { prepareContainer } from "../container/create.ts";
 import { trustOf } from "../container/may-restore.ts";
 import { checkRestorable, imageByDigest, isImageOf } from "../container/restorable.ts";
-import { discardOpened } from "../container/restore-source.ts";
+import { discardOpened, HeldLayers } from "../container/restore-source.ts";
 import { buildOrUndo, type CreateRequest } from "../lifecycle/inflight-creates.ts";
 import { podName } from "../lifecycle/subjects.ts";
 import type { SandboxContext } from "../sandbox/context.ts";
@@ -188,9 +189,8 @@ async function assemble(
   const { sandboxes, containers } = context;
   const { id, prepared } = plan;
   await operation.enter("open-checkpoint");
-  const matches = await open(context, plan, operation, undo);
-  const changes = matches.flatMap(({ opened }) => opened.changes ?? []);
-  using _held = containers.checkpoints.layers.hold(changes);
+  using held = new HeldLayers(containers.checkpoints.layers);
+  const matches = await open(context, plan, operation, { undo, held });
 
   await operation.enter("run-sandbox");
   undo.defer("remove its sandbox", () => removeSandbox(sandboxes, id));
@@ -219,11 +219,13 @@ async function open(
   { containers }: RestoreContext,
   { checkpointPath, containerConfigs, id, prepared, doing }: BuildPlan,
   operation: RunningOperation,
-  undo: Rollback,
+  { undo, held }: { readonly undo: Rollback; readonly held: HeldLayers },
 ): Promise<readonly Match[]> {
   const { files } = await containers.checkpoints.open();
   const trust = trustOf(containers.checkpoints, doing);
-  const pod = await files.openPod(checkpointPath, { restoreId: id, trust }, operation);
+  undo.defer("remove the layers of its changes", () => held.removeUnused());
+  const hold = (layer: Digest): void => held.hold(layer);
+  const pod = await files.openPod(checkpointPath, { restoreId: id, trust, hold }, operation);
   undo.defer("remove the files of its checkpoint", () => discardOpened(containers, pod.containers));
   const byName = new Map(pod.containers.map((opened) => [opened.facts.name, opened]));
   checkNames(byName, containerConfigs, doing);

@@ -20,6 +20,7 @@ import { ofPlugins } from "./of-plugins.ts";
 import { prepareEarly, prepareSpec } from "./prepare-spec.ts";
 import { imageNames } from "./image-names.ts";
 import { checkMayRestore, type ContainerBase, isArchive } from "./may-restore.ts";
+import { HeldLayers } from "./restore-source.ts";
 import { rootUsers } from "./root-users.ts";
 import { findImageVolumes, type FoundVolumes, makeVolumes } from "./volumes.ts";
 import { verifyImages } from "./verify-images.ts";
@@ -28,9 +29,16 @@ import { removeContainerById } from "./remove.ts";
 /** Finds what a container is made of, as a step of its create, which undoes it. */
 type FindBase = (
   operation: RunningOperation,
-  undo: Rollback,
+  made: Made,
   containerId: string,
 ) => Promise<ContainerBase>;
+
+/** What a create has made. */
+interface Made {
+  readonly undo: Rollback;
+  /** The layers of changes of a checkpoint. */
+  readonly held: HeldLayers;
+}
 
 interface Request {
   readonly id: string;
@@ -114,9 +122,10 @@ function baseOf(
   const { image } = config.image;
   if (!isArchive(image)) return { image: findImage(context, image) };
   checkMayRestore(context.checkpoints, image);
-  return async (operation, undo, id) => {
+  return async (operation, { undo, held }, id) => {
     const { openArchive } = await import("./restore-archive.ts");
-    return openArchive(context, { location: image, id, sandbox, config }, operation, undo);
+    const archive = { location: image, id, sandbox, config, held };
+    return openArchive(context, archive, operation, undo);
   };
 }
 
@@ -208,7 +217,8 @@ async function build(
     context.janitor.adopt(plan.id, () => removeContainerById(context, plan.id), 1_000);
   };
   await buildOrUndo(running, onStuck, async (undo) => {
-    await assemble(context, await planOf(context, plan, running, undo), running, undo);
+    using held = new HeldLayers(context.checkpoints.layers);
+    await assemble(context, await planOf(context, plan, running, { undo, held }), running, undo);
   });
   return plan.id;
 }
@@ -217,12 +227,12 @@ async function planOf(
   context: ContainerContext,
   request: Request,
   operation: RunningOperation,
-  undo: Rollback,
+  made: Made,
 ): Promise<Plan> {
   const { id, config, volumeImages: images } = request;
   let { base } = request;
   if (typeof base === "function") {
-    base = await base(operation, undo, id);
+    base = await base(operation, made, id);
     noteImages(context, base, images);
   }
   const { image } = base;

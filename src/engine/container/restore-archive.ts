@@ -1,3 +1,4 @@
+import type { Digest } from "../../base/digest.ts";
 import { RuntimeError } from "../../base/errors.ts";
 import type { Rollback } from "../../base/rollback.ts";
 import type { CheckedConfig } from "../../core/container/index.ts";
@@ -6,7 +7,7 @@ import type { Sandbox } from "../../core/sandbox/index.ts";
 import type { ContainerContext } from "./context.ts";
 import { type ContainerBase, trustOf } from "./may-restore.ts";
 import { checkRestorable, imageByDigest } from "./restorable.ts";
-import { discardOpened } from "./restore-source.ts";
+import { discardOpened, type HeldLayers } from "./restore-source.ts";
 
 /** A container that is to continue from an archive. */
 interface ArchiveRestore {
@@ -16,6 +17,8 @@ interface ArchiveRestore {
   readonly id: string;
   readonly sandbox: Sandbox;
   readonly config: CheckedConfig;
+  /** Keeps the layer of its changes. */
+  readonly held: HeldLayers;
 }
 
 /**
@@ -24,7 +27,7 @@ interface ArchiveRestore {
  */
 export async function openArchive(
   context: ContainerContext,
-  { location, id, sandbox, config }: ArchiveRestore,
+  { location, id, sandbox, config, held }: ArchiveRestore,
   operation: RunningOperation,
   undo: Rollback,
 ): Promise<ContainerBase> {
@@ -32,7 +35,9 @@ export async function openArchive(
   const trust = trustOf(context.checkpoints, doing);
   await operation.enter("open-checkpoint");
   const { files } = await context.checkpoints.open();
-  const opened = await files.openArchive(location, { containerId: id, trust }, operation);
+  undo.defer("remove the layer of its changes", () => held.removeUnused());
+  const hold = (layer: Digest): void => held.hold(layer);
+  const opened = await files.openArchive(location, { containerId: id, trust, hold }, operation);
   const { directory, owned, facts, changes } = opened;
   undo.defer("remove the files of its checkpoint", () => discardOpened(context, [opened]));
   checkRestorable(context, facts, { handler: sandbox.handler, terminal: config.tty }, doing);

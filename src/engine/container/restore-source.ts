@@ -1,9 +1,33 @@
 import { hostname } from "node:os";
 import { join } from "node:path";
+import type { Digest } from "../../base/digest.ts";
 import { checkpointFiles, type OpenedCheckpoint } from "../../core/checkpoint/index.ts";
 import type { Container, ContainerRestore, RestoreSource } from "../../core/container/index.ts";
 import { type Sandbox, usesHostNetwork } from "../../core/sandbox/index.ts";
-import type { ContainerContext } from "./context.ts";
+import type { ContainerContext, RestoredLayers } from "./context.ts";
+
+/** The layers of changes that a restore uses before records name them. They are kept until this is disposed of. */
+export class HeldLayers implements Disposable {
+  readonly #layers: RestoredLayers;
+  readonly #held = new Map<Digest, Disposable>();
+
+  constructor(layers: RestoredLayers) {
+    this.#layers = layers;
+  }
+
+  hold(layer: Digest): void {
+    if (!this.#held.has(layer)) this.#held.set(layer, this.#layers.hold([layer]));
+  }
+
+  /** After the disposal: removes those that nothing else uses. Idempotent. */
+  async removeUnused(): Promise<void> {
+    if (this.#held.size > 0) await this.#layers.removeUnused([...this.#held.keys()]);
+  }
+
+  [Symbol.dispose](): void {
+    for (const held of this.#held.values()) held[Symbol.dispose]();
+  }
+}
 
 /** What the runtime restores a container from. */
 export function restoreSource(
@@ -29,15 +53,13 @@ export async function discardRestore(
   await files.discard(restore.directory);
 }
 
-/** Removes what was made of checkpoints that were opened, for containers that do not exist any more. Idempotent. */
+/** Removes the files of checkpoints that were opened, of containers that do not exist any more. Idempotent. */
 export async function discardOpened(
   { checkpoints }: Pick<ContainerContext, "checkpoints">,
-  opened: readonly Pick<OpenedCheckpoint, "directory" | "owned" | "changes">[],
+  opened: readonly Pick<OpenedCheckpoint, "directory" | "owned">[],
 ): Promise<void> {
   const { files } = await checkpoints.open();
   for (const { directory, owned } of opened) if (owned) await files.discard(directory);
-  const layers = opened.flatMap(({ changes }) => (changes === undefined ? [] : [changes]));
-  if (layers.length > 0) await checkpoints.layers.removeUnused(layers);
 }
 
 /** Like {@link discardRestore}, in the background, once the container runs: nothing reads the images of its memory any more. */

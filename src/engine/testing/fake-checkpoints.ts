@@ -7,6 +7,7 @@ import type {
   Checkpoints,
   OpenedCheckpoint,
   OpenedPodCheckpoint,
+  OpenOptions,
 } from "../../core/checkpoint/index.ts";
 import type { Operation } from "../../core/operation/index.ts";
 import type { KnownIds } from "../../core/store/index.ts";
@@ -92,9 +93,10 @@ export class FakeCheckpoints implements Checkpoints, CheckpointOutputs {
 
   async openArchive(
     location: string,
-    { containerId }: { readonly containerId: string },
+    { containerId, hold }: OpenOptions & { readonly containerId: string },
     { signal }: Operation,
   ): Promise<OpenedCheckpoint> {
+    if (this.changes !== undefined) hold(this.changes);
     await this.trouble.at("openArchive", signal);
     const facts = this.archives.get(location);
     if (facts === undefined) throw new RuntimeError("invalid-argument", "open: no checkpoint");
@@ -103,9 +105,10 @@ export class FakeCheckpoints implements Checkpoints, CheckpointOutputs {
 
   async openPod(
     directory: string,
-    { restoreId }: { readonly restoreId: string },
+    { restoreId, hold }: OpenOptions & { readonly restoreId: string },
     { signal }: Operation,
   ): Promise<OpenedPodCheckpoint> {
+    if (this.changes !== undefined) hold(this.changes);
     await this.trouble.at("openPod", signal);
     const all = this.pods.get(directory);
     if (all === undefined) throw new RuntimeError("invalid-argument", "open: no checkpoint");
