@@ -37,7 +37,7 @@ const imageName = /^[A-Za-z0-9][A-Za-z0-9._-]{0,254}$/;
 
 const podManifest = "pod.json";
 /** The directory of a container has the container's name. */
-const podContainer = /^containers\/([A-Za-z0-9][A-Za-z0-9._-]{0,252})(?:\/(.*))?$/;
+const podContainer = /^containers\/([A-Za-z0-9_][A-Za-z0-9._-]{0,252})(?:\/(.*))?$/;
 
 /**
  * What the name of an entry in the archive of a checkpoint stands for; undefined for one that no checkpoint has:

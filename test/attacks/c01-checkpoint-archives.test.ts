@@ -546,6 +546,11 @@ describe("the directory of a pod's checkpoint", () => {
       kind: "permission-denied",
       message: /can be changed by others than root/,
     });
+    // Who can change the directory of a pod's checkpoint could exchange the one in it.
+    await assert.rejects(fixture.store.begin("c", join(parent, "containers")), {
+      kind: "permission-denied",
+      message: /can be changed by others than root/,
+    });
     symlinkSync(parent, `${parent}-link`);
     await assert.rejects(fixture.store.begin("c", `${parent}-link`), /it is not a directory/);
     await assert.rejects(fixture.store.begin("../c", fixture.directory), /must be a plain name/);

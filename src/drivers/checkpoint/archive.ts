@@ -19,6 +19,8 @@ interface ArchiveDeps {
   readonly paths: CheckpointLayout;
   readonly seal: NodeSeal;
   readonly program: OwnProgram | undefined;
+  /** The notes of archives that this daemon is writing. */
+  readonly mine: Set<string>;
 }
 
 /** A file or, with size 0 and a `/` at its end, a directory. */
@@ -39,7 +41,7 @@ const partialName = /^\.davit-[0-9a-f-]{36}\.partial$/;
  * next one.
  */
 export async function writeArchive(
-  { paths, seal, program }: ArchiveDeps,
+  { paths, seal, program, mine }: ArchiveDeps,
   directory: string,
   { location, signal }: { readonly location: string; readonly signal: AbortSignal },
 ): Promise<void> {
@@ -54,7 +56,7 @@ export async function writeArchive(
     await sealCapture(seal, directory, signal);
     const entries = await entriesOf(directory);
     await refuseFull(at, entries, doing);
-    await using _note = await noteOf(paths, part);
+    await using _note = await noteOf(paths, part, mine);
     await using undo = new AsyncDisposableStack();
     await using file = await createFile(part);
     undo.defer(() => rm(part, { force: true }));
@@ -93,14 +95,24 @@ export async function removePartial(path: string, note: string): Promise<string 
   }
 }
 
-async function noteOf(paths: CheckpointLayout, part: string): Promise<AsyncDisposable> {
+async function noteOf(
+  paths: CheckpointLayout,
+  part: string,
+  mine: Set<string>,
+): Promise<AsyncDisposable> {
   await mkdir(paths.partial, { recursive: true, mode: 0o700 });
   const path = join(paths.partial, randomUUID());
+  mine.add(path);
   {
     await using file = await createFile(path);
     await file.writeFile(part);
   }
-  return { [Symbol.asyncDispose]: () => rm(path, { force: true }) };
+  return {
+    [Symbol.asyncDispose]: async () => {
+      await rm(path, { force: true });
+      mine.delete(path);
+    },
+  };
 }
 
 async function refuseExisting(location: string, doing: string): Promise<void> {

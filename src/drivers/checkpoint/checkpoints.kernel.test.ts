@@ -15,6 +15,7 @@ import {
 } from "node:fs";
 import { dirname, join } from "node:path";
 import { afterEach, beforeEach, describe, test } from "node:test";
+import { setImmediate } from "node:timers/promises";
 import type { Digest } from "../../base/digest.ts";
 import { TestCheckpoints } from "../../../test/support/test-checkpoints.ts";
 
@@ -339,12 +340,29 @@ describe("CheckpointStore.sweep()", () => {
     writeFileSync(partial, "half");
     const notes = join(fixture.root, "checkpoints/partial");
     writeFileSync(join(notes, "1"), partial);
+    const stuck = join(fixture.directory, ".davit-00000000-0000-0000-0000-000000000001.partial");
+    mkdirSync(stuck);
+    writeFileSync(join(notes, "0"), stuck);
     writeFileSync(join(notes, "2"), fixture.path("a.tar"));
     const lines = await fixture.open().sweep(new Set(["known"]));
-    assert.equal(lines.length, 3, lines.join("\n"));
+    assert.equal(lines.length, 4, lines.join("\n"));
+    assert.match(lines.join("\n"), /cannot remove the half-written archive/);
     assert.deepEqual(readdirSync(join(fixture.root, "checkpoints/restores")), ["known"]);
     assert.ok(!existsSync(partial) && existsSync(fixture.path("a.tar")));
     assert.deepEqual(readdirSync(dirname(directory)), []);
     assert.deepEqual(readdirSync(notes), []);
+  });
+
+  test("keeps an archive that is being written", async () => {
+    const directory = await fixture.completed("one", [], (root) =>
+      writeFileSync(join(root, "large"), Buffer.alloc(64 * 1024 * 1024)),
+    );
+    const location = fixture.path("a.tar");
+    const notes = join(fixture.root, "checkpoints/partial");
+    const writing = fixture.store.archive(directory, location, never);
+    while (!existsSync(notes) || readdirSync(notes).length === 0) await setImmediate();
+    assert.deepEqual(await fixture.store.sweep(new Set()), []);
+    await writing;
+    assert.ok(existsSync(location));
   });
 });

@@ -54,7 +54,7 @@ export class CheckpointStore implements Checkpoints {
   readonly #paths: CheckpointLayout;
   readonly #seal: NodeSeal;
   readonly #open: OpenDeps;
-  /** Captures and restores of this daemon. */
+  /** Captures, restores and notes of archives of this daemon. */
   readonly #mine = new Set<string>();
 
   constructor(deps: CheckpointFilesDeps) {
@@ -125,7 +125,7 @@ export class CheckpointStore implements Checkpoints {
 
   async archive(directory: string, location: string, signal: AbortSignal): Promise<void> {
     const { program } = this.#deps;
-    const deps = { paths: this.#paths, seal: this.#seal, program };
+    const deps = { paths: this.#paths, seal: this.#seal, program, mine: this.#mine };
     await writeArchive(deps, directory, { location, signal });
   }
 
@@ -160,9 +160,13 @@ export class CheckpointStore implements Checkpoints {
     restore: OpenOptions & { readonly restoreId: string },
     { signal }: Operation,
   ): Promise<OpenedPodCheckpoint> {
-    return await this.#restoring(restore.restoreId, () =>
+    const { restoreId } = restore;
+    const opened = await this.#restoring(restoreId, () =>
       openPod(this.#open, directory, { ...restore, signal }),
     );
+    // A snapshot is used in place: there is nothing to discard.
+    if (!opened.containers.some(({ owned }) => owned)) this.#mine.delete(restoreId);
+    return opened;
   }
 
   /** Keeps a sweep from the directory of a restore until it is discarded, since its containers have no records yet. */
@@ -189,8 +193,13 @@ export class CheckpointStore implements Checkpoints {
     }
     for (const name of await namesIn(partial)) {
       const note = join(partial, name);
-      const line = await removePartial(await readFile(note, "utf8"), note);
-      if (line !== undefined) lines.push(line);
+      if (this.#mine.has(note)) continue;
+      try {
+        const line = await removePartial(await readFile(note, "utf8"), note);
+        if (line !== undefined) lines.push(line);
+      } catch (cause) {
+        lines.push(`cannot remove the half-written archive of "${note}": ${messageOf(cause)}`);
+      }
     }
     return lines;
   }
@@ -239,12 +248,14 @@ async function checkParent(parent: string): Promise<void> {
     if (errnoCode(cause) !== "EEXIST") throw cause;
   });
   await using _directory = await OpenDirectory.open(parent);
-  const { uid, mode } = await stat(parent);
-  if (uid === 0 && (mode & 0o022) === 0) return;
-  throw new RuntimeError(
-    "permission-denied",
-    `"${parent}" can be changed by others than root: name a directory that is root's alone`,
-  );
+  for (const path of [dirname(parent), parent]) {
+    const { uid, mode } = await stat(path);
+    if (uid === 0 && (mode & 0o022) === 0) continue;
+    throw new RuntimeError(
+      "permission-denied",
+      `"${path}" can be changed by others than root: name a directory that is root's alone`,
+    );
+  }
 }
 
 async function namesIn(directory: string): Promise<readonly string[]> {

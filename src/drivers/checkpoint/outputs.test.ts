@@ -42,6 +42,18 @@ test("a new file needs an existing directory, and a name that is free", async (t
   assert.deepEqual(readdirSync(directory).toSorted(), ["file", "link"]);
 });
 
+test("of two checkpoints at once, one gets the directory", async (t) => {
+  const directory = directoryOf(t);
+  const claims = [1, 2, 3].map(() => outputs.claimEmptyDirectory(directory));
+  const results = await Promise.allSettled(claims);
+  const failed = results.filter((each) => each.status === "rejected");
+  assert.equal(failed.length, 2);
+  for (const { reason } of failed) assert.ok(isKind(reason, "invalid-argument"), String(reason));
+  assert.deepEqual(readdirSync(directory), ["containers"]);
+  await outputs.clear(directory);
+  await outputs.claimEmptyDirectory(directory);
+});
+
 test("a directory must be empty, and no link", async (t) => {
   const directory = directoryOf(t);
   const at = (name: string): string => join(directory, name);

@@ -1,11 +1,11 @@
 import { constants } from "node:fs";
-import { type FileHandle, lstat, open, readdir, rm } from "node:fs/promises";
+import { type FileHandle, lstat, mkdir, open, readdir, rm, rmdir } from "node:fs/promises";
 import { dirname } from "node:path";
 import { RuntimeError } from "../../base/errors.ts";
 import { quote } from "../../base/quote.ts";
 import { errnoCode, systemError } from "../../base/system-error.ts";
 import { beforeAbort } from "../../base/wait.ts";
-import type { CheckpointOutputs } from "../../core/checkpoint/index.ts";
+import { type CheckpointOutputs, podCheckpointFiles } from "../../core/checkpoint/index.ts";
 import { removeTree } from "../../linux/file/index.ts";
 
 const { O_DIRECTORY, O_NOFOLLOW, O_RDONLY } = constants;
@@ -36,18 +36,20 @@ export class FileOutputs implements CheckpointOutputs {
   }
 
   async checkEmptyDirectory(path: string): Promise<void> {
-    const doing = `write checkpoint to ${quote(path)}`;
-    await unstalled(path, doing, async () => {
-      const directory = await openDirectory(path, O_NOFOLLOW);
-      if (directory === undefined) {
-        throw new RuntimeError(
-          "invalid-argument",
-          `${doing}: it is not an existing directory, or a link to one; make a directory first`,
-        );
+    await withEmptyDirectory(path, () => Promise.resolve());
+  }
+
+  async claimEmptyDirectory(path: string): Promise<void> {
+    await withEmptyDirectory(path, async (opened, notEmpty) => {
+      const claim = `${inside(opened)}/${podCheckpointFiles.containers}`;
+      try {
+        await mkdir(claim, { mode: 0o700 });
+      } catch (cause) {
+        throw errnoCode(cause) === "EEXIST" ? notEmpty : systemError(`make "${claim}"`, cause);
       }
-      await using opened = directory;
-      if ((await readdir(inside(opened))).length === 0) return;
-      throw new RuntimeError("invalid-argument", `${doing}: the directory is not empty`);
+      if ((await readdir(inside(opened))).length === 1) return;
+      await rmdir(claim);
+      throw notEmpty;
     });
   }
 
@@ -63,6 +65,30 @@ export class FileOutputs implements CheckpointOutputs {
       await removeTree(`${inside(opened)}/${name}`);
     }
   }
+}
+
+/** Does something with an empty directory. */
+async function withEmptyDirectory(
+  path: string,
+  work: (opened: FileHandle, notEmpty: RuntimeError) => Promise<void>,
+): Promise<void> {
+  const doing = `write checkpoint to ${quote(path)}`;
+  await unstalled(path, doing, async () => {
+    const directory = await openDirectory(path, O_NOFOLLOW);
+    if (directory === undefined) {
+      throw new RuntimeError(
+        "invalid-argument",
+        `${doing}: it is not an existing directory, or a link to one; make a directory first`,
+      );
+    }
+    await using opened = directory;
+    const notEmpty = new RuntimeError(
+      "invalid-argument",
+      `${doing}: the directory is not empty; name an empty one`,
+    );
+    if ((await readdir(inside(opened))).length > 0) throw notEmpty;
+    await work(opened, notEmpty);
+  });
 }
 
 /** Undefined if there is no directory at the path. */

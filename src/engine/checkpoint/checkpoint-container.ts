@@ -69,7 +69,8 @@ function checkRequest({ location, timeoutSeconds }: ContainerCheckpoint, doing: 
       `${doing}: the timeout is ${String(timeoutSeconds)} s; set one above 0, or 0 for the default`,
     );
   }
-  if (location.startsWith("/") && !location.endsWith("/")) return;
+  const isPath = location.startsWith("/") && !location.includes("\0");
+  if (isPath && !location.endsWith("/")) return;
   throw new RuntimeError(
     "invalid-argument",
     `${doing}: location ${JSON.stringify(location)} is not the absolute path of a file`,

@@ -98,9 +98,10 @@ export async function capturePod(
     operation.log.error(`a failed checkpoint was not removed: cannot ${what}`, { error });
   };
   const plan = { sandbox, containers, directory, closeTcp, operation };
-  await buildOrUndo(operation, onStuck, (undo) => {
+  await buildOrUndo(operation, onStuck, async (undo) => {
+    await outputs.claimEmptyDirectory(directory);
     undo.defer("remove its files", () => outputs.clear(directory));
-    return write(context, files, { ...plan, undo });
+    await write(context, files, { ...plan, undo });
   });
 }
 
@@ -114,8 +115,8 @@ function checkRequest(
   const refuse = (why: string): never => {
     throw new RuntimeError("invalid-argument", `${doing}: ${why}`);
   };
-  if (!directory.startsWith("/")) {
-    refuse(`output path ${JSON.stringify(directory)} is not absolute`);
+  if (!directory.startsWith("/") || directory.includes("\0")) {
+    refuse(`output path ${JSON.stringify(directory)} is not an absolute path`);
   }
   if (containerIds.length === 0) refuse("the request names no containers");
   checkReady(sandbox, doing);
@@ -137,7 +138,7 @@ function checkRequest(
 
 /** Names of containers in Kubernetes are labels of DNS; those of other clients may be anything. */
 function isFileName(name: string): boolean {
-  return /^[A-Za-z0-9_][A-Za-z0-9_.-]{0,254}$/.test(name);
+  return /^[A-Za-z0-9_][A-Za-z0-9_.-]{0,252}$/.test(name);
 }
 
 function checkReady({ state }: Sandbox, doing: string): void {

@@ -123,10 +123,15 @@ describe("snapshots", () => {
     const created = await engine.create(pod);
     const restore = { directory: `${directory}/containers/app`, owned: false, closeTcp: false };
     engine.containers.store.update(created, (now) => ({ ...now, restore }));
-    await assert.rejects(removeSnapshot(context, id), {
+    const refused = {
       kind: "failed-precondition",
       message: new RegExp(`^remove snapshot "${id}": container "${created}" is to start from it`),
-    });
+    };
+    await assert.rejects(removeSnapshot(context, id), refused);
+    const container = engine.containers.store.get(created);
+    const creating = { ...container, state: { name: "creating" } } as const;
+    const containers = { ...context.containers, all: () => [creating].values() };
+    await assert.rejects(removeSnapshot({ ...context, containers }, id), refused);
     engine.containers.store.update(created, (now) => ({
       ...now,
       state: {

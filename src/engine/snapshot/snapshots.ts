@@ -25,7 +25,8 @@ export async function removeSnapshot(
   if (found === undefined) return;
   const below = `${found.directory}/`;
   for (const { id, state, restore } of context.containers.all()) {
-    if (state.name !== "created" || restore?.directory.startsWith(below) !== true) continue;
+    const isToStart = state.name === "creating" || state.name === "created";
+    if (!isToStart || restore?.directory.startsWith(below) !== true) continue;
     throw new RuntimeError(
       "failed-precondition",
       `remove snapshot "${found.id}": container "${id}" is to start from it; start or remove that container first`,

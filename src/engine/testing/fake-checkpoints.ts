@@ -142,6 +142,11 @@ export class FakeCheckpoints implements Checkpoints, CheckpointOutputs {
     throw new RuntimeError("invalid-argument", `check "${path}": it is not an empty directory`);
   }
 
+  async claimEmptyDirectory(path: string): Promise<void> {
+    await this.checkEmptyDirectory(path);
+    this.directories.add(`${path}/containers`);
+  }
+
   async removeFile(path: string): Promise<void> {
     this.files.delete(path);
   }
