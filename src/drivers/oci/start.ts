@@ -6,7 +6,7 @@ import type { Logger } from "../../base/logger.ts";
 import { systemError } from "../../base/system-error.ts";
 import type { Clock } from "../../base/time.ts";
 import { beforeAbort } from "../../base/wait.ts";
-import type { ContainerBundle } from "../../core/container/index.ts";
+import type { ContainerBundle, RestoreSource } from "../../core/container/index.ts";
 import type { Operation, StepObserver } from "../../core/operation/index.ts";
 import { type Child, openProcess, type ProcessRef } from "../../linux/process/index.ts";
 import { writeBundle } from "./bundle.ts";
@@ -60,7 +60,14 @@ export async function startProcess(
   try {
     await operation.enter("write-bundle");
     logFile = await writeBundle(paths, { bundle, state, logRoots }, operation.signal);
-    restore = await prepareRestore(deps, bundle, state, operation.signal);
+    if (bundle.restore !== undefined) {
+      restore = await prepareRestore(
+        deps,
+        { bundle, restore: bundle.restore },
+        state,
+        operation.signal,
+      );
+    }
 
     await operation.enter("start-monitor");
     const starting = await startMonitor({
@@ -97,7 +104,7 @@ export async function startProcess(
     await undo(deps, { id, state, monitor, restore });
     throw error;
   } finally {
-    await restore?.close();
+    if (restore !== undefined) await restore.close();
     await logFile?.close();
   }
 }
@@ -116,17 +123,14 @@ function openCreated(pid: number): ProcessRef {
   throw new RuntimeError("unknown", "its process ended before it was started");
 }
 
-/** Undefined for a container that runs its command. */
 async function prepareRestore(
   { paths, log }: StartDeps,
-  bundle: ContainerBundle,
+  given: { readonly bundle: ContainerBundle; readonly restore: RestoreSource },
   { runtimePath }: RuntimeState,
   signal: AbortSignal,
-): Promise<PreparedRestore | undefined> {
-  const { restore } = bundle;
-  if (restore === undefined) return undefined;
+): Promise<PreparedRestore> {
   const loaded = await import("./checkpoint/restore.ts");
-  return loaded.prepareRestore({ paths, log }, { bundle, restore, runtimePath }, signal);
+  return loaded.prepareRestore({ paths, log }, { ...given, runtimePath }, signal);
 }
 
 /** Undoes a failed start. What cannot be undone in time is removed with the container. */

@@ -216,25 +216,29 @@ async function build(
   const onStuck = (): void => {
     context.janitor.adopt(plan.id, () => removeContainerById(context, plan.id), 1_000);
   };
-  await buildOrUndo(running, onStuck, async (undo) => {
-    using held = new HeldLayers(context.checkpoints.layers);
-    await assemble(context, await planOf(context, plan, running, { undo, held }), running, undo);
-  });
+  const { base } = plan;
+  await buildOrUndo(running, onStuck, (undo) =>
+    typeof base === "function"
+      ? findAndAssemble(context, { ...plan, base }, running, undo)
+      : assemble(context, planOf(context, plan, base), running, undo),
+  );
   return plan.id;
 }
 
-async function planOf(
+async function findAndAssemble(
   context: ContainerContext,
-  request: Request,
+  request: Request & { readonly base: FindBase },
   operation: RunningOperation,
-  made: Made,
-): Promise<Plan> {
-  const { id, config, volumeImages: images } = request;
-  let { base } = request;
-  if (typeof base === "function") {
-    base = await base(operation, made, id);
-    noteImages(context, base, images);
-  }
+  undo: Rollback,
+): Promise<void> {
+  using held = new HeldLayers(context.checkpoints.layers);
+  const base = await request.base(operation, { undo, held }, request.id);
+  noteImages(context, base, request.volumeImages);
+  await assemble(context, planOf(context, request, base), operation, undo);
+}
+
+function planOf(context: ContainerContext, request: Request, base: ContainerBase): Plan {
+  const { config, volumeImages: images } = request;
   const { image } = base;
   const volumes = { images, ...declaredUnlessIgnored(context, image, config) };
   return { ...request, base, image, volumes };
