@@ -104,9 +104,21 @@ export async function startProcess(
     await undo(deps, { id, state, monitor, restore });
     throw error;
   } finally {
-    if (restore !== undefined) await restore.close();
-    await logFile?.close();
+    await close(restore, logFile);
   }
+}
+
+/** A container that runs its command does not wait for what only a restore has. */
+function close(
+  restore: PreparedRestore | undefined,
+  logFile: FileHandle | undefined,
+): Promise<void> | undefined {
+  return restore === undefined ? logFile?.close() : closeBoth(restore, logFile);
+}
+
+async function closeBoth(restore: PreparedRestore, logFile: FileHandle | undefined): Promise<void> {
+  await restore.close();
+  await logFile?.close();
 }
 
 async function makeBundle(paths: StateLayout, id: string): Promise<void> {
