@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { readFileSync, writeFileSync } from "node:fs";
+import { readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
 import { apiPage } from "./testing/api-page.ts";
@@ -14,6 +14,17 @@ test("docs/sdk-api.md is current", () => {
     page,
     "DAVIT_UPDATE_DOCS=1 node --test src/sdk/api-page.test.ts",
   );
+});
+
+test("the page has each file of the API", () => {
+  const page = apiPage(import.meta.dirname);
+  const api = join(import.meta.dirname, "api");
+  for (const each of readdirSync(api).filter((name) => !name.endsWith(".test.ts"))) {
+    const text = readFileSync(join(api, each), "utf8");
+    for (const [, name] of text.matchAll(/^export (?:interface|class|type) (\w+)/gm)) {
+      assert.match(page, new RegExp(`^### ${name}$`, "m"), `src/sdk/api/${each}`);
+    }
+  }
 });
 
 test("every part of the API has a doc comment", () => {

@@ -10,6 +10,7 @@ const sections = [
   ["Images", "api/images.ts"],
   ["Events", "api/events.ts"],
   ["Snapshots", "api/snapshots.ts"],
+  ["Forks", "api/fork.ts"],
   ["Options", "api/options.ts"],
   ["Errors", "errors.ts"],
 ] as const;
