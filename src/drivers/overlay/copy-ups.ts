@@ -63,12 +63,12 @@ export class CopyUps {
       const directory = join(deps.paths.layers, name);
       try {
         const known = await readFacts(directory);
-        const madeIn = await readMark(directory);
+        const mark = await readMark(directory);
         // What the machine stopped for is made again.
-        if (madeIn !== undefined && madeIn !== deps.bootId) continue;
+        if (mark !== undefined && mark.bootId !== deps.bootId) continue;
         if (!known.layers.every((layer) => deps.findLayer(layer) !== undefined)) continue;
         copyUps.#known.set(name, known);
-        if (madeIn !== undefined) deps.late.begin().publish(directory);
+        if (mark !== undefined) deps.late.resume(directory, mark);
       } catch (cause) {
         deps.log.warn(`"${name}" of the layers is ignored: ${messageOf(cause)}`);
       }

@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { existsSync, mkdirSync, mkdtempSync, renameSync, rmSync } from "node:fs";
+import { existsSync, mkdirSync, mkdtempSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { afterEach, beforeEach, test } from "node:test";
@@ -28,6 +28,7 @@ class Disk {
   readonly running: PromiseWithResolvers<undefined>[] = [];
   readonly tasks = new TaskGroup(silentLogger);
   readonly errors: string[] = [];
+  readonly warnings: string[] = [];
   open = 0;
 
   late(delayMs: number): LateSync {
@@ -35,7 +36,11 @@ class Disk {
       directory: root,
       bootId: "this boot",
       tasks: this.tasks,
-      log: { ...silentLogger, error: (text) => this.errors.push(text) },
+      log: {
+        ...silentLogger,
+        error: (text) => this.errors.push(text),
+        warn: (text) => this.warnings.push(text),
+      },
       delayMs,
       open: () => {
         this.open++;
@@ -73,9 +78,9 @@ async function publish(late: LateSync, name: string): Promise<string> {
 test("a directory has a mark of this boot until the disk is synced", async () => {
   const late = disk.late(0);
   const directory = await publish(late, "one");
-  assert.equal(await readMark(directory), "this boot");
+  assert.equal((await readMark(directory))?.bootId, "this boot");
   await disk.untilRunning(1);
-  assert.equal(await readMark(directory), "this boot");
+  assert.equal((await readMark(directory))?.bootId, "this boot");
   const synced = late.synced();
   disk.running[0]?.resolve(undefined);
   await synced;
@@ -104,7 +109,7 @@ test("what is published while a sync runs waits for the next one", async () => {
   disk.running[0]?.resolve(undefined);
   await disk.untilRunning(2);
   assert.equal(await readMark(one), undefined);
-  assert.equal(await readMark(two), "this boot");
+  assert.equal((await readMark(two))?.bootId, "this boot");
   disk.running[1]?.resolve(undefined);
   await synced;
   assert.equal(await readMark(two), undefined);
@@ -118,7 +123,7 @@ test("a failed sync fails all that have written before, is reported, and leaves 
   const synced = assert.rejects(late.synced(), /EIO/);
   disk.running[0]?.reject(new Error("EIO"));
   await synced;
-  assert.equal(await readMark(one), "this boot");
+  assert.equal((await readMark(one))?.bootId, "this boot");
   assert.equal(late.failureOf(one), "EIO");
   assert.match(disk.errors.join(), /one" could not be written to the disk.*EIO.*images check/);
   // Its files were written before the failure, too.
@@ -130,7 +135,7 @@ test("a failed sync fails all that have written before, is reported, and leaves 
   await disk.untilRunning(2);
   disk.running[1]?.resolve(undefined);
   await again;
-  assert.equal(await readMark(two), "this boot");
+  assert.equal((await readMark(two))?.bootId, "this boot");
   const three = await publish(late, "three");
   const last = late.synced();
   await disk.untilRunning(3);
@@ -138,6 +143,62 @@ test("a failed sync fails all that have written before, is reported, and leaves 
   await last;
   assert.equal(await readMark(three), undefined);
   assert.equal(late.failureOf(three), undefined);
+});
+
+test("a later daemon of the same boot knows of a failed sync, and leaves the mark", async () => {
+  const former = disk.late(0);
+  const one = await publish(former, "one");
+  await disk.untilRunning(1);
+  const failed = assert.rejects(former.synced(), /EIO/);
+  disk.running[0]?.reject(new Error("EIO: i/o error"));
+  await failed;
+  const mark = await readMark(one);
+  assert.deepEqual(mark, { bootId: "this boot", failure: "EIO: i/o error" });
+  const late = disk.late(0);
+  late.resume(one, mark);
+  assert.equal(late.failureOf(one), "EIO: i/o error");
+  assert.equal(late.isMarked(one), true);
+  await late.synced();
+  assert.deepEqual(await readMark(one), mark);
+  await late.forget(one);
+  assert.equal(late.failureOf(one), undefined);
+});
+
+test("a later daemon of the same boot syncs what has a mark without a failure", async () => {
+  const one = path.join(root, "one");
+  mkdirSync(one);
+  using former = disk.late(never).begin();
+  await former.mark(one);
+  const mark = await readMark(one);
+  assert.ok(mark);
+  const late = disk.late(never);
+  late.resume(one, mark);
+  assert.equal(late.isMarked(one), true);
+  const synced = late.synced();
+  await disk.untilRunning(1);
+  disk.running[0]?.resolve(undefined);
+  await synced;
+  assert.equal(await readMark(one), undefined);
+  assert.equal(late.isMarked(one), false);
+});
+
+test("a mark that cannot be removed does not say that the files are damaged", async () => {
+  const late = disk.late(0);
+  const one = await publish(late, "one");
+  rmSync(path.join(one, "unsynced"));
+  mkdirSync(path.join(one, "unsynced"));
+  await disk.untilRunning(1);
+  const failed = assert.rejects(late.synced());
+  disk.running[0]?.resolve(undefined);
+  await failed;
+  assert.equal(late.failureOf(one), undefined);
+  assert.deepEqual(disk.errors, []);
+  assert.match(disk.warnings.join(), /one" is on the disk, but its mark cannot be removed/);
+});
+
+test("a mark without content is of no boot", async () => {
+  writeFileSync(path.join(root, "unsynced"), "");
+  assert.equal((await readMark(root))?.bootId, "");
 });
 
 test("a directory that is forgotten keeps its mark: its name is that of another one", async () => {
@@ -148,7 +209,7 @@ test("a directory that is forgotten keeps its mark: its name is that of another 
   const synced = late.synced();
   disk.running[0]?.resolve(undefined);
   await synced;
-  assert.equal(await readMark(one), "this boot");
+  assert.equal((await readMark(one))?.bootId, "this boot");
 });
 
 test("the end of the daemon does not wait for the delay", async () => {

@@ -1,4 +1,4 @@
-import { closeSync, openSync } from "node:fs";
+import { closeSync, constants, openSync } from "node:fs";
 import { open, readFile, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { messageOf } from "../../base/errors.ts";
@@ -37,6 +37,14 @@ export interface LateWriter extends Disposable {
   publish(directory: string): void;
 }
 
+/** The mark of a directory that may not be on the disk. */
+export interface Mark {
+  /** The boot that wrote the directory. Of a mark that a power cut has shortened it is that of no boot. */
+  readonly bootId: string;
+  /** Why a sync has failed since then; `undefined` if none has. */
+  readonly failure?: string | undefined;
+}
+
 /** A directory that was published, and may not be on the disk yet. */
 interface Published extends Disposable {
   readonly directory: string;
@@ -44,7 +52,8 @@ interface Published extends Disposable {
   readonly failures: number;
   readonly end: PromiseWithResolvers<undefined>;
   isForgotten: boolean;
-  unmarking?: Promise<void>;
+  /** While the mark is removed or changed. */
+  marking?: Promise<void>;
 }
 
 /**
@@ -115,8 +124,23 @@ export class LateSync {
     for (const each of this.#pending) {
       if (each.directory !== directory) continue;
       each.isForgotten = true;
-      await each.unmarking?.catch(() => undefined);
+      await each.marking?.catch(() => undefined);
     }
+  }
+
+  /**
+   * For a directory with a mark of an earlier daemon of this boot. One that could not be synced keeps its mark: the
+   * kernel reports an error once, and a further sync succeeds without the data.
+   */
+  resume(directory: string, { failure }: Mark): void {
+    if (failure === undefined) this.begin().publish(directory);
+    else this.#failed.set(directory, failure);
+  }
+
+  /** Whether a published directory still has its mark. */
+  isMarked(directory: string): boolean {
+    if (this.#failed.has(directory)) return true;
+    return [...this.#pending].some((each) => each.directory === directory);
   }
 
   /** Why a directory could not be written to the disk; `undefined` for one that was, or will be. */
@@ -160,25 +184,37 @@ export class LateSync {
 
   async #settle(each: Published): Promise<void> {
     using _closed = each;
-    try {
-      // The kernel does not say whose write failed.
-      if (each.failures !== this.#failures) throw this.#lastFailure;
-      if (!each.isForgotten) await (each.unmarking = unmark(each.directory));
-      each.end.resolve(undefined);
-    } catch (cause) {
-      this.#fail(each, cause);
-    }
+    // The kernel does not say whose write failed.
+    if (each.failures === this.#failures) await this.#unmark(each);
+    else await this.#fail(each, this.#lastFailure);
     this.#pending.delete(each);
   }
 
-  #fail({ directory, end, isForgotten }: Published, cause: unknown): void {
+  async #unmark(each: Published): Promise<void> {
+    const { directory, end } = each;
+    try {
+      if (!each.isForgotten) await (each.marking = unmark(directory));
+      end.resolve(undefined);
+    } catch (cause) {
+      end.reject(cause);
+      this.#deps.log.warn(
+        `"${directory}" is on the disk, but its mark cannot be removed: ${messageOf(cause)}; it is pulled again after the next start of the machine`,
+      );
+    }
+  }
+
+  async #fail(each: Published, cause: unknown): Promise<void> {
+    const { directory, end } = each;
+    if (!each.isForgotten) {
+      const why = messageOf(cause);
+      this.#failed.set(directory, why);
+      this.#deps.log.error(
+        `"${directory}" could not be written to the disk, and its files may be damaged: ${why}; check the disk, then run davit images check`,
+      );
+      // A disk that cannot be written keeps the mark as it is.
+      await (each.marking = markFailure(directory, why)).catch(() => undefined);
+    }
     end.reject(cause);
-    if (isForgotten) return;
-    const why = messageOf(cause);
-    this.#failed.set(directory, why);
-    this.#deps.log.error(
-      `"${directory}" could not be written to the disk, and its files may be damaged: ${why}; check the disk, then run davit images check`,
-    );
   }
 
   #leave(): void {
@@ -189,14 +225,22 @@ export class LateSync {
   }
 }
 
-/** The id of the boot that wrote the directory and did not sync it yet; `undefined` for one without a mark. */
-export async function readMark(directory: string): Promise<string | undefined> {
+/** The mark of a directory; `undefined` for one that is on the disk. */
+export async function readMark(directory: string): Promise<Mark | undefined> {
   try {
-    return await readFile(join(directory, UNSYNCED), "latin1");
+    const text = await readFile(join(directory, UNSYNCED), "utf8");
+    const [bootId = "", failure] = text.split("\n", 2);
+    return { bootId, failure };
   } catch (cause) {
     if (errnoCode(cause) === "ENOENT") return undefined;
     throw cause;
   }
+}
+
+/** Adds the failure to the mark, for later daemons of this boot. */
+async function markFailure(directory: string, why: string): Promise<void> {
+  const flag = constants.O_WRONLY | constants.O_APPEND;
+  await writeFile(join(directory, UNSYNCED), `\n${why}`, { flag });
 }
 
 async function unmark(directory: string): Promise<void> {

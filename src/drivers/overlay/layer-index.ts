@@ -4,7 +4,7 @@ import { type Digest, isDigest } from "../../base/digest.ts";
 import { messageOf } from "../../base/errors.ts";
 import type { Logger } from "../../base/logger.ts";
 import { type LayerFacts, readFacts, summaryOf } from "./layer-facts.ts";
-import { readMark } from "./late-sync.ts";
+import { type Mark, readMark } from "./late-sync.ts";
 import { type StateLayout, UNCLAIMED } from "./state-layout.ts";
 
 /** What the daemon keeps in memory of the layers on disk. */
@@ -14,8 +14,8 @@ export interface LayerIndex {
   readonly unclaimed: Map<Digest, bigint>;
   /** The layers whose facts are too old to have an origin. */
   readonly unattributed: Set<Digest>;
-  /** The layers that may not be on the disk yet. */
-  readonly unsynced: Set<Digest>;
+  /** The layers of this boot that may not be on the disk. */
+  readonly unsynced: Map<Digest, Mark>;
   /** Those of another boot: they count as missing, and are to be removed. */
   readonly torn: Set<Digest>;
 }
@@ -30,7 +30,7 @@ export async function readLayerIndex(
     layers: new Map(),
     unclaimed: new Map(),
     unattributed: new Set(),
-    unsynced: new Set(),
+    unsynced: new Map(),
     torn: new Set(),
   };
   for (const name of await readdir(paths.layers)) {
@@ -38,18 +38,18 @@ export async function readLayerIndex(
     if (!isDigest(diffId)) continue;
     try {
       const directory = paths.layer(diffId);
-      const madeIn = await readMark(directory);
-      if (madeIn !== undefined && madeIn !== bootId) {
+      const mark = await readMark(directory);
+      if (mark !== undefined && mark.bootId !== bootId) {
         index.torn.add(diffId);
         throw new Error("the machine stopped before its files were on the disk");
       }
       const facts = summaryOf(await readFacts(directory));
       index.layers.set(diffId, facts);
-      if (madeIn !== undefined) index.unsynced.add(diffId);
+      if (mark !== undefined) index.unsynced.set(diffId, mark);
       if (facts.origins === undefined) index.unattributed.add(diffId);
       const path = join(directory, UNCLAIMED);
-      const mark = await stat(path, { bigint: true }).catch(() => undefined);
-      if (mark !== undefined) index.unclaimed.set(diffId, mark.mtimeNs);
+      const unclaimed = await stat(path, { bigint: true }).catch(() => undefined);
+      if (unclaimed !== undefined) index.unclaimed.set(diffId, unclaimed.mtimeNs);
     } catch (cause) {
       log.warn(`layer "${diffId}" is ignored until it is pulled again: ${messageOf(cause)}`);
     }

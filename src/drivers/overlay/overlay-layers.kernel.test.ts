@@ -113,7 +113,7 @@ describe("layers", () => {
   });
 
   test("of another boot that are not on the disk are missing, and swept; those of this boot stay", async () => {
-    const names = [file("a"), file("b"), file("c"), file("d")];
+    const names = [file("a"), file("b"), file("c"), file("d"), file("e")];
     const layers = await Promise.all(names.map((name) => fixture.layer(name)));
     const [synced = assert.fail(), other = assert.fail(), empty = assert.fail()] = layers;
     await fixture.layers.synced();
@@ -125,10 +125,12 @@ describe("layers", () => {
     writeFileSync(markOf(empty), "");
     const [, , , same = assert.fail()] = layers;
     writeFileSync(markOf(same), hostBootId());
+    const failed = layers.at(-1) ?? assert.fail();
+    writeFileSync(markOf(failed), `${hostBootId()}\nEIO`);
     const warnings: string[] = [];
     const log = { ...silentLogger, warn: (text: string) => void warnings.push(text) };
     await using next = await TestOverlay.open(fixture.root, { log });
-    assert.deepEqual(new Set(next.layers.list()), new Set([synced, same]));
+    assert.deepEqual(new Set(next.layers.list()), new Set([synced, same, failed]));
     assert.equal(warnings.length, 2);
     assert.match(warnings.join(), /the machine stopped before its files were on the disk/);
     assert.equal(await next.layer(file("b")), other);
@@ -137,7 +139,11 @@ describe("layers", () => {
     ]);
     await next.layers.synced();
     for (const layer of [synced, other, same]) assert.ok(!existsSync(markOf(layer)));
-    await fixture.untilHolds("layers", [".empty", ...[synced, other, same].map(hexOf).sort()]);
+    // A sync of an earlier daemon of this boot has failed: a further one would succeed without its data.
+    assert.ok(existsSync(markOf(failed)));
+    assert.equal(next.layers.syncFailureOf(failed), "EIO");
+    const left = [synced, other, same, failed];
+    await fixture.untilHolds("layers", [".empty", ...left.map(hexOf).sort()]);
   });
 
   test("cannot be entered by users of the host", () => {

@@ -87,7 +87,7 @@ export class OverlayLayers implements Layers {
     const images = await openLayerImages({ ...deps, index });
     const findLayer = (diffId: Digest): LayerFacts | undefined => index.layers.get(diffId);
     const copyUps = await CopyUps.open({ paths, trash, late, bootId, log, findLayer });
-    for (const diffId of index.unsynced) late.begin().publish(paths.layer(diffId));
+    for (const [diffId, mark] of index.unsynced) late.resume(paths.layer(diffId), mark);
     return new OverlayLayers(deps, { index, copyUps, images });
   }
 
@@ -324,9 +324,10 @@ export class OverlayLayers implements Layers {
     const next = `${path}.new`;
     try {
       const stored = await readFacts(directory);
-      // On the disk before the rename: a power cut must not leave an empty file under this name.
+      // On the disk before the rename: a power cut must not leave an empty file under this name. A layer with a mark is
+      // missing after one anyway, and fsync(2) could write its directory without the mark (btrfs).
       const text = formatFacts({ ...stored, origins: facts.origins });
-      await writeFile(next, text, { flush: true });
+      await writeFile(next, text, { flush: !this.#deps.late.isMarked(directory) });
       await rename(next, path);
     } catch (cause) {
       await rm(next, { force: true }).catch(() => undefined);
