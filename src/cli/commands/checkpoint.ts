@@ -1,11 +1,12 @@
 import { createReadStream } from "node:fs";
-import { chmod, mkdtemp, rename, rm } from "node:fs/promises";
+import { chmod, mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { dirname, join, resolve } from "node:path";
 import process from "node:process";
+import { RuntimeError } from "../../base/errors.ts";
 import { systemError } from "../../base/system-error.ts";
 import { type Container, ContainerState, type PodSandbox } from "../../gen/runtime/v1/api_pb.ts";
-import { writeArchive } from "../archives/archive-output.ts";
+import { checkArchiveOutput, nameArchive, writeArchive } from "../archives/archive-output.ts";
 import { davitOnly } from "../archives/load-archive.ts";
 import type { Call, Command } from "../command-line/command.ts";
 import { exitCode } from "../command-line/exit-code.ts";
@@ -19,7 +20,7 @@ import { LiveLines, spinnerAt } from "../output/live-lines.ts";
 import { progressOutput } from "../output/progress-output.ts";
 import { doing } from "../server/explain.ts";
 import { type Server, withServer } from "../server/session.ts";
-import { closeTcpOption, removeSnapshot, takeSnapshot } from "./snapshots.ts";
+import { closeTcpOption, removeOwnSnapshot, takeSnapshot } from "./snapshots.ts";
 import { typeOption } from "./stop.ts";
 
 // The archive has what the processes had in memory.
@@ -77,6 +78,7 @@ async function run(call: Call, server: Server): Promise<number> {
   if (path === undefined && process.stdout.isTTY) {
     throw new UsageError('"--output" is "-", and stdout is a terminal', checkpoint);
   }
+  if (path !== undefined) await checkArchiveOutput(path);
   const objects = new Objects(server);
   const type = options.text("type");
   const kinds = (["pod", "container"] as const).filter(
@@ -160,10 +162,11 @@ async function ofPod(
     }
   }
   try {
-    const archive = writeArchive(path, chunks(), secretMode);
+    const isOnlyCopy = call.options.has("stop");
+    const archive = writeArchive(path, chunks(), { mode: secretMode, isOnlyCopy });
     await doing(`write the checkpoint of pod "${podPath(pod)}"`, davitOnly(archive));
   } finally {
-    await removeSnapshot(server, id);
+    await removeOwnSnapshot(call, server, id);
   }
 }
 
@@ -173,6 +176,12 @@ async function ofContainer(
   found: PodContainer,
   path: string | undefined,
 ): Promise<void> {
+  if (process.geteuid?.() !== 0) {
+    throw new RuntimeError(
+      "permission-denied",
+      `checkpoint container "${containerPath(found)}": only root can read the archive, which the server writes; run davit checkpoint as root`,
+    );
+  }
   const parent = path === undefined ? tmpdir() : dirname(resolve(path));
   const directory = await mkdtemp(join(parent, ".davit-checkpoint-")).catch((cause: unknown) => {
     throw systemError(`write "${path ?? parent}"`, cause);
@@ -183,11 +192,11 @@ async function ofContainer(
     const call = server.client.runtime.checkpointContainer(request, server.unlimited());
     await doing(`checkpoint container "${containerPath(found)}"`, call);
     if (path === undefined) {
-      await writeArchive(undefined, createReadStream(location), secretMode);
+      await writeArchive(undefined, createReadStream(location), { mode: secretMode });
       return;
     }
     await chmod(location, secretMode);
-    await rename(location, path);
+    await nameArchive(location, path);
   } finally {
     await rm(directory, { recursive: true, force: true });
   }

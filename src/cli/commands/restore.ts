@@ -17,7 +17,7 @@ import { pathKind } from "../run-image/target.ts";
 import { doing } from "../server/explain.ts";
 import { type Server, withServer } from "../server/session.ts";
 import { findSnapshot } from "../snapshots/find.ts";
-import { removeSnapshot } from "./snapshots.ts";
+import { removeOwnSnapshot } from "./snapshots.ts";
 
 /** `davit restore`. */
 export const restore: Command = {
@@ -72,7 +72,7 @@ async function run(call: Call, server: Server): Promise<number> {
     print(call, await restoreSnapshot(call, server, objects, imported));
   } finally {
     // The pod runs on without it.
-    await removeSnapshot(server, imported.id);
+    await removeOwnSnapshot(call, server, imported.id);
   }
   return exitCode.done;
 }

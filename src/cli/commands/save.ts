@@ -1,5 +1,5 @@
 import process from "node:process";
-import { writeArchive } from "../archives/archive-output.ts";
+import { checkArchiveOutput, writeArchive } from "../archives/archive-output.ts";
 import { davitOnly } from "../archives/load-archive.ts";
 import type { Call, Command } from "../command-line/command.ts";
 import { exitCode } from "../command-line/exit-code.ts";
@@ -44,6 +44,7 @@ async function run(call: Call, server: Server): Promise<number> {
     `${spinnerAt(now)} ${path ?? "stdout"}  ${written === 0 ? "reading" : formatBytes(written)}  ` +
       formatDuration(now - startedMs),
   ]);
+  if (path !== undefined) await checkArchiveOutput(path);
   const images = [...new Set(call.operands)];
   async function* chunks(): AsyncGenerator<Uint8Array> {
     for await (const { chunk } of server.client.davit.save({ images }, server.unlimited())) {
@@ -52,6 +53,6 @@ async function run(call: Call, server: Server): Promise<number> {
     }
   }
   const what = `save ${images.map((name) => `"${name}"`).join(", ")}`;
-  await doing(what, davitOnly(writeArchive(path, chunks(), 0o644)));
+  await doing(what, davitOnly(writeArchive(path, chunks(), { mode: 0o644 })));
   return exitCode.done;
 }

@@ -1,4 +1,5 @@
 import { create } from "@bufbuild/protobuf";
+import { messageOf } from "../../base/errors.ts";
 import {
   ListSnapshotsResponseSchema,
   type Snapshot,
@@ -13,6 +14,8 @@ import { podPath } from "../objects/find.ts";
 import { Objects } from "../objects/objects.ts";
 import { pickPod } from "../objects/pick.ts";
 import { formatValue, messageToJson } from "../output/cri-message.ts";
+import { printableLines } from "../output/printable.ts";
+import type { Terminal } from "../output/terminal.ts";
 import { formatAge, formatBytes, shortId } from "../output/figures.ts";
 import { listingOptions, outputFormat, outputOption, printListing } from "../output/listing.ts";
 import type { Column } from "../output/table.ts";
@@ -100,9 +103,26 @@ export async function takeSnapshot(
 }
 
 /** Removes a snapshot, also after Ctrl-C. */
-export async function removeSnapshot({ client }: Server, id: string): Promise<void> {
+async function removeSnapshot({ client }: Pick<Server, "client">, id: string): Promise<void> {
   const removal = client.checkpoints.removeSnapshot({ id }, { timeoutMs: removeMs });
   await doing(`remove snapshot "${shortId(id)}"`, davitOnly(removal));
+}
+
+/**
+ * Removes the snapshot that a command has made for itself. A failure is a note: what the command has done is done, or
+ * its own error says more.
+ */
+export async function removeOwnSnapshot(
+  { terminal }: { readonly terminal: Pick<Terminal, "err" | "errStyle"> },
+  server: Pick<Server, "client">,
+  id: string,
+): Promise<void> {
+  try {
+    await removeSnapshot(server, id);
+  } catch (error) {
+    const text = `${messageOf(error)}; the snapshot has the memory of the pod: remove it with "davit snapshots rm ${shortId(id)}"`;
+    terminal.err(`${terminal.errStyle.yellow("!")} ${printableLines(text)}\n`);
+  }
 }
 
 async function list(call: Call, server: Server): Promise<number> {

@@ -6,6 +6,7 @@ import type { Call } from "../command-line/command.ts";
 import { CommandFailure, exitCode } from "../command-line/exit-code.ts";
 import type { RunningPod } from "../lifecycle/run-pod.ts";
 import { LogPrinter } from "../logs/print-log.ts";
+import { takeErrors } from "../output/take-errors.ts";
 import { doing } from "../server/explain.ts";
 import type { Server } from "../server/session.ts";
 import type { StopSignal } from "../stop-signals.ts";
@@ -172,19 +173,11 @@ function rawTerminal(): Disposable | undefined {
 function watchOutputs(leave: (end: ForegroundEnd) => void): Disposable {
   using stack = new DisposableStack();
   for (const output of [process.stdout, process.stderr]) {
-    // The listener of davit's other commands ends the process at once.
-    const others = output.listeners("error") as ((error: Error) => void)[];
-    let hasFailed = false;
-    output.removeAllListeners("error");
-    output.on("error", (error: NodeJS.ErrnoException) => {
-      hasFailed = true;
-      leave({ kind: "lost", exitCode: error.code === "EPIPE" ? exitCode.done : exitCode.failed });
-    });
-    stack.defer(() => {
-      if (hasFailed) return; // further errors have the same reason
-      output.removeAllListeners("error");
-      for (const other of others) output.on("error", other);
-    });
+    stack.use(
+      takeErrors(output, ({ code }) => {
+        leave({ kind: "lost", exitCode: code === "EPIPE" ? exitCode.done : exitCode.failed });
+      }),
+    );
   }
   return stack.move();
 }
