@@ -14,10 +14,12 @@ import { type Server, withServer } from "../server/session.ts";
 export const systemDf: Command = {
   name: "system df",
   section: "Inspection and debugging",
-  summary: "Show what images, containers and logs take on the disk",
+  summary: "Show what images, containers, logs and checkpoints take on the disk",
   details:
     "IMAGES is the usage of the file system of images, and what can be reclaimed at most the sum of the images that no\n" +
-    "container uses: images share layers. CONTAINERS are the writable layers. The sizes of logs are read on this machine.",
+    "container uses: images share layers. CONTAINERS are the writable layers. CHECKPOINTS are snapshots, which can be\n" +
+    "removed, and files from which containers are captured or restored at the moment, which only root sees. The sizes of\n" +
+    "logs are read on this machine.",
   operands: [],
   options: outputOption,
   examples: [{ line: "davit system df", does: "Show the disk usage" }],
