@@ -53,8 +53,25 @@ export async function fork(
   }
   const { signal } = options;
   if ("sizeBytes" in source) return await forkSnapshot(host, source, count, options);
-  await using taken = await source.snapshot(signal === undefined ? {} : { signal });
-  return await forkSnapshot(host, taken, count, options);
+  const taken = await source.snapshot(signal === undefined ? {} : { signal });
+  return await withoutSnapshot(taken, () => forkSnapshot(host, taken, count, options));
+}
+
+/** The pods of a snapshot that is removed then. Without its removal there are no pods, and the first error is thrown. */
+export async function withoutSnapshot(
+  taken: Pick<Snapshot, "remove">,
+  make: () => Promise<Fork>,
+): Promise<Fork> {
+  let made: Fork | undefined;
+  try {
+    made = await make();
+    await taken.remove();
+    return made;
+  } catch (error) {
+    const undo = made === undefined ? taken.remove() : made[Symbol.asyncDispose]();
+    await Promise.resolve(undo).catch(() => undefined);
+    throw error;
+  }
 }
 
 async function forkSnapshot(

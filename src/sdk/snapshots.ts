@@ -1,8 +1,9 @@
-import { createReadStream } from "node:fs";
+import { open } from "node:fs/promises";
 import type { Snapshot as Message } from "../gen/davit/v1/checkpoints_pb.ts";
 import type { Snapshot, SnapshotOptions } from "./api/snapshots.ts";
 import type { Connection } from "./connection.ts";
 import { DavitError } from "./errors.ts";
+import { explain } from "./explain.ts";
 import { toDate } from "./logs.ts";
 import { pieces } from "./pieces.ts";
 
@@ -84,10 +85,10 @@ export async function importSnapshot(
 ): Promise<Snapshot> {
   const what = `import ${typeof source === "string" ? `"${source}"` : "a snapshot"}`;
   connection.check(what);
-  const chunks = typeof source === "string" ? createReadStream(source) : source;
+  const chunks = typeof source === "string" ? await openFile(source, what) : source;
   async function* requests() {
     for await (const chunk of chunks) {
-      for (const data of pieces(chunk as Uint8Array)) yield { data };
+      for (const data of pieces(chunk)) yield { data };
     }
   }
   const options = signal === undefined ? {} : { signal };
@@ -101,6 +102,15 @@ export async function importSnapshot(
     throw new DavitError("internal", `${what}: the server has answered without a snapshot`);
   };
   return new ServerSnapshot(connection, await connection.davitOnly(what, read(), signal));
+}
+
+async function openFile(path: string, what: string): Promise<AsyncIterable<Uint8Array>> {
+  try {
+    const file = await open(path);
+    return file.createReadStream();
+  } catch (error) {
+    throw explain(what, error);
+  }
 }
 
 async function listMessages(connection: Connection): Promise<readonly Message[]> {

@@ -69,7 +69,8 @@ async function countOf(pod: sdk.Pod): Promise<number> {
 
 async function countsTo(pod: sdk.Pod, least: number): Promise<number> {
   for (let tries = 0; tries < patient(200); tries++) {
-    const count = await countOf(pod);
+    // The file does not exist at first.
+    const count = await countOf(pod).catch(() => 0);
     if (count >= least) return count;
     await new Promise((resolve) => setTimeout(resolve, 50));
   }
@@ -180,6 +181,7 @@ describe("the SDK", { skip }, () => {
     assert.match((await failure(davit.importSnapshot(changed))).message, /was changed/);
     writeFileSync(changed, bytes.subarray(0, bytes.length / 2));
     assert.match((await failure(davit.importSnapshot(changed))).message, /cut|end/);
+    assert.equal((await failure(davit.importSnapshot(`${changed}.not`))).kind, "not-found");
     writeFileSync(changed, "no archive");
     await failure(davit.importSnapshot(changed));
     assert.deepEqual(filesOf("snapshots"), [imported.id]);
@@ -242,6 +244,24 @@ describe("the command line", { skip }, () => {
     assert.deepEqual(existsSync(pods) ? readdirSync(pods) : [], []);
   });
 
+  test("stops no pod whose archive nobody has, and leaves no snapshot", async () => {
+    done(cli(...run, ...counter.command));
+    const pod = await podOf("counter");
+    const count = await countsTo(pod, 2);
+    const line = `{ "${program}" checkpoint --stop counter -o -; echo "code $?" >&2; } | true`;
+    const env = { ...process.env, DAVIT_ENDPOINT: davit.endpoint };
+    const piped = spawnSync("sh", ["-c", line], { env, encoding: "utf8" });
+    assert.match(piped.stderr, /write the archive to stdout: .*\ncode 1$/m);
+    await countsTo(pod, count + 2);
+    assert.deepEqual(filesOf("snapshots"), []);
+    const nowhere = cli("checkpoint", "--stop", "counter", "-o", directory);
+    assert.equal(nowhere.status, 2);
+    assert.match(nowhere.stderr, /it is a directory; name a file in it/);
+    await countsTo(pod, count + 4);
+    done(cli("rm", "-f", "--pods-directory", pods, "counter"));
+    await noPods();
+  });
+
   test("lists and removes snapshots", async () => {
     done(cli(...run, ...counter.command));
     const id = done(cli("snapshots", "create", "counter")).trim();
@@ -258,6 +278,16 @@ describe("the command line", { skip }, () => {
       [[id, ""]],
     );
     assert.ok(done(cli("__complete", "--", "restore", "")).includes(id.slice(0, 12)));
+    const usage = JSON.parse(done(cli("system", "df", "-o", "json"))) as {
+      type: string;
+      total: number;
+      active: number;
+      bytes: number;
+      reclaimable: number;
+    }[];
+    const checkpoints = usage.find(({ type }) => type === "checkpoints");
+    assert.ok(checkpoints !== undefined && checkpoints.reclaimable > 10_000);
+    assert.deepEqual([checkpoints.total, checkpoints.active], [1, 0]);
     done(restoreIn(id.slice(0, 8), "-q"));
     assert.match(done(cli("pods")), /counter-\w{4} /);
     assert.equal(done(cli("snapshots", "rm", id.slice(0, 12))), `${id.slice(0, 12)}\n`);
