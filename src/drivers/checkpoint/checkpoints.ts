@@ -1,5 +1,5 @@
 import { randomUUID } from "node:crypto";
-import { mkdir, open, readdir, readFile, rmdir, stat } from "node:fs/promises";
+import { mkdir, open, readFile, rmdir, stat } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
 import { toBinary } from "@bufbuild/protobuf";
 import { messageOf, RuntimeError, wrap } from "../../base/errors.ts";
@@ -24,7 +24,7 @@ import type { OwnProgram } from "../../linux/process/index.ts";
 import { removePartial, writeArchive } from "./archive.ts";
 import { ChangesLayers } from "./changes-layer.ts";
 import { completeCapture, sealCapture } from "./complete.ts";
-import { createFile, digestText, OpenDirectory, writeError } from "./files.ts";
+import { createFile, digestText, namesIn, OpenDirectory, writeError } from "./files.ts";
 import { CheckpointLayout } from "./layout.ts";
 import {
   containerDirectory,
@@ -255,14 +255,5 @@ async function checkParent(parent: string): Promise<void> {
       "permission-denied",
       `"${path}" can be changed by others than root: name a directory that is root's alone`,
     );
-  }
-}
-
-async function namesIn(directory: string): Promise<readonly string[]> {
-  try {
-    return await readdir(directory);
-  } catch (cause) {
-    if (errnoCode(cause) === "ENOENT") return [];
-    throw systemError(`read "${directory}"`, cause);
   }
 }

@@ -1,5 +1,5 @@
 import { constants } from "node:fs";
-import { type FileHandle, open, statfs } from "node:fs/promises";
+import { type FileHandle, open, readdir, statfs } from "node:fs/promises";
 import type { Digest } from "../../base/digest.ts";
 import { RuntimeError } from "../../base/errors.ts";
 import { errnoCode, systemError } from "../../base/system-error.ts";
@@ -153,4 +153,14 @@ export async function digestText(text: string): Promise<Digest> {
   const hash = openSha256();
   await hash.update(Buffer.from(text));
   return `sha256:${hash.digest()}`;
+}
+
+/** The names in a directory; none for one that does not exist. */
+export async function namesIn(directory: string): Promise<readonly string[]> {
+  try {
+    return await readdir(directory);
+  } catch (cause) {
+    if (errnoCode(cause) === "ENOENT") return [];
+    throw systemError(`read "${directory}"`, cause);
+  }
 }

@@ -1,5 +1,5 @@
 import { randomBytes, randomUUID } from "node:crypto";
-import { mkdir, open, readdir, rename } from "node:fs/promises";
+import { mkdir, open, rename } from "node:fs/promises";
 import { join } from "node:path";
 import { messageOf, RuntimeError, wrap } from "../../base/errors.ts";
 import type { Logger } from "../../base/logger.ts";
@@ -20,7 +20,7 @@ import type { OwnProgram } from "../../linux/process/index.ts";
 import { decodeMessage } from "../../wire/protobuf.ts";
 import { entriesOf } from "./archive.ts";
 import { extractPod } from "./extract.ts";
-import { OpenDirectory, writeError } from "./files.ts";
+import { namesIn, OpenDirectory, writeError } from "./files.ts";
 import { CheckpointLayout } from "./layout.ts";
 import { maxManifestBytes, parseManifest, parsePodManifest } from "./manifest.ts";
 import { checkPod } from "./open-checkpoint.ts";
@@ -234,13 +234,4 @@ async function manifestIn(directory: OpenDirectory, name: string): Promise<strin
   const text = await directory.text(name, maxManifestBytes);
   if (text !== undefined) return text;
   throw new RuntimeError("data-loss", `read a snapshot: it has no "${name}"; remove it`);
-}
-
-async function namesIn(directory: string): Promise<readonly string[]> {
-  try {
-    return await readdir(directory);
-  } catch (cause) {
-    if (errnoCode(cause) === "ENOENT") return [];
-    throw systemError(`read "${directory}"`, cause);
-  }
 }
