@@ -3,19 +3,19 @@ import { chmod, mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { dirname, join, resolve } from "node:path";
 import process from "node:process";
-import { RuntimeError } from "../../base/errors.ts";
+import { messageOf, RuntimeError } from "../../base/errors.ts";
 import { systemError } from "../../base/system-error.ts";
 import { type Container, ContainerState, type PodSandbox } from "../../gen/runtime/v1/api_pb.ts";
 import { checkArchiveOutput, nameArchive, writeArchive } from "../archives/archive-output.ts";
 import { davitOnly } from "../archives/load-archive.ts";
 import type { Call, Command } from "../command-line/command.ts";
-import { exitCode } from "../command-line/exit-code.ts";
+import { CommandFailure, exitCode } from "../command-line/exit-code.ts";
 import { UsageError } from "../command-line/usage-error.ts";
 import { stopContainer, stopPod } from "../lifecycle/stop.ts";
 import { containerPath, type PodContainer, podPath } from "../objects/find.ts";
 import { Objects } from "../objects/objects.ts";
 import { pick } from "../objects/pick.ts";
-import { formatBytes, formatDuration } from "../output/figures.ts";
+import { formatBytes, formatDuration, shortId } from "../output/figures.ts";
 import { LiveLines, spinnerAt } from "../output/live-lines.ts";
 import { progressOutput } from "../output/progress-output.ts";
 import { doing } from "../server/explain.ts";
@@ -116,9 +116,9 @@ function isRunningIn({ podSandboxId, state }: Container, { id }: PodSandbox): bo
   return podSandboxId === id && state === ContainerState.CONTAINER_RUNNING;
 }
 
-/** Pauses a pod or a container, so that the checkpoint has all that it did. After an error it runs on as before. */
-async function whilePaused(
-  server: Server,
+/** Pauses a pod or a container, so that the checkpoint has all that it did. After an error or Ctrl-C it runs on as before. */
+export async function whilePaused(
+  server: Pick<Server, "client" | "limit">,
   { id, running }: { readonly id: string; readonly running: readonly Container[] },
   sleep: () => Promise<void>,
 ): Promise<void> {
@@ -131,7 +131,12 @@ async function whilePaused(
   try {
     await sleep();
   } catch (error) {
-    if (!wasPaused) await checkpoints.resume({ id }, server.limit());
+    if (wasPaused) throw error;
+    // Without the signal of Ctrl-C, which may be the error.
+    await checkpoints.resume({ id }, { timeoutMs: pauseMs }).catch((cause: unknown) => {
+      const text = `${messageOf(error)}; it is still paused (${messageOf(cause)}): run davit resume ${shortId(id)}`;
+      throw new CommandFailure(exitCode.failed, text, { cause });
+    });
     throw error;
   }
 }
