@@ -152,6 +152,7 @@ export async function buildContainers(parts: Parts, shared: Shared): Promise<Bui
     },
     environmentOf: (sandbox) => controllerOf(parts, sandbox).environment(sandbox),
     cancellable: new CancellableOperations(),
+    captured: new Set(),
     oomKills,
     ...{ usage: usageReader(layout, clock), deniedCalls },
     onRemoved: (container) => {

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { describe, test, type TestContext } from "node:test";
 import { isKind, RuntimeError } from "../../base/errors.ts";
 import { stages } from "../../core/operation/index.ts";
-import { removeContainer, startContainer, stopContainer } from "../container/index.ts";
+import { execSync, removeContainer, startContainer, stopContainer } from "../container/index.ts";
 import { FakeEngine, never } from "../testing/engine.ts";
 import { settle } from "../testing/manual-time.ts";
 import {
@@ -175,6 +175,20 @@ describe("checkpointContainer()", () => {
     await ofContainer();
     assert.deepEqual([...runtime.paused], [app]);
     assert.deepEqual(noted(engine), []);
+  });
+
+  test("no command begins meanwhile, and one does afterwards", async (t) => {
+    const { engine, app, side, ofContainer } = await setUp(t);
+    const run = (containerId: string) =>
+      execSync(engine.containers, { containerId, command: ["true"], timeoutSeconds: 5n }, never);
+    const hang = engine.world.runtime.trouble.hang("capture");
+    const made = ofContainer();
+    await hang.arrived;
+    await assert.rejects(run(app), kind("failed-precondition", /a checkpoint of it is being made/));
+    await run(side);
+    hang.release();
+    await made;
+    await run(app);
   });
 
   test("a stop and a removal end it", async (t) => {

@@ -50,6 +50,7 @@ export class PausedContainers implements AsyncDisposable {
     if (pausedSince(container) !== undefined || (await freezer.isPaused(id))) return;
     this.#context.store.update(id, (now) => ({ ...now, pausedForCheckpoint: true }));
     this.#ids.add(id);
+    this.#context.captured.add(id);
     await freezer.pause(id, signal);
   }
 
@@ -95,6 +96,8 @@ export class PausedContainers implements AsyncDisposable {
         } catch (error) {
           failures.push({ id, error });
           this.#retry(id, error);
+        } finally {
+          this.#context.captured.delete(id);
         }
       }),
     );

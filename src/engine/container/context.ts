@@ -108,6 +108,8 @@ export interface ContainerContext {
   readonly janitor: Janitor;
   readonly failedTeardowns: FailedTeardowns;
   readonly cancellable: CancellableOperations;
+  /** The containers that checkpoints have paused now. */
+  readonly captured: Set<string>;
   /** The OOM kills in containers that continued to run. */
   readonly oomKills: Pick<OomKills, "of" | "total">;
   /** Reads what running containers use. */

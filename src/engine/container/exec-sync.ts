@@ -25,7 +25,7 @@ export async function execSync(
   caller: AbortSignal,
 ): Promise<ExecResult> {
   const container = runningContainer(context, input.containerId, "exec in");
-  checkNotPaused(container, "exec in");
+  checkNotPaused(context, container, "exec in");
   checkCommand(container.id, input.command);
   context.prewarmCgroupMigration();
   const { id } = container;

@@ -14,14 +14,25 @@ export function pausedSince({ state }: Pick<Container, "state">): bigint | undef
 }
 
 /**
- * Throws `failed-precondition` for a paused container, in which a command would only end at its timeout.
+ * Throws `failed-precondition` for a paused container, in which a command would only end at its timeout, and for one
+ * that is captured for a checkpoint, whose image must not have a process that comes in between.
  *
  * NOTE(kubelet): it does not count a probe that could not be run (pkg/kubelet/prober/worker.go, doProbe), but it counts
  * one that timed out, and restarts the container. So a container with such a probe stays paused.
  */
-export function checkNotPaused(container: Container, doing: string): void {
-  if (pausedSince(container) === undefined) return;
+export function checkNotPaused(
+  { captured }: Pick<ContainerContext, "captured">,
+  container: Container,
+  doing: string,
+): void {
   const { id } = container;
+  if (captured.has(id)) {
+    throw new RuntimeError(
+      "failed-precondition",
+      `${doing} container "${id}": a checkpoint of it is being made; try again in a few seconds`,
+    );
+  }
+  if (pausedSince(container) === undefined) return;
   throw new RuntimeError(
     "failed-precondition",
     `${doing} container "${id}": it is paused; resume it with "davit resume ${id}"`,

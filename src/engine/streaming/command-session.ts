@@ -37,7 +37,7 @@ export async function* runCommand(
 ): AsyncGenerator<CommandOutput, void, undefined> {
   const { envs, terminal, stdin, ...asked } = request;
   const container = runningContainer(context, request.containerId, "exec in");
-  checkNotPaused(container, "exec in");
+  checkNotPaused(context, container, "exec in");
   const { id: containerId } = container;
   checkCommand(containerId, request.command);
   const env = envs.length === 0 ? {} : { env: execEnv(containerId, envs) };

@@ -12,7 +12,7 @@ import type { SandboxContext } from "../sandbox/index.ts";
 
 /** The dependencies of the requests for streams. */
 export interface StreamingContext {
-  readonly containers: Pick<ContainerContext, "store">;
+  readonly containers: Pick<ContainerContext, "store" | "captured">;
   readonly sandboxes: Pick<SandboxContext, "store">;
   readonly urls: StreamUrls;
 }
@@ -33,7 +33,7 @@ export function requestExec(
 ): string {
   checkChoice("exec", choice);
   const container = runningContainer(context.containers, request.containerId, "exec in");
-  checkNotPaused(container, "exec in");
+  checkNotPaused(context.containers, container, "exec in");
   const { id: containerId, sandboxId } = container;
   checkCommand(containerId, request.command);
   const { command, envs = [] } = request;

@@ -20,7 +20,7 @@ export async function runInContainer<T>(
   const { name } = request;
   const doing = name === "exec" ? "exec in" : "attach to";
   const container = runningContainer(context, request.containerId, doing);
-  if (name === "exec") checkNotPaused(container, doing);
+  if (name === "exec") checkNotPaused(context, container, doing);
   const { id, sandboxId } = container;
   const log = context.log.with({ container: id, sandbox: sandboxId });
   const plan = { name, subject: id, timeoutMs: maxTimerMs, log };

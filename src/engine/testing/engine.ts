@@ -242,6 +242,7 @@ export class FakeEngine {
       prewarmCgroupMigration: () => undefined,
       environmentOf: (sandbox) => world.controller.environment(sandbox),
       cancellable: new CancellableOperations(),
+      captured: new Set(),
       oomKills: { of: () => undefined, total: 0 },
       usage: () => Promise.resolve({ takenAtNs: world.time.nowNs(), cpuNs: 5n, pids: 1n }),
       onRemoved: (container) => {
