@@ -134,6 +134,8 @@ async function untilNoneIsTaken(make: () => Promise<void>): Promise<void> {
       // ENODEV comes from a file of a cgroup that was removed when it was open already.
       const isGone = ["ENOENT", "ENODEV"].includes(errnoCode(cause) ?? "");
       if (!isGone || attempt === mostAttempts) throw cause;
+      // Different pauses: the other process may remove it at the same point of each attempt.
+      if (attempt % 10 === 0) await delay(attempt / 10);
     }
   }
 }
