@@ -8,10 +8,15 @@ export function takeErrors(
 ): Disposable {
   const others = output.listeners("error") as ((error: Error) => void)[];
   output.removeAllListeners("error");
-  output.on("error", onError);
+  // Not `output.errored`: node resets it for stdout and stderr, which it never destroys.
+  let hasFailed = false;
+  output.on("error", (error: NodeJS.ErrnoException) => {
+    hasFailed = true;
+    onError(error);
+  });
   return {
     [Symbol.dispose]: () => {
-      if (output.errored !== null) return;
+      if (hasFailed) return;
       output.removeAllListeners("error");
       for (const other of others) output.on("error", other);
     },
