@@ -20,23 +20,17 @@ import type { Call, Method } from "../wire/grpc/call.ts";
 import { decodeRequest } from "../wire/protobuf.ts";
 import type { CriContext, RpcCall } from "./context.ts";
 import { check } from "./davit/check.ts";
+import * as checkpointRpcs from "./davit/checkpoints.ts";
 import { events } from "./davit/events.ts";
 import { exec as execWithStreams } from "./davit/exec.ts";
 import { explain } from "./davit/explain.ts";
-import { exportSnapshot } from "./davit/export-snapshot.ts";
 import { hold } from "./davit/hold.ts";
-import { importSnapshot } from "./davit/import-snapshot.ts";
-import { listSnapshots } from "./davit/list-snapshots.ts";
 import { load } from "./davit/load.ts";
 import { logs } from "./davit/logs.ts";
-import { pause } from "./davit/pause.ts";
 import { pull } from "./davit/pull.ts";
 import { reload } from "./davit/reload.ts";
-import { removeSnapshot } from "./davit/remove-snapshot.ts";
-import { resume } from "./davit/resume.ts";
 import { save } from "./davit/save.ts";
 import { tag } from "./davit/tag.ts";
-import { takeSnapshot } from "./davit/take-snapshot.ts";
 import { usage } from "./davit/usage.ts";
 import { verify } from "./davit/verify.ts";
 import { imageFsInfo } from "./image/image-fs-info.ts";
@@ -193,16 +187,6 @@ const containerRpcs: Table<typeof Containers> = { exec: execWithStreams, logs, u
 const daemonRpcs: Table<typeof Daemon> = { reload, events };
 
 const leaseRpcs: Table<typeof Leases> = { hold };
-
-const checkpointRpcs: Table<typeof Checkpoints> = {
-  pause,
-  resume,
-  takeSnapshot,
-  listSnapshots,
-  removeSnapshot,
-  exportSnapshot,
-  importSnapshot,
-};
 
 /** The part of the context that exists before the daemon is ready. */
 type Early = Pick<CriContext, "version">;

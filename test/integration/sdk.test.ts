@@ -16,6 +16,7 @@ import path from "node:path";
 import { createInterface } from "node:readline";
 import { after, before, describe, test } from "node:test";
 import type * as sdk from "../../src/sdk/index.ts";
+import { failure as thrownBy } from "../../src/sdk/testing/failure.ts";
 import { patient } from "../support/patience.ts";
 import { busyboxRoot } from "../support/sdk.ts";
 
@@ -55,15 +56,7 @@ after(async () => {
 /** A container that runs until it is stopped. */
 const sleeper = { command: ["sh", "-c", "trap 'exit 0' TERM; sleep 1000 & wait"] };
 
-async function failure(work: PromiseLike<unknown>): Promise<sdk.DavitError> {
-  try {
-    await work;
-  } catch (error) {
-    assert.ok(error instanceof DavitError, String(error));
-    return error;
-  }
-  throw new Error("nothing was thrown");
-}
+const failure = (work: PromiseLike<unknown>): Promise<sdk.DavitError> => thrownBy(work, DavitError);
 
 describe("run()", () => {
   test("gives a pod with an address, whose port can be reached and forwarded", async () => {

@@ -14,6 +14,7 @@ import { tmpdir } from "node:os";
 import path from "node:path";
 import { after, before, describe, test } from "node:test";
 import type * as sdk from "../../src/sdk/index.ts";
+import { failure as thrownBy } from "../../src/sdk/testing/failure.ts";
 import { patient } from "../support/patience.ts";
 import { busyboxRoot } from "../support/sdk.ts";
 
@@ -89,15 +90,7 @@ async function logged(pod: sdk.Pod): Promise<readonly number[]> {
   return numbers;
 }
 
-async function failure(work: PromiseLike<unknown>): Promise<sdk.DavitError> {
-  try {
-    await work;
-  } catch (error) {
-    assert.ok(error instanceof DavitError, String(error));
-    return error;
-  }
-  throw new Error("nothing was thrown");
-}
+const failure = (work: PromiseLike<unknown>): Promise<sdk.DavitError> => thrownBy(work, DavitError);
 
 const filesOf = (name: string): readonly string[] => {
   const at = path.join(root, "checkpoints", name);

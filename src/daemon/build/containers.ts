@@ -94,15 +94,14 @@ interface BuiltContainers {
 export async function buildContainers(parts: Parts, shared: Shared): Promise<BuiltContainers> {
   const { live, records, layout, handlers, shims } = parts;
   const config = live.value;
-  const { root, writableRoot } = config;
-  const { clock, log, tasks } = shared;
+  const { bootId, clock, log, tasks } = shared;
   const { roots, ...onDisk } = await openOverlay({
-    root,
-    writableRoot,
+    root: config.root,
+    writableRoot: config.writableRoot,
     firstProject: firstProject(config.runtime),
     log,
     tasks,
-    bootId: shared.bootId,
+    bootId,
     turns: { running: config.images.maxConcurrentUnpacks },
     format: config.images.layerFormat,
     verity: config.images.layerVerity,

@@ -1,4 +1,5 @@
 import { parseConfig } from "../../config/load.ts";
+import { hostProvocations } from "./host-provocations.ts";
 import {
   criStatus,
   healthyReading,
@@ -167,21 +168,7 @@ export const provocations: Readonly<Record<string, Provocation>> = {
     commands.set("crun features", succeeded('{"linux":{}}')),
   ),
 
-  "checkpoints.ready": nothing,
-  "checkpoints.criu-missing": host(({ programs }) => programs.delete("criu")),
-  "checkpoints.criu-old": host(({ commands }) =>
-    commands.set("criu --version", succeeded("Version: 3.17.1\n")),
-  ),
-  "checkpoints.criu-without-sockets": host((machine) => {
-    machine.kernelRelease = "6.18.44";
-    machine.commands.set("criu --version", succeeded("Version: 4.1.1\n"));
-  }),
-  "checkpoints.runtime-without-criu": host(({ commands }) =>
-    commands.set("runc features", succeeded('{"linux":{"seccomp":{"enabled":true}}}')),
-  ),
-  "checkpoints.library-missing": host(({ fileInfos }) =>
-    fileInfos.delete("/usr/lib64/libcriu.so.2"),
-  ),
+  ...hostProvocations,
 
   "mounts.fine": nothing,
   "mounts.root-not-shared": mount("/", "ext4", { propagation: [] }),
@@ -402,14 +389,4 @@ export const provocations: Readonly<Record<string, Provocation>> = {
     machine.image = { image: "nope", ms: 3, error: "answered 404" };
     return { images: ["nope"] };
   },
-
-  "clock.fine": nothing,
-  "clock.behind": host((machine) => (machine.timeMs = 0)),
-  "clock.went-back": host(({ fileInfos, timeMs }) =>
-    fileInfos.set(`${root}/davit.db`, { ...directory, kind: "file", modifiedMs: timeMs + 3e9 }),
-  ),
-  "clock.not-synchronized": host(({ programs, commands }) => {
-    programs.add("timedatectl");
-    commands.set("timedatectl show -p NTPSynchronized", succeeded("NTPSynchronized=no\n"));
-  }),
 };

@@ -1,11 +1,12 @@
-// What layers share in chains that no image has any more.
+// What layers share in chains that no image has any more, or that was not on the disk when the node went down.
 import assert from "node:assert/strict";
-import { readdirSync } from "node:fs";
+import { existsSync, readdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
 import type { Digest } from "../../base/digest.ts";
 import { until } from "../../linux/testing/leaks.ts";
 import { file, never, OverlayFixture } from "./testing/fixture.ts";
+import { TestOverlay } from "./testing/layers.ts";
 
 const fixture = new OverlayFixture();
 
@@ -38,6 +39,25 @@ test("removeCopyUps() keeps those of the given chains, and of what they begin wi
   assert.equal(layers.lacking(first), undefined);
   assert.equal((await layers.removeCopyUps(() => [])).length, 2);
   assert.deepEqual(shared(), []);
+});
+
+test("what layers share is missing in another boot, as long as it was not on the disk", async () => {
+  const { layers } = fixture;
+  const linked = { name: "y", type: "1", linkName: "x" } as const;
+  const chain = [await fixture.layer(file("x")), await fixture.layer(linked)];
+  await layers.complete(chain, never);
+  await layers.synced();
+  const [name = assert.fail()] = shared();
+  const mark = join(fixture.root, "layers", name, "unsynced");
+  assert.ok(!existsSync(mark));
+  writeFileSync(mark, "");
+  await using next = await TestOverlay.open(fixture.root);
+  assert.equal(next.layers.lacking(chain), chain[1]);
+  await next.layers.complete(chain, never);
+  assert.equal(next.layers.lacking(chain), undefined);
+  assert.deepEqual(await next.layers.sweep(), []);
+  await next.layers.synced();
+  assert.ok(!existsSync(mark));
 });
 
 test("space() is that of the file system, and isDeleting is true until removed files are gone", async () => {

@@ -357,23 +357,6 @@ describe("what layers have of others", () => {
     assert.equal(copyUps().length, 1);
   });
 
-  test("is missing in another boot, as long as it was not on the disk", async () => {
-    const chain = await layers();
-    await fixture.layers.complete(chain, never);
-    await fixture.layers.synced();
-    const [name = assert.fail()] = copyUps();
-    const mark = join(fixture.root, "layers", name, "unsynced");
-    assert.ok(!existsSync(mark));
-    writeFileSync(mark, "");
-    await using next = await TestOverlay.open(fixture.root);
-    assert.equal(next.layers.lacking(chain), chain[1]);
-    await next.layers.complete(chain, never);
-    assert.equal(next.layers.lacking(chain), undefined);
-    assert.deepEqual(await next.layers.sweep(), []);
-    await next.layers.synced();
-    assert.ok(!existsSync(mark));
-  });
-
   test("goes with each of its layers", async () => {
     for (const at of [0, 1]) {
       const chain = await layers();

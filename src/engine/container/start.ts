@@ -15,9 +15,9 @@ import { containerSubject } from "../lifecycle/subjects.ts";
 const startErrorCode = 128;
 
 /**
- * Starts a created container; one that was restored continues from its checkpoint. After a failure it is exited, with reason StartError, code 128 and the
- * error of the call as its message; everything that the start made is removed. A plugin that refuses it
- * fails it. A start that the end of the daemon interrupts leaves it created, as a crash does.
+ * Starts a created container; one that was restored continues from its checkpoint. After a failure it is exited, with
+ * reason StartError, code 128 and the error of the call as its message; everything that the start made is removed. A
+ * plugin that refuses it fails it. A start that the end of the daemon interrupts leaves it created, as a crash does.
  *
  * `failed-precondition` when it is not in state created, or its sandbox is not ready.
  */

@@ -1,4 +1,3 @@
-import { createHash } from "node:crypto";
 import { readFile } from "node:fs/promises";
 import { RuntimeError } from "../../../base/errors.ts";
 import { quoteValue } from "../../../base/quote.ts";
@@ -20,6 +19,7 @@ import { isObject, type JsonObject } from "../conflist.ts";
 import type { CniResult } from "../result.ts";
 import { commonKeys, isObjectOf, obstacleIn } from "./known-keys.ts";
 import type { BuiltinPlugin, PluginCall } from "./plugin.ts";
+import { attachmentHash } from "./rule-text.ts";
 
 const rateKeys = {
   ingressRate: isCount,
@@ -106,10 +106,7 @@ function isCount(value: unknown): string | undefined {
 
 /** The name of a pod's ifb link (containernetworking/plugins, plugins/meta/bandwidth). */
 export function ifbName(network: string, containerId: string): string {
-  const hash = createHash("sha512")
-    .update(network + containerId)
-    .digest("hex");
-  return `bwp${hash}`.slice(0, 15);
+  return `bwp${attachmentHash(network, containerId)}`.slice(0, 15);
 }
 
 /** Limits in the configuration itself go before those of the pod. */

@@ -17,7 +17,6 @@ import { join } from "node:path";
 import { afterEach, beforeEach, describe, test } from "node:test";
 import { setTimeout as delay } from "node:timers/promises";
 
-import { patient } from "../../../../test/support/patience.ts";
 import { isKind } from "../../../base/errors.ts";
 import { silentLogger } from "../../../base/logger.ts";
 import { errnoCode } from "../../../base/system-error.ts";
@@ -35,20 +34,12 @@ import { openFds } from "../../../linux/testing/leaks.ts";
 import { CniNetwork } from "../cni-network.ts";
 import { parseNetworkList } from "../conflist.ts";
 import { PluginError } from "../plugin-error.ts";
-import { execOnHost } from "../plugin-exec.ts";
-import { type ListRunner, PluginRunner } from "../plugin-runner.ts";
+import type { ListRunner } from "../plugin-runner.ts";
 import { parseResult } from "../result.ts";
-import { BuiltinRunner, networkObstacle } from "./runner.ts";
+import { networkObstacle } from "./runner.ts";
+import { builtin, plugins } from "./testing/runners.ts";
 
 const bridge = "dvt3";
-const timeoutMs = patient(30_000);
-const builtin = new BuiltinRunner({ timeoutMs });
-const plugins = new PluginRunner({
-  binDirs: ["/usr/lib/cni"],
-  env: process.env,
-  exec: execOnHost,
-  timeoutMs,
-});
 const { signal: never } = new AbortController();
 
 let base: string;

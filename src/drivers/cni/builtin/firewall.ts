@@ -1,9 +1,9 @@
 import { RuntimeError } from "../../../base/errors.ts";
 import { quote, quoteValue } from "../../../base/quote.ts";
 import type { CniResult } from "../result.ts";
-import { type Addition, type Family, inParallel, Iptables } from "./iptables.ts";
+import { type Addition, type Family, Iptables } from "./iptables.ts";
 import type { BuiltinPlugin, PluginCall } from "./plugin.ts";
-import { type PodAddress, resultAddresses } from "./pod-addresses.ts";
+import { inEachFamily, type PodAddress, resultAddresses } from "./pod-addresses.ts";
 import { isChainName, type Rule } from "./rule-text.ts";
 
 const forward = "CNI-FORWARD";
@@ -43,7 +43,7 @@ export class FirewallPlugin implements BuiltinPlugin {
       const text = `${doing}: firewall must not be the first plugin of a list`;
       throw new RuntimeError("failed-precondition", text);
     }
-    await this.#forFamilies(previous, async (family, addresses) => {
+    await inEachFamily(resultAddresses(previous), async (family, addresses) => {
       const addition = firewallAddition(adminChain(call.conf), family, addresses);
       // An address whose pod went without DEL still has its rules.
       const there = await this.#iptables.rulesOf(family, "filter", forward, call.signal);
@@ -58,21 +58,8 @@ export class FirewallPlugin implements BuiltinPlugin {
     // Without a result the plugin does not know the addresses either.
     if (previous === undefined) return;
     const doing = `remove firewall rules of sandbox "${containerId}"`;
-    await this.#forFamilies(previous, (family, addresses) =>
+    await inEachFamily(resultAddresses(previous), (family, addresses) =>
       this.#iptables.removeRules(doing, family, "filter", addresses.flatMap(rulesFor), signal),
-    );
-  }
-
-  async #forFamilies(
-    result: CniResult,
-    change: (family: Family, addresses: readonly PodAddress[]) => Promise<void>,
-  ): Promise<void> {
-    const addresses = resultAddresses(result);
-    await inParallel([...new Set(addresses.map(({ family }) => family))], (family) =>
-      change(
-        family,
-        addresses.filter((address) => address.family === family),
-      ),
     );
   }
 }

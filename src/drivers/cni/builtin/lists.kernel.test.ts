@@ -4,26 +4,17 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { after, describe, test } from "node:test";
-import { patient } from "../../../../test/support/patience.ts";
 import { pinNamespaces, unpinNamespace } from "../../../linux/namespace/index.ts";
 import { type JsonObject, type NetworkList, parseNetworkList } from "../conflist.ts";
-import { execOnHost } from "../plugin-exec.ts";
-import { type ListRunner, PluginRunner } from "../plugin-runner.ts";
+import type { ListRunner } from "../plugin-runner.ts";
 import { parseResult, podAddresses } from "../result.ts";
 import { isAtLeast } from "../version.ts";
-import { BuiltinRunner, networkObstacle } from "./runner.ts";
+import { networkObstacle } from "./runner.ts";
+import { builtin, plugins } from "./testing/runners.ts";
 import { clearRules, resetRules, savedRules, sh } from "./testing/beside-plugins.ts";
 
 const base = mkdtempSync(path.join(tmpdir(), "davit-lists-"));
-const timeoutMs = patient(30_000);
 const { signal } = new AbortController();
-const builtin = new BuiltinRunner({ timeoutMs });
-const plugins = new PluginRunner({
-  binDirs: ["/usr/lib/cni"],
-  env: process.env,
-  exec: execOnHost,
-  timeoutMs,
-});
 
 const ipam = {
   type: "host-local",

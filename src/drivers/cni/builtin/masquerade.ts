@@ -1,13 +1,6 @@
 import { wrap } from "../../../base/errors.ts";
-import {
-  type Addition,
-  type Family,
-  forEither,
-  inParallel,
-  Iptables,
-  type Removal,
-} from "./iptables.ts";
-import { type PodAddress, podAddress } from "./pod-addresses.ts";
+import { type Addition, type Family, forEither, Iptables, type Removal } from "./iptables.ts";
+import { inEachFamily, type PodAddress, podAddress } from "./pod-addresses.ts";
 import { chainName, checkNames, type Rule } from "./rule-text.ts";
 
 /** The attachment whose traffic is masqueraded. */
@@ -119,13 +112,7 @@ async function forEachFamily(
   } catch (error) {
     throw wrap(doing, error);
   }
-  const families = [...new Set(parsed.map(({ family }) => family))];
-  await inParallel(families, (family) =>
-    change(
-      family,
-      parsed.filter((address) => address.family === family),
-    ),
-  );
+  await inEachFamily(parsed, change);
 }
 
 /** As davit uses it. */

@@ -3,7 +3,7 @@ import { RuntimeError } from "../../../base/errors.ts";
 import { quoteValue } from "../../../base/quote.ts";
 import { parseCidr } from "../attachment-args.ts";
 import type { CniAddress, CniResult } from "../result.ts";
-import type { Family } from "./iptables.ts";
+import { type Family, inParallel } from "./iptables.ts";
 
 /** An address of a pod, checked: it can be written into a rule. */
 export interface PodAddress {
@@ -23,6 +23,20 @@ export function podAddress(cidr: unknown): PodAddress {
     throw new RuntimeError("internal", text);
   }
   return { family, cidr, ip };
+}
+
+/** Runs `change` with the addresses of each family at once. When this returns, none runs any more. */
+export async function inEachFamily(
+  addresses: readonly PodAddress[],
+  change: (family: Family, addresses: readonly PodAddress[]) => Promise<void>,
+): Promise<void> {
+  const families = [...new Set(addresses.map(({ family }) => family))];
+  await inParallel(families, (family) =>
+    change(
+      family,
+      addresses.filter((address) => address.family === family),
+    ),
+  );
 }
 
 /** All addresses of a result. */

@@ -21,10 +21,14 @@ export function isChainName(name: string): boolean {
  * prefix and as much of a hash as fits 28 characters.
  */
 export function chainName(network: string, containerId: string, prefix = ""): string {
-  const hash = createHash("sha512")
+  return `CNI-${prefix}${attachmentHash(network, containerId)}`.slice(0, 28);
+}
+
+/** The hash that the CNI plugins make names of, as hexadecimal digits. */
+export function attachmentHash(network: string, containerId: string): string {
+  return createHash("sha512")
     .update(network + containerId)
     .digest("hex");
-  return `CNI-${prefix}${hash}`.slice(0, 28);
 }
 
 /** What the name of a network may have, so that it fits into the comment of a rule. */

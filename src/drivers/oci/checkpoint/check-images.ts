@@ -1,5 +1,5 @@
 import { existsSync } from "node:fs";
-import { open, readdir } from "node:fs/promises";
+import { readdir } from "node:fs/promises";
 import { join } from "node:path";
 
 import { RuntimeError } from "../../../base/errors.ts";
@@ -7,10 +7,12 @@ import type { OciSpec } from "../../../core/oci/index.ts";
 import { pathInRoot } from "../../../linux/file/index.ts";
 import { hasClaims, readClaims } from "./images/claims.ts";
 import { findExcess } from "./images/excess.ts";
-import { maxImageBytes } from "./images/image-file.ts";
+import { readImage } from "./read-image.ts";
 
 /** One image for each thread of the container, and a few more. */
 const maxImages = 20_000;
+/** Of all of them: the image of a thread has a few kilobytes. */
+const maxTotalBytes = 256 << 20;
 
 /**
  * Checks what images would make of the node before CRIU reads them; also those of this node, since the request may have
@@ -25,7 +27,16 @@ export async function checkImages(images: string, spec: OciSpec): Promise<void> 
     );
   }
   const files = new Map<string, Uint8Array>();
-  for (const name of names) files.set(name, await readLimited(join(images, name)));
+  let total = 0;
+  for (const name of names) {
+    const file = await readImage(join(images, name));
+    total += file.length;
+    if (total > maxTotalBytes) {
+      const text = `check images: those of processes and mounts have more than ${maxTotalBytes} bytes`;
+      throw new RuntimeError("resource-exhausted", text);
+    }
+    files.set(name, file);
+  }
   const { maskedPaths = [], readonlyPaths = [] } = spec.linux;
   const existing = new Set([...maskedPaths, ...readonlyPaths].filter((path) => existsSync(path)));
   const links = new Map<string, string>();
@@ -38,13 +49,4 @@ export async function checkImages(images: string, spec: OciSpec): Promise<void> 
     "permission-denied",
     `the checkpoint has ${excess}: restore it with a request that has what the captured container had`,
   );
-}
-
-async function readLimited(path: string): Promise<Uint8Array> {
-  await using file = await open(path, "r");
-  // One byte more: the parser refuses a file that is too large.
-  const { size } = await file.stat();
-  const buffer = Buffer.alloc(Math.min(size, maxImageBytes + 1));
-  const { bytesRead } = await file.read(buffer, 0, buffer.length, 0);
-  return buffer.subarray(0, bytesRead);
 }

@@ -130,7 +130,7 @@ const restoreReasons: readonly Reason[] = [
 /** The error about a capture that failed. `work` has CRIU's log. */
 export async function explainCapture(work: string, cause: unknown): Promise<RuntimeError> {
   const errors = await criuErrors(join(work, "dump.log"));
-  return explain(cause, errors, captureReasons, join(work, "dump.log"));
+  return explain(cause, errors, captureReasons);
 }
 
 /** The error about a restore that failed. `work` has CRIU's log. */
@@ -143,7 +143,6 @@ function explain(
   cause: unknown,
   errors: readonly string[],
   reasons: readonly Reason[],
-  log?: string,
 ): RuntimeError {
   const kind = kindOf(cause);
   if (kind !== "unknown") return new RuntimeError(kind, messageOf(cause), { cause });
@@ -152,8 +151,7 @@ function explain(
   if (found !== undefined) return new RuntimeError(found.kind, found.text, { cause });
   const [first] = errors;
   if (first === undefined) return new RuntimeError("unknown", messageOf(cause), { cause });
-  const where = log === undefined ? "" : `; its log is "${log}"`;
-  return new RuntimeError("failed-precondition", `CRIU: ${first}${where}`, { cause });
+  return new RuntimeError("failed-precondition", `CRIU: ${first}`, { cause });
 }
 
 function match(

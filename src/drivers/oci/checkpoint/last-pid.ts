@@ -1,4 +1,4 @@
-import { readFile, writeFile } from "node:fs/promises";
+import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
 
 import { RuntimeError } from "../../../base/errors.ts";
@@ -6,6 +6,7 @@ import { errnoCode } from "../../../base/system-error.ts";
 import type { OciSpec } from "../../../core/oci/index.ts";
 import { run } from "../../../linux/process/index.ts";
 import { runtimeEnv } from "../runtime-command.ts";
+import { readImage } from "./read-image.ts";
 
 /*
  * Containers that share a PID namespace are restored one after the other, each with the pids that it had. The processes
@@ -34,7 +35,8 @@ export async function captureLastPid(namespace: string, images: string): Promise
 
 /** Sets the last pid of a PID namespace to that in the images, if they have one and it is higher. */
 export async function restoreLastPid(namespace: string, images: string): Promise<void> {
-  const last = Number(await readFile(join(images, fileName), "latin1").catch(absent));
+  const text = await readImage(join(images, fileName)).catch(absent);
+  const last = Number(text.toString("latin1"));
   if (!Number.isInteger(last) || last <= 0 || last >= maxPid) return;
   const script = `[ "$(cat ${setting})" -ge ${last} ] || echo ${last} >${setting}`;
   await inNamespace(namespace, ["sh", "-c", script]);

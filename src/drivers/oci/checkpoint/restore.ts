@@ -1,4 +1,4 @@
-import { readdir, readFile, writeFile } from "node:fs/promises";
+import { readdir, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import type { Readable } from "node:stream";
 
@@ -25,6 +25,7 @@ import { linkedMounts } from "./external-mounts.ts";
 import { explainRestore } from "./failure.ts";
 import { withHostname } from "./images/uts.ts";
 import { restoreLastPid, sharedPids } from "./last-pid.ts";
+import { readImage } from "./read-image.ts";
 import { removeRootYards, removeYards, restoreMounts } from "./restore-mounts.ts";
 import { closesTcpByOption } from "./runtime-options.ts";
 import { presentIpcObjects } from "./shared-ipc.ts";
@@ -139,12 +140,14 @@ async function writeOwnImages(
   restore: RestoreSource,
   ipc: string | undefined,
 ): Promise<void> {
-  const own = new Map(ipc === undefined ? [] : await presentIpcObjects(restore.images, ipc));
+  const write = (name: string, image: Uint8Array): Promise<void> =>
+    writeFile(join(directory, name), image, { mode: 0o600 });
+  const present = ipc === undefined ? [] : await presentIpcObjects(restore.images, ipc);
+  for (const [name, image] of present) await write(name, image);
   for (const name of await readdir(restore.images)) {
     if (!/^utsns-\d+\.img$/.test(name)) continue;
-    own.set(name, withHostname(await readFile(join(restore.images, name)), restore.hostname));
+    await write(name, withHostname(await readImage(join(restore.images, name)), restore.hostname));
   }
-  for (const [name, image] of own) await writeFile(join(directory, name), image, { mode: 0o600 });
 }
 
 interface RestoreFiles {
