@@ -233,7 +233,7 @@ describe("the command line", { skip }, () => {
     assert.match(again.stderr, /there is a pod "default\/counter" already, nothing was done/);
     const table = done(restoreIn(file, "--name", "second"));
     assert.match(table, /^POD ID +NAMESPACE +NAME +ADDRESS +CONTAINERS\n\w{12} +default +second /);
-    done(cli("rm", "-f", "--pods-directory", pods, "counter", "second"));
+    done(cli("rm", "-f", "-t", "0", "--pods-directory", pods, "counter", "second"));
     assert.deepEqual(existsSync(pods) ? readdirSync(pods) : [], []);
   });
 
@@ -251,7 +251,7 @@ describe("the command line", { skip }, () => {
     assert.equal(nowhere.status, 2);
     assert.match(nowhere.stderr, /it is a directory; name a file in it/);
     await countsTo(pod, count + 4);
-    done(cli("rm", "-f", "--pods-directory", pods, "counter"));
+    done(cli("rm", "-f", "-t", "0", "--pods-directory", pods, "counter"));
     await noPods();
   });
 
@@ -288,7 +288,7 @@ describe("the command line", { skip }, () => {
     const missing = restoreIn(id);
     assert.equal(missing.status, 3);
     assert.match(missing.stderr, /there is neither such a file nor such a snapshot/);
-    done(cli("rm", "-f", "-a", "--pods-directory", pods));
+    done(cli("rm", "-f", "-t", "0", "-a", "--pods-directory", pods));
     await noPods();
   });
 
@@ -311,14 +311,14 @@ describe("the command line", { skip }, () => {
     assert.ok(!readdirSync(directory).some((name) => name.startsWith(".davit-checkpoint")));
     const count = await countOf(pod);
     await countsTo(pod, count + 2);
-    done(cli("rm", "-f", "--pods-directory", pods, "counter"));
+    done(cli("rm", "-f", "-t", "0", "--pods-directory", pods, "counter"));
     await noPods();
   });
 
   test("undoes an interrupted restore", async () => {
     done(cli(...run, ...counter.command));
     const id = done(cli("snapshots", "create", "counter")).trim();
-    done(cli("rm", "-f", "--pods-directory", pods, "counter"));
+    done(cli("rm", "-f", "-t", "0", "--pods-directory", pods, "counter"));
     assert.equal(filesInPods(), 0);
     const env = { ...process.env, DAVIT_ENDPOINT: davit.endpoint };
     const child = spawn(program, ["restore", "--pods-directory", pods, id], { env });
@@ -330,7 +330,7 @@ describe("the command line", { skip }, () => {
     }
     child.kill("SIGINT");
     const code = await new Promise((resolve) => child.on("exit", resolve));
-    if (code === 0) done(cli("rm", "-f", "-a", "--pods-directory", pods));
+    if (code === 0) done(cli("rm", "-f", "-t", "0", "-a", "--pods-directory", pods));
     else assert.match(errors, /interrupted; everything that was created is removed/);
     await noPods();
     assert.equal(filesInPods(), 0);
