@@ -35,7 +35,7 @@ export function writeMessage(stream: Writable, message: Uint8Array, last: boolea
     return true;
   }
   stream.cork();
-  stream.write(prefix(message.length));
+  stream.write(messagePrefix(message.length));
   const canTakeMore = stream.write(message);
   // end() uncorks.
   if (last) stream.end();
@@ -43,7 +43,8 @@ export function writeMessage(stream: Writable, message: Uint8Array, last: boolea
   return canTakeMore;
 }
 
-function prefix(size: number): Buffer {
+/** The bytes before a message of this size, which is not compressed. */
+export function messagePrefix(size: number): Buffer {
   const bytes = Buffer.allocUnsafe(prefixBytes);
   bytes[0] = 0;
   bytes.writeUInt32BE(size, 1);

@@ -1,17 +1,17 @@
-import type { Readable } from "node:stream";
 import { RuntimeError } from "../../base/errors.ts";
+import type { ServerStream } from "../http2/stream.ts";
 
 /**
  * The requests of a call with a stream of them, for one reader. While a request waits for the reader, the
  * stream is paused: its client can then send what the flow-control window allows, and no more.
  */
 export class RequestQueue implements AsyncIterable<Uint8Array> {
-  readonly #stream: Readable;
+  readonly #stream: ServerStream;
   readonly #waiting: Uint8Array[] = [];
   #end: { readonly error: Error | undefined } | undefined;
   #wake: (() => void) | undefined;
 
-  constructor(stream: Readable) {
+  constructor(stream: ServerStream) {
     this.#stream = stream;
   }
 

@@ -203,7 +203,7 @@ describe("a stream of requests", () => {
   });
 });
 
-test("a connection with many canceled responses is replaced, and running calls continue", async () => {
+test("a connection with many canceled responses is usable, and running calls continue", async () => {
   const endless: StreamMethod = {
     kind: "stream",
     async *handle() {
@@ -221,7 +221,7 @@ test("a connection with many canceled responses is replaced, and running calls c
   }
   const running = client.stream(echoPath("Echo"), slow());
   assert.equal(Buffer.from((await running.next()).value ?? []).toString(), "first");
-  // More than the memory of a connection of the server.
+  // More than the bytes that may wait on a connection of the server.
   for (let i = 0; i < 300; i++) {
     for await (const _ of client.stream(echoPath("Endless"), chunks(1, 1))) break;
   }

@@ -1,19 +1,15 @@
-import {
-  constants,
-  type Http2Session,
-  type IncomingHttpHeaders,
-  type ServerHttp2Stream,
-  type ServerStreamResponseOptions,
-} from "node:http2";
 import { performance } from "node:perf_hooks";
 import { messageOf, RuntimeError } from "../../base/errors.ts";
 import type { Logger } from "../../base/logger.ts";
-import { maxTimerMs } from "../../base/time.ts";
+import { encodeHeaders, type HeaderField } from "../http2/hpack/index.ts";
+import { errorCode } from "../http2/protocol.ts";
+import type { ServerStream, StreamHandler } from "../http2/stream.ts";
 import type { Call, CallEnd, Method, Peer } from "./call.ts";
-import { encodeStatusMessage, MessageReader, tooLarge, writeMessage } from "./codec.ts";
-import { type GrpcStatus, grpcCodeOfKind, grpcOk } from "./status.ts";
 import type { CallScheduler } from "./call-scheduler.ts";
+import { encodeStatusMessage, MessageReader, messagePrefix, tooLarge } from "./codec.ts";
+import type { Deadlines, TimedCall } from "./deadlines.ts";
 import { callIsOver, RequestQueue } from "./request-queue.ts";
+import { type GrpcStatus, grpcCodeOfKind, grpcOk } from "./status.ts";
 
 /** The parts of the server that a call uses. */
 export interface CallHost {
@@ -25,8 +21,7 @@ export interface CallHost {
   readonly scheduler: CallScheduler;
   readonly toStatus: (error: unknown) => GrpcStatus;
   readonly onCall: ((call: Call) => ((end: CallEnd) => void) | undefined) | undefined;
-  /** Called when a stream has closed that had bytes to send. */
-  readonly onUnsent: (session: Http2Session | undefined, bytes: number) => void;
+  readonly deadlines: Deadlines;
 }
 
 /** The properties of a call from its headers. */
@@ -37,69 +32,38 @@ export interface CallFacts {
   /** How long the client waits, in milliseconds; undefined: forever. */
   readonly timeoutMs: number | undefined;
   readonly peer: Peer | undefined;
-  readonly headers: IncomingHttpHeaders;
 }
 
-// Without `date`: no client uses it, and it would cost 30 bytes and a formatted string for each call. Node.js need
-// not iterate over an object when the headers are a list.
-type ResponseOptions = ServerStreamResponseOptions & { readonly sendDate: false };
-const responseOptions: ResponseOptions = { waitForTrailers: true, sendDate: false };
-const trailersOnlyOptions: ResponseOptions = { endStream: true, sendDate: false };
-const responseHeaders: readonly string[] = [":status", "200", "content-type", "application/grpc"];
-const okTrailers = { "grpc-status": String(grpcOk) };
+const responseFields: readonly HeaderField[] = [
+  [":status", "200"],
+  ["content-type", "application/grpc"],
+];
+
+// The header blocks of nearly all responses.
+const responseBlock = encodeHeaders(responseFields);
+const okTrailersBlock = encodeHeaders([["grpc-status", String(grpcOk)]]);
 
 /** Longer encoded details are left out, so that the client gets the status itself. */
 const maxDetailsBytes = 8 * 1024;
 
 const okStatus: GrpcStatus = { code: grpcOk, message: "" };
 
-const callOf = Symbol("call");
-
-/** The stream of a call. It refers to the call until it closes. */
-interface CallStream extends ServerHttp2Stream {
-  [callOf]?: ServerCall | undefined;
-}
-
 /**
  * One call on its HTTP/2 stream, from its headers to its status. It ends once, with the first of these:
  * the response of the handler, a failure, the deadline, or the disconnection of the caller. Later events are
  * ignored.
  */
-export class ServerCall implements Call {
-  // The listeners of every stream. They are functions of the stream, not of the call: so a call needs
-  // no closures, and a closed stream keeps no part of its call in memory.
-  // NOTE(node): a session's table of streams keeps some of them until the next major garbage collection, as
-  // a Set of calls would (daemon/process/calls.ts).
-  static readonly #onData = function (this: CallStream, chunk: Buffer): void {
-    const call = this[callOf];
-    if (call !== undefined) call.#receive(chunk);
-  };
-  static readonly #onEnd = function (this: CallStream): void {
-    const call = this[callOf];
-    if (call !== undefined) call.#received();
-  };
-  static readonly #onWantTrailers = function (this: CallStream): void {
-    const call = this[callOf];
-    if (call === undefined || this.destroyed || this.closed) return;
-    this.sendTrailers(call.#trailers);
-    // Until the client has read the status, it sends the rest of its requests.
-    if (!this.readableEnded) this.resume();
-  };
-  static readonly #onClose = function (this: CallStream): void {
-    const call = this[callOf];
-    if (call !== undefined) call.#closed();
-    this[callOf] = undefined;
-  };
-
+export class ServerCall implements Call, StreamHandler, TimedCall {
   readonly method: string;
   readonly id: number;
   readonly startedAt = Date.now();
   readonly deadline?: number;
   readonly peer: Peer | undefined;
 
-  readonly #stream: CallStream;
-  readonly #session: Http2Session | undefined;
-  readonly #headers: IncomingHttpHeaders;
+  expiresAtMs = Number.POSITIVE_INFINITY;
+  deadlineIndex = -1;
+
+  readonly #stream: ServerStream;
   readonly #host: CallHost;
   readonly #target: Method;
   readonly #reader: MessageReader;
@@ -108,7 +72,6 @@ export class ServerCall implements Call {
   #controller: AbortController | undefined;
   /** Why the signal is aborted. It is stored because most handlers never use the signal. */
   #abortReason: RuntimeError | undefined;
-  #timer: NodeJS.Timeout | undefined;
   #request: Buffer | undefined;
   /** Only of a method with a stream of requests. */
   readonly #requests: RequestQueue | undefined;
@@ -117,15 +80,12 @@ export class ServerCall implements Call {
   #dropped = 0;
   #responses: AsyncIterator<Uint8Array> | undefined;
   #wake: (() => void) | undefined;
-  #trailers: Readonly<Record<string, string>> = okTrailers;
   #ended = false;
   #requestBytes = 0;
   #responseBytes = 0;
 
-  constructor(stream: ServerHttp2Stream, facts: CallFacts, host: CallHost) {
+  constructor(stream: ServerStream, facts: CallFacts, host: CallHost) {
     this.#stream = stream;
-    this.#session = stream.session;
-    this.#headers = facts.headers;
     this.#host = host;
     this.#target = facts.method;
     this.method = facts.path;
@@ -134,15 +94,11 @@ export class ServerCall implements Call {
     this.#reader = new MessageReader(host.maxMessageBytes);
     if (facts.timeoutMs !== undefined) {
       this.deadline = this.startedAt + facts.timeoutMs;
-      if (facts.timeoutMs <= maxTimerMs) {
-        this.#timer = setTimeout(() => this.#expire(), facts.timeoutMs);
-      }
+      this.expiresAtMs = this.#startMs + facts.timeoutMs;
+      host.deadlines.add(this);
     }
     this.#onEnded = host.onCall?.(this);
-    this.#stream[callOf] = this;
-    stream.on("data", ServerCall.#onData);
-    stream.on("end", ServerCall.#onEnd);
-    stream.on("close", ServerCall.#onClose);
+    stream.handler = this;
     if (facts.method.kind === "stream") {
       this.#requests = new RequestQueue(stream);
       const answers = facts.method.handle(this.#requests, this);
@@ -160,17 +116,19 @@ export class ServerCall implements Call {
 
   sendHeaders(): void {
     if (this.#hasEnded() || this.#stream.headersSent) return;
-    this.#stream.respond(responseHeaders, responseOptions);
+    this.#stream.respond(responseBlock);
   }
 
   metadata(name: string): string | undefined {
-    const value = this.#headers[name];
-    return Array.isArray(value) ? value.join(", ") : value;
+    return this.#stream.head.get(name);
   }
 
-  #receive(chunk: Buffer): void {
-    if (this.#ended) this.#drop(chunk.length);
-    if (this.#ended) return;
+  /** Bytes of the requests have arrived. */
+  onData(chunk: Buffer): void {
+    if (this.#ended) {
+      this.#drop(chunk.length);
+      return;
+    }
     const { receiving } = this.#host;
     try {
       for (const message of this.#reader.push(chunk)) {
@@ -199,10 +157,11 @@ export class ServerCall implements Call {
   /** A client that has the status ends its call. One that does not is ended. */
   #drop(bytes: number): void {
     this.#dropped += bytes;
-    if (this.#dropped > this.#host.maxMessageBytes) this.#stream.close(constants.NGHTTP2_NO_ERROR);
+    if (this.#dropped > this.#host.maxMessageBytes) this.#stream.rejectRest();
   }
 
-  #received(): void {
+  /** The client has sent all its requests. */
+  onEnd(): void {
     if (this.#ended) return;
     this.#release();
     try {
@@ -248,7 +207,6 @@ export class ServerCall implements Call {
   async #pump(responses: AsyncIterable<Uint8Array>): Promise<void> {
     const answers = responses[Symbol.asyncIterator]();
     this.#responses = answers;
-    this.#stream.on("drain", () => this.#wake?.());
     for (;;) {
       const step = await answers.next();
       if (this.#hasEnded()) return;
@@ -256,14 +214,25 @@ export class ServerCall implements Call {
       this.#checkSize(step.value);
       this.#responseBytes += step.value.length;
       this.sendHeaders();
-      if (!writeMessage(this.#stream, step.value, false)) await this.#drained();
+      if (!this.#send(step.value)) await this.#drained();
       if (this.#hasEnded()) return;
     }
     this.#responses = undefined;
     this.#respond(okStatus, undefined);
   }
 
-  /** Waits until the buffer of the stream is empty or the call has ended. */
+  /** Sends a response. False when the stream can take no more now. */
+  #send(message: Uint8Array): boolean {
+    this.#stream.write(messagePrefix(message.length));
+    return this.#stream.write(message);
+  }
+
+  /** The stream can take more responses. */
+  onDrain(): void {
+    this.#wake?.();
+  }
+
+  /** Waits until the stream can take more or the call has ended. */
   #drained(): Promise<void> {
     return new Promise((resolve) => {
       this.#wake = () => {
@@ -280,7 +249,7 @@ export class ServerCall implements Call {
 
   /** True when the call has ended or its stream was reset. */
   #hasEnded(): boolean {
-    return this.#ended || this.#stream.destroyed || this.#stream.closed;
+    return this.#ended || this.#stream.isClosed;
   }
 
   #fail(error: unknown): void {
@@ -301,36 +270,35 @@ export class ServerCall implements Call {
   /** Ends the call with a status, after the response if there is one. */
   #respond(status: GrpcStatus, message: Uint8Array | undefined): void {
     const stream = this.#stream;
+    // What arrives from now on is dropped.
+    this.#ended = true;
     if (message === undefined && !stream.headersSent) {
       respondTrailersOnly(stream, status);
     } else {
-      this.#trailers = trailersOf(status);
-      // Emitted after the last DATA frame was sent, so a stalled client delays it.
-      stream.on("wantTrailers", ServerCall.#onWantTrailers);
-      if (!stream.headersSent) stream.respond(responseHeaders, responseOptions);
-      if (message === undefined) stream.end();
-      else writeMessage(stream, message, true);
+      if (!stream.headersSent) stream.respond(responseBlock);
+      if (message !== undefined) this.#send(message);
+      stream.end(status.code === grpcOk ? okTrailersBlock : encodeHeaders(trailersOf(status)));
     }
     this.#end(status);
   }
 
-  #expire(): void {
+  /** The deadline has passed. */
+  expire(): void {
     if (this.#hasEnded()) return;
     const message = `call "${this.method}": the caller's deadline has passed`;
     this.#abortReason = new RuntimeError("deadline-exceeded", message);
     const status = { code: grpcCodeOfKind["deadline-exceeded"], message };
-    if (this.#stream.writableLength > 0) {
+    if (this.#stream.unsentBytes > 0) {
       // Trailers would wait behind data that the client does not read.
       this.#end(status);
-      this.#stream.close(constants.NGHTTP2_CANCEL);
+      this.#stream.reset(errorCode.cancel);
     } else {
       this.#respond(status, undefined);
     }
   }
 
-  #closed(): void {
-    const unsent = this.#stream.writableLength;
-    if (unsent > 0) this.#host.onUnsent(this.#session, unsent);
+  /** The stream is over. */
+  onClose(): void {
     if (this.#ended) return;
     const message = `call "${this.method}": the caller canceled it or disconnected`;
     this.#abortReason = new RuntimeError("canceled", message);
@@ -339,7 +307,7 @@ export class ServerCall implements Call {
 
   #end(status: GrpcStatus): void {
     this.#ended = true;
-    clearTimeout(this.#timer);
+    this.#host.deadlines.remove(this);
     this.#release();
     this.#request = undefined;
     this.#requests?.end(this.#abortReason ?? callIsOver(this.method));
@@ -367,29 +335,22 @@ export class ServerCall implements Call {
  * the stream is then closed without error, as RFC 9113 section 8.1 defines for a request that need not be completed.
  */
 export function respondTrailersOnly(
-  stream: ServerHttp2Stream,
+  stream: ServerStream,
   status: GrpcStatus,
-  more: Readonly<Record<string, string>> = {},
+  more: readonly HeaderField[] = [],
 ): void {
-  stream.respond(
-    { ":status": 200, "content-type": "application/grpc", ...trailersOf(status), ...more },
-    trailersOnlyOptions,
-  );
-  stream.resume();
-  if (!stream.readableEnded) stream.close(constants.NGHTTP2_NO_ERROR);
+  stream.respond(encodeHeaders([...responseFields, ...trailersOf(status), ...more]), true);
+  stream.rejectRest();
 }
 
-function trailersOf(status: GrpcStatus): Record<string, string> {
-  if (status.code === grpcOk) return okTrailers;
-  const trailers: Record<string, string> = {
-    "grpc-status": String(status.code),
-    "grpc-message": encodeStatusMessage(status.message),
-  };
+function trailersOf(status: GrpcStatus): readonly HeaderField[] {
+  const trailers: HeaderField[] = [["grpc-status", String(status.code)]];
+  if (status.code === grpcOk) return trailers;
+  trailers.push(["grpc-message", encodeStatusMessage(status.message)]);
   if (status.details !== undefined && status.details.length <= maxDetailsBytes) {
     // PROTOCOL-HTTP2.md: senders of binary headers should omit the padding.
-    trailers["grpc-status-details-bin"] = Buffer.from(status.details)
-      .toString("base64")
-      .replace(/=+$/, "");
+    const details = Buffer.from(status.details).toString("base64").replace(/=+$/, "");
+    trailers.push(["grpc-status-details-bin", details]);
   }
   return trailers;
 }
