@@ -45,7 +45,13 @@ __attribute__((noreturn)) static void end(int code) {
 
 __attribute__((noreturn, used)) static void program_main(const long *stack);
 
-#if defined(__x86_64__)
+#if defined(DAVIT_HOSTED)
+/* With a C library, for AddressSanitizer, which passes on the arguments in their place on the stack of the kernel. */
+int main(int count, char **arguments) {
+  (void)count;
+  program_main((const long *)arguments - 1);
+}
+#elif defined(__x86_64__)
 __asm__(".globl _start\n_start: mov %rsp, %rdi\n and $-16, %rsp\n call program_main\n");
 #else
 __asm__(".globl _start\n_start: mov x0, sp\n bl program_main\n");

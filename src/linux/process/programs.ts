@@ -21,6 +21,16 @@ export function waiterPath(): string {
 }
 
 /**
+ * The path of the program that runs an OCI runtime's `create`, holds the streams of the container, writes its log and
+ * its exit code, and serves clients that attach (native/monitor.c). Its arguments are
+ * `--cid ID --exit-dir DIR [--terminal] [--stdin | --stdin-once] [--log-max BYTES] -- RUNTIME ARG...`, its working
+ * directory is the bundle, descriptor 0 is the log, and descriptor 1 gets the answer. Only SIGKILL ends it.
+ */
+export function monitorPath(): string {
+  return builtFile("davit-monitor");
+}
+
+/**
  * The path of the program that runs a command with variables of any bytes (native/env.c). Its arguments are the
  * number of those variables, their names, and the command with its own arguments. It becomes the command. When it
  * cannot, it says why on stderr and exits with 127 if the command does not exist, else with 126.

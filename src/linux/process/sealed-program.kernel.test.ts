@@ -5,8 +5,8 @@ import { join } from "node:path";
 import { afterEach, beforeEach, describe, test } from "node:test";
 
 import { run } from "./run.ts";
-import { holderPath, waiterPath } from "./programs.ts";
-import { holderProgram, sealedProgram, waiterProgram } from "./sealed-program.ts";
+import { holderPath, monitorPath, waiterPath } from "./programs.ts";
+import { holderProgram, monitorProgram, sealedProgram, waiterProgram } from "./sealed-program.ts";
 
 const env = { PATH: "/usr/bin:/bin" };
 let directory: string;
@@ -63,6 +63,7 @@ test("davit's own programs are sealed copies", () => {
   const programs = [
     [holderPath(), holderProgram()],
     [waiterPath(), waiterProgram()],
+    [monitorPath(), monitorProgram()],
   ] as const;
   for (const [path, sealed] of programs) {
     assert.deepEqual(readFileSync(sealed), readFileSync(path));

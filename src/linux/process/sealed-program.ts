@@ -1,7 +1,7 @@
 import { closeSync, readlinkSync, statSync } from "node:fs";
 
 import { sealedCopy } from "./native.ts";
-import { holderPath, waiterPath } from "./programs.ts";
+import { holderPath, monitorPath, waiterPath } from "./programs.ts";
 
 interface Copy {
   /** Identity, size and times of the file when it was copied. */
@@ -55,6 +55,11 @@ export function holderProgram(): string {
  */
 export function waiterProgram(): string {
   return sealedProgram(waiterPath());
+}
+
+/** The path at which to start the monitor of a container, see {@link monitorPath}. A sealed copy. */
+export function monitorProgram(): string {
+  return sealedProgram(monitorPath());
 }
 
 function pathOf(fd: number): string {

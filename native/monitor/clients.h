@@ -1,0 +1,194 @@
+/*
+ * The attach socket (SOCK_SEQPACKET): who reads the output of the container, writes its input, or asks for something.
+ * The first packet of a client is one byte that says what it is: "o" gets output, "i" gives input as well, "c" asks.
+ * Only root may connect; no packet may stop or end the monitor.
+ */
+#ifndef DAVIT_MONITOR_CLIENTS_H
+#define DAVIT_MONITOR_CLIENTS_H
+
+#include "log.h"
+
+enum {
+  CLIENTS_MAX = 32,
+  INPUT_MAX = 8192,   /* bytes of a packet of input */
+  OUTPUT_MAX = 7168,  /* bytes of a packet of output: with the kernel's own they fit into 8 KiB of its memory */
+  SEND_BUFFER = 1 << 20, /* what a client may leave unread; the kernel takes at most net.core.wmem_max */
+  FIRST_PACKET_MS = 5000,
+};
+
+enum client_kind { NO_CLIENT, UNKNOWN, READER, WRITER, CONTROLLER };
+
+struct client {
+  int fd;
+  enum client_kind kind;
+  int is_done;    /* it sends nothing more */
+  int is_deaf;    /* it takes nothing more */
+  __s64 deadline; /* for its first packet */
+};
+
+static struct client clients[CLIENTS_MAX];
+
+/* The standard input of the container. */
+static struct {
+  int fd;          /* a pipe or the terminal; -1: there is none (any more), and what clients send is dropped */
+  int is_terminal;
+  int is_once;     /* it ends with the first client that ends */
+  int is_ending;   /* it ends when what is kept is written */
+  int begin, end;  /* what is kept because it did not fit */
+} input = {.fd = -1};
+
+static char kept_input[INPUT_MAX] __attribute__((aligned(4096)));
+
+static int handle_request(struct client *client);
+
+/*
+ * Ends the input for good. A terminal stays open, because it is also the output; nothing is typed on it any more, as
+ * with conmon (terminate_remote_sock() in conn_sock.c).
+ */
+static void close_input(void) {
+  if (input.fd >= 0 && !input.is_terminal) close_fd(input.fd);
+  input.fd = -1;
+  input.begin = input.end = 0;
+}
+
+/* Writes what is kept, as far as it fits. */
+static void write_input(void) {
+  while (input.begin < input.end && input.fd >= 0) {
+    long written = call4(__NR_write, input.fd, (long)(kept_input + input.begin), input.end - input.begin, 0);
+    if (written == -EAGAIN) return;
+    if (written > 0) {
+      input.begin += (int)written;
+    } else if (input.is_terminal) {
+      break;
+    } else {
+      close_input(); /* EPIPE: nobody can read it any more */
+    }
+  }
+  input.begin = input.end = 0;
+  if (input.is_ending) close_input();
+}
+
+static void end_input(void) {
+  if (!input.is_once) return;
+  input.is_ending = 1;
+  write_input();
+}
+
+static void disconnect(struct client *client) {
+  int was_writing = client->kind == WRITER && !client->is_done;
+  close_fd(client->fd);
+  client->kind = NO_CLIENT;
+  if (was_writing) end_input();
+}
+
+/* Sends output to all that read it. Nobody waits for a client: one that does not read is disconnected. */
+static void send_output(char type, const char *text, int length) {
+  for (struct client *client = clients; client < clients + CLIENTS_MAX; client++) {
+    for (int at = 0; at < length; at += OUTPUT_MAX) {
+      if ((client->kind != READER && client->kind != WRITER) || client->is_deaf) break;
+      int size = length - at < OUTPUT_MAX ? length - at : OUTPUT_MAX;
+      struct iovec pieces[2] = {{&type, 1}, {(void *)(text + at), (__kernel_size_t)size}};
+      long sent = send_packet(client->fd, pieces, 2);
+      if (sent >= 0) continue;
+      if (sent == -EPIPE || sent == -ECONNRESET) {
+        client->is_deaf = 1; /* what it has sent before is still read */
+      } else {
+        disconnect(client);
+      }
+    }
+  }
+}
+
+/* Whether a client may be read. Input waits while earlier input does not fit. */
+static int is_readable(const struct client *client) {
+  return client->kind != NO_CLIENT && !client->is_done && !(client->kind == WRITER && input.begin < input.end);
+}
+
+static int accept_client(int listener) {
+  long fd = call4(__NR_accept4, listener, 0, 0, SOCK_CLOEXEC | SOCK_NONBLOCK);
+  if (fd < 0) return (int)fd;
+  for (struct client *client = clients; client < clients + CLIENTS_MAX; client++) {
+    if (client->kind != NO_CLIENT) continue;
+    int size = SEND_BUFFER;
+    call5(__NR_setsockopt, fd, SOL_SOCKET, SO_SNDBUF, (long)&size, sizeof size);
+    *client = (struct client){(int)fd, UNKNOWN, 0, 0, now_ms() + FIRST_PACKET_MS};
+    return 0;
+  }
+  close_fd((int)fd);
+  return 0;
+}
+
+/* The length of the next packet, which may be more than `size`; its descriptors are dropped. */
+static long receive(int fd, char *bytes, unsigned long size) {
+  struct iovec piece = {bytes, size};
+  struct message message = {.pieces = &piece, .piece_count = 1};
+  return call4(__NR_recvmsg, fd, (long)&message, MSG_DONTWAIT | MSG_TRUNC, 0);
+}
+
+static void meet(struct client *client, char first, long length) {
+  client->kind = length != 1 ? NO_CLIENT
+                 : first == 'o' ? READER
+                 : first == 'i' ? WRITER
+                 : first == 'c' ? CONTROLLER
+                                : NO_CLIENT;
+  if (client->kind == NO_CLIENT) close_fd(client->fd);
+}
+
+/* Takes one packet of a client that has sent one, or has ended. */
+static void serve_client(struct client *client) {
+  char first = 0;
+  if (client->is_done) { /* poll(2) reports that only when it has closed the socket */
+    disconnect(client);
+    return;
+  }
+  int is_writer = client->kind == WRITER;
+  long length = client->kind == CONTROLLER ? handle_request(client)
+                : is_writer                ? receive(client->fd, kept_input, INPUT_MAX)
+                                           : receive(client->fd, &first, 1);
+  /* ECONNRESET comes once, before what the client had sent. */
+  if (length == -EAGAIN || length == -ECONNRESET) return;
+  if (length < 0 || (is_writer && length > INPUT_MAX)) {
+    disconnect(client);
+  } else if (client->kind == UNKNOWN) {
+    meet(client, first, length);
+  } else if (length == 0) {
+    client->is_done = 1;
+    if (client->kind == CONTROLLER) disconnect(client);
+    if (is_writer) end_input();
+  } else if (is_writer) {
+    input.begin = 0;
+    input.end = (int)length;
+    write_input();
+  }
+}
+
+/* Clients that do not say what they are lose their place. Returns the next deadline, or `latest`. */
+static __s64 expire_clients(__s64 now, __s64 latest) {
+  for (struct client *client = clients; client < clients + CLIENTS_MAX; client++) {
+    if (client->kind != UNKNOWN) continue;
+    if (client->deadline <= now) {
+      disconnect(client);
+    } else if (client->deadline < latest) {
+      latest = client->deadline;
+    }
+  }
+  return latest;
+}
+
+/*
+ * At the end of the container. What a client has sent is read first: the kernel tells a client whose peer closes a socket with
+ * unread packets that it was reset, instead of the rest of the output (unix_release_sock() in net/unix/af_unix.c).
+ */
+static void end_clients(void) {
+  char byte;
+  for (struct client *client = clients; client < clients + CLIENTS_MAX; client++) {
+    if (client->kind == NO_CLIENT) continue;
+    call4(__NR_shutdown, client->fd, SHUT_RD, 0, 0);
+    for (int i = 0; i < 64 && receive(client->fd, &byte, 1) >= 0; i++) {
+    }
+    close_fd(client->fd);
+    client->kind = NO_CLIENT;
+  }
+}
+
+#endif
