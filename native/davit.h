@@ -154,6 +154,7 @@ napi_status confine_init(napi_env env, napi_value exports);
 napi_status digests_init(napi_env env, napi_value exports);
 napi_status layer_entries_init(napi_env env, napi_value exports);
 napi_status lock_init(napi_env env, napi_value exports);
+napi_status loopback_init(napi_env env, napi_value exports);
 napi_status memory_init(napi_env env, napi_value exports);
 napi_status move_bytes_init(napi_env env, napi_value exports);
 napi_status notify_init(napi_env env, napi_value exports);

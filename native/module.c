@@ -11,8 +11,8 @@ static const struct job_kind *const jobs[] = {
 };
 
 static napi_status (*const inits[])(napi_env env, napi_value exports) = {
-  blob_init, confine_init, digests_init, layer_entries_init, lock_init, memory_init, move_bytes_init, notify_init,
-  programs_init, roots_init, schedule_init, seccomp_init, sockets_init, spawn_init, watch_init,
+  blob_init, confine_init, digests_init, layer_entries_init, lock_init, loopback_init, memory_init, move_bytes_init,
+  notify_init, programs_init, roots_init, schedule_init, seccomp_init, sockets_init, spawn_init, watch_init,
 };
 
 #define COUNT(array) (sizeof(array) / sizeof *(array))

@@ -1,21 +1,18 @@
 /*
- * Operations on sockets and terminals that node:net does not have: SOCK_SEQPACKET (conmon's attach socket),
- * receiving a descriptor (SCM_RIGHTS: a console socket), sizes of terminals, and sockets
- * in another network namespace. All descriptors are close-on-exec and non-blocking, except that a child's
- * end of connectedSockets() blocks. All of this file runs on the main thread and never waits.
+ * Operations on sockets and terminals that node:net does not have: SOCK_SEQPACKET (a monitor's attach socket),
+ * passing a descriptor (SCM_RIGHTS: a console socket, a new log), and sizes of terminals. All descriptors are
+ * close-on-exec and non-blocking, except that a child's end of connectedSockets() blocks. All of this file runs on the
+ * main thread and never waits.
  */
 #include "davit.h"
 
 #include <errno.h>
 #include <fcntl.h>
-#include <netinet/in.h>
-#include <sched.h>
 #include <string.h>
 #include <stdlib.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/un.h>
-#include <time.h>
 #include <unistd.h>
 
 enum { RECEIVED_MAX = 8 };
@@ -217,6 +214,49 @@ static napi_value descriptor_write(napi_env env, napi_callback_info info) {
   return count_result(env, write(fd, bytes, length), "write");
 }
 
+/*
+ * JS: socketSend(watch, bytes, fd): void. One packet with a descriptor (unix(7), SCM_RIGHTS). EAGAIN: the peer's queue is
+ * full. EPIPE: the peer has closed the socket.
+ */
+static napi_value socket_send(napi_env env, napi_callback_info info) {
+  size_t argc = 3, length = 0;
+  napi_value argv[3];
+  int32_t sent = -1;
+  union {
+    struct cmsghdr header; /* for its alignment */
+    char room[CMSG_SPACE(sizeof(int))];
+  } control = {0};
+  int fd = watched_fd(env, info, NULL);
+  if (fd < 0 || napi_get_cb_info(env, info, &argc, argv, NULL, NULL) != napi_ok) return NULL;
+  char *bytes = bytes_of(env, argv[1], 0, &length);
+  if (bytes == NULL) return NULL;
+  if (napi_get_value_int32(env, argv[2], &sent) != napi_ok) {
+    napi_throw_type_error(env, NULL, "want a descriptor");
+    return NULL;
+  }
+  struct iovec piece = {bytes, length};
+  struct msghdr message = {
+      .msg_iov = &piece, .msg_iovlen = 1, .msg_control = control.room, .msg_controllen = sizeof control.room};
+  control.header = (struct cmsghdr){
+      .cmsg_level = SOL_SOCKET, .cmsg_type = SCM_RIGHTS, .cmsg_len = CMSG_LEN(sizeof(int))};
+  memcpy(CMSG_DATA(&control.header), &sent, sizeof sent);
+  if (sendmsg(fd, &message, MSG_NOSIGNAL | MSG_DONTWAIT) >= 0) return NULL;
+  struct fault fault = {0};
+  fault_set(&fault, "send descriptor", "");
+  fault_throw(env, &fault);
+  return NULL;
+}
+
+/*
+ * JS: socketRefuse(watch): void. The peer cannot send any more from now on (EPIPE); what it has sent can still be read.
+ */
+static napi_value socket_refuse(napi_env env, napi_callback_info info) {
+  int fd = watched_fd(env, info, NULL);
+  if (fd < 0) return NULL;
+  if (shutdown(fd, SHUT_RD) < 0 && errno != ENOTCONN) return count_result(env, -1, "shutdown");
+  return NULL;
+}
+
 /* JS: socketEnd(watch): void. Ends the sending direction; ENOTCONN: the peer has closed already. */
 static napi_value socket_end(napi_env env, napi_callback_info info) {
   int fd = watched_fd(env, info, NULL);
@@ -268,137 +308,6 @@ static napi_value terminal_resize(napi_env env, napi_callback_info info) {
   return NULL;
 }
 
-/*
- * JS: socketConnectLoopback(watch, port): boolean. To the loopback address of the socket's own
- * family; false: in progress. At the end the socket becomes writable, and socketError gives the result.
- */
-static napi_value socket_connect_loopback(napi_env env, napi_callback_info info) {
-  napi_value second[1], result = NULL;
-  int fd = watched_fd(env, info, second);
-  if (fd < 0) return NULL;
-  int64_t port = number_of(env, second[0]);
-  int family = 0, rc = -1;
-  socklen_t length = sizeof family;
-  if (port < 1 || port > 65535) {
-    errno = EINVAL;
-  } else if (getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &family, &length) == 0) {
-    struct sockaddr_in v4 = {0};
-    struct sockaddr_in6 v6 = {0};
-    v4.sin_family = AF_INET;
-    v4.sin_port = htons((uint16_t)port);
-    v4.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    v6.sin6_family = AF_INET6;
-    v6.sin6_port = htons((uint16_t)port);
-    v6.sin6_addr = in6addr_loopback;
-    rc = family == AF_INET6 ? connect(fd, (const struct sockaddr *)&v6, sizeof v6)
-                            : connect(fd, (const struct sockaddr *)&v4, sizeof v4);
-  }
-  if (rc < 0 && errno != EINPROGRESS) {
-    struct fault fault = {0};
-    fault_set(&fault, "connect", "");
-    fault_throw(env, &fault);
-    return NULL;
-  }
-  napi_get_boolean(env, rc == 0, &result);
-  return result;
-}
-
-/* JS: socketError(watch): void. Throws the error of a connect that was in progress, once. */
-static napi_value socket_error(napi_env env, napi_callback_info info) {
-  int fd = watched_fd(env, info, NULL);
-  if (fd < 0) return NULL;
-  int err = 0;
-  socklen_t length = sizeof err;
-  if (getsockopt(fd, SOL_SOCKET, SO_ERROR, &err, &length) < 0) err = errno;
-  if (err == 0) return NULL;
-  struct fault fault = {0};
-  fault_set_errno(&fault, err, "connect", "");
-  fault_throw(env, &fault);
-  return NULL;
-}
-
-/*
- * Returning needs a few bytes of kernel memory, the only possible failure. Staying would direct all
- * later connections to a pod's network, so the process ends and is started again.
- */
-static void return_home(int home) {
-  static const struct timespec pause = {0, 1000000};
-  int rc = -1;
-  for (int attempt = 0; attempt < 100 && rc < 0; attempt++) {
-    rc = setns(home, CLONE_NEWNET);
-    if (rc < 0) nanosleep(&pause, NULL);
-  }
-  close(home);
-  if (rc < 0) {
-    napi_fatal_error("socketInNamespace", NAPI_AUTO_LENGTH,
-                     "cannot leave the network namespace of a pod", NAPI_AUTO_LENGTH);
-  }
-}
-
-/*
- * A socket stays in the namespace in which it was made (network_namespaces(7)).
- *
- * The main thread itself enters the namespace and returns within this call; no thread and
- * no process is started meanwhile. Another thread would need several wake-ups, and
- * on a busy machine each of them waits for a CPU: together longer than the rest of a
- * connection.
- */
-static int socket_there(const char *path, int family, struct fault *fault) {
-  int home = open("/proc/thread-self/ns/net", O_RDONLY | O_CLOEXEC);
-  if (home < 0) return fault_set(fault, "open namespace", "/proc/thread-self/ns/net");
-  int there = open(path, O_RDONLY | O_CLOEXEC);
-  if (there < 0) {
-    fault_set(fault, "open namespace", path);
-    close(home);
-    return -1;
-  }
-  int rc = setns(there, CLONE_NEWNET);
-  if (rc < 0) fault_set(fault, "setns", path);
-  close(there);
-  if (rc < 0) {
-    close(home);
-    return -1;
-  }
-  int fd = socket(family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-  if (fd < 0) fault_set(fault, "socket", path);
-  return_home(home);
-  return fd;
-}
-
-/*
- * JS: socketInNamespace(net path or null for the host's, ipv6): number. A TCP socket; -1: this
- * kernel does not have the family.
- */
-static napi_value socket_in_namespace(napi_env env, napi_callback_info info) {
-  size_t argc = 2;
-  napi_value argv[2], result = NULL;
-  napi_valuetype type;
-  bool ipv6 = false;
-  char *path = NULL;
-  struct fault fault = {0};
-  if (napi_get_cb_info(env, info, &argc, argv, NULL, NULL) != napi_ok || argc < 2 ||
-      napi_typeof(env, argv[0], &type) != napi_ok ||
-      napi_get_value_bool(env, argv[1], &ipv6) != napi_ok) {
-    napi_throw_type_error(env, NULL, "want a path and a boolean");
-    return NULL;
-  }
-  if (type != napi_null && (path = take_string(env, argv[0])) == NULL) return NULL;
-  int family = ipv6 ? AF_INET6 : AF_INET, fd;
-  if (path != NULL) {
-    fd = socket_there(path, family, &fault);
-  } else {
-    fd = socket(family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-    if (fd < 0) fault_set(&fault, "socket", "");
-  }
-  free(path);
-  if (fd < 0 && fault.err != EAFNOSUPPORT) {
-    fault_throw(env, &fault);
-    return NULL;
-  }
-  napi_create_int32(env, fd, &result);
-  return result;
-}
-
 napi_status sockets_init(napi_env env, napi_value exports) {
   static const struct {
     const char *name;
@@ -410,9 +319,8 @@ napi_status sockets_init(napi_env env, napi_value exports) {
       {"socketAccept", socket_accept},
       {"socketReceive", socket_receive},
       {"socketEnd", socket_end},
-      {"socketConnectLoopback", socket_connect_loopback},
-      {"socketError", socket_error},
-      {"socketInNamespace", socket_in_namespace},
+      {"socketSend", socket_send},
+      {"socketRefuse", socket_refuse},
       {"socketPeer", socket_peer},
       {"descriptorRead", descriptor_read},
       {"descriptorWrite", descriptor_write},

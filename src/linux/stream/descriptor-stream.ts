@@ -7,7 +7,9 @@ import {
   endSocket,
   type Readiness,
   readDescriptor,
+  refuseInput,
   resizeTerminal,
+  sendDescriptor,
   watchDescriptor,
   watchFor,
   writeDescriptor,
@@ -60,6 +62,19 @@ export class DescriptorStream extends Duplex {
     if (this.#closed) return;
     const clamp = (value: number): number => Math.min(Math.max(Math.trunc(value), 0), 0xffff);
     resizeTerminal(this.#watch, { rows: clamp(size.height), columns: clamp(size.width) });
+  }
+
+  /**
+   * Sends a packet with a descriptor at once, which stays open here; no other packet may be waiting to be written. Throws
+   * SystemError: EAGAIN when the peer's queue is full, EPIPE when it has closed the socket.
+   */
+  sendDescriptor(packet: Uint8Array, fd: number): void {
+    sendDescriptor(this.#watch, packet, fd);
+  }
+
+  /** Stops the peer from sending. What it has sent until now is still read, and then the stream ends. */
+  refuseInput(): void {
+    if (!this.#closed) refuseInput(this.#watch);
   }
 
   override _read(): void {

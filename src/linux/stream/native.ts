@@ -16,6 +16,8 @@ interface Calls {
   socketAccept(watch: NativeWatch): number;
   socketReceive(watch: NativeWatch): number;
   socketEnd(watch: NativeWatch): void;
+  socketSend(watch: NativeWatch, bytes: Uint8Array, fd: number): void;
+  socketRefuse(watch: NativeWatch): void;
   socketConnectLoopback(watch: NativeWatch, port: number): boolean;
   socketError(watch: NativeWatch): void;
   socketPeer(fd: number): readonly [pid: number, uid: number];
@@ -92,6 +94,20 @@ export function receiveDescriptor(watch: NativeWatch, doing: string): number | u
 /** Shuts down the sending direction (shutdown(2)). */
 export function endSocket(watch: NativeWatch): void {
   callNative(() => calls().socketEnd(watch), "end socket");
+}
+
+/** Sends one packet with a descriptor. EAGAIN: the peer's queue is full. EPIPE, ECONNRESET: the peer has closed the socket. */
+export function sendDescriptor(watch: NativeWatch, packet: Uint8Array, fd: number): void {
+  callNative(() => {
+    calls().socketSend(watch, packet, fd);
+  });
+}
+
+/** Shuts down the receiving direction (shutdown(2)): the peer gets EPIPE. What it has sent can still be read. */
+export function refuseInput(watch: NativeWatch): void {
+  callNative(() => {
+    calls().socketRefuse(watch);
+  }, "refuse input of socket");
 }
 
 /**

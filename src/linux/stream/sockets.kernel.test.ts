@@ -1,6 +1,16 @@
 import assert from "node:assert/strict";
 import { once } from "node:events";
-import { mkdirSync, mkdtempSync, readdirSync, readlinkSync, rmSync, writeFileSync } from "node:fs";
+import {
+  closeSync,
+  mkdirSync,
+  mkdtempSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  readlinkSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs";
 import { createServer, type Server, type Socket } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -8,6 +18,7 @@ import { setTimeout as delay } from "node:timers/promises";
 import { after, before, describe, test } from "node:test";
 
 import { isKind } from "../../base/errors.ts";
+import { errnoCode } from "../../base/system-error.ts";
 import { spawnChild } from "../process/child.ts";
 import { makePrivateBind, unmount } from "../mount/index.ts";
 import { pinNamespaces, unpinNamespace } from "../namespace/index.ts";
@@ -86,6 +97,35 @@ describe("connectPackets()", () => {
     stream.end();
     await once(stream, "close");
     await ended();
+  });
+
+  test("sends a descriptor with a packet, and stops its peer from sending", async () => {
+    const path = join(dir, "descriptors");
+    const ended = await peer(
+      path,
+      "SOCK_SEQPACKET",
+      "t, fds, _, _ = socket.recv_fds(c, 100, 4)\n" +
+        "os.write(fds[0], t + b' %d' % len(fds)); c.send(b'written')\n" +
+        "c.recv(1)\ntry: c.send(b'late')\nexcept BrokenPipeError: os.write(fds[0], b' refused')",
+    );
+    const stream = connectPackets(path, 8192);
+    const file = openSync(join(dir, "sent"), "w+");
+    try {
+      stream.sendDescriptor(Buffer.from("log"), file);
+      assert.equal(String(...(await once(stream, "data"))), "written");
+      stream.refuseInput();
+      stream.write("x");
+      await once(stream, "end");
+      await ended();
+      assert.equal(readFileSync(join(dir, "sent"), "utf8"), "log 1 refused");
+      assert.throws(
+        () => stream.sendDescriptor(Buffer.from("log"), file),
+        (error) => errnoCode(error) === "EPIPE",
+      );
+      stream.destroy();
+    } finally {
+      closeSync(file);
+    }
   });
 
   test("reports a missing socket, and closes at once when destroyed", async () => {
