@@ -13,7 +13,7 @@
 #include <linux/signal.h>
 #include <linux/un.h>
 
-enum { ANSWER_FD = 1, NULL_FD = 2, REASON_MAX = 4096, WNOHANG = 1 };
+enum { ANSWER_FD = 1, NULL_FD = 2, REASON_MAX = 4096, WNOHANG = 1, QUEUE_MAX = 128 };
 
 struct options {
   const char *id;
@@ -80,7 +80,7 @@ static int listen_at(const char *step, const char *name, int type) {
   long result = call4(__NR_bind, fd, (long)&address, sizeof address, 0);
   call4(__NR_umask, mask, 0, 0, 0);
   checked(step, result);
-  checked(step, call4(__NR_listen, fd, CLIENTS_MAX, 0, 0));
+  checked(step, call4(__NR_listen, fd, QUEUE_MAX, 0, 0));
   return fd;
 }
 

@@ -112,7 +112,8 @@ describe("connectPackets()", () => {
     const file = openSync(join(dir, "sent"), "w+");
     try {
       stream.sendDescriptor(Buffer.from("log"), file);
-      assert.equal(String(...(await once(stream, "data"))), "written");
+      const [answer] = (await once(stream, "data")) as [Buffer];
+      assert.equal(String(answer), "written");
       stream.refuseInput();
       stream.write("x");
       await once(stream, "end");
