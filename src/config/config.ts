@@ -202,7 +202,9 @@ export interface CdiConfig {
 export interface RuntimeConfig {
   readonly defaultHandler: string;
   readonly cgroupDriver: "cgroupfs" | "systemd";
+  readonly monitor: "davit" | "conmon";
   readonly monitorPath: string;
+  readonly logSizeMax: number;
   readonly logRoots: readonly string[];
   readonly createTimeoutSeconds: number;
   readonly retryHoldSeconds: number;
@@ -255,7 +257,7 @@ export interface TracingConfig {
 /** `[runtime.handlers.NAME]`: how the pods of a RuntimeClass with this handler run. */
 export interface HandlerConfig {
   readonly controller: "podsandbox" | "shim";
-  /** The OCI runtime that conmon runs. Empty if and only if `runtimeType` is set. */
+  /** The OCI runtime. Empty if and only if `runtimeType` is set. */
   readonly path: string;
   /** The containerd shim. Empty if and only if `path` is set. */
   readonly runtimeType: string;

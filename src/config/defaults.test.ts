@@ -64,7 +64,9 @@ test("defaultConfig() returns the documented defaults", () => {
   assert.deepEqual(runtime, {
     defaultHandler: "crun",
     cgroupDriver: "cgroupfs",
+    monitor: "davit",
     monitorPath: "conmon",
+    logSizeMax: 0,
     logRoots: ["/var/log"],
     createTimeoutSeconds: 120,
     retryHoldSeconds: 120,

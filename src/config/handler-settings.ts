@@ -29,7 +29,7 @@ export const handlerSection: Section<HandlerTable> = {
   }),
   path: optionalProgram({
     default: "",
-    doc: "The OCI runtime that conmon runs: a path, or a name on PATH. Mutually exclusive with runtime_type.",
+    doc: "The OCI runtime: a path, or a name on PATH. Mutually exclusive with runtime_type.",
   }),
   ...shim,
   podAnnotations: texts({

@@ -110,6 +110,7 @@ export function checkCombinations(config: Config, findings: Finding[]): void {
   checkGroup(config.server, findings);
   checkMetricsSocket(config, findings);
   checkDefaultHandler(config.runtime, findings);
+  checkLogSize(config.runtime, findings);
   checkCertificate(config.streaming, findings);
   checkProviders(config.images, findings);
   checkVerification(config.images.verification, findings);
@@ -132,6 +133,18 @@ function checkImageGc({ gcHighPercent, gcLowPercent }: ImagesConfig, findings: F
   const key = "images.gc_low_percent";
   const allowed = `less than images.gc_high_percent, which is ${gcHighPercent}`;
   findings.push({ key, message: invalidValue(key, BigInt(gcLowPercent), allowed) });
+}
+
+/** The least size is what conmon and CRI-O accept: one line of conmon. */
+function checkLogSize({ logSizeMax, monitor }: RuntimeConfig, findings: Finding[]): void {
+  const key = "runtime.log_size_max";
+  if (logSizeMax > 0 && logSizeMax < 8192) {
+    const allowed = "at least 8192, or 0 for no limit";
+    findings.push({ key, message: invalidValue(key, BigInt(logSizeMax), allowed) });
+  } else if (logSizeMax > 0 && monitor === "conmon") {
+    const message = `"${key}" has no effect with conmon: set runtime.monitor to "davit"`;
+    findings.push({ key, message });
+  }
 }
 
 function checkGroup({ group }: ServerConfig, findings: Finding[]): void {

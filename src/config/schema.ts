@@ -130,9 +130,21 @@ const runtime: Section<Omit<RuntimeConfig, "handlers">> = {
     default: "cgroupfs",
     doc: 'The cgroup driver: "cgroupfs", or "systemd" on hosts that systemd runs. kubelet adopts this setting.',
   }),
+  monitor: choice({
+    of: ["davit", "conmon"],
+    default: "davit",
+    doc: 'What holds the streams of a container, writes its log and records its exit code: "davit" is davit\'s own program, "conmon" that of runtime.monitor_path. For new containers of handlers without a shim; others keep what they were started with.',
+  }),
   monitorPath: program({
     default: "conmon",
-    doc: "The program conmon, which monitors a container and writes its log: a path, or a name on PATH.",
+    doc: 'The program conmon, where runtime.monitor is "conmon": a path, or a name on PATH.',
+  }),
+  logSizeMax: integer({
+    default: 0,
+    min: 0,
+    max: Number.MAX_SAFE_INTEGER,
+    limits: "at least 8192, or 0 for no limit",
+    doc: 'Maximum size of the log of a container, in bytes: a log that would grow beyond it is emptied, and its lines are lost. 0 means no limit. Where kubelet rotates logs, set a multiple of its containerLogMaxSize. For new containers of handlers without a shim. Requires that runtime.monitor is "davit".',
   }),
   logRoots: absolutePathsOrNone({
     default: ["/var/log"],

@@ -53,7 +53,9 @@ const bySection: Sections = {
   runtime: {
     defaultHandler: "reload",
     cgroupDriver: "restart",
+    monitor: "restart",
     monitorPath: "restart",
+    logSizeMax: "restart",
     logRoots: "restart",
     createTimeoutSeconds: "reload",
     retryHoldSeconds: "restart",

@@ -89,6 +89,8 @@ export interface Host {
 
   /** Loads the native addon, opens a pidfd and runs a program with it. Resolves with the error, if any. */
   probeAddon(): Promise<string | undefined>;
+  /** Runs davit-monitor, which rejects that it has no arguments. Resolves with the error, if any. */
+  probeMonitor(): Promise<string | undefined>;
   /** Mounts a volatile overlay in a scratch directory below `directory`. Resolves with the error, if any. */
   probeOverlay(directory: string): Promise<string | undefined>;
   /** Sets an xattr of overlayfs on a scratch directory below `directory`. Resolves with the error, if any. */

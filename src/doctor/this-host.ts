@@ -16,7 +16,7 @@ import {
 } from "./network-probe.ts";
 import { type ImageProbe, type RegistryTrial, probeImage, tryRegistry } from "./registry-probe.ts";
 import { errnoCode } from "../base/system-error.ts";
-import { findProgram, openProcess, run } from "../linux/process/index.ts";
+import { findProgram, monitorPath, openProcess, run } from "../linux/process/index.ts";
 import { kernelRelease } from "../linux/host/index.ts";
 import { listMounts, type MountEntry, mountOverlay, unmount } from "../linux/mount/index.ts";
 import { setXattr } from "../linux/file/index.ts";
@@ -159,6 +159,13 @@ export class ThisHost implements Host {
     } catch (error) {
       return messageOf(error);
     }
+  }
+
+  async probeMonitor(): Promise<string | undefined> {
+    const path = monitorPath();
+    const { code, stdout, stderr } = await this.runCommand(path, []);
+    if (code === 1 && stdout.startsWith("failed arguments ")) return undefined;
+    return `${path}: ${stderr === "" ? `exited with ${code ?? "a signal"}` : stderr}`;
   }
 
   async probeOverlay(directory: string): Promise<string | undefined> {

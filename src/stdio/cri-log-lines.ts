@@ -2,7 +2,7 @@ import { formatLogTime } from "../base/log-time.ts";
 import { logLineBytes } from "../core/container/index.ts";
 
 /** The longest part of a line in a CRI log; a longer line is written in parts. Bytes. */
-export const maxPartBytes = logLineBytes.shim;
+export const maxPartBytes = logLineBytes.davit;
 
 const newline = 0x0a;
 

@@ -1,5 +1,5 @@
 /** Containers while no daemon runs: they keep running, and the next daemon knows how they ended. */
-// variants: shim
+// variants: shim, conmon
 import assert from "node:assert/strict";
 import { readFileSync, rmSync } from "node:fs";
 import path from "node:path";
@@ -19,6 +19,7 @@ import {
   exec,
   exited,
   logLines,
+  monitorName,
   Node,
   openPod,
   type Pod,
@@ -148,13 +149,13 @@ for (const how of ["stop", "kill -9"] as const) {
 }
 
 // shim-faults.test.ts has the tests for a shim that is killed.
-describe("a monitor that is killed", { skip: byShim && "conmon alone is meant" }, () => {
-  /** The conmon of a container: the parent of its process. */
+describe("a monitor that is killed", { skip: byShim && "a shim has no monitor" }, () => {
+  /** The monitor of a container: the parent of its process. */
   function monitorOf(pid: number): number {
     const entry = readProcesses().find((each) => each.pid === pid);
     assert.ok(entry !== undefined);
     const parent = readProcesses().find((each) => each.pid === entry.ppid);
-    assert.equal(parent?.comm, "conmon");
+    assert.equal(parent?.comm, monitorName);
     return parent.pid;
   }
 

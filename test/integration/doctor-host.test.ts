@@ -176,6 +176,7 @@ describe("davit doctor on programs", () => {
     const paths = (monitor: string, crun: string, runc: string): void =>
       configure({
         runtime: {
+          monitor: "conmon",
           monitor_path: monitor,
           handlers: { crun: { path: crun }, runc: { path: runc } },
         },
@@ -201,11 +202,11 @@ describe("davit doctor on programs", () => {
     assertFinds(await doctor("programs"), "programs.monitor-old", "programs.runtime-no-seccomp");
   });
 
-  test("finds a missing addon", async () => {
+  test("finds a missing addon and a missing davit-monitor", async () => {
     const alone = path.join(daemon.paths.directory, "davit.cjs");
     copyFileSync(path.join(repo, "dist/davit.cjs"), alone);
     const outcome = await outcomeOf(process.execPath, [alone, ...command("programs")]);
-    assertFinds(outcome, "programs.addon-broken");
+    assertFinds(outcome, "programs.addon-broken", "programs.monitor-broken");
     assert.equal(outcome.code, 1);
   });
 });

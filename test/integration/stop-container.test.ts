@@ -11,6 +11,7 @@ import {
   exec,
   exited,
   inPod,
+  monitorName,
   Node,
   type Pod,
   pidOf,
@@ -43,12 +44,12 @@ before(async () => {
 });
 after(() => node[Symbol.asyncDispose]());
 
-/** The conmon of a container: the parent of its process. */
+/** The monitor of a container: the parent of its process. */
 async function monitorOf(id: string): Promise<number> {
   const pid = await pidOf(daemon, id);
   const processes = readProcesses();
   const parent = processes.find((each) => each.pid === processes.find((p) => p.pid === pid)?.ppid);
-  assert.equal(parent?.comm, "conmon");
+  assert.equal(parent?.comm, monitorName);
   return parent.pid;
 }
 
@@ -167,7 +168,7 @@ describe("the end of the first process", () => {
   );
 });
 
-describe("a conmon", () => {
+describe("a monitor", () => {
   test(
     "that was suspended with SIGSTOP gets SIGCONT: the stop ends, with the true exit code",
     leakless(served, () =>

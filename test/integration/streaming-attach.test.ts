@@ -1,5 +1,5 @@
 /** Attach: several clients, disconnects, stdin_once, terminals. */
-// variants: shim
+// variants: shim, conmon
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
 import type { TestDaemon } from "../support/daemon.ts";

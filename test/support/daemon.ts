@@ -148,7 +148,10 @@ export class TestDaemon implements AsyncDisposable {
       state,
       server: { listen: socket },
       log: { level: "debug" },
-      ...(hasSystemdDriver && { runtime: { cgroup_driver: "systemd" } }),
+      runtime: {
+        ...(hasSystemdDriver && { cgroup_driver: "systemd" }),
+        ...(process.env["DAVIT_TEST_MONITOR"] === "conmon" && { monitor: "conmon" }),
+      },
       cni: {
         conf_dir: confDir,
         bin_dirs: [...(this.#options.pluginDirs ?? []), "/usr/lib/cni"],

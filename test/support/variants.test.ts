@@ -37,7 +37,7 @@ describe("runsOf()", () => {
   test("refuses an unknown variant, and names the known ones", () => {
     assert.throws(() => runsOf("test/a.test.ts", "// variants: kata\n"), {
       message:
-        'read the variants of test/a.test.ts: "kata" is not one of shim, runc, untuned, plugins',
+        'read the variants of test/a.test.ts: "kata" is not one of shim, runc, untuned, conmon, plugins',
     });
   });
 });

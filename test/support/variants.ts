@@ -18,6 +18,8 @@ const environments = {
   runc: { DAVIT_TEST_HANDLER: "runc" },
   /** The daemon runs with `tuning.enable = false`. */
   untuned: { DAVIT_TEST_TUNING: "off" },
+  /** conmon monitors the containers: the daemon runs with `runtime.monitor = "conmon"`. */
+  conmon: { DAVIT_TEST_MONITOR: "conmon" },
   /** The daemon runs with `cni.builtin = false`, so that the plugins make the network. */
   plugins: { DAVIT_TEST_CNI_BUILTIN: "off" },
 } as const satisfies Readonly<Record<string, NodeJS.ProcessEnv>>;

@@ -9,9 +9,10 @@ import type { ContainerUsage } from "./usage.ts";
 
 /**
  * The longest part of a line in a CRI log, in bytes, by the program that writes the log: a longer line is
- * written in parts. conmon's is the size of its buffer, which cannot be configured.
+ * written in parts. davit's, for shims and in davit-monitor, is that of containerd; conmon's is the size of its buffer,
+ * which cannot be configured.
  */
-export const logLineBytes = { conmon: 8 * 1024, shim: 16 * 1024 } as const;
+export const logLineBytes = { conmon: 8 * 1024, davit: 16 * 1024 } as const;
 
 /** What a runtime needs to make a container of a spec. */
 export interface ContainerBundle {
@@ -138,7 +139,7 @@ export interface ContainerCaptures {
 }
 
 /**
- * Runs containers. Two implementations: conmon with an OCI runtime, and a containerd shim.
+ * Runs containers. Two implementations: a monitor with an OCI runtime, and a containerd shim.
  *
  * Every call names the container by its id and can follow an earlier daemon's start.
  */

@@ -23,7 +23,7 @@ export type ContainerState =
       readonly name: "running";
       readonly startedAtNs: bigint;
       readonly process: ProcessIdentity;
-      /** The monitor (conmon) that outlives the daemon and records the exit. */
+      /** The monitor that outlives the daemon and records the exit. */
       readonly monitor: ProcessIdentity | undefined;
       /** Set while it is paused: since when, in nanoseconds since 1970. A new daemon pauses it again. */
       readonly pausedAtNs?: bigint;

@@ -241,9 +241,9 @@ const egress: SandboxContext["egress"] = {
 };
 
 /** The longest log line of the default handler's containers, which containerd reports in `config`. */
-function logLineSize({ handlers, defaultHandler }: Config["runtime"]): number {
+function logLineSize({ handlers, defaultHandler, monitor }: Config["runtime"]): number {
   const isShim = (handlers[defaultHandler]?.runtimeType ?? "") !== "";
-  return isShim ? logLineBytes.shim : logLineBytes.conmon;
+  return isShim || monitor === "davit" ? logLineBytes.davit : logLineBytes.conmon;
 }
 
 /** True where a handler has a shim, or where an earlier daemon may have left one. */

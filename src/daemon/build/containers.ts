@@ -201,7 +201,9 @@ async function openRuntime(
     usage: usageReader(layout, clock),
     clock,
     log,
+    monitor: config.runtime.monitor,
     conmonPath: config.runtime.monitorPath,
+    logSizeMax: config.runtime.logSizeMax,
     logRoots: config.runtime.logRoots,
   });
   undo.defer(() => runtime.close());

@@ -12,8 +12,8 @@ const kinds = catalogue("programs", {
     "error",
     "davit serve needs the native addon to mount, create namespaces and start processes",
   ],
-  "monitor-missing": ["error", "each container needs conmon, so none can start"],
-  "monitor-broken": ["error", "each container needs conmon, so none can start"],
+  "monitor-missing": ["error", "each container needs its monitor, so none can start"],
+  "monitor-broken": ["error", "each container needs its monitor, so none can start"],
   "monitor-old": ["error", "davit passes options to conmon that this version does not support"],
   "default-runtime-missing": ["error", "pods without a RuntimeClass cannot start containers"],
   "runtime-missing": ["warning", "pods of this handler cannot start containers"],
@@ -28,7 +28,7 @@ const kinds = catalogue("programs", {
 });
 
 /** The options that davit passes to conmon and that old versions lack. */
-const monitorOptions = ["--full-attach", "--no-sync-log", "--persist-dir", "--exit-dir", "--sync"];
+const monitorOptions = ["--full-attach", "--no-sync-log", "--exit-dir", "--sync"];
 
 /** The programs that davit starts, except CNI plugins. */
 export const programsCheck: Check = {
@@ -37,11 +37,11 @@ export const programsCheck: Check = {
   catalogue: kinds,
   examine: async (context: DoctorContext) => {
     const { host, config } = context;
-    const { defaultHandler, handlers, monitorPath } = config.runtime;
+    const { defaultHandler, handlers, monitor, monitorPath } = config.runtime;
     const withPath = Object.entries(handlers).filter(([, { path }]) => path !== "");
     return [
       ...(await examineAddon(host)),
-      ...(await examineMonitor(host, monitorPath)),
+      ...(await (monitor === "davit" ? examineOwn(host) : examineConmon(host, monitorPath))),
       ...(
         await Promise.all(
           withPath.map(([name, handler]) =>
@@ -61,7 +61,15 @@ async function examineAddon(host: Host): Promise<readonly Finding[]> {
   ];
 }
 
-async function examineMonitor(host: Host, path: string): Promise<readonly Finding[]> {
+async function examineOwn(host: Host): Promise<readonly Finding[]> {
+  const problem = await host.probeMonitor();
+  if (problem === undefined) return [kinds.report("monitor", "davit-monitor starts")];
+  const fix =
+    'install davit again, or sh scripts/build-native.sh; until then, runtime.monitor = "conmon"';
+  return [kinds.report("monitor-broken", problem, fix)];
+}
+
+async function examineConmon(host: Host, path: string): Promise<readonly Finding[]> {
   const fix = 'apt-get install conmon, or set "runtime.monitor_path"';
   const file = host.findProgram(path);
   if (file === undefined) {

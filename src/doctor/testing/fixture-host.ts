@@ -191,10 +191,7 @@ export class FixtureHost implements Host {
   /** The results of commands, by `PROGRAM ARGS`. */
   readonly commands = new Map<string, CommandResult>([
     ["conmon --version", succeeded("conmon version 2.1.12\n")],
-    [
-      "conmon --help",
-      succeeded("--full-attach --no-sync-log --persist-dir --exit-dir --sync --bundle"),
-    ],
+    ["conmon --help", succeeded("--full-attach --no-sync-log --exit-dir --sync --bundle")],
     ["crun --version", succeeded("crun version 1.30\n")],
     ["criu --version", succeeded("Version: 4.2\n")],
     ["crun features", succeeded(runtimeFeatures("run.oci.crun.version"))],
@@ -204,6 +201,7 @@ export class FixtureHost implements Host {
   ]);
   readonly pids = new Set<number>();
   addonProblem: string | undefined;
+  monitorProblem: string | undefined;
   overlayProblem: string | undefined;
   xattrsProblem: string | undefined;
   iptablesProblem: string | undefined;
@@ -287,6 +285,10 @@ export class FixtureHost implements Host {
 
   async probeAddon(): Promise<string | undefined> {
     return this.addonProblem;
+  }
+
+  async probeMonitor(): Promise<string | undefined> {
+    return this.monitorProblem;
   }
 
   async probeOverlay(): Promise<string | undefined> {

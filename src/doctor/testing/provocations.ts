@@ -37,6 +37,7 @@ import {
   upstream,
   usingPlugin,
   withClasses,
+  withConmon,
   type Provocation,
 } from "./provoke.ts";
 
@@ -140,11 +141,9 @@ export const provocations: Readonly<Record<string, Provocation>> = {
   "programs.monitor": nothing,
   "programs.runtime": nothing,
   "programs.addon-broken": host((machine) => (machine.addonProblem = "no such file")),
-  "programs.monitor-missing": host(({ programs }) => programs.delete("conmon")),
-  "programs.monitor-broken": host(({ commands }) =>
-    commands.set("conmon --version", { code: 127, stdout: "", stderr: "no libglib" }),
-  ),
-  "programs.monitor-old": host(({ commands }) =>
+  "programs.monitor-missing": withConmon(({ programs }) => programs.delete("conmon")),
+  "programs.monitor-broken": host((machine) => (machine.monitorProblem = "no such file")),
+  "programs.monitor-old": withConmon(({ commands }) =>
     commands.set("conmon --help", succeeded("--bundle")),
   ),
   "programs.default-runtime-missing": host(({ programs }) => programs.delete("crun")),

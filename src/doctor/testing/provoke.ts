@@ -83,6 +83,14 @@ export function withClasses(kind: "blockio" | "rdt", text: string): Provocation 
   };
 }
 
+/** A machine whose containers conmon monitors. */
+export function withConmon(change: (machine: FixtureHost) => unknown): Provocation {
+  return (machine) => {
+    change(machine);
+    return { config: parseConfig('[runtime]\nmonitor = "conmon"\n', "davit.toml") };
+  };
+}
+
 export function space(totalBytes: number, freeBytes: number, freeInodes: number): Provocation {
   return host(({ diskSpaces }) =>
     diskSpaces.set(root, { totalBytes, freeBytes, totalInodes: 1000, freeInodes }),

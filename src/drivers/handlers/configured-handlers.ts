@@ -13,7 +13,7 @@ import { userNamespaceObstacle } from "../../linux/namespace/index.ts";
 /** A handler as the configuration defines it. Exactly one of `path` and `runtimeType` is set. */
 export interface HandlerDefinition extends HandlerSettings {
   readonly controller: string;
-  /** The OCI runtime under conmon. */
+  /** The OCI runtime. */
   readonly path: string;
   /** The type of a containerd shim. */
   readonly runtimeType: string;

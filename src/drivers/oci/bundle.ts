@@ -2,11 +2,12 @@ import { type FileHandle, readFile } from "node:fs/promises";
 
 import { wrap } from "../../base/errors.ts";
 import { errnoCode, systemError } from "../../base/system-error.ts";
+import { beforeAbort } from "../../base/wait.ts";
 import type { ContainerBundle } from "../../core/container/index.ts";
 import { specText } from "../../oci-spec/index.ts";
 import { runFileSteps } from "../../linux/file/index.ts";
+import { openLogFile } from "../../stdio/cri-log.ts";
 import { type RuntimeState, runtimeStateFile } from "./runtime-state.ts";
-import { openLog, startLink } from "./conmon/log-links.ts";
 import type { StateLayout } from "./state-layout.ts";
 
 /**
@@ -31,13 +32,28 @@ export async function writeBundle(
     await runFileSteps([
       runtimeStateFile(paths.file(id, "facts.json"), start.state),
       { step: "write-file", path: config, mode: 0o600, text: specText(spec) },
-      ...(logPath === undefined ? [] : [startLink(paths, id)]),
     ]);
   } catch (cause) {
     void opening?.then((file) => file.close()).catch(() => undefined);
     throw wrap(`write bundle of container "${id}"`, cause);
   }
   return await opening;
+}
+
+/** Opens the log of a container that starts; see {@link openLogFile}. */
+async function openLog(
+  logPath: string,
+  linkedRoots: readonly string[],
+  signal: AbortSignal,
+): Promise<FileHandle> {
+  const opening = openLogFile(logPath, linkedRoots);
+  try {
+    return await beforeAbort(opening, signal);
+  } catch (error) {
+    // A disk that hangs may answer later.
+    void opening.then((file) => file.close()).catch(() => undefined);
+    throw error;
+  }
 }
 
 /** The spec in a container's bundle, as JSON text; undefined if there is no bundle. */

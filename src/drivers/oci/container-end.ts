@@ -13,30 +13,30 @@ export interface WatchedProcess {
   kill(signal: number): void;
 }
 
-/** How a container's process ended, as conmon recorded it. */
+/** How a container's process ended, as its monitor recorded it. */
 export interface RecordedExit {
   readonly exitCode: number;
   readonly finishedAtNs: bigint;
   readonly unknown: boolean;
 }
 
-/** How long conmon may take to record an exit. Milliseconds. */
+/** How long a monitor may take to record an exit. Milliseconds. */
 interface MonitorTimeouts {
-  /** After this it gets SIGCONT, as it may have been stopped: only conmon knows the exit code. */
+  /** After this it gets SIGCONT, as it may have been stopped: only the monitor knows the exit code. */
   readonly continueMs: number;
   /** After this, again, it is killed. A full disk or a log that hangs can block it. */
   readonly killMs: number;
 }
 
 const defaultTimeouts: MonitorTimeouts = { continueMs: 500, killMs: 10_000 };
-/** How long the kernel may take to end a killed conmon. */
+/** How long the kernel may take to end a killed monitor. */
 const killedMs = 2_000;
 /** The exit code of a container whose exit code is not known. */
 export const unknownExitCode = 255;
 
 /**
- * Waits until a container's process has ended and its exit is recorded. conmon reaps the process, writes the exit
- * file and ends. So the file exists at conmon's end or never: the directory need not be watched.
+ * Waits until a container's process has ended and its exit is recorded. The monitor reaps the process, writes
+ * the exit file and ends. So the file exists at its end or never: the directory need not be watched.
  */
 export async function awaitExit(options: {
   /** Undefined: has ended before. */
@@ -52,7 +52,7 @@ export async function awaitExit(options: {
   await process?.exited;
   if (monitor !== undefined && !(await hasRecorded(monitor, timeouts))) {
     log.warn(
-      `conmon ${monitor.pid} has not recorded the exit after ${timeouts.killMs} ms, killing it`,
+      `monitor ${monitor.pid} has not recorded the exit after ${timeouts.killMs} ms, killing it`,
     );
     monitor.kill(SIGKILL);
     await within(monitor.exited, killedMs);

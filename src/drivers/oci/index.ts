@@ -1,4 +1,4 @@
-// Containers by conmon and an OCI runtime (crun, runc), and the features of such a runtime. Imports core,
+// Containers by a monitor and an OCI runtime (crun, runc), and the features of such a runtime. Imports core,
 // linux and stdio. Start with oci-runtime.ts.
 export { parseFeatures, readRuntimeFeatures } from "./features.ts";
 export { OciRuntime } from "./oci-runtime.ts";

@@ -31,12 +31,11 @@ import {
 } from "../../linux/process/index.ts";
 import { explainEnd } from "../../stdio/exec-session.ts";
 import { readBundleSpec } from "./bundle.ts";
-import { attach, IdleAttachments } from "./conmon/attach.ts";
-import { mountExitTmpfs, unmountExitTmpfs } from "./conmon/exits.ts";
-import { warnWithoutMonitor } from "./conmon/monitor.ts";
-import { reopenLog } from "./conmon/reopen-log.ts";
+import type { ContainerMonitor, MonitorName } from "./container-monitor.ts";
 import { Execs } from "./exec/execs.ts";
+import { mountExitTmpfs, unmountExitTmpfs } from "./exits.ts";
 import { CgroupFreezer, resumeIfFrozen } from "./freezer.ts";
+import { Monitors } from "./monitors.ts";
 import { ContainerCleanup, verbMs } from "./recovery/cleanup.ts";
 import { findRun, openRecorded } from "./recovery/find-run.ts";
 import {
@@ -64,16 +63,20 @@ interface Deps {
   readonly usage?: UsageReader;
   readonly clock: Clock;
   readonly log: Logger;
+  /** What monitors the containers that this davit starts; the default is "davit". */
+  readonly monitor?: MonitorName;
   /** Path or name of conmon; the default is "conmon". */
   readonly conmonPath?: string;
+  /** The size at which the log of a new container is emptied, in bytes; the default is 0, never. */
+  readonly logSizeMax?: number;
   /** See LogDirectoryOptions. */
   readonly logRoots?: readonly string[];
 }
 
 /**
- * Runs containers by conmon and an OCI runtime (crun, runc).
+ * Runs containers by a monitor and an OCI runtime (crun, runc).
  *
- * A container's conmon and its processes outlive the daemon. Memory holds only how they are watched;
+ * A container's monitor and its processes outlive the daemon. Memory holds only how they are watched;
  * everything that is needed to end and remove them follows from the id, the bundle and /proc.
  */
 export class OciRuntime implements ContainerRuntime {
@@ -91,17 +94,19 @@ export class OciRuntime implements ContainerRuntime {
   readonly #cleanup: ContainerCleanup;
   readonly #containers = new Map<string, TrackedContainer>();
   readonly #execs: Execs;
-  readonly #idle = new IdleAttachments();
+  readonly #monitors: Monitors;
   readonly #kills = new SingleFlight();
-  /** conmons of an earlier daemon by container. Those of containers that nobody loads are ended by remove(). */
+  /** Monitors of an earlier daemon by container. Those of containers that nobody loads are ended by remove(). */
   readonly #earlierMonitors: Map<string, readonly ProcessIdentity[]>;
 
   private constructor(
     deps: Deps,
     paths: StateLayout,
+    monitors: Monitors,
     earlierMonitors: Map<string, readonly ProcessIdentity[]>,
   ) {
     this.#deps = deps;
+    this.#monitors = monitors;
     this.#paths = paths;
     this.#cleanup = new ContainerCleanup(deps, paths);
     this.#execs = new Execs(deps, paths);
@@ -121,9 +126,11 @@ export class OciRuntime implements ContainerRuntime {
     // The runtimes first: one of them may be about to write the pid file of its command.
     await endOrphans(execs);
     await endCommands(paths.execs);
-    warnWithoutMonitor(deps.conmonPath ?? "conmon", deps.log);
+    const { conmonPath = "conmon", logSizeMax = 0 } = deps;
+    const programs = new Monitors({ ...deps, conmonPath, logSizeMax });
+    programs.warnWithout(deps.monitor ?? "davit");
     await removePartialExits(paths.exits, monitors);
-    return new OciRuntime(deps, paths, monitors);
+    return new OciRuntime(deps, paths, programs, monitors);
   }
 
   async start(bundle: ContainerBundle, operation: Operation): Promise<StartedContainer> {
@@ -132,13 +139,20 @@ export class OciRuntime implements ContainerRuntime {
       throw new RuntimeError("already-exists", `start container "${id}": it was started already`);
     }
     const { cgroupPath } = bundle;
+    const { monitor: name = "davit" } = this.#deps;
     const state = {
       runtimePath: programPath(bundle.runtimePath),
       cgroupPath,
+      ...(name === "davit" && { monitor: name }),
       ...(await this.#cleanup.oomKillsBefore(cgroupPath)),
     };
     const { monitor, process, startedAtNs } = await startProcess(
-      { ...this.#deps, paths: this.#paths, cleanup: this.#cleanup },
+      {
+        ...this.#deps,
+        paths: this.#paths,
+        cleanup: this.#cleanup,
+        monitor: await this.#monitors.of(name),
+      },
       bundle,
       state,
       operation,
@@ -231,13 +245,11 @@ export class OciRuntime implements ContainerRuntime {
   async attach(id: string, client: AttachedClient, operation: Operation): Promise<void> {
     const { monitor, exit } = this.#get(id, "attach to");
     if (monitor === undefined) {
-      const text = `attach to container "${id}": its conmon, which had its streams, has ended; read its log`;
+      const text = `attach to container "${id}": its monitor, which had its streams, has ended; read its log`;
       throw new RuntimeError("failed-precondition", text);
     }
-    const socket = this.#paths.file(id, "attach");
-    const target = { id, socket, control: this.#paths.file(id, "ctl"), ended: exit };
-    const deps = { idle: this.#idle, log: this.#deps.log };
-    await attach(deps, target, client, operation);
+    const program = await this.#monitorOf(id);
+    await program.attach({ id, paths: this.#paths, ended: exit }, client, operation);
   }
 
   async update(
@@ -260,11 +272,13 @@ export class OciRuntime implements ContainerRuntime {
     if (monitor === undefined) {
       throw new RuntimeError(
         "failed-precondition",
-        `reopen log of container "${id}": its conmon has ended, so nothing is logged any more`,
+        `reopen log of container "${id}": its monitor has ended, so nothing is logged any more`,
       );
     }
     const { logRoots: linkedRoots = [] } = this.#deps;
-    await reopenLog({ id, paths: this.#paths, monitorPid: monitor.pid, logPath, linkedRoots });
+    const program = await this.#monitorOf(id);
+    const target = { id, paths: this.#paths, monitorPid: monitor.pid, logPath, linkedRoots };
+    await program.reopenLog(target);
   }
 
   async remove(id: string, operation?: Pick<Operation, "enter">): Promise<void> {
@@ -273,7 +287,7 @@ export class OciRuntime implements ContainerRuntime {
     if ((await container?.deleted) !== true) {
       const state = await this.#state(id);
       if (state !== undefined) await this.#cleanup.destroy(id, state, verbMs);
-      // The files of conmon and of the runtime must not be removed while these use them.
+      // The files of the monitor and of the runtime must not be removed while these use them.
       if (container !== undefined) await within(container.exit, verbMs);
       if (container?.deleted !== undefined) await within(container.deleted, verbMs);
     }
@@ -295,7 +309,7 @@ export class OciRuntime implements ContainerRuntime {
 
   /** Stops watching all containers, which continue without this daemon. */
   async close(): Promise<void> {
-    this.#idle.close();
+    await this.#monitors.close();
     for (const container of this.#containers.values()) container.release();
     await unmountExitTmpfs(this.#paths);
   }
@@ -317,6 +331,12 @@ export class OciRuntime implements ContainerRuntime {
 
   async #state(id: string): Promise<RuntimeState | undefined> {
     return this.#containers.get(id)?.state ?? readRuntimeState(this.#paths.file(id, "facts.json"));
+  }
+
+  /** That of the container, which an earlier davit may have started. */
+  async #monitorOf(id: string): Promise<ContainerMonitor> {
+    const state = await readRuntimeState(this.#paths.file(id, "facts.json"));
+    return this.#monitors.of(state?.monitor ?? "conmon");
   }
 
   #get(id: string, doing: string): TrackedContainer {

@@ -14,7 +14,7 @@ import {
 /** How long a runtime may take for `state`. */
 const stateMs = 5_000;
 
-/** The environment of conmon and of OCI runtimes: no variable of ours reaches a container. */
+/** The environment of monitors and of OCI runtimes: no variable of ours reaches a container. */
 export const runtimeEnv: Readonly<Record<string, string>> = {
   PATH: process.env["PATH"] ?? "/usr/sbin:/usr/bin:/sbin:/bin",
 };

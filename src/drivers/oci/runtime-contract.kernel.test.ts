@@ -1,3 +1,5 @@
+/** The contract of ContainerRuntime. */
+// variants: conmon
 import { describeContainerRuntime } from "../../core/container/testing/runtime-contract.ts";
 import { ContractHost } from "./testing/contract-host.ts";
 import { TestHost } from "./testing/sandbox.ts";

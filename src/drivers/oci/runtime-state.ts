@@ -2,11 +2,14 @@ import { readFile } from "node:fs/promises";
 
 import { errnoCode, systemError } from "../../base/system-error.ts";
 import type { FileStep } from "../../linux/file/index.ts";
+import type { MonitorName } from "./container-monitor.ts";
 
 /** What a later daemon needs to end a container and cannot derive from its id. */
 export interface RuntimeState {
   readonly runtimePath: string;
   readonly cgroupPath: string;
+  /** Undefined: conmon, also for a container of a davit that had no other monitor. */
+  readonly monitor?: MonitorName | undefined;
   /** For a scope: the result of oomKillsOfGone() for its slice before the start. */
   readonly oomKillsBefore?: number;
 }
@@ -28,14 +31,16 @@ export async function readRuntimeState(path: string): Promise<RuntimeState | und
 
 function parseState(text: string): RuntimeState | undefined {
   try {
-    const { runtimePath, cgroupPath, oomKillsBefore } = JSON.parse(text) as {
+    const { runtimePath, cgroupPath, monitor, oomKillsBefore } = JSON.parse(text) as {
       readonly runtimePath?: unknown;
       readonly cgroupPath?: unknown;
+      readonly monitor?: unknown;
       readonly oomKillsBefore?: unknown;
     };
     if (typeof runtimePath === "string" && typeof cgroupPath === "string") {
       const before = typeof oomKillsBefore === "number" ? { oomKillsBefore } : {};
-      return { runtimePath, cgroupPath, ...before };
+      const by = monitor === "davit" ? { monitor: "davit" as const } : {};
+      return { runtimePath, cgroupPath, ...by, ...before };
     }
   } catch {
     // Half-written: the daemon died meanwhile.

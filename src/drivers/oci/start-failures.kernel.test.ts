@@ -1,3 +1,5 @@
+/** Starts that fail. */
+// variants: conmon
 import type { OciSpec } from "../../core/oci/index.ts";
 import assert from "node:assert/strict";
 import { chmodSync, mkdirSync, writeFileSync } from "node:fs";

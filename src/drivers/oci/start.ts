@@ -7,11 +7,11 @@ import { systemError } from "../../base/system-error.ts";
 import type { Clock } from "../../base/time.ts";
 import { beforeAbort } from "../../base/wait.ts";
 import type { ContainerBundle, RestoreSource } from "../../core/container/index.ts";
-import type { Operation, StepObserver } from "../../core/operation/index.ts";
+import type { Operation } from "../../core/operation/index.ts";
 import { type Child, openProcess, type ProcessRef } from "../../linux/process/index.ts";
 import { writeBundle } from "./bundle.ts";
 import type { PreparedRestore } from "./checkpoint/restore.ts";
-import { startMonitor } from "./conmon/monitor.ts";
+import type { ContainerMonitor } from "./container-monitor.ts";
 import { endTree } from "./end-tree.ts";
 import type { ContainerCleanup } from "./recovery/cleanup.ts";
 import type { RuntimeState } from "./runtime-state.ts";
@@ -21,15 +21,13 @@ import type { StateLayout } from "./state-layout.ts";
 export interface StartDeps {
   readonly paths: StateLayout;
   readonly cleanup: ContainerCleanup;
-  readonly expectMigration?: (isOver: () => boolean) => void;
-  readonly onStep?: StepObserver;
+  readonly monitor: ContainerMonitor;
   readonly clock: Clock;
   readonly log: Logger;
-  readonly conmonPath?: string;
   readonly logRoots?: readonly string[];
 }
 
-/** A container's process that runs, and its conmon. */
+/** A container's process that runs, and its monitor. */
 export interface RunningProcess {
   readonly process: ProcessRef;
   readonly monitor: Child;
@@ -70,18 +68,15 @@ export async function startProcess(
     }
 
     await operation.enter("start-monitor");
-    const starting = await startMonitor({
-      conmonPath: deps.conmonPath ?? "conmon",
+    const starting = await deps.monitor.start({
       runtimePath: state.runtimePath,
-      expectMigration: deps.expectMigration,
-      onStep: deps.onStep,
       paths,
       bundle,
       logFd: logFile?.fd,
       restore: restore?.monitor,
     });
     monitor = starting.child;
-    // conmon has its own descriptor. The close below waits for this one.
+    // The monitor has its own descriptor. The close below waits for this one.
     logFile?.close().catch(() => undefined);
 
     await operation.enter("create-process");

@@ -23,9 +23,9 @@ type BundleFile =
  * crash left can be found without a record.
  */
 export class StateLayout {
-  /** Contains the bundle of each container: spec, state, conmon's fifos and socket. */
+  /** Contains the bundle of each container: spec, state, the monitor's files and socket. */
   readonly containers: string;
-  /** Contains a file for each container that has ended, written by conmon: the exit code as text. */
+  /** Contains a file for each container that has ended, written by its monitor: the exit code as text. */
   readonly exits: string;
   /** Contains the files of commands that run in containers. */
   readonly execs: string;
@@ -48,8 +48,8 @@ export class StateLayout {
 
   /**
    * A file of the bundle: `config.json` is the spec (OCI runtime spec, bundle.md), `facts.json` the state that
-   * a later daemon needs, `pid`, `ctl` and `attach` are conmon's, `oom` marks that the container ran out of
-   * memory, `cri-log`, `cri-log.tmp` and `next-log` are created by log-links.ts, `runtime.log` is the OCI runtime's
+   * a later daemon needs, `pid` and `attach` are the monitor's, `ctl` is conmon's, `console` is where davit-monitor gets a terminal, `oom` marks that the container ran out of
+   * memory, `cri-log`, `cri-log.tmp` and `next-log` are created for conmon (conmon/log-links.ts), `runtime.log` is the OCI runtime's
    * own log where the container has a terminal, `started` is the time of the start in nanoseconds since 1970,
    * written before it, `capture.conf` is CRIU's configuration of a capture, `captured` marks one that ends the container, `restore` a directory with what restores
    * the container (checkpoint/restore.ts).

@@ -30,7 +30,7 @@ interface Running {
   readonly monitor: ProcessRef | Child | undefined;
   /** Undefined for a container that was adopted. */
   readonly startedAtNs?: bigint;
-  /** Where conmon writes the exit code. */
+  /** Where the monitor writes the exit code. */
   readonly exitFile: string;
   /** The mark of a capture that ends the container. */
   readonly capturedFile: string;

@@ -35,7 +35,7 @@ export {
 } from "./own-program.ts";
 export { openProcess, type ProcessRef, processStartTime } from "./process-ref.ts";
 export { isDescendant, killProcessTree, killSession } from "./process-tree.ts";
-export { envProgramPath } from "./programs.ts";
+export { envProgramPath, monitorPath } from "./programs.ts";
 export { type RunOptions, type RunResult, run } from "./run.ts";
 export { preferEventLoop } from "./schedule.ts";
 export { holderProgram, monitorProgram, sealedProgram, waiterProgram } from "./sealed-program.ts";

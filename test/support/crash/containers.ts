@@ -151,7 +151,7 @@ export function processesOf(pod: Pod, id: string): readonly number[] {
   return [...new Set(pids)].map(Number).toSorted((a, b) => a - b);
 }
 
-/** The processes on the machine with the id in their command line: conmon, OCI runtimes. */
+/** The processes on the machine with the id in their command line: its monitor, OCI runtimes. */
 function helpersOf(id: string): readonly string[] {
   return readdirSync("/proc")
     .filter((name) => /^\d+$/.test(name))
@@ -165,9 +165,9 @@ function helpersOf(id: string): readonly string[] {
     .filter((line) => line.includes(id));
 }
 
-/** The monitor of a running container: its conmon, or the runc shim of its pod. */
+/** The monitor of a running container: its monitor process, or the runc shim of its pod. */
 function monitorsOf(pod: Pod, id: string): readonly string[] {
-  if (!byShim) return helpersOf(id).filter((line) => line.includes("conmon"));
+  if (!byShim) return helpersOf(id).filter((line) => line.includes(" --exit-dir "));
   return helpersOf(pod.id).filter((line) => line.includes("containerd-shim-runc-v2"));
 }
 
@@ -184,7 +184,7 @@ export async function checkContainer(
     const { pid } = await containerInfo(daemon, id);
     assert.ok(typeof pid === "number", `${id} has no pid`);
     assert.ok(processesOf(pod, id).includes(pid), `${pid} is not in the cgroup of ${id}`);
-    assert.equal(monitorsOf(pod, id).length, 1, "its conmon, or its pod's shim");
+    assert.equal(monitorsOf(pod, id).length, 1, "its monitor, or its pod's shim");
     assert.ok(status.startedAt >= status.createdAt, "its start is before its creation");
   } else {
     await until(`nothing runs of ${id}`, () => {

@@ -39,7 +39,7 @@ interface NodeOptions extends DaemonOptions {
   readonly images?: ConfigTable;
 }
 
-/** Whether a containerd shim runs the containers of the suite, and not conmon. */
+/** Whether a containerd shim runs the containers of the suite, and not a monitor and an OCI runtime. */
 export const byShim = process.env["DAVIT_TEST_HANDLER"] === "shim";
 
 /** Whether runc is the OCI runtime of the suite, and not crun. */
@@ -47,6 +47,9 @@ export const byRunc = process.env["DAVIT_TEST_HANDLER"] === "runc";
 
 /** False where the suite runs a daemon without its performance measures (variant `untuned`). */
 export const isTuned = process.env["DAVIT_TEST_TUNING"] !== "off";
+/** The name of the program that monitors the containers of the suite, where no shim does. */
+export const monitorName =
+  process.env["DAVIT_TEST_MONITOR"] === "conmon" ? "conmon" : "davit-monitor";
 
 const tuningUnderTest: ConfigTable = isTuned ? {} : { tuning: { enable: false } };
 

@@ -70,7 +70,7 @@ export const criRules: readonly Rule[] = [
   none("plugins.cri.selinux_category_range", "davit uses all 1024 categories", 1024n, 0n),
   none(
     "plugins.cri.max_container_log_line_size",
-    "conmon cuts lines after 8 KiB, and kubelet joins the parts",
+    "davit cuts lines after 16 KiB, and kubelet joins the parts",
     16_384n,
   ),
   none("plugins.cri.disable_cgroup", "davit needs cgroups"),

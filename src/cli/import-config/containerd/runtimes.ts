@@ -11,13 +11,13 @@ const sandboxShims = /\b(kata|runsc|kuasar)\b/;
 const runcOptions: Readonly<Record<string, string | undefined>> = {
   NoPivotRoot: "davit's runtimes use pivot_root",
   NoNewKeyring: "davit lets the runtime create a keyring for each container",
-  ShimCgroup: "there is no shim; conmon is in the cgroup of its pod",
+  ShimCgroup: "there is no shim; the monitor of a container is in the cgroup of davit",
   Root: "davit keeps the state of OCI runtimes in its state directory",
   CriuPath: "the OCI runtime finds criu itself",
   CriuImagePath: "davit keeps checkpoints below its root directory",
   CriuWorkPath: "davit keeps checkpoints below its root directory",
-  IoUid: "davit's conmon holds the streams as root",
-  IoGid: "davit's conmon holds the streams as root",
+  IoUid: "davit's monitor holds the streams as root",
+  IoGid: "davit's monitor holds the streams as root",
 };
 
 /** Handlers, the default one, and the cgroup driver. */
@@ -121,10 +121,7 @@ function importRunc(settings: Settings, draft: Draft, name: string, type: Given 
   )) {
     const option = given.path.at(-1) ?? "";
     if (["BinaryName", "Runtime", "SystemdCgroup"].includes(option)) continue;
-    draft.note(
-      given,
-      runcOptions[option] ?? "davit runs the OCI runtime by conmon, without this shim",
-    );
+    draft.note(given, runcOptions[option] ?? "davit runs the OCI runtime without this shim");
   }
 }
 

@@ -38,12 +38,12 @@ export const runtimeRules: readonly Rule[] = [
   none("crio.runtime.log_filter", "filter the log where it is read: it is JSON lines"),
   none(
     "crio.runtime.conmon_cgroup",
-    "davit's conmon is in the cgroup of its pod",
+    "the monitor of a container is in the cgroup of davit",
     "",
     "pod",
     "system.slice",
   ),
-  none("crio.runtime.conmon_env", "davit runs conmon without variables of the node"),
+  none("crio.runtime.conmon_env", "davit runs the monitor without variables of the node"),
   none("crio.runtime.no_pivot", "davit's runtimes use pivot_root"),
   none("crio.runtime.drop_infra_ctr", noPause, true),
   none(
@@ -72,7 +72,7 @@ export const runtimeRules: readonly Rule[] = [
   special("crio.runtime.default_sysctls", defaultSysctls),
   special("crio.runtime.default_ulimits", defaultUlimits),
   special("crio.runtime.pids_limit", pidsLimit, -1n, 0n),
-  none("crio.runtime.log_size_max", `${kubelet} containerLogMaxSize in its configuration`, -1n),
+  converted("crio.runtime.log_size_max", "runtime.log_size_max", logSize, -1n),
   none(
     "crio.runtime.log_to_journald",
     "davit writes the log files that kubelet reads; a log collector can read them",
@@ -200,6 +200,11 @@ export const runtimeRules: readonly Rule[] = [
   quiet("crio.runtime.seccomp_profile"),
   quiet("crio.runtime.runtimes.**"),
 ];
+
+/** CRI-O has no limit for a negative one. */
+function logSize(value: unknown): unknown {
+  return typeof value === "bigint" && value < 0n ? 0n : value;
+}
 
 function capabilities(): readonly unknown[] {
   const usual = ["CHOWN", "DAC_OVERRIDE", "FSETID", "FOWNER", "SETGID", "SETUID", "SETPCAP"];

@@ -130,7 +130,7 @@ const handlerKeys: Readonly<Record<string, (given: Given, draft: Draft, name: st
   },
   runtime_type: (given, draft) => {
     if (given.value === "pod")
-      draft.note(given, "davit runs conmon, not conmon-rs, for each container");
+      draft.note(given, "davit runs a monitor of its own, not conmon-rs, for each container");
   },
   default_annotations: importDefaultAnnotation,
   allowed_annotations: importAnnotations,
@@ -150,9 +150,9 @@ function importKey(given: Given, draft: Draft, name: string): void {
 
 const reasons: Readonly<Record<string, string>> = {
   runtime_root: "davit keeps the state of OCI runtimes in its state directory",
-  monitor_cgroup: "davit's conmon is in the cgroup of its pod",
+  monitor_cgroup: "the monitor of a container is in the cgroup of davit",
   monitor_exec_cgroup: "davit runs commands in the cgroup of their container",
-  monitor_env: "davit runs conmon without variables of the node",
+  monitor_env: "davit runs the monitor without variables of the node",
   container_min_memory:
     "davit leaves a limit that is too low to the OCI runtime, whose error names it",
   no_sync_log: "davit does not wait for the disk when a log is rotated",

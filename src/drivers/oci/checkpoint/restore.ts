@@ -15,7 +15,7 @@ import {
   openFifoReader,
   openFifoWriter,
 } from "../../../linux/stream/index.ts";
-import type { MonitorRestore } from "../conmon/monitor.ts";
+import type { MonitorRestore } from "../container-monitor.ts";
 import type { StateLayout } from "../state-layout.ts";
 import { checkCgroups } from "./check-cgroups.ts";
 import { checkImages } from "./check-images.ts";
@@ -36,13 +36,13 @@ export interface RestoreDeps {
   readonly log: Logger;
 }
 
-/** A restore that is ready to be started by conmon. */
+/** A restore that is ready to be started by a monitor. */
 export interface PreparedRestore {
-  /** For conmon. */
+  /** For the monitor. */
   readonly monitor: MonitorRestore;
   /**
    * Resolves with the pid of the first process when all processes are restored and wait for letRun(). `answer` is
-   * conmon's; its failure is explained.
+   * the monitor's; its failure is explained.
    */
   created(answer: Promise<number>): Promise<number>;
   /** Lets the processes run on. Resolves when the OCI runtime has ended as well. */
@@ -115,7 +115,8 @@ export async function prepareRestore(
       ipcLock,
       log,
       monitor: {
-        args: ["--restore", file("images"), ...(await runtimeArguments(runtimePath, restore))],
+        images: file("images"),
+        options: await runtimeArguments(runtimePath, restore),
         env: { CRIU_CONFIG_FILE: file("criu.conf") },
       },
     });
@@ -130,8 +131,7 @@ async function runtimeArguments(
   { closeTcp }: RestoreSource,
 ): Promise<readonly string[]> {
   const byOption = closeTcp && (await closesTcpByOption(runtimePath));
-  const options = ["--ext-unix-sk", "--file-locks", ...(byOption ? ["--tcp-close"] : [])];
-  return options.map((option) => `--runtime-opt=${option}`);
+  return ["--ext-unix-sk", "--file-locks", ...(byOption ? ["--tcp-close"] : [])];
 }
 
 /** Writes the images that differ from those of the checkpoint. */

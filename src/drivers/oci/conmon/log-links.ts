@@ -1,11 +1,7 @@
 import { lstatSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
-import type { FileHandle } from "node:fs/promises";
 
-import { beforeAbort } from "../../../base/wait.ts";
 import { bindMount, unmount } from "../../../linux/mount/index.ts";
-import type { FileStep } from "../../../linux/file/index.ts";
 import { systemError } from "../../../base/system-error.ts";
-import { openLogFile } from "../../../stdio/cri-log.ts";
 import type { StateLayout } from "../state-layout.ts";
 
 /*
@@ -17,29 +13,11 @@ import type { StateLayout } from "../state-layout.ts";
  * and ends when one of these fails (ctr_logging.c, 2.0.6 to 2.2.1).
  */
 
-/** Opens the log of a container that starts; see {@link openLogFile}. */
-export async function openLog(
-  logPath: string,
-  linkedRoots: readonly string[],
-  signal: AbortSignal,
-): Promise<FileHandle> {
-  const opening = openLogFile(logPath, linkedRoots);
-  try {
-    return await beforeAbort(opening, signal);
-  } catch (error) {
-    // A disk that hangs may answer later.
-    void opening.then((file) => file.close()).catch(() => undefined);
-    throw error;
-  }
-}
-
 /** The log's path for conmon, whose working directory is the bundle. */
 export const logName = "cri-log";
 
-/** The link by which conmon opens the log that it inherits as its stdin. conmon closes its stdin soon after. */
-export function startLink(paths: StateLayout, id: string): FileStep {
-  return { step: "make-link", path: paths.file(id, "cri-log"), target: "/proc/self/fd/0" };
-}
+/** Where that name leads when conmon starts: to the log that it inherits as its stdin. conmon closes its stdin soon after. */
+export const logSource = "/proc/self/fd/0";
 
 /** False for a container of an older davit: its conmon opens the log by the log's own path. */
 export function hasLogLink(paths: StateLayout, id: string): boolean {

@@ -25,13 +25,14 @@ import { sendToMonitor } from "./control-fifo.ts";
 import type { OciRuntime } from "../index.ts";
 import { isOffered, offerLog } from "./log-links.ts";
 import { StateLayout } from "../state-layout.ts";
-import { type LogTarget, reopenLog } from "./reopen-log.ts";
+import type { LogTarget } from "../container-monitor.ts";
+import { reopenLog } from "./reopen-log.ts";
 import { TestClient } from "../../../core/streaming/testing/test-client.ts";
 import { startAsOlderDavit } from "../testing/older-davit.ts";
 import { holdings, TestHost } from "../testing/sandbox.ts";
 
 const host = await TestHost.open();
-const runtime = await host.runtime();
+const runtime = await host.runtime({ monitor: "conmon" });
 const paths = new StateLayout(host.state);
 
 after(() => host[Symbol.asyncDispose]());
@@ -239,7 +240,7 @@ describe("reopenLog() of a container that an older davit has started", () => {
     mkdirSync(directory);
     const bundle = host.bundle({ args: counting, logPath });
     await startAsOlderDavit(host.state, bundle);
-    const later = await host.runtime();
+    const later = await host.runtime({ monitor: "conmon" });
     assert.ok((await later.loadUnrecorded(bundle.id)) !== undefined);
     const files: string[] = [];
     for (const obstacle of [

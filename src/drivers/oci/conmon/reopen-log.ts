@@ -1,12 +1,13 @@
-import { basename, dirname } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 
 import { RuntimeError } from "../../../base/errors.ts";
-import { type FileIdentity, LogDirectory } from "../../../linux/file/index.ts";
+import type { FileIdentity } from "../../../linux/file/index.ts";
+import type { LogTarget } from "../container-monitor.ts";
+import { type LogNames, openLogNames, publish } from "../new-log.ts";
+import { holds, openFiles } from "../open-files.ts";
 import { lockControlFifo, discardUnread, sendToMonitor } from "./control-fifo.ts";
 import { endOffer, hasLogLink, isOfferLeft, isOffered, offerLog } from "./log-links.ts";
-import { holds, openFiles, type WaitResult, waitForMonitor } from "./monitor-files.ts";
-import type { StateLayout } from "../state-layout.ts";
+import { type WaitResult, waitForMonitor } from "./wait.ts";
 
 /** conmon's control message: type 2 is "reopen logs"; the two numbers belong to type 1, a resize. */
 const reopenMessage = "2 0 0\n";
@@ -14,43 +15,21 @@ const defaultTimeoutMs = 5_000;
 /** How much time may pass between conmon's reading a message and its closing the old log. */
 const closeMs = 100;
 
-/** A log that conmon is to continue in a new file. */
-export interface LogTarget {
-  readonly id: string;
-  readonly paths: StateLayout;
-  readonly monitorPid: number;
-  readonly logPath: string;
-  /** See LogDirectoryOptions. */
-  readonly linkedRoots: readonly string[];
-  /** How long conmon may take. */
-  readonly timeoutMs?: number;
-}
-
-/** The directory of a log, its name there, and the new file's name until conmon has opened it. */
-interface LogNames {
-  readonly directory: LogDirectory;
-  readonly name: string;
-  readonly hidden: string;
-}
-
 /**
- * Has conmon continue in a new file at the log's path, and waits until it does; see ContainerRuntime.reopenLog.
- * While the path still names the file that conmon writes to, nothing is done, as its lines would be lost.
+ * Has conmon continue in a new file at the log's path; see ContainerMonitor.reopenLog.
  *
  * The new file has a hidden name until conmon has opened it. So the file at the log's path is in use, and after an
  * error no new file exists. A process that writes in the directory can remove the names, but it cannot
  * have another file opened or changed.
  */
 export async function reopenLog(target: LogTarget): Promise<void> {
-  const { id, paths, monitorPid, logPath, linkedRoots } = target;
+  const { id, paths, monitorPid } = target;
   using _lock = await lockControlFifo(paths.file(id, "ctl"));
   const listing = openFiles(monitorPid);
   listing.catch(() => undefined);
-  using directory = await LogDirectory.open(dirname(logPath), { linkedRoots });
-  const name = basename(logPath);
-  const names = { directory, name, hidden: `.${name}.new` };
+  using names = await openLogNames(target);
   const files = await listing;
-  if (holds(files, await directory.identity(name))) return;
+  if (holds(files, await names.directory.identity(names.name))) return;
   if (files === undefined) throw failure(target, "ended");
   if (!hasLogLink(paths, id)) {
     await reopenByName(target, names);
@@ -125,20 +104,6 @@ async function withdraw({ id, paths, monitorPid }: LogTarget, names: LogNames): 
   }
   await endOffer(paths, id);
   return true;
-}
-
-/** Gives the new file the log's name. */
-async function publish(
-  { logPath }: LogTarget,
-  { directory, name, hidden }: LogNames,
-  file: FileIdentity,
-): Promise<void> {
-  await directory.rename(hidden, name);
-  if (holds([file], await directory.identity(name))) return;
-  throw new RuntimeError(
-    "failed-precondition",
-    `reopen log "${logPath}": another process renames files in its directory; stop it, or use another directory`,
-  );
 }
 
 /**

@@ -19,7 +19,6 @@ import { removeTrees } from "../../../linux/file/index.ts";
 import { unmount } from "../../../linux/mount/index.ts";
 import { removeYards, restoreMounts } from "../checkpoint/restore-mounts.ts";
 import type { RuntimeState } from "../runtime-state.ts";
-import { endOffer } from "../conmon/log-links.ts";
 import type { StateLayout } from "../state-layout.ts";
 import { callRuntime, runtimeStep } from "../runtime-command.ts";
 
@@ -182,6 +181,7 @@ export class ContainerCleanup {
       await removeTrees(paths);
     } catch (error) {
       if (!["EBUSY", "EXDEV"].includes(errnoCode(error) ?? "")) throw error;
+      const { endOffer } = await import("../conmon/log-links.ts");
       await endOffer(this.#paths, id);
       await unmount(...restoreMounts(this.#paths, id, runtimePath));
       await removeYards(this.#paths.bundle(id));

@@ -34,7 +34,7 @@ export async function findRun(options: {
   if (!(pid > 0)) return undefined;
   const process = await openOwn(pid, id);
   if (process === undefined) {
-    // There is an exit file only if it did run: conmon writes one for every process that it has reaped.
+    // There is an exit file only if it did run: a monitor writes one for the process that it has reaped.
     const end = readExitFile(paths.exit(id));
     if (end === undefined && monitor === undefined) return undefined;
     return { started: { process: { pid, startTime: "0" }, monitor, startedAtNs }, process };

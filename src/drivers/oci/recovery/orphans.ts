@@ -12,7 +12,7 @@ const killMs = 1_000;
 
 /** Processes of an earlier daemon on the same state. */
 export interface Orphans {
-  /** The conmons, by container id. */
+  /** The monitors, by container id. */
   readonly monitors: Map<string, readonly ProcessIdentity[]>;
   /** OCI runtimes that run commands of ExecSync. */
   readonly execs: readonly ProcessIdentity[];
@@ -77,7 +77,7 @@ export function runsCommand(args: readonly string[], execs: string): boolean {
 }
 
 /**
- * The container of a conmon, by the command line of `startMonitor`. Paths are made of the id, so
+ * The container of a monitor, conmon or davit's own, by its command line. Paths are made of the id, so
  * only a valid id (`newContainerId`) is accepted.
  */
 export function monitoredId(args: readonly string[], exits: string): string | undefined {
@@ -89,7 +89,7 @@ export function monitoredId(args: readonly string[], exits: string): string | un
   return id !== undefined && /^[0-9a-f]{64}$/.test(id) ? id : undefined;
 }
 
-/** Kills conmons and OCI runtimes with their descendants. */
+/** Kills monitors and OCI runtimes with their descendants. */
 export async function endOrphans(orphans: readonly ProcessIdentity[]): Promise<void> {
   for (const { pid, startTime } of orphans) {
     using process = openProcess(pid, BigInt(startTime));
@@ -115,14 +115,14 @@ export async function endCommands(directory: string): Promise<void> {
 }
 
 /**
- * The container of a file in the directory of exits. conmon writes `<id>.XXXXXX` and renames
- * it; an id has no dot.
+ * The container of a file in the directory of exits. conmon writes `<id>.XXXXXX` and
+ * davit-monitor `<id>.tmp`, and they rename it; an id has no dot.
  */
 export function idOfExitFile(name: string): string {
   return name.split(".", 1)[0] ?? name;
 }
 
-/** Removes the exit files of conmons that died before they renamed them. */
+/** Removes the exit files of monitors that died before they renamed them. */
 export async function removePartialExits(
   exits: string,
   monitors: ReadonlyMap<string, unknown>,

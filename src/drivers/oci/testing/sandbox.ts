@@ -34,7 +34,12 @@ import {
 import { testOperation } from "../../../core/operation/testing/operation.ts";
 import { childPids, openFds, until } from "../../../linux/testing/leaks.ts";
 import { patient } from "../../../../test/support/patience.ts";
+import type { MonitorName } from "../container-monitor.ts";
 import { OciRuntime } from "../index.ts";
+
+/** What monitors the containers of this variant of a test file (test/support/variants.ts). */
+export const testedMonitor: MonitorName =
+  process.env["DAVIT_TEST_MONITOR"] === "conmon" ? "conmon" : "davit";
 
 /** The options of a test container. */
 export interface ContainerOptions {
@@ -94,9 +99,15 @@ export class TestHost implements AsyncDisposable {
   }
 
   async runtime(
-    options: { readonly conmonPath?: string; readonly state?: string } = {},
+    options: {
+      readonly monitor?: MonitorName;
+      readonly conmonPath?: string;
+      readonly logSizeMax?: number;
+      readonly state?: string;
+    } = {},
   ): Promise<OciRuntime> {
     const runtime = await OciRuntime.open({
+      monitor: testedMonitor,
       state: this.state,
       cgroups: this.cgroups,
       clock: systemClock,
@@ -195,7 +206,7 @@ export class TestHost implements AsyncDisposable {
   }
 }
 
-/** The processes with an id in their command line: conmon, the runtime. */
+/** The processes with an id in their command line: the monitor, the runtime. */
 export function processesOf(id: string): readonly string[] {
   return readdirSync("/proc")
     .filter((name) => /^\d+$/.test(name) && Number(name) !== process.pid)

@@ -1,13 +1,15 @@
+/** Clients that attach to containers. */
+// variants: conmon
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
 import { setImmediate as delay } from "node:timers/promises";
 
-import { isKind } from "../../../base/errors.ts";
-import { testOperation } from "../../../core/operation/testing/operation.ts";
-import { until } from "../../../linux/testing/leaks.ts";
-import type { OciRuntime } from "../index.ts";
-import { TestClient } from "../../../core/streaming/testing/test-client.ts";
-import { type ContainerOptions, holdings, TestHost } from "../testing/sandbox.ts";
+import { isKind } from "../../base/errors.ts";
+import { testOperation } from "../../core/operation/testing/operation.ts";
+import { until } from "../../linux/testing/leaks.ts";
+import type { OciRuntime } from "./index.ts";
+import { TestClient } from "../../core/streaming/testing/test-client.ts";
+import { type ContainerOptions, holdings, TestHost, testedMonitor } from "./testing/sandbox.ts";
 
 let host: TestHost;
 let runtime: OciRuntime;
@@ -157,7 +159,8 @@ describe("OciRuntime.attach()", () => {
       client.resize({ width: 101, height: 31 });
       await client.stdout.has("31 101\r\n");
       for (let width = 10; width < 60; width++) client.resize({ width, height: 5000 });
-      await client.stdout.has("1000 59\r\n");
+      // conmon refuses a height of more than 1000.
+      await client.stdout.has(testedMonitor === "davit" ? "5000 59\r\n" : "1000 59\r\n");
       await attached.leave();
     });
   });

@@ -1,13 +1,15 @@
+/** The logs of containers. */
+// variants: conmon
 import assert from "node:assert/strict";
 import { existsSync, mkdirSync, readFileSync, renameSync, statSync, writeFileSync } from "node:fs";
 import { open } from "node:fs/promises";
 import { join } from "node:path";
 import { after, describe, test } from "node:test";
 
-import { isKind } from "../../../base/errors.ts";
-import { until } from "../../../linux/testing/leaks.ts";
-import { TestHost } from "../testing/sandbox.ts";
-import { patient } from "../../../../test/support/patience.ts";
+import { isKind } from "../../base/errors.ts";
+import { until } from "../../linux/testing/leaks.ts";
+import { TestHost } from "./testing/sandbox.ts";
+import { patient } from "../../../test/support/patience.ts";
 
 const host = await TestHost.open();
 const runtime = await host.runtime();
@@ -142,7 +144,7 @@ describe("OciRuntime.reopenLog()", () => {
     await host.end(runtime, id);
   });
 
-  test("fails without a new file, and conmon continues", async () => {
+  test("fails without a new file, and the monitor continues", async () => {
     const args = ["sh", "-c", "trap 'echo two; exit' TERM; echo one; while :; do sleep 0.05; done"];
     const directory = join(host.logs, "away");
     mkdirSync(directory);

@@ -1,16 +1,21 @@
-import { accessSync, constants } from "node:fs";
+import { symlinkSync } from "node:fs";
 import { readFile } from "node:fs/promises";
 import type { Readable } from "node:stream";
 import { setTimeout as delay } from "node:timers/promises";
 
-import { messageOf, RuntimeError } from "../../../base/errors.ts";
-import type { Logger } from "../../../base/logger.ts";
-import type { ContainerBundle } from "../../../core/container/index.ts";
-import { endingStep, type StepObserver } from "../../../core/operation/index.ts";
+import { RuntimeError } from "../../../base/errors.ts";
+import { systemError } from "../../../base/system-error.ts";
+import { endingStep } from "../../../core/operation/index.ts";
 import { isScope } from "../../../core/sandbox/index.ts";
 import { type Child, spawnChildInPool, waiterProgram } from "../../../linux/process/index.ts";
-import { logName } from "./log-links.ts";
+import type {
+  MonitorDeps,
+  MonitorRestore,
+  MonitorStart,
+  StartingMonitor,
+} from "../container-monitor.ts";
 import type { StateLayout } from "../state-layout.ts";
+import { logName, logSource } from "./log-links.ts";
 import {
   loggedMessage,
   parseSyncMessage,
@@ -21,30 +26,6 @@ import {
   runtimeStep,
   type SyncMessage,
 } from "../runtime-command.ts";
-
-/** A conmon that is creating its container. */
-export interface StartingMonitor {
-  readonly child: Child;
-  /** The pid of the container's process, which waits for its start; rejects with the runtime's failure. */
-  readonly answer: Promise<number>;
-}
-
-/** What conmon needs to restore processes. */
-export interface MonitorRestore {
-  readonly args: readonly string[];
-  readonly env: Readonly<Record<string, string>>;
-}
-
-/** Warns about a missing conmon, without which every start would fail. */
-export function warnWithoutMonitor(conmonPath: string, log: Logger): void {
-  try {
-    accessSync(programPath(conmonPath), constants.X_OK);
-  } catch (error) {
-    log.warn("no container can be started: install conmon, or set runtime.monitor_path", {
-      error: messageOf(error),
-    });
-  }
-}
 
 /** The longest directory before "/conmon-term.XXXXXX" that fits in a sockaddr_un (unix(7)). */
 const longestConsoleDirectory = 85;
@@ -61,18 +42,10 @@ const longestConsoleDirectory = 85;
  * `<bundle>/attach`, however long that path is. There is no `--persist-dir`: conmon would write a copy
  * of the exit code there first, and end without the exit file when that disk is full.
  */
-export async function startMonitor(options: {
-  readonly conmonPath: string;
-  readonly runtimePath: string;
-  readonly expectMigration: ((isOver: () => boolean) => void) | undefined;
-  readonly onStep: StepObserver | undefined;
-  readonly paths: StateLayout;
-  readonly bundle: ContainerBundle;
-  /** The open log; see log-links.ts. Undefined: nothing is logged. */
-  readonly logFd: number | undefined;
-  /** Undefined: the OCI runtime creates the process of the spec. */
-  readonly restore?: MonitorRestore | undefined;
-}): Promise<StartingMonitor> {
+export async function startConmon(
+  deps: MonitorDeps,
+  options: MonitorStart,
+): Promise<StartingMonitor> {
   const { paths, bundle } = options;
   const directory = paths.bundle(bundle.id);
   const runtimeLog = paths.file(bundle.id, "runtime.log");
@@ -88,12 +61,13 @@ export async function startMonitor(options: {
     ...(bundle.terminal ? ["--terminal"] : []),
     ...(bundle.stdin ? ["--stdin"] : []),
     ...(bundle.stdin && !bundle.stdinOnce ? ["--leave-stdin-open"] : []),
-    ...(options.restore?.args ?? []),
+    ...restoreArguments(options.restore),
   ];
+  if (options.logFd !== undefined) linkLog(paths, bundle.id);
   const verb = options.restore === undefined ? "create" : "restore";
-  const end = runtimeStep(options.onStep, verb, options.runtimePath);
+  const end = runtimeStep(deps.onStep, verb, options.runtimePath);
   const child = await spawnChildInPool({
-    file: programPath(options.conmonPath),
+    file: programPath(deps.conmonPath),
     args,
     env: { ...runtimeEnv, ...consoleEnv(paths), ...options.restore?.env, _OCI_SYNCPIPE: "3" },
     cwd: directory,
@@ -109,8 +83,26 @@ export async function startMonitor(options: {
     isCreated = true;
   });
   answer.catch(() => undefined);
-  options.expectMigration?.(() => isCreated);
+  deps.expectMigration?.(() => isCreated);
   return { child, answer };
+}
+
+function restoreArguments(restore: MonitorRestore | undefined): readonly string[] {
+  if (restore === undefined) return [];
+  return [
+    "--restore",
+    restore.images,
+    ...restore.options.map((option) => `--runtime-opt=${option}`),
+  ];
+}
+
+function linkLog(paths: StateLayout, id: string): void {
+  const link = paths.file(id, "cri-log");
+  try {
+    symlinkSync(logSource, link);
+  } catch (cause) {
+    throw systemError(`make link "${link}" for conmon`, cause);
+  }
 }
 
 /**

@@ -1,16 +1,16 @@
 import { readdir, stat } from "node:fs/promises";
 
-import { messageOf } from "../../../base/errors.ts";
-import type { Logger } from "../../../base/logger.ts";
-import { mountTmpfs, unmount } from "../../../linux/mount/index.ts";
-import type { StateLayout } from "../state-layout.ts";
+import { messageOf } from "../../base/errors.ts";
+import type { Logger } from "../../base/logger.ts";
+import { mountTmpfs, unmount } from "../../linux/mount/index.ts";
+import type { StateLayout } from "./state-layout.ts";
 
 /** An exit file takes a page of 4 KiB, and exists as long as its container is recorded. */
 const sizeBytes = 32 << 20;
 
 /**
- * Mounts a tmpfs for exit files. Only conmon knows how a process ended, and it writes that once: on a full disk,
- * the exit code would be lost.
+ * Mounts a tmpfs for exit files. Only its monitor knows how a process ended, and it ends soon after it has written that:
+ * on a full disk, the exit code would be lost.
  */
 export async function mountExitTmpfs(paths: StateLayout, log: Logger): Promise<void> {
   const { exits } = paths;

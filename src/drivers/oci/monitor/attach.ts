@@ -1,0 +1,80 @@
+import { messageOf } from "../../../base/errors.ts";
+import type { Logger } from "../../../base/logger.ts";
+import type { AttachedClient } from "../../../core/container/index.ts";
+import type { Operation } from "../../../core/operation/index.ts";
+import type { TerminalSize } from "../../../core/streaming/index.ts";
+import { feed } from "../../../stdio/pump.ts";
+import { TerminalSizes } from "../../../stdio/terminal-sizes.ts";
+import { passOutput } from "../attached-socket.ts";
+import type { AttachTarget } from "../container-monitor.ts";
+import { connectMonitor, ControlConnection } from "./control.ts";
+
+/** Attaches a client to a container's streams; see ContainerMonitor.attach. */
+export async function attach(
+  log: Logger,
+  target: AttachTarget,
+  client: AttachedClient,
+  operation: Operation,
+): Promise<void> {
+  const { stdin, sizes: sent } = client.streams;
+  const hasInput = client.stdin !== "none" && stdin !== undefined;
+  await operation.enter("connect");
+  const socket = connectMonitor(target.paths, target.id, hasInput ? "i" : "o");
+  using sizes = new TerminalSizes(sent);
+  using resizer = new Resizer(target, log);
+  if (client.terminal) {
+    sizes.follow((size) => {
+      resizer.set(size);
+    });
+  }
+  const stop = feed(stdin, hasInput ? socket : undefined);
+  try {
+    await passOutput(socket, target, client.streams, operation);
+  } finally {
+    stop();
+    socket.destroy();
+  }
+}
+
+/** Gives a terminal the latest size of a client's. It connects with the first one. */
+class Resizer implements Disposable {
+  readonly #target: AttachTarget;
+  readonly #log: Logger;
+  #connection: ControlConnection | undefined;
+  #latest: TerminalSize | undefined;
+  #busy = false;
+  #disposed = false;
+
+  constructor(target: AttachTarget, log: Logger) {
+    this.#target = target;
+    this.#log = log;
+  }
+
+  set(size: TerminalSize): void {
+    this.#latest = size;
+    if (!this.#busy) void this.#run();
+  }
+
+  [Symbol.dispose](): void {
+    this.#disposed = true;
+    this.#connection?.[Symbol.dispose]();
+  }
+
+  async #run(): Promise<void> {
+    const { id, paths } = this.#target;
+    this.#busy = true;
+    for (let size = this.#latest; size !== undefined && !this.#disposed; size = this.#latest) {
+      this.#latest = undefined;
+      try {
+        this.#connection ??= new ControlConnection(paths, id);
+        const answer = await this.#connection.request(`size ${size.height} ${size.width}`);
+        if (answer !== "ok") throw new Error(answer ?? "the monitor has closed the connection");
+      } catch (error) {
+        this.#log.debug(`failed to resize terminal of container "${id}": ${messageOf(error)}`);
+        this.#connection?.[Symbol.dispose]();
+        this.#connection = undefined;
+      }
+    }
+    this.#busy = false;
+  }
+}

@@ -1,0 +1,80 @@
+import { RuntimeError, wrap } from "../../../base/errors.ts";
+import { KeyedLock } from "../../../base/keyed-lock.ts";
+import { valueWithin } from "../../../base/wait.ts";
+import type { LogTarget } from "../container-monitor.ts";
+import { openLogNames, publish } from "../new-log.ts";
+import { holds, openFiles } from "../open-files.ts";
+import { ControlConnection } from "./control.ts";
+
+const defaultTimeoutMs = 5_000;
+const locks = new KeyedLock();
+
+/**
+ * Gives davit-monitor a new file for the log; see ContainerMonitor.reopenLog.
+ *
+ * davit creates the file under a hidden name, sends its descriptor, and gives it the log's name after the answer. So the
+ * file at the log's path is in use, and a process that writes in the directory cannot have another file opened. The
+ * monitor answers before it switches, and does not switch when its answer cannot be sent. So a request that davit has
+ * given up, or that a daemon that died has left, changes nothing.
+ */
+export async function reopenLog(target: LogTarget): Promise<void> {
+  const { id, monitorPid } = target;
+  using _lock = await locks.acquire(id);
+  const listing = openFiles(monitorPid);
+  listing.catch(() => undefined);
+  using names = await openLogNames(target);
+  const { directory, name, hidden } = names;
+  const files = await listing;
+  if (holds(files, await directory.identity(name))) return;
+  if (files === undefined) throw failure(target, "failed-precondition", "davit-monitor has ended");
+  const earlier = await directory.identity(hidden);
+  if (earlier !== undefined && holds(files, earlier)) {
+    // A daemon died between the answer and the rename.
+    await publish(target, names, earlier);
+    return;
+  }
+  await using file = await directory.create(hidden);
+  const identity = await file.stat({ bigint: true });
+  try {
+    await handOver(target, file.fd);
+  } catch (error) {
+    await directory.remove(hidden);
+    throw error;
+  }
+  await publish(target, names, identity);
+}
+
+/** Resolves when the monitor writes to the file; when it rejects, the old log stays in use. */
+async function handOver(target: LogTarget, fd: number): Promise<void> {
+  const { id, paths, logPath, monitorPid, timeoutMs = defaultTimeoutMs } = target;
+  let answer: string | undefined;
+  let isLate = false;
+  try {
+    using connection = new ControlConnection(paths, id);
+    const answering = connection.request("log", fd);
+    const settled = answering.then(() => true);
+    if ((await valueWithin(settled, timeoutMs)) !== true) {
+      isLate = true;
+      connection.giveUp();
+    }
+    answer = await answering;
+  } catch (cause) {
+    throw wrap(`reopen log "${logPath}": send davit-monitor ${monitorPid} the new file`, cause);
+  }
+  if (answer === "ok") return;
+  if (isLate) {
+    const text = `davit-monitor ${monitorPid} has not done it after ${timeoutMs} ms`;
+    throw failure(target, "deadline-exceeded", text);
+  }
+  throw answer === undefined
+    ? failure(target, "failed-precondition", "davit-monitor has ended or closed the connection")
+    : failure(target, "internal", `davit-monitor ${monitorPid} answered "${answer}"`);
+}
+
+function failure(
+  { logPath }: LogTarget,
+  kind: "failed-precondition" | "deadline-exceeded" | "internal",
+  text: string,
+): RuntimeError {
+  return new RuntimeError(kind, `reopen log "${logPath}": ${text}`);
+}
