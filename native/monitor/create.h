@@ -41,6 +41,12 @@ static const char console_name[] = "console", attach_name[] = "attach", pid_name
 
 static void remove_file(const char *name) { call4(__NR_unlinkat, AT_FDCWD, (long)name, 0, 0); }
 
+/* Those of this monitor. */
+static void remove_sockets(void) {
+  if (start.console >= 0 && !start.is_console_accepted) remove_file(console_name);
+  if (start.listener >= 0) remove_file(attach_name);
+}
+
 /* One write, so that a reader gets the answer whole: a pipe takes PIPE_BUF bytes at once, and this pipe is empty. */
 static void send_answer(const char *head, const char *head_end, const char *text, int length) {
   struct iovec pieces[2] = {{(void *)head, (__kernel_size_t)(head_end - head)}, {(void *)text, (__kernel_size_t)length}};
@@ -54,8 +60,7 @@ __attribute__((noreturn)) static void fail(const char *step, long number) {
   if (step != 0) at = put_text(put_text(at, step), " ");
   at = put_number(at, (__u64)(number < 0 ? -number : number));
   *at++ = '\n';
-  if (start.options.has_terminal) remove_file(console_name);
-  remove_file(attach_name);
+  remove_sockets();
   send_answer(head, at, reason, start.reason_length);
   end(1);
 }
@@ -251,8 +256,7 @@ static long container_pid(void) {
   /* Of a process that is not a child there will be no exit code. */
   if (pid > 0 && call5(__NR_waitid, P_PID, pid, 0, WEXITED | WNOHANG | NOWAIT, 0) == 0) return pid;
   static const char none[] = "failed pid\n";
-  if (start.options.has_terminal) remove_file(console_name);
-  remove_file(attach_name);
+  remove_sockets();
   send_answer(none, none + sizeof none - 1, reason, start.reason_length);
   end(1);
 }

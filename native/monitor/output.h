@@ -33,7 +33,7 @@ static long read_stream(struct stream *stream, int most) {
   return size;
 }
 
-/* Exactly what is in the pipe now: other processes may still have it open, and write for ever. */
+/* Exactly what is in the pipe now: other processes may still have it open, and write forever. */
 static void drain_pipe(struct stream *stream) {
   int left = 0;
   if (stream->fd < 0 || call4(__NR_ioctl, stream->fd, FIONREAD, (long)&left, 0) < 0) return;

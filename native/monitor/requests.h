@@ -49,7 +49,7 @@ static int is_log(int fd) {
   return S_ISREG(info.st_mode) && (flags & O_APPEND) != 0 && (flags & O_ACCMODE) != O_RDONLY;
 }
 
-/* A log that is a device, such as /dev/null, is none. */
+/* Nothing is logged to a device, such as /dev/null. */
 static int log_of(int fd) {
   struct stat info;
   if (call4(__NR_fstat, fd, (long)&info, 0, 0) < 0 || !S_ISREG(info.st_mode)) return -1;
@@ -70,7 +70,7 @@ static long answer_error(const struct client *client, long number) {
   return answer_text(client, text, (unsigned long)(end - text));
 }
 
-static int held_log = 0; /* the descriptor of the log, also of one that is none */
+static int held_log = 0; /* the descriptor of the log, also of a device */
 
 /*
  * All records of earlier output are written: each read ends with that. The answer comes first, and the old log stays when it

@@ -142,6 +142,7 @@ describe("the log of davit-monitor", () => {
     });
     const client = monitored.connect("c");
     const times: number[] = [];
+    await until("it writes", () => statSync(monitored.path("log.0")).size > 0);
     for (let n = 1; n <= 20; n++) {
       await delay(60);
       const fd = openSync(monitored.path(`log.${n}`), "a");

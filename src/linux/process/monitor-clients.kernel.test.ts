@@ -207,7 +207,7 @@ describe("clients of davit-monitor", () => {
     }
     await until("all are gone", () => clientsOf(monitored) === 0);
     await settled(monitored);
-    assert.equal(openFds(pid).size, fds);
+    await until("no descriptor is left", () => openFds(pid).size === fds);
   });
 
   test("that send descriptors leave none with the monitor", async () => {

@@ -18,10 +18,14 @@ import { connectPackets } from "../stream/sockets.ts";
 import type { DescriptorStream } from "../stream/descriptor-stream.ts";
 import { until } from "./leaks.ts";
 
-/** What the fake OCI runtime does: it leaves a process that runs a script of sh. */
+/**
+ * What the fake OCI runtime does: it leaves a process that runs a script of sh, as soon as the runtime has ended. Before,
+ * the shell would reap it.
+ */
 const runtime = `#!/bin/sh
 exec 3<&0
-sh -c "$1" <&3 3<&- &
+export runtime=$$
+sh -c 'while kill -0 $runtime 2>/dev/null; do sleep 0.01; done; unset runtime; exec sh -c "$1"' sh "$1" <&3 3<&- &
 echo $! >pid
 `;
 
@@ -39,6 +43,13 @@ if pid == 0:
   os.execv("/bin/sh", ["sh", "-c", sys.argv[1]])
 open("pid", "w").write(str(pid))
 `;
+
+/** Where a sanitized monitor reports to (scripts/test-native.sh). */
+const sanitizers: Record<string, string> = {};
+for (const name of ["ASAN_OPTIONS", "UBSAN_OPTIONS"]) {
+  const value = process.env[name];
+  if (value !== undefined) sanitizers[name] = value;
+}
 
 /** How a monitor is started. */
 export interface MonitorOptions {
@@ -76,7 +87,7 @@ export class Monitored implements Disposable {
           ...["--cid", "c1", "--exit-dir", this.exits, ...flags, "--"],
           ...(options.command ?? [program, script]),
         ],
-        env: { PATH: "/usr/sbin:/usr/bin:/sbin:/bin" },
+        env: { PATH: "/usr/sbin:/usr/bin:/sbin:/bin", ...sanitizers },
         cwd: this.bundle,
         stdin: file,
         stdout: "pipe",
