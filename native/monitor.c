@@ -17,6 +17,7 @@
 enum {
   PAUSE_MS = 100,       /* until a terminal that nobody has open, or a failed accept, is tried again */
   TRIM_MS = 1000,       /* until memory that output has used is given back */
+  DRAIN_MS = 5000,      /* for clients to take the last output */
   EXIT_ATTEMPTS = 100,  /* to write the exit code, one every PAUSE_MS */
   PATH_SIZE = 4096,
 };
@@ -54,12 +55,14 @@ static long write_exit(int code) {
 }
 
 __attribute__((noreturn)) static void finish(int code) {
+  __s64 end_of_drain = now_ms() + DRAIN_MS;
+  wait_for_clients(end_of_drain);
   if (input.is_terminal) {
-    drain_terminal(&streams[0]);
+    drain_terminal(&streams[0], end_of_drain);
   } else {
-    drain_pipe(&streams[0]);
+    drain_pipe(&streams[0], end_of_drain);
   }
-  drain_pipe(&streams[1]);
+  drain_pipe(&streams[1], end_of_drain);
   log_rest(&streams[0]);
   log_rest(&streams[1]);
   end_clients();
@@ -83,16 +86,19 @@ static __s64 earliest(__s64 one, __s64 other) { return other != 0 && other < one
 static int list_slots(struct pollfd fds[SLOTS]) {
   int count = FIRST_CLIENT;
   int is_input_kept = input.fd >= 0 && input.begin < input.end;
+  int is_waiting = is_output_waiting();
   fds[SIGNALS] = (struct pollfd){start.signals, POLLIN, 0};
-  fds[STDOUT] = (struct pollfd){until.terminal == 0 ? streams[0].fd : -1, POLLIN, 0};
-  fds[STDERR] = (struct pollfd){streams[1].fd, POLLIN, 0};
+  fds[STDOUT] = (struct pollfd){until.terminal == 0 && !is_waiting ? streams[0].fd : -1, POLLIN, 0};
+  fds[STDERR] = (struct pollfd){is_waiting ? -1 : streams[1].fd, POLLIN, 0};
   fds[STDIN] = (struct pollfd){is_input_kept ? input.fd : -1, POLLOUT, 0};
   fds[LISTENER] = (struct pollfd){until.listener == 0 ? start.listener : -1, POLLIN, 0};
   for (int i = 0; i < CLIENTS_MAX; i++) {
     const struct client *client = clients + i;
+    int is_behind = client->kind != NO_CLIENT && client->is_behind;
     /* One that has ended is watched for its close, which poll(2) always reports. */
-    int is_watched = is_readable(client) || (client->kind != NO_CLIENT && client->is_done);
-    fds[FIRST_CLIENT + i] = (struct pollfd){is_watched ? client->fd : -1, client->is_done ? 0 : POLLIN, 0};
+    int is_watched = is_readable(client) || is_behind || (client->kind != NO_CLIENT && client->is_done);
+    short events = (short)((is_readable(client) ? POLLIN : 0) | (is_behind ? POLLOUT : 0));
+    fds[FIRST_CLIENT + i] = (struct pollfd){is_watched ? client->fd : -1, events, 0};
     if (is_watched) count = FIRST_CLIENT + i + 1;
   }
   return count;
@@ -107,6 +113,7 @@ static void wait_for_events(struct pollfd fds[SLOTS]) {
     trim_stream(&streams[0]);
     trim_stream(&streams[1]);
     if (input.begin == input.end) give_back(kept_input, kept_input + INPUT_MAX);
+    if (chunk.size == 0) give_back(chunk_bytes, chunk_bytes + READ_MAX);
   }
   next = earliest(earliest(earliest(expire_clients(now, latest), until.terminal), until.listener), until.trim);
   __s64 wait = next - now;
@@ -127,20 +134,25 @@ static void serve_stream(struct stream *stream) {
   if (size < 0 && size != -EAGAIN && input.is_terminal) until.terminal = now_ms() + PAUSE_MS;
 }
 
+static void serve_event(struct client *client, const struct pollfd *event) {
+  if (client->kind == NO_CLIENT || client->fd != event->fd) return; /* it was disconnected meanwhile */
+  if (client->is_behind) catch_up(client, now_ms());
+  if (client->kind == NO_CLIENT || (event->revents & ~POLLOUT) == 0) return;
+  if (!client->is_done && !is_readable(client)) return; /* the input of another one is kept now */
+  if (client->kind == WRITER) note_memory();
+  serve_client(client);
+}
+
 __attribute__((noreturn)) static void run(long pid) {
   static struct pollfd fds[SLOTS];
   reap(pid); /* it may have ended already, and its signal was read */
   for (;;) {
     wait_for_events(fds);
     if (fds[STDOUT].revents != 0) serve_stream(&streams[0]);
-    if (fds[STDERR].revents != 0) serve_stream(&streams[1]);
+    if (fds[STDERR].revents != 0 && chunk.size == 0) serve_stream(&streams[1]);
     if (fds[STDIN].revents != 0) write_input();
     for (int i = 0; i < CLIENTS_MAX; i++) {
-      struct client *client = clients + i;
-      if (fds[FIRST_CLIENT + i].revents == 0 || client->kind == NO_CLIENT || client->fd != fds[FIRST_CLIENT + i].fd) continue;
-      if (client->kind == WRITER && !client->is_done && !is_readable(client)) continue; /* another one was faster */
-      if (client->kind == WRITER) note_memory();
-      serve_client(client);
+      if (fds[FIRST_CLIENT + i].revents != 0) serve_event(clients + i, fds + FIRST_CLIENT + i);
     }
     if (fds[LISTENER].revents != 0 && accept_client(start.listener) < 0) until.listener = now_ms() + PAUSE_MS;
     if (fds[SIGNALS].revents != 0) {
@@ -205,7 +217,7 @@ static void program_main(const long *stack) {
   checked("signals", call5(__NR_prctl, PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0));
   long pid = create_container();
   if (start.options.has_terminal && streams[1].fd >= 0) { /* it was the runtime's */
-    drain_pipe(&streams[1]);
+    drain_pipe(&streams[1], 0);
     end_stream(&streams[1]);
   }
   confine();

@@ -14,6 +14,7 @@ enum {
   OUTPUT_MAX = 7168,  /* bytes of a packet of output: with the kernel's own they fit into 8 KiB of its memory */
   SEND_BUFFER = 1 << 20, /* what a client may leave unread; the kernel takes at most net.core.wmem_max */
   FIRST_PACKET_MS = 5000,
+  LAG_MS = 2000,         /* without a packet taken, while output waits for a client */
 };
 
 enum client_kind { NO_CLIENT, UNKNOWN, READER, WRITER, CONTROLLER };
@@ -23,10 +24,20 @@ struct client {
   enum client_kind kind;
   int is_done;    /* it sends nothing more */
   int is_deaf;    /* it takes nothing more */
-  __s64 deadline; /* for its first packet */
+  int is_behind;  /* it has not got all of the chunk */
+  int at;         /* bytes of the chunk that it has got */
+  __s64 deadline; /* for its first packet, or for the next one that it takes */
 };
 
 static struct client clients[CLIENTS_MAX];
+
+/* Output that a client has no room for. No other output is read meanwhile. */
+static struct {
+  int size; /* 0: there is none */
+  char type;
+} chunk;
+
+static char chunk_bytes[READ_MAX] __attribute__((aligned(4096)));
 
 /* The standard input of the container. */
 static struct {
@@ -76,27 +87,71 @@ static void end_input(void) {
 
 static void disconnect(struct client *client) {
   int was_writing = client->kind == WRITER && !client->is_done;
+  client->is_behind = 0;
   close_fd(client->fd);
   client->kind = NO_CLIENT;
   if (was_writing) end_input();
 }
 
-/* Sends output to all that read it. Nobody waits for a client: one that does not read is disconnected. */
-static void send_output(char type, const char *text, int length) {
-  for (struct client *client = clients; client < clients + CLIENTS_MAX; client++) {
-    for (int at = 0; at < length; at += OUTPUT_MAX) {
-      if ((client->kind != READER && client->kind != WRITER) || client->is_deaf) break;
-      int size = length - at < OUTPUT_MAX ? length - at : OUTPUT_MAX;
-      struct iovec pieces[2] = {{&type, 1}, {(void *)(text + at), (__kernel_size_t)size}};
-      long sent = send_packet(client->fd, pieces, 2);
-      if (sent >= 0) continue;
-      if (sent == -EPIPE || sent == -ECONNRESET) {
-        client->is_deaf = 1; /* what it has sent before is still read */
-      } else {
-        disconnect(client);
-      }
+/* Sends what the client has not got of `length` bytes, as far as it has room. */
+static void send_rest(struct client *client, char type, const char *text, int length) {
+  client->is_behind = 0;
+  while (client->at < length) {
+    int size = length - client->at < OUTPUT_MAX ? length - client->at : OUTPUT_MAX;
+    struct iovec pieces[2] = {{&type, 1}, {(void *)(text + client->at), (__kernel_size_t)size}};
+    long sent = send_packet(client->fd, pieces, 2);
+    if (sent >= 0) {
+      client->at += size;
+    } else if (sent == -EAGAIN) {
+      client->is_behind = 1;
+      return;
+    } else if (sent == -EPIPE || sent == -ECONNRESET) {
+      client->is_deaf = 1; /* what it has sent before is still read */
+      return;
+    } else {
+      disconnect(client);
+      return;
     }
   }
+}
+
+/*
+ * Sends at most READ_MAX bytes of output to all that read it. What one of them has no room for becomes the chunk; there must be
+ * none before.
+ */
+static void send_output(char type, const char *text, int length) {
+  for (struct client *client = clients; client < clients + CLIENTS_MAX; client++) {
+    if ((client->kind != READER && client->kind != WRITER) || client->is_deaf) continue;
+    client->at = 0;
+    send_rest(client, type, text, length);
+    if (client->kind == NO_CLIENT || !client->is_behind) continue;
+    client->deadline = now_ms() + LAG_MS;
+    if (chunk.size == 0) memcpy(chunk_bytes, text, (unsigned long)length);
+    chunk.size = length;
+    chunk.type = type;
+  }
+}
+
+/* Sends a client what it has not got of the chunk. The container waits meanwhile, so a client has to take something in time. */
+static void catch_up(struct client *client, __s64 now) {
+  int before = client->at;
+  send_rest(client, chunk.type, chunk_bytes, chunk.size);
+  if (client->kind == NO_CLIENT || !client->is_behind) return;
+  if (client->at > before) {
+    client->deadline = now + LAG_MS;
+  } else if (client->deadline <= now) {
+    disconnect(client);
+  }
+}
+
+/* Whether output waits for a client. */
+static int is_output_waiting(void) {
+  if (chunk.size == 0) return 0;
+  for (const struct client *client = clients; client < clients + CLIENTS_MAX; client++) {
+    if (client->kind != NO_CLIENT && client->is_behind) return 1;
+  }
+  chunk.size = 0;
+  return 0;
 }
 
 /* Whether a client may be read. Input waits while earlier input does not fit. */
@@ -111,7 +166,7 @@ static int accept_client(int listener) {
     if (client->kind != NO_CLIENT) continue;
     int size = SEND_BUFFER;
     call5(__NR_setsockopt, fd, SOL_SOCKET, SO_SNDBUF, (long)&size, sizeof size);
-    *client = (struct client){(int)fd, UNKNOWN, 0, 0, now_ms() + FIRST_PACKET_MS};
+    *client = (struct client){.fd = (int)fd, .kind = UNKNOWN, .deadline = now_ms() + FIRST_PACKET_MS};
     return 0;
   }
   close_fd((int)fd);
@@ -162,17 +217,34 @@ static void serve_client(struct client *client) {
   }
 }
 
-/* Clients that do not say what they are lose their place. Returns the next deadline, or `latest`. */
+/* Clients that do not say what they are, or take nothing, lose their place. Returns the next deadline, or `latest`. */
 static __s64 expire_clients(__s64 now, __s64 latest) {
   for (struct client *client = clients; client < clients + CLIENTS_MAX; client++) {
-    if (client->kind != UNKNOWN) continue;
-    if (client->deadline <= now) {
-      disconnect(client);
-    } else if (client->deadline < latest) {
-      latest = client->deadline;
-    }
+    if (client->kind == NO_CLIENT || !(client->kind == UNKNOWN || client->is_behind)) continue;
+    if (client->deadline <= now && client->kind == UNKNOWN) disconnect(client);
+    /* poll(2) reports room only when most of the queue is read: look for less. */
+    if (client->deadline <= now && client->is_behind) catch_up(client, now);
+    if (client->kind != NO_CLIENT && client->deadline > now && client->deadline < latest) latest = client->deadline;
   }
   return latest;
+}
+
+/* At the end of the container: waits until clients have taken the chunk, or until `end`. */
+static void wait_for_clients(__s64 end) {
+  while (is_output_waiting()) {
+    struct pollfd fds[CLIENTS_MAX];
+    __s64 now = now_ms(), next = expire_clients(now, end);
+    struct __kernel_timespec timeout = {(next - now) / 1000, (next - now) % 1000 * 1000000};
+    for (int i = 0; i < CLIENTS_MAX; i++) {
+      int is_behind = clients[i].kind != NO_CLIENT && clients[i].is_behind;
+      if (is_behind && now >= end) disconnect(clients + i);
+      fds[i] = (struct pollfd){is_behind && now < end ? clients[i].fd : -1, POLLOUT, 0};
+    }
+    if (now >= end || call5(__NR_ppoll, (long)fds, CLIENTS_MAX, (long)&timeout, 0, 0) <= 0) continue;
+    for (int i = 0; i < CLIENTS_MAX; i++) {
+      if (fds[i].revents != 0) catch_up(clients + i, now);
+    }
+  }
 }
 
 /*

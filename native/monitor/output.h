@@ -33,22 +33,27 @@ static long read_stream(struct stream *stream, int most) {
   return size;
 }
 
-/* Exactly what is in the pipe now: other processes may still have it open, and write forever. */
-static void drain_pipe(struct stream *stream) {
+/*
+ * Exactly what is in the pipe now: other processes may still have it open, and write forever. Clients have until `end` to
+ * make room.
+ */
+static void drain_pipe(struct stream *stream, __s64 end) {
   int left = 0;
   if (stream->fd < 0 || call4(__NR_ioctl, stream->fd, FIONREAD, (long)&left, 0) < 0) return;
   while (left > 0) {
     long size = read_stream(stream, left);
+    wait_for_clients(end);
     if (size <= 0) return;
     left -= (int)size;
   }
 }
 
 /* A terminal does not say how much there is. */
-static void drain_terminal(struct stream *stream) {
+static void drain_terminal(struct stream *stream, __s64 end) {
   long size;
   for (int left = 1 << 20; left > 0; left -= (int)size) {
     size = read_stream(stream, left);
+    wait_for_clients(end);
     if (size <= 0) return;
   }
 }

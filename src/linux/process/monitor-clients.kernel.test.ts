@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { once } from "node:events";
-import { readFileSync } from "node:fs";
+import { existsSync, readFileSync } from "node:fs";
 import { setTimeout as delay } from "node:timers/promises";
 import { after, describe, test } from "node:test";
 
@@ -129,24 +129,58 @@ describe("clients of davit-monitor", () => {
     assert.match(monitored.read("log"), / F 90000\n/);
   });
 
-  test("that do not read are disconnected, and the container does not wait for them", async () => {
-    using monitored = await startWith(
-      "read line; head -c 30000000 /dev/zero; echo written >&2; exec sleep 100",
-      "--stdin",
+  test("that take nothing for 2 s are disconnected, and others are served meanwhile", async () => {
+    using monitored = await Monitored.start(
+      "read line; head -c 30000000 /dev/zero; echo > written; exec sleep 100",
+      { flags: ["--stdin"] },
     );
     const slow = connect(monitored, "o");
-    const controller = connect(monitored, "c");
     await settled(monitored);
     const writer = connect(monitored, "i");
+    let size = 0;
+    writer.on("data", (packet: Buffer) => {
+      size += packet.length - 1;
+    });
     writer.write("go\n");
-    writer.resume();
-    await monitored.untilIn("log", "written");
+    await until("output comes", () => size > 0);
+    const begin = performance.now();
+    await settled(monitored);
+    await until("all is written", () => existsSync(monitored.path("written")), 20_000);
+    assert.ok(performance.now() - begin > 1000, "the container waited");
+    await until("the other one has it", () => size === 30_000_000);
     // It gets what was in its queue, and then the end.
     const { out } = await outputOf(slow);
-    assert.ok(out.length > 100_000 && out.length < 10_000_000, String(out.length));
-    // A client that asks and does not read its answers.
+    assert.ok(out.length > 100_000 && out.length < 29_000_000, String(out.length));
+    await settled(monitored);
+  });
+
+  test("that pause for less lose nothing, also of the last output", async () => {
+    using monitored = await startWith("read line; head -c 20000000 /dev/zero; exit 9", "--stdin");
+    const readers = [connect(monitored, "o"), connect(monitored, "o")];
+    await settled(monitored);
+    const writer = connect(monitored, "i");
+    writer.end("go\n");
+    writer.resume();
+    const sizes = readers.map(async (reader, n) => {
+      let size = 0;
+      let pauseAt = 1_000_000;
+      for await (const packet of reader as AsyncIterable<Buffer>) {
+        size += packet.length - 1;
+        if (n === 0 || size < pauseAt) continue;
+        pauseAt = size + 6_300_000;
+        await delay(700);
+      }
+      return size;
+    });
+    assert.equal(await monitored.exitCode(), "9");
+    assert.deepEqual(await Promise.all(sizes), [20_000_000, 20_000_000]);
+  });
+
+  test("that ask and do not read the answers are disconnected", async () => {
+    using monitored = await startWith("exec sleep 100");
+    const controller = connect(monitored, "c");
     for (let n = 0; n < 20_000 && !controller.destroyed; n++) controller.write("stat");
-    await until("the other one is disconnected", () => clientsOf(monitored) <= 1);
+    await until("it is disconnected", () => clientsOf(monitored) === 0);
     await settled(monitored);
   });
 
