@@ -1,5 +1,5 @@
 /** The log of a container: the CRI's format, both streams, partial lines, rotation. */
-// variants: shim, conmon
+// variants: shim
 import assert from "node:assert/strict";
 import { existsSync, readFileSync, renameSync, rmSync, statSync } from "node:fs";
 import path from "node:path";

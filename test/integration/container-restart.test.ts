@@ -1,5 +1,5 @@
 /** Containers while no daemon runs: they keep running, and the next daemon knows how they ended. */
-// variants: shim, conmon
+// variants: shim
 import assert from "node:assert/strict";
 import { readFileSync, rmSync } from "node:fs";
 import path from "node:path";

@@ -1,3 +1,5 @@
+/** Containers that are captured and restored. */
+// variants: conmon
 import assert from "node:assert/strict";
 import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { after, describe, test } from "node:test";
