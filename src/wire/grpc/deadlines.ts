@@ -51,7 +51,10 @@ export class Deadlines {
     this.#timerAtMs = Number.POSITIVE_INFINITY;
     const now = performance.now();
     const due = this.#calls.filter(({ expiresAtMs }) => expiresAtMs <= now);
+    due.sort((a, b) => a.expiresAtMs - b.expiresAtMs);
     for (const call of due) {
+      // One that has expired may have ended others.
+      if (call.deadlineIndex < 0) continue;
       this.remove(call);
       call.expire();
     }

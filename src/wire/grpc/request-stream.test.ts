@@ -1,11 +1,14 @@
 // Calls with a stream of requests: GrpcServer and GrpcClient with each other, and with grpc-js.
 import assert from "node:assert/strict";
 import { once } from "node:events";
+import { connect } from "node:http2";
+import { connect as connectSocket } from "node:net";
 import { describe, test } from "node:test";
 import * as grpc from "@grpc/grpc-js";
 import { kindOf, RuntimeError } from "../../base/errors.ts";
 import type { CallEnd, StreamMethod } from "./call.ts";
 import { GrpcClient } from "./client.ts";
+import { frame } from "./codec.ts";
 import { aborted } from "./testing/raw-calls.ts";
 import { echoPath, serve } from "./testing/serving.ts";
 
@@ -61,6 +64,32 @@ describe("a stream of requests", () => {
       bytes += response.length;
     }
     assert.equal(bytes, 160 * 65_536);
+  });
+
+  test("does not wait for a client on Node.js with a large window", {
+    timeout: 60_000,
+  }, async () => {
+    const echoes: StreamMethod = { kind: "stream", handle: (requests) => requests };
+    await using serving = await serve({ Echo: echoes });
+    // NOTE(node): it reads nothing while one of its writes waits for the socket.
+    const session = connect("http://localhost", {
+      createConnection: () => connectSocket(serving.path),
+      settings: { initialWindowSize: 64 * 1024 * 1024 },
+      maxSessionMemory: 256,
+    });
+    await once(session, "connect");
+    session.setLocalWindowSize(64 * 1024 * 1024);
+    const stream = session.request({
+      ":method": "POST",
+      ":path": echoPath("Echo"),
+      "content-type": "application/grpc",
+    });
+    for (let i = 0; i < 400; i++) stream.write(frame(Buffer.alloc(65_536)));
+    stream.end();
+    let bytes = 0;
+    for await (const chunk of stream) bytes += (chunk as Buffer).length;
+    assert.equal(bytes, 400 * frame(Buffer.alloc(65_536)).length);
+    session.destroy();
   });
 
   test("is answered while it is sent", async () => {

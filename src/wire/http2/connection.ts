@@ -1,6 +1,6 @@
 // The server's side of one HTTP/2 connection: RFC 9113. Frames arrive by frame-parser.ts, requests are streams
 // (stream.ts), send-queue.ts decides what is sent, and output.ts writes it. limits.ts says what a client may do.
-import type { Socket } from "node:net";
+import type { Duplex } from "node:stream";
 import { FrameParser, type FrameSink, headerBlockOf } from "./frame-parser.ts";
 import {
   goAwayFrame,
@@ -24,14 +24,15 @@ import {
 } from "./protocol.ts";
 import { ReceiveWindow } from "./receive-window.ts";
 import { areTrailers, parseRequest } from "./request-head.ts";
+import { ResetStreams } from "./reset-streams.ts";
 import { SendQueue } from "./send-queue.ts";
 import { applySettings } from "./settings.ts";
 import { ServerStream, type StreamOwner } from "./stream.ts";
 
 /** Options of a connection. The functions must not throw. */
 export interface ConnectionOptions {
-  /** A socket that has just been accepted. */
-  readonly socket: Socket;
+  /** A socket that was just accepted. */
+  readonly socket: Duplex;
   /** That of all connections. */
   readonly memory: SharedMemory;
   /** The client has completed its preface: it speaks HTTP/2. Called once. */
@@ -54,12 +55,9 @@ const greeting = Buffer.concat([
   numberFrame(frameType.windowUpdate, 0, limits.connectionWindowBytes - defaultWindowBytes),
 ]);
 
-/** Streams that the server has reset while their clients may still send. Beyond it, the oldest are forgotten. */
-const maxResetStreams = 2 * limits.maxStreams;
-
 /** One connection of a client, and its streams. */
 export class ServerConnection implements FrameSink, StreamOwner {
-  readonly socket: Socket;
+  readonly socket: Duplex;
   readonly budget = new ClientBudget();
   readonly sending: SendQueue;
   readonly #options: ConnectionOptions;
@@ -68,7 +66,7 @@ export class ServerConnection implements FrameSink, StreamOwner {
   readonly #headers = new HeaderBlocks();
   readonly #receiving: ReceiveWindow;
   readonly #streams = new Map<number, ServerStream>();
-  readonly #resetStreams = new Set<number>();
+  readonly #resetStreams = new ResetStreams();
   #prefaceBytes = 0;
   #isReady = false;
   #lastStreamId = 0;
@@ -79,6 +77,7 @@ export class ServerConnection implements FrameSink, StreamOwner {
   /** The stream of the DATA frame that arrives; undefined if its data is dropped. */
   #dataStream: ServerStream | undefined;
   #dataFlags = 0;
+  #frameBytes = 0;
   #paddingBytes = 0;
 
   constructor(options: ConnectionOptions) {
@@ -137,7 +136,7 @@ export class ServerConnection implements FrameSink, StreamOwner {
 
   forget(stream: ServerStream): void {
     this.#streams.delete(stream.id);
-    if (!stream.hasReceivedEnd) this.#remember(stream.id);
+    if (!stream.hasReceivedEnd) this.#resetStreams.add(stream.id);
     if (this.#stopId !== undefined) this.#endIfDone();
   }
 
@@ -184,8 +183,8 @@ export class ServerConnection implements FrameSink, StreamOwner {
     this.#checkNotIdle(streamId, "DATA");
     this.#receiving.receive(length);
     this.#dataFlags = flags;
+    this.#frameBytes = length;
     this.#paddingBytes = length;
-    if (length === 0 && (flags & flag.endStream) === 0) this.budget.idleFrame();
     const stream = this.#streams.get(streamId);
     if (stream === undefined) this.#checkWasReset(streamId, "DATA");
     this.#dataStream = stream?.receiveLength(length) === true ? stream : undefined;
@@ -200,9 +199,10 @@ export class ServerConnection implements FrameSink, StreamOwner {
     const stream = this.#dataStream;
     this.#dataStream = undefined;
     this.#receiving.update();
-    if (stream === undefined) return;
-    if ((this.#dataFlags & flag.endStream) !== 0) stream.receiveEnd();
-    else if (this.#paddingBytes > 0) stream.receivePadding(this.#paddingBytes);
+    const isEnd = (this.#dataFlags & flag.endStream) !== 0;
+    if (this.#paddingBytes === this.#frameBytes && !isEnd) this.budget.idleFrame();
+    if (isEnd) stream?.receiveEnd();
+    else if (this.#paddingBytes > 0) stream?.receivePadding(this.#paddingBytes);
   }
 
   #receive(chunk: Buffer): void {
@@ -251,7 +251,7 @@ export class ServerConnection implements FrameSink, StreamOwner {
     this.#lastStreamId = streamId;
     if (this.#stopId !== undefined) {
       // The client knows from GOAWAY that this one is not processed.
-      if (!isEnd) this.#remember(streamId);
+      if (!isEnd) this.#resetStreams.add(streamId);
       this.budget.idleFrame();
       return;
     }
@@ -282,16 +282,8 @@ export class ServerConnection implements FrameSink, StreamOwner {
   }
 
   #resetUnopened(streamId: number, isEnd: boolean, code: number): void {
-    if (!isEnd) this.#remember(streamId);
+    if (!isEnd) this.#resetStreams.add(streamId);
     this.#reply(numberFrame(frameType.rstStream, streamId, code));
-  }
-
-  /** What the client still sends on a stream that was reset is ignored. */
-  #remember(streamId: number): void {
-    this.#resetStreams.add(streamId);
-    if (this.#resetStreams.size <= maxResetStreams) return;
-    const [oldest = streamId] = this.#resetStreams;
-    this.#resetStreams.delete(oldest);
   }
 
   #receiveReset(streamId: number, payload: Buffer): void {

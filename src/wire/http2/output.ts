@@ -1,4 +1,4 @@
-import type { Socket } from "node:net";
+import type { Duplex } from "node:stream";
 import { linger } from "../mux/linger.ts";
 import { FrameWriter } from "./frame-writer.ts";
 import { limits } from "./limits.ts";
@@ -16,14 +16,14 @@ const writer = new FrameWriter();
  * messages that wait.
  */
 export class Output {
-  readonly #socket: Socket;
+  readonly #socket: Duplex;
   readonly #sending: SendQueue;
   #replies: Buffer[] = [];
   #replyBytes = 0;
   #isScheduled = false;
   #isEnding = false;
 
-  constructor(socket: Socket, sending: SendQueue) {
+  constructor(socket: Duplex, sending: SendQueue) {
     this.#socket = socket;
     this.#sending = sending;
     socket.on("drain", this.#flush);
@@ -62,7 +62,7 @@ export class Output {
     this.#sending.pump(writer, burstBytes);
     this.#write(writer.take());
     if (this.#sending.isReady || this.#replies.length > 0) this.schedule();
-    else if (this.#isEnding) this.#socket.destroySoon();
+    else if (this.#isEnding) this.#socket.end(() => this.#socket.destroy());
   };
 
   #write(parts: readonly Uint8Array[]): void {
