@@ -4,6 +4,7 @@ import { once } from "node:events";
 import { type ClientHttp2Session, connect, constants } from "node:http2";
 import { connect as connectSocket, type Socket } from "node:net";
 import { describe, test } from "node:test";
+import type { Method } from "./call.ts";
 import { GrpcClient } from "./client.ts";
 import { frame } from "./codec.ts";
 import { echo, echoPath, type Serving, serve, testMessageLimit } from "./testing/serving.ts";
@@ -247,5 +248,25 @@ describe("GrpcServer under abuse", () => {
     await assertServes(serving);
     socket.destroy();
     await closed;
+  });
+
+  test("serves others while clients leave more responses unread than all may", async () => {
+    // The same bytes for all: what is counted is what waits.
+    const big = Buffer.alloc(testMessageLimit);
+    const Big: Method = { kind: "unary", handle: () => Promise.resolve(big) };
+    await using serving = await serve({ Echo: echo, Big });
+    const headers = requestHeaders({ ":path": echoPath("Big") });
+    const calls = Array.from({ length: 9 }, (_, i) =>
+      Buffer.concat([
+        http2Frame(frameTypes.headers, endHeaders, 2 * i + 1, headers),
+        http2Frame(frameTypes.data, 1, 2 * i + 1, frame(Buffer.alloc(1))),
+      ]),
+    );
+    const peers = await openMany(serving, 5, Buffer.concat([greeting, ...calls]));
+    // 9 responses for each are 720 MiB.
+    await Promise.race(peers.map(({ ended }) => ended));
+    await assertServes(serving);
+    assert.ok(serving.server.connections >= 3, "no more are closed than must be");
+    for (const { socket } of peers) socket.destroy();
   });
 });

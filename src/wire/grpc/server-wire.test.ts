@@ -2,9 +2,12 @@
 import assert from "node:assert/strict";
 import { once } from "node:events";
 import { constants } from "node:http2";
+import { connect } from "node:net";
 import { describe, test } from "node:test";
 
 import type { RuntimeError } from "../../base/errors.ts";
+import type { HeaderField } from "../http2/hpack/index.ts";
+import { clientGreeting, dataFrame, requestFrame } from "../http2/testing/raw-client.ts";
 import type { Method } from "./call.ts";
 import { frame } from "./codec.ts";
 import { aborted, oneByte, rawCall, rawSession, stuck } from "./testing/raw-calls.ts";
@@ -18,6 +21,33 @@ describe("GrpcServer on the wire", () => {
       const answer = await rawCall(session, { ":authority": authority });
       assert.equal(answer.trailers["grpc-status"], "0", authority);
       assert.deepEqual(answer.messages, [oneByte]);
+    }
+  });
+
+  test("accepts an authority that is missing, empty or a path, as of old versions of grpc-go", async () => {
+    await using serving = await serve({ Echo: echo });
+    for (const authority of [undefined, "", "/run/davit.sock", "unix:/run/davit.sock", "a b"]) {
+      const socket = connect(serving.path);
+      const fields: HeaderField[] = [
+        [":method", "POST"],
+        [":scheme", "http"],
+        [":path", echoPath("Echo")],
+        ["content-type", "application/grpc"],
+      ];
+      if (authority !== undefined) fields.splice(3, 0, [":authority", authority]);
+      socket.write(
+        Buffer.concat([
+          clientGreeting,
+          requestFrame(1, false, fields),
+          dataFrame(1, frame(oneByte), true),
+        ]),
+      );
+      let answer = "";
+      while (!answer.includes("grpc-status\x010")) {
+        const [chunk] = (await once(socket, "data")) as [Buffer];
+        answer += chunk.toString("latin1");
+      }
+      socket.destroy();
     }
   });
 
