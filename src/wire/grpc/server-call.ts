@@ -15,7 +15,7 @@ import { type GrpcStatus, grpcCodeOfKind, grpcOk } from "./status.ts";
 export interface CallHost {
   readonly maxMessageBytes: number;
   readonly logger: Logger;
-  /** Bytes of incomplete requests of all calls, and their limit. */
+  /** Bytes of requests of all calls that have not been received to their end, and their limit. */
   readonly receiving: { bytes: number; readonly maxBytes: number };
   /** Starts calls whose request is complete. */
   readonly scheduler: CallScheduler;
@@ -140,7 +140,8 @@ export class ServerCall implements Call, StreamHandler, TimedCall {
         if (this.#request !== undefined) throw wrongNumber("there are several");
         this.#request = message;
       }
-      const held = this.#reader.heldBytes;
+      // A request that is complete waits for the end of the stream, which the client may never send.
+      const held = this.#reader.heldBytes + (this.#request?.length ?? 0);
       receiving.bytes += held - this.#receiving;
       this.#receiving = held;
       if (receiving.bytes > receiving.maxBytes) {

@@ -323,7 +323,11 @@ export class ServerConnection implements FrameSink, StreamOwner {
       checkFrame(payload.length === 0, errorCode.frameSizeError, "SETTINGS with an acknowledgment");
       return;
     }
+    const { initialWindow } = this.sending;
     applySettings(payload, this.sending, this.#streams.values());
+    if (this.sending.initialWindow !== initialWindow) {
+      this.budget.windowsChanged(this.#streams.size);
+    }
     this.#reply(settingsAckFrame);
     this.#scheduleIfReady();
     if (this.#isReady) return;

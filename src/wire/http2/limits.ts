@@ -38,7 +38,7 @@ export const limits = {
   maxTotalUnreadBytes: 256 * mebibyte,
   /** Bytes of replies (SETTINGS, PING, resets) that a client does not read. Beyond it the connection is closed. */
   maxReplyBytes: 64 * kibibyte,
-  /** Streams that a client may reset: a burst, and then a rate for each second (rapid reset, CVE-2023-44487). */
+  /** Streams that a client may reset, or that are reset for the memory of what it sends: a burst, and then a rate for each second (rapid reset, CVE-2023-44487). */
   resets: { burst: 2000, perSecond: 200 },
   /** Streams that the server resets because of what the client does on them (CVE-2025-8671). A correct client does not. */
   violations: { burst: 100, perSecond: 10 },
@@ -53,6 +53,9 @@ export const limits = {
 
 /** What a stream, a message and data earn in `idleFrames`: clients respond to them with PING and WINDOW_UPDATE. */
 export const earned = { stream: 4, message: 2, bytesPerFrame: 256 } as const;
+
+/** A change of the windows of this many streams counts as much as a frame that carries nothing. */
+const streamsPerIdleFrame = 8;
 
 /** Something that may happen in bursts and at a rate. */
 class Allowance {
@@ -112,6 +115,14 @@ export class ClientBudget {
   /** It has sent a frame that carries nothing. */
   idleFrame(): void {
     if (!this.#idleFrames.take()) throw tooMany("frames that carry nothing");
+  }
+
+  /**
+   * It has changed the windows of this many streams by one frame, after which each may send a frame of a few bytes. A
+   * client that learns how fast its connection is changes them a few times.
+   */
+  windowsChanged(streams: number): void {
+    for (let count = streams; count > 0; count -= streamsPerIdleFrame) this.idleFrame();
   }
 
   /** Such frames are to be expected. */

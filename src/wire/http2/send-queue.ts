@@ -88,9 +88,13 @@ export class SendQueue {
   readonly #budget: ClientBudget;
   #window = defaultWindowBytes;
   #unsentBytes = 0;
-  #ready: Outgoing[] = [];
+  /**
+   * Streams that can send, in turn. A stream that is over leaves at once: a client that does not read, or gives the
+   * connection no window, could otherwise have any number of them kept by resetting its calls.
+   */
+  readonly #ready = new Set<Outgoing>();
   /** Streams with data that wait for the window of the connection. */
-  #starved: Outgoing[] = [];
+  readonly #starved = new Set<Outgoing>();
   #mustEmptyTable = false;
 
   constructor(memory: SharedMemory, budget: ClientBudget) {
@@ -105,7 +109,7 @@ export class SendQueue {
 
   /** Whether a stream can send now. */
   get isReady(): boolean {
-    return this.#ready.length > 0;
+    return this.#ready.size > 0;
   }
 
   /** The next header block tells the client that no table is used, because its limit became smaller. */
@@ -124,12 +128,14 @@ export class SendQueue {
   enqueue(out: Outgoing): void {
     if (out.isQueued || out.isClosed) return;
     out.isQueued = true;
-    this.#ready.push(out);
+    this.#ready.add(out);
   }
 
   /** Drops what the stream has not sent. */
   discard(out: Outgoing): void {
     out.isClosed = true;
+    this.#ready.delete(out);
+    this.#starved.delete(out);
     this.#count(-out.unsentBytes);
     out.clear();
   }
@@ -137,11 +143,8 @@ export class SendQueue {
   /** The client accepts more on the connection. False beyond the largest window. */
   widen(bytes: number): boolean {
     this.#window += bytes;
-    const starved = this.#starved;
-    if (starved.length > 0) {
-      this.#starved = [];
-      this.#ready.push(...starved);
-    }
+    for (const out of this.#starved) this.#ready.add(out);
+    this.#starved.clear();
     return this.#window <= maxWindowBytes;
   }
 
@@ -154,15 +157,12 @@ export class SendQueue {
 
   /** Writes frames until there are about `maxBytes`, or nothing can be sent. */
   pump(writer: FrameWriter, maxBytes: number): void {
-    let next = 0;
-    while (next < this.#ready.length && writer.bytes < maxBytes) {
-      const out = this.#ready[next++];
-      if (out === undefined) break;
-      if (out.isClosed) continue;
-      if (this.#write(writer, out)) this.#ready.push(out);
+    // Those that are added meanwhile are at the end, and have their turn in this loop, too.
+    for (const out of this.#ready) {
+      if (writer.bytes >= maxBytes) return;
+      this.#ready.delete(out);
+      if (this.#write(writer, out)) this.#ready.add(out);
     }
-    if (next === this.#ready.length) this.#ready.length = 0;
-    else this.#ready.splice(0, next);
   }
 
   /** Writes one frame of data at most, and headers and trailers. True if the stream can send more now. */
@@ -175,11 +175,13 @@ export class SendQueue {
     if (out.unsentBytes > 0) {
       const most = Math.min(out.window, this.#window, this.maxFrameBytes, out.unsentBytes);
       if (most <= 0) {
-        if (out.window > 0) this.#starved.push(out);
+        if (out.window > 0) this.#starved.add(out);
         else out.isQueued = false;
         return false;
       }
       this.#writeData(writer, out, most);
+      // Its handler may have reset it, because it can take more.
+      if (out.isClosed) return false;
       if (out.unsentBytes > 0) return true;
     }
     if (out.trailers === undefined) {

@@ -251,7 +251,9 @@ export class ServerStream implements Sender {
     this.#waiting ??= new ChunkQueue();
     this.#waiting.push(isSmall ? Buffer.from(part) : part);
     this.#waitingBytes += part.length;
-    if (!this.#owner.hold(part.length)) this.reset(errorCode.enhanceYourCalm);
+    if (this.#owner.hold(part.length)) return;
+    this.reset(errorCode.enhanceYourCalm);
+    this.#owner.budget.reset();
   }
 
   #credit(bytes: number): void {

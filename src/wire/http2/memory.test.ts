@@ -1,0 +1,116 @@
+// What a client can make the server keep or do by frames that cost the client little. server-abuse.test.ts in
+// wire/grpc has the attacks on the whole server.
+import assert from "node:assert/strict";
+import type { Socket } from "node:net";
+import { test } from "node:test";
+
+import { ServerConnection } from "./connection.ts";
+import { numberFrame, settingsFrame } from "./frame-writer.ts";
+import { encodeHeaders } from "./hpack/index.ts";
+import { limits, SharedMemory } from "./limits.ts";
+import { clientPreface, flag, frameType, setting } from "./protocol.ts";
+import type { ServerStream } from "./stream.ts";
+import { FakeSocket } from "./testing/fake-socket.ts";
+
+const request = encodeHeaders([
+  [":method", "POST"],
+  [":scheme", "http"],
+  [":path", "/test.Echo/Echo"],
+  [":authority", "localhost"],
+]);
+const response = encodeHeaders([[":status", "200"]]);
+
+function frame(type: number, flags: number, streamId: number, payload: Buffer): Buffer {
+  const head = Buffer.alloc(9);
+  head.writeUIntBE(payload.length, 0, 3);
+  head.writeUInt8(type, 3);
+  head.writeUInt8(flags, 4);
+  head.writeUInt32BE(streamId, 5);
+  return Buffer.concat([head, payload]);
+}
+
+/** HEADERS of a whole request. */
+const open = (streamId: number): Buffer =>
+  frame(frameType.headers, flag.endHeaders | flag.endStream, streamId, request);
+const reset = (streamId: number): Buffer => numberFrame(frameType.rstStream, streamId, 8);
+const window = (bytes: number): Buffer => settingsFrame([[setting.initialWindowSize, bytes]]);
+
+const turn = (): Promise<void> => new Promise((resolve) => void setImmediate(resolve));
+
+/** A connection after its preface, whose handlers respond with this many bytes and do not end. */
+function connected(responseBytes: number) {
+  const socket = new FakeSocket();
+  const memory = new SharedMemory();
+  let reason: Error | undefined;
+  const connection = new ServerConnection({
+    socket: socket as unknown as Socket,
+    memory,
+    onReady: () => undefined,
+    onStream: (stream: ServerStream) => {
+      stream.respond(response);
+      stream.write(Buffer.alloc(responseBytes));
+    },
+    onMemoryFull: () => undefined,
+    onClose: (error) => (reason = error),
+  });
+  const send = (bytes: Buffer): void => void socket.emit("data", bytes);
+  send(Buffer.concat([clientPreface, settingsFrame([])]));
+  return { connection, socket, memory, send, reason: () => reason };
+}
+
+test("keeps nothing of calls that a client resets while it does not read", async () => {
+  const { connection, socket, memory, send } = connected(100);
+  await turn();
+  socket.isReading = false;
+  send(open(1));
+  await turn();
+  assert.ok(socket.writableNeedDrain);
+  for (let id = 3; id < 2000; id += 2) send(Buffer.concat([open(id), reset(id)]));
+  send(reset(1));
+  assert.equal(connection.sending.isReady, false, "streams that are over wait to send");
+  assert.equal(memory.unsentBytes, 0);
+  connection.destroy();
+});
+
+test("keeps nothing of calls that a client resets while it gives the connection no window", async () => {
+  const { connection, memory, send } = connected(10_000);
+  for (let id = 1; id < 200; id += 2) {
+    send(open(id));
+    await turn();
+    send(reset(id));
+  }
+  assert.equal(memory.unsentBytes, 0);
+  assert.ok(connection.sending.widen(1));
+  assert.equal(connection.sending.isReady, false, "streams that are over wait to send");
+  connection.destroy();
+});
+
+test("closes a connection that widens many streams by a byte, again and again", async () => {
+  const { connection, socket, send, reason } = connected(100_000);
+  send(window(0));
+  for (let id = 1; id < 2 * 1000; id += 2) send(open(id));
+  await turn();
+  let changes = 0;
+  while (!socket.destroyed && !socket.writableEnded && changes < limits.idleFrames.burst) {
+    socket.written = [];
+    send(window(++changes));
+    await turn();
+  }
+  // 1000 streams count as 125 frames; those that they earned are few.
+  assert.ok(changes < 400, `${changes} changes`);
+  socket.destroy();
+  await turn();
+  assert.match(String(reason()), /frames that carry nothing/);
+  assert.equal(connection.unsentBytes, 0);
+});
+
+test("a client that changes its window a few times stays connected", async () => {
+  const { connection, socket, send } = connected(100_000);
+  for (let id = 1; id < 2 * 1000; id += 2) send(open(id));
+  for (let change = 0; change < 16; change++) {
+    send(window(65_535 * 2 ** (change % 8)));
+    await turn();
+  }
+  assert.equal(socket.writableEnded, false);
+  connection.destroy();
+});
