@@ -4,16 +4,16 @@ import { decide, checkIntervalMs, MemoryTrimmer, type Moment } from "./memory-tr
 
 const mebibyte = 1024 * 1024;
 const idle: Moment = {
-  grownBytes: 24 * mebibyte,
-  sinceMs: 60_000,
+  grownBytes: 12 * mebibyte,
+  sinceMs: 5_000,
   utilization: 0.049,
   isBusy: false,
 };
 
 test("memory is given back when idle, when there is much of it, and not too often", () => {
   assert.equal(decide(idle), "release");
-  assert.equal(decide({ ...idle, grownBytes: 24 * mebibyte - 1 }), "nothing");
-  assert.equal(decide({ ...idle, sinceMs: 59_999 }), "later");
+  assert.equal(decide({ ...idle, grownBytes: 12 * mebibyte - 1 }), "nothing");
+  assert.equal(decide({ ...idle, sinceMs: 4_999 }), "later");
   assert.equal(decide({ ...idle, utilization: 0.05 }), "later");
   assert.equal(decide({ ...idle, isBusy: true }), "later");
 });
@@ -63,7 +63,7 @@ test("without work nobody checks, and after a little of it once", (context) => {
   process.pass(3_600_000);
   assert.equal(process.checks, 0);
   process.trimmer.worked();
-  process.residentMiB = 120;
+  process.residentMiB = 111;
   process.trimmer.worked();
   process.pass(3_600_000);
   // The first check is at the beginning of the work.
@@ -82,15 +82,15 @@ test("after much work it waits until the process is idle, and counts growth from
   process.isBusy = false;
   process.pass(checkIntervalMs);
   assert.equal(process.releases, 1);
-  // 35 MiB are left. At 58 MiB it does not release, and at 59 MiB only after a minute.
+  // 35 MiB are left. At 46 MiB it does not release, and at 47 MiB only after five seconds.
   process.trimmer.worked();
-  process.residentMiB = 58;
+  process.residentMiB = 46;
   process.pass(checkIntervalMs);
   process.trimmer.worked();
-  process.residentMiB = 59;
-  process.pass(30_000);
+  process.residentMiB = 47;
+  process.pass(3_000);
   assert.equal(process.releases, 1);
-  process.pass(30_000);
+  process.pass(1_000);
   assert.equal(process.releases, 2);
   const { checks } = process;
   process.pass(3_600_000);
