@@ -8,14 +8,15 @@
 
 #include <asm/unistd.h>
 
-static long call5(long number, long a, long b, long c, long d, long e) {
+static long call6(long number, long a, long b, long c, long d, long e, long f) {
 #if defined(__x86_64__)
   long result;
   register long r10 __asm__("r10") = d;
   register long r8 __asm__("r8") = e;
+  register long r9 __asm__("r9") = f;
   __asm__ volatile("syscall"
                    : "=a"(result)
-                   : "a"(number), "D"(a), "S"(b), "d"(c), "r"(r10), "r"(r8)
+                   : "a"(number), "D"(a), "S"(b), "d"(c), "r"(r10), "r"(r8), "r"(r9)
                    : "rcx", "r11", "memory");
   return result;
 #elif defined(__aarch64__)
@@ -25,14 +26,19 @@ static long call5(long number, long a, long b, long c, long d, long e) {
   register long x2 __asm__("x2") = c;
   register long x3 __asm__("x3") = d;
   register long x4 __asm__("x4") = e;
+  register long x5 __asm__("x5") = f;
   __asm__ volatile("svc 0"
                    : "+r"(x0)
-                   : "r"(x8), "r"(x1), "r"(x2), "r"(x3), "r"(x4)
+                   : "r"(x8), "r"(x1), "r"(x2), "r"(x3), "r"(x4), "r"(x5)
                    : "memory");
   return x0;
 #else
 #error "davit's own programs support x86_64 and aarch64"
 #endif
+}
+
+static long call5(long number, long a, long b, long c, long d, long e) {
+  return call6(number, a, b, c, d, e, 0);
 }
 
 static long call4(long number, long a, long b, long c, long d) {

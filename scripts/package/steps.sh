@@ -68,7 +68,7 @@ EOF
 
 # stage_native ARCH DIRECTORY: the addon and the programs for containers.
 stage_native() {
-  for file in davit.node davit-holder davit-waiter davit-env davit-monitor; do
+  for file in davit.node davit-holder davit-waiter davit-exec davit-env davit-monitor; do
     install -m 755 "$work/native/$1/$file" "$2/$file"
   done
   # A shared library that nothing executes.

@@ -205,6 +205,7 @@ export interface RuntimeConfig {
   readonly monitor: "davit" | "conmon";
   readonly monitorPath: string;
   readonly logSizeMax: number;
+  readonly exec: "davit" | "runtime";
   readonly logRoots: readonly string[];
   readonly createTimeoutSeconds: number;
   readonly retryHoldSeconds: number;

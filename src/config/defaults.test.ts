@@ -67,6 +67,7 @@ test("defaultConfig() returns the documented defaults", () => {
     monitor: "davit",
     monitorPath: "conmon",
     logSizeMax: 0,
+    exec: "davit",
     logRoots: ["/var/log"],
     createTimeoutSeconds: 120,
     retryHoldSeconds: 120,

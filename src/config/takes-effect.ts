@@ -56,6 +56,7 @@ const bySection: Sections = {
     monitor: "restart",
     monitorPath: "restart",
     logSizeMax: "restart",
+    exec: "restart",
     logRoots: "restart",
     createTimeoutSeconds: "reload",
     retryHoldSeconds: "restart",

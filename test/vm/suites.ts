@@ -43,6 +43,7 @@ export const changedByV2: readonly string[] = [
   "test/attacks/r01-",
   "test/attacks/r02-",
   "test/attacks/v01-",
+  "test/attacks/v03-",
 ];
 
 /**

@@ -204,6 +204,7 @@ async function openRuntime(
     monitor: config.runtime.monitor,
     conmonPath: config.runtime.monitorPath,
     logSizeMax: config.runtime.logSizeMax,
+    exec: config.runtime.exec,
     logRoots: config.runtime.logRoots,
   });
   undo.defer(() => runtime.close());

@@ -69,6 +69,8 @@ interface Deps {
   readonly conmonPath?: string;
   /** The size at which the log of a new container is emptied, in bytes; the default is 0, never. */
   readonly logSizeMax?: number;
+  /** See ExecsDeps; the default is "davit". */
+  readonly exec?: "davit" | "runtime";
   /** See LogDirectoryOptions. */
   readonly logRoots?: readonly string[];
 }

@@ -16,6 +16,7 @@ export {
   RootSender,
   sealUnpacker,
 } from "./confinement.ts";
+export { execArguments, execDeclined, type ExecPlan } from "./exec-program.ts";
 export { releaseFreeMemory, releaseMemory } from "./memory.ts";
 export {
   type ChildExit,
@@ -38,5 +39,5 @@ export { isDescendant, killProcessTree, killSession } from "./process-tree.ts";
 export { envProgramPath, monitorPath } from "./programs.ts";
 export { type RunOptions, type RunResult, run } from "./run.ts";
 export { preferEventLoop } from "./schedule.ts";
-export { holderProgram, monitorProgram, sealedProgram, waiterProgram } from "./sealed-program.ts";
+export { execProgramCopy, holderProgram, monitorProgram, sealedProgram, waiterProgram } from "./sealed-program.ts";
 export { SIGCONT, SIGHUP, SIGKILL, SIGSTOP, SIGTERM } from "./signals.ts";

@@ -38,3 +38,11 @@ export function monitorPath(): string {
 export function envProgramPath(): string {
   return builtFile("davit-env");
 }
+
+/**
+ * The path of the program that runs a command in a container (native/exec.c). `execArguments` makes its arguments. It
+ * exits like the waiter, or with `execDeclined`.
+ */
+export function execPath(): string {
+  return builtFile("davit-exec");
+}

@@ -1,7 +1,7 @@
 import { closeSync, readlinkSync, statSync } from "node:fs";
 
 import { sealedCopy } from "./native.ts";
-import { holderPath, monitorPath, waiterPath } from "./programs.ts";
+import { execPath, holderPath, monitorPath, waiterPath } from "./programs.ts";
 
 interface Copy {
   /** Identity, size and times of the file when it was copied. */
@@ -13,6 +13,9 @@ interface Copy {
 const limitBytes = 4 * 1024 * 1024;
 // A caller that got the path of the old copy has started it long before.
 const oldCopyMs = 60_000;
+
+/** Commands are frequent, and to find the file takes a system call. */
+let execFile: string | undefined;
 
 /** One map for the process, because descriptors belong to the process. */
 const copies = new Map<string, Copy | undefined>();
@@ -60,6 +63,12 @@ export function waiterProgram(): string {
 /** The path at which to start the monitor of a container, see {@link monitorPath}. A sealed copy. */
 export function monitorProgram(): string {
   return sealedProgram(monitorPath());
+}
+
+/** The path at which to start the program that runs a command in a container, see {@link execPath}. A sealed copy. */
+export function execProgramCopy(): string {
+  execFile ??= execPath();
+  return sealedProgram(execFile);
 }
 
 function pathOf(fd: number): string {

@@ -1,5 +1,5 @@
 import { randomBytes } from "node:crypto";
-import { existsSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, unlinkSync, writeFileSync } from "node:fs";
 import { mkdir, readFile, rmdir } from "node:fs/promises";
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
@@ -10,7 +10,7 @@ import type { OciProcess } from "../../../core/oci/index.ts";
 import { specText } from "../../../oci-spec/index.ts";
 import { errnoCode } from "../../../base/system-error.ts";
 import { beforeAbort, within } from "../../../base/wait.ts";
-import type { Operation, StepObserver } from "../../../core/operation/index.ts";
+import type { Operation, StepEnd, StepObserver } from "../../../core/operation/index.ts";
 import {
   type CgroupLayout,
   cgroupDirs,
@@ -20,12 +20,12 @@ import {
 } from "../../../linux/cgroup/index.ts";
 import {
   type Child,
+  execDeclined,
   isDescendant,
   killProcessTree,
   openProcess,
   type ProcessRef,
   SIGHUP,
-  spawnChildInPool,
 } from "../../../linux/process/index.ts";
 import {
   endCommand,
@@ -34,23 +34,16 @@ import {
   execLimits,
 } from "../../../stdio/exec-session.ts";
 import { endTree } from "../end-tree.ts";
+import { runtimeFailure, runtimeStep } from "../runtime-command.ts";
+import type { DirectContainer } from "./direct.ts";
 import {
-  execProgram,
-  runtimeEnv,
-  runtimeFailure,
-  runtimeOptions,
-  runtimeStep,
-} from "../runtime-command.ts";
-
-/** The container that a command is run in. */
-export interface ExecTarget {
-  readonly id: string;
-  readonly runtimePath: string;
-  readonly runtimeRoot: string;
-  readonly cgroupPath: string;
-  /** It has no PID namespace of its own: see {@link Command.endBackground}. */
-  readonly hostPids: boolean;
-}
+  type CommandFiles,
+  type CommandIo,
+  type DirectCommand,
+  directCommand,
+  type ExecTarget,
+  startCommand,
+} from "./start-command.ts";
 
 /** What commands are run with. */
 export interface ExecDeps {
@@ -63,17 +56,24 @@ export interface ExecDeps {
   readonly log: Logger;
 }
 
-/** The command's own streams. Its stderr is always a pipe: the runtime writes its errors there. */
-export interface CommandIo {
-  readonly stdin: "null" | "pipe";
-  readonly stdout: "null" | "pipe";
-  /** Path of the socket that receives the command's terminal. */
-  readonly consoleSocket?: string;
-}
-
 const { drainMs, hangUpMs, killMs } = execLimits;
+/** Names of commands are this and a number: cgroups of an earlier daemon's commands may still exist. */
+const namePrefix = randomBytes(6).toString("hex");
+let commandCount = 0;
 /** How long a runtime may take to start its command before both are killed. */
 const beginMs = 200;
+
+/** davit's own program has not run a command, and has changed nothing: the runtime decides. */
+export class Declined extends Error {}
+
+/** A command to run. */
+export interface CommandRun {
+  readonly target: ExecTarget;
+  readonly spec: () => OciProcess;
+  readonly io: CommandIo;
+  /** Set for a container in which davit's own program may run the command; {@link Declined} then says that it did not. */
+  readonly direct?: DirectContainer | undefined;
+}
 
 /**
  * Runs a command in a container and calls `use` while it runs. If `use` rejects, everything that the
@@ -82,12 +82,12 @@ const beginMs = 200;
  */
 export async function withCommand<T>(
   deps: ExecDeps,
-  run: { readonly target: ExecTarget; readonly spec: () => OciProcess; readonly io: CommandIo },
+  run: CommandRun,
   operation: Operation,
   use: (command: Command) => Promise<T>,
 ): Promise<T> {
-  const { target, spec, io } = run;
-  const name = `${target.id}-${randomBytes(6).toString("hex")}`;
+  const { target, io } = run;
+  const name = `${target.id}-${namePrefix}${(commandCount++).toString(16)}`;
   const specFile = join(deps.directory, `${name}.json`);
   const pidFile = join(deps.directory, `${name}.pid`);
   // A sibling of the container's own processes, which v2 allows while no controller is enabled there.
@@ -95,17 +95,18 @@ export async function withCommand<T>(
   const groupDir = group === undefined ? undefined : cgroupDirs(deps.cgroups, group)[0];
   try {
     await operation.enter("write-spec");
-    // Synchronously: writing a kilobyte to the state directory is quicker than three turns of the thread pool.
-    writeFileSync(specFile, specText(spec()), { mode: 0o600 });
+    const direct = prepareCommand(run, { specFile, pidFile, groupDir });
     // On v1 there is no such cgroup; the stage is entered anyway, as all hosts have the same stages.
     await operation.enter("make-cgroup");
     if (groupDir !== undefined) await mkdir(groupDir);
     await operation.enter("start-process");
     const files = { specFile, pidFile, group };
-    const end = runtimeStep(deps.onStep, "exec", target.runtimePath);
-    const child = await startCommand(target, files, io);
+    const end = beginStep(deps, target, direct);
+    // davit's own program moves its command within a millisecond: the wait begins before it.
+    if (direct !== undefined) deps.expectMigration?.(() => true);
+    const child = await startCommand(target, files, io, direct);
     void child.exited.then(() => end?.());
-    const command = new Command(deps, { target, files, child }, operation);
+    const command = new Command(deps, { target, files, child, direct }, operation);
     if (target.hostPids) void command.endBackground();
     return await use(command);
   } catch (error) {
@@ -113,7 +114,7 @@ export async function withCommand<T>(
     if (group !== undefined) await killGroupOf(deps, target.id, group);
     throw error;
   } finally {
-    for (const file of [specFile, pidFile]) rmSync(file, { force: true });
+    for (const file of [specFile, pidFile]) removeFile(file);
     if (group !== undefined && groupDir !== undefined) {
       // This does not fail the command; a cgroup that remains is removed with the container.
       await removeGroup(deps, group, groupDir).catch((error: unknown) => {
@@ -123,6 +124,35 @@ export async function withCommand<T>(
       });
     }
   }
+}
+
+/** The command for davit's own program; undefined: the spec for the runtime is written. Throws {@link Declined}. */
+function prepareCommand(
+  run: CommandRun,
+  files: {
+    readonly specFile: string;
+    readonly pidFile: string;
+    readonly groupDir: string | undefined;
+  },
+): DirectCommand | undefined {
+  const spec = run.spec();
+  if (run.direct === undefined) {
+    // Synchronously: writing a kilobyte to the state directory is quicker than three turns of the thread pool.
+    writeFileSync(files.specFile, specText(spec), { mode: 0o600 });
+    return undefined;
+  }
+  const direct = directCommand(run.direct, spec, files);
+  if (direct === undefined) throw new Declined();
+  return direct;
+}
+
+function beginStep(
+  { onStep }: ExecDeps,
+  { runtimePath }: ExecTarget,
+  direct: DirectCommand | undefined,
+): StepEnd | undefined {
+  if (direct === undefined) return runtimeStep(onStep, "exec", runtimePath);
+  return onStep?.({ name: "davit-exec", attributes: {} });
 }
 
 async function killGroupOf({ cgroups, log }: ExecDeps, id: string, group: string): Promise<void> {
@@ -142,32 +172,6 @@ async function removeGroup({ cgroups }: ExecDeps, group: string, dir: string): P
   }
 }
 
-interface CommandFiles {
-  readonly specFile: string;
-  readonly pidFile: string;
-  /** The command's own cgroup, on v2. */
-  readonly group: string | undefined;
-}
-
-function startCommand(target: ExecTarget, files: CommandFiles, io: CommandIo): Promise<Child> {
-  const subgroup = files.group?.slice(target.cgroupPath.length + 1);
-  const args = [
-    ...["--process", files.specFile],
-    ...(subgroup === undefined ? [] : ["--cgroup", subgroup]),
-    ...(io.consoleSocket === undefined ? [] : ["--console-socket", io.consoleSocket]),
-    target.id,
-  ];
-  const options = runtimeOptions(target.runtimeRoot, target.cgroupPath);
-  return spawnChildInPool({
-    ...execProgram(target.runtimePath, options, { pidFile: files.pidFile, args }),
-    env: runtimeEnv,
-    newSession: true,
-    stdin: io.stdin,
-    stdout: io.stdout,
-    stderr: "pipe",
-  });
-}
-
 /** A command that runs, or has ended. */
 export class Command implements ExecCommand {
   /** The process that runs the command and ends with it: see {@link execProgram}. */
@@ -177,15 +181,22 @@ export class Command implements ExecCommand {
   readonly #pidFile: string;
   readonly #group: string | undefined;
   readonly #operation: Operation;
+  readonly #isDirect: boolean;
   #runs = true;
 
   constructor(
     deps: ExecDeps,
-    started: { readonly target: ExecTarget; readonly files: CommandFiles; readonly child: Child },
+    started: {
+      readonly target: ExecTarget;
+      readonly files: CommandFiles;
+      readonly child: Child;
+      readonly direct: DirectCommand | undefined;
+    },
     operation: Operation,
   ) {
     const { files, child } = started;
     this.child = child;
+    this.#isDirect = started.direct !== undefined;
     this.#operation = operation;
     this.#deps = deps;
     this.#target = started.target;
@@ -195,7 +206,7 @@ export class Command implements ExecCommand {
       this.#runs = false;
     });
     // The runtime writes the command's pid after it has moved it into its cgroup.
-    deps.expectMigration?.(() => !this.#runs || existsSync(files.pidFile));
+    if (!this.#isDirect) deps.expectMigration?.(() => !this.#runs || existsSync(files.pidFile));
   }
 
   async ended(): Promise<void> {
@@ -215,11 +226,12 @@ export class Command implements ExecCommand {
 
   /**
    * The exit code of the command that has ended. The runtime ends with it, or with its own exit code: then it wrote
-   * no pid file, and its stderr is the error.
+   * no pid file, and its stderr is the error. Throws {@link Declined} where davit's own program has not run it.
    */
   async exitCode(stderr: Uint8Array): Promise<number> {
     const exit = await this.child.exited;
     if (exit.code === null || (exit.code !== 0 && (await readPid(this.#pidFile)) === undefined)) {
+      if (this.#isDirect && exit.code === execDeclined) throw new Declined();
       throw runtimeFailure("exec", { ...exit, stderr });
     }
     return exit.code;
@@ -316,6 +328,15 @@ export class Command implements ExecCommand {
         `failed to end background processes of a command in container "${this.#target.id}": ${messageOf(error)}`,
       );
     }
+  }
+}
+
+/** Removes a file that may not exist. rmSync() first asks what it is. */
+function removeFile(path: string): void {
+  try {
+    unlinkSync(path);
+  } catch (cause) {
+    if (errnoCode(cause) !== "ENOENT") throw cause;
   }
 }
 

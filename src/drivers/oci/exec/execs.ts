@@ -6,9 +6,11 @@ import type { ExecEnd } from "../../../core/streaming/index.ts";
 import type { CgroupLayout } from "../../../linux/cgroup/index.ts";
 import { type EndingContainer, explainEnd } from "../../../stdio/exec-session.ts";
 import { explainProcessLimit } from "../../../stdio/process-limit.ts";
+import type { ProcessRef } from "../../../linux/process/index.ts";
 import type { RuntimeState } from "../runtime-state.ts";
 import type { StateLayout } from "../state-layout.ts";
-import type { ExecTarget } from "./command.ts";
+import { type DirectContainer, directContainer } from "./direct.ts";
+import type { ExecTarget } from "./start-command.ts";
 import { execStream } from "./stream.ts";
 import { execSync } from "./sync.ts";
 import type { TerminalDeps } from "./terminal.ts";
@@ -19,6 +21,8 @@ export interface ExecContainer extends EndingContainer {
   readonly state: RuntimeState;
   /** It has no PID namespace of its own. */
   readonly hostPids: boolean;
+  /** Its first process; undefined: it had ended before it was adopted. */
+  readonly process: ProcessRef | undefined;
 }
 
 /** What {@link Execs} works with. */
@@ -27,14 +31,19 @@ interface ExecsDeps {
   readonly expectMigration?: (isOver: () => boolean) => void;
   readonly onStep?: StepObserver;
   readonly log: Logger;
+  /** What runs commands of ExecSync: davit's own program where it can, or always the OCI runtime. */
+  readonly exec?: "davit" | "runtime";
 }
 
 /** Runs commands in containers. */
 export class Execs {
   readonly #deps: TerminalDeps;
   readonly #paths: StateLayout;
+  readonly #isDirect: boolean;
+  readonly #direct = new WeakMap<ExecContainer, DirectContainer | false>();
 
-  constructor({ cgroups, expectMigration, onStep, log }: ExecsDeps, paths: StateLayout) {
+  constructor({ cgroups, expectMigration, onStep, log, exec }: ExecsDeps, paths: StateLayout) {
+    this.#isDirect = exec !== "runtime";
     const { execs: directory, consoles } = paths;
     this.#deps = { directory, consoles, cgroups, expectMigration, onStep, log };
     this.#paths = paths;
@@ -42,7 +51,10 @@ export class Execs {
 
   /** See ContainerRuntime.execSync. */
   sync(container: ExecContainer, spec: OciProcess, operation: Operation): Promise<ExecResult> {
-    return this.#inContainer(container, (target) => execSync(this.#deps, target, spec, operation));
+    return this.#inContainer(container, (target) => {
+      const direct = this.#isDirect ? this.#directOf(container) : undefined;
+      return execSync(this.#deps, { target, spec, direct }, operation);
+    });
   }
 
   /** See ContainerRuntime.exec. */
@@ -64,6 +76,21 @@ export class Execs {
     return explainEnd(container, doing, () =>
       explainProcessLimit(cgroup, doing, () => run(target)),
     );
+  }
+
+  /** Undefined for a container in which only its runtime runs commands. */
+  #directOf(container: ExecContainer): DirectContainer | undefined {
+    const { id, state, process, hostPids } = container;
+    let direct = this.#direct.get(container);
+    if (direct === undefined) {
+      const root = this.#paths.runtimeRoot(state.runtimePath);
+      const { cgroups } = this.#deps;
+      // With the node's PIDs, background processes of a command must be ended with it: see Command.endBackground().
+      const known = process === undefined || hostPids;
+      direct = (!known && directContainer({ id, state, process }, root, cgroups)) || false;
+      this.#direct.set(container, direct);
+    }
+    return direct === false ? undefined : direct;
   }
 
   #target({ id, state, hostPids }: ExecContainer): ExecTarget {

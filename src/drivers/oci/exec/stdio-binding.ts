@@ -2,7 +2,8 @@ import type { ProcessClient } from "../../../core/container/index.ts";
 import type { OciProcess } from "../../../core/oci/index.ts";
 import type { Operation } from "../../../core/operation/index.ts";
 import type { Pump } from "../../../stdio/pump.ts";
-import type { Command, CommandIo, ExecTarget } from "./command.ts";
+import type { Command } from "./command.ts";
+import type { CommandIo, ExecTarget } from "./start-command.ts";
 
 /** A command to run for a client. */
 export interface ClientRun {

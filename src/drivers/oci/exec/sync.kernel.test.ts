@@ -21,7 +21,7 @@ import { run } from "../../../linux/process/index.ts";
 import { unmount } from "../../../linux/mount/index.ts";
 import { until } from "../../../linux/testing/leaks.ts";
 import type { OciRuntime } from "../index.ts";
-import { holdings, processSpec, TestHost } from "../testing/sandbox.ts";
+import { directSpec, holdings, processSpec, TestHost } from "../testing/sandbox.ts";
 import { patient } from "../../../../test/support/patience.ts";
 
 const MiB = 1024 * 1024;
@@ -29,9 +29,11 @@ const operations = new Operations({ faults: noFaults, clock: systemClock });
 
 const detected = detectCgroups();
 
-describe(`OciRuntime.execSync() on this host's cgroup ${detected.version}`, () => {
-  suite(detected.version, () => Promise.resolve(detected));
-});
+for (const way of ["davit", "runtime"] as const) {
+  describe(`OciRuntime.execSync() by ${way} on this host's cgroup ${detected.version}`, () => {
+    suite(way, detected.version, () => Promise.resolve(detected));
+  });
+}
 
 // On a v1 host the v2 tree has no controllers, and these tests need none. It is mounted where OCI runtimes
 // expect it, in the mount namespace that the test runner makes for each file.
@@ -42,26 +44,39 @@ const skip =
     ? "it is what this host has"
     : !isolated && "no mount namespace of its own: run npm test";
 describe("OciRuntime.execSync() on cgroup v2", { skip }, () => {
-  suite("v2", async () => {
+  before(async () => {
     const args = ["-t", "cgroup2", "cgroup2", root];
     const env = { PATH: "/usr/bin:/bin" };
     assert.equal((await run({ file: "mount", args, env, timeoutMs: 5_000 })).code, 0);
-    return { version: "v2", root, controllers: [] };
   });
-
+  for (const way of ["davit", "runtime"] as const) {
+    describe(`by ${way}`, () => {
+      suite(way, "v2", () => Promise.resolve({ version: "v2", root, controllers: [] }));
+    });
+  }
   after(async () => {
     await unmount(root);
   });
 });
 
-function suite(version: CgroupLayout["version"], cgroups: () => Promise<CgroupLayout>): void {
+function suite(
+  way: "davit" | "runtime",
+  version: CgroupLayout["version"],
+  cgroups: () => Promise<CgroupLayout>,
+): void {
+  const steps: string[] = [];
+  const specOf = way === "davit" ? directSpec : processSpec;
   let host: TestHost;
   let runtime: OciRuntime;
   let id = "";
 
   before(async () => {
     host = await TestHost.open(await cgroups());
-    runtime = await host.runtime();
+    const onStep = ({ name }: { readonly name: string }): undefined => {
+      steps.push(name);
+      return undefined;
+    };
+    runtime = await host.runtime({ exec: way, onStep });
     // Its PID 1 reaps orphans.
     const args = ["sh", "-c", "while :; do sleep 0.5; done"];
     id = (await host.start(runtime, { args })).id;
@@ -90,7 +105,7 @@ function suite(version: CgroupLayout["version"], cgroups: () => Promise<CgroupLa
       },
       async (under) => {
         using _caller = options.signal === undefined ? undefined : under.follow(options.signal);
-        return await runtime.execSync(options.id ?? id, processSpec(args), under);
+        return await runtime.execSync(options.id ?? id, specOf(args), under);
       },
     );
 
@@ -116,13 +131,19 @@ function suite(version: CgroupLayout["version"], cgroups: () => Promise<CgroupLa
   };
 
   test("returns exit code and both streams", async () => {
-    for (const exitCode of [0, 1, 126, 127, 255]) {
+    steps.length = 0;
+    for (const exitCode of [0, 1, 125, 126, 127, 255]) {
       const script = `echo out; echo err >&2; exit ${String(exitCode)}`;
       const result = await exec(["sh", "-c", script]);
       assert.equal(result.exitCode, exitCode);
       assert.equal(text(result.stdout), "out\n");
       assert.equal(text(result.stderr), "err\n");
     }
+    assert.deepEqual(
+      [...new Set(steps)],
+      [way === "davit" ? "davit-exec" : "OCI runtime exec"],
+      "what has run them",
+    );
     await assertNothingLeft();
   });
 
@@ -134,7 +155,7 @@ function suite(version: CgroupLayout["version"], cgroups: () => Promise<CgroupLa
 
   test("fails with the OCI runtime's message when the command cannot be started", async () => {
     await assert.rejects(exec(["no-such-command"]), /"?no-such-command.* not found/);
-    const wrong: unknown = { ...processSpec(["true"]), args: 1 };
+    const wrong: unknown = { ...specOf(["true"]), args: 1 };
     await assert.rejects(runtime.execSync(id, wrong as OciProcess, testOperation()), /exec/);
     await assert.rejects(exec(["true"], { id: "0".repeat(64) }), (e) => isKind(e, "not-found"));
     await assertNothingLeft();

@@ -35,6 +35,8 @@ import { testOperation } from "../../../core/operation/testing/operation.ts";
 import { childPids, openFds, until } from "../../../linux/testing/leaks.ts";
 import { patient } from "../../../../test/support/patience.ts";
 import type { MonitorName } from "../container-monitor.ts";
+import type { StepObserver } from "../../../core/operation/index.ts";
+import { linuxCapabilities } from "../../../oci-spec/index.ts";
 import { OciRuntime } from "../index.ts";
 
 /** What monitors the containers of this variant of a test file (test/support/variants.ts). */
@@ -53,6 +55,8 @@ export interface ContainerOptions {
   readonly memoryBytes?: number;
   readonly hostPids?: boolean;
   readonly runtimePath?: string;
+  /** Changes the spec. */
+  readonly adjust?: (spec: OciSpec) => OciSpec;
 }
 
 const applets = [
@@ -77,19 +81,19 @@ export class TestHost implements AsyncDisposable {
   readonly logs = join(this.directory, "logs");
   readonly cgroups: CgroupLayout;
   readonly parent = `/${testMark}`;
-  readonly #rootfs = join(this.directory, "rootfs");
+  readonly rootfs = join(this.directory, "rootfs");
   readonly #runtimes: OciRuntime[] = [];
 
   private constructor(cgroups: CgroupLayout) {
     this.cgroups = cgroups;
     for (const name of ["bin", "proc", "dev", "sys", "tmp"]) {
-      mkdirSync(join(this.#rootfs, name), { recursive: true });
+      mkdirSync(join(this.rootfs, name), { recursive: true });
     }
     mkdirSync(this.state);
     mkdirSync(this.logs);
-    copyFileSync("/usr/bin/busybox", join(this.#rootfs, "bin/busybox"));
-    chmodSync(join(this.#rootfs, "bin/busybox"), 0o755);
-    for (const name of applets) symlinkSync("busybox", join(this.#rootfs, "bin", name));
+    copyFileSync("/usr/bin/busybox", join(this.rootfs, "bin/busybox"));
+    chmodSync(join(this.rootfs, "bin/busybox"), 0o755);
+    for (const name of applets) symlinkSync("busybox", join(this.rootfs, "bin", name));
   }
 
   static async open(cgroups = detectCgroups()): Promise<TestHost> {
@@ -104,6 +108,8 @@ export class TestHost implements AsyncDisposable {
       readonly conmonPath?: string;
       readonly logSizeMax?: number;
       readonly state?: string;
+      readonly exec?: "davit" | "runtime";
+      readonly onStep?: StepObserver;
     } = {},
   ): Promise<OciRuntime> {
     const runtime = await OciRuntime.open({
@@ -121,12 +127,13 @@ export class TestHost implements AsyncDisposable {
   bundle(options: ContainerOptions): ContainerBundle {
     const id = options.id ?? randomBytes(32).toString("hex");
     const terminal = options.terminal ?? false;
+    const adjust = options.adjust ?? ((plain: OciSpec) => plain);
     return {
       id,
       sandboxId: "test",
       handler: { requested: "", name: "crun", controller: "podsandbox", path: "crun" },
       runtimePath: options.runtimePath ?? "crun",
-      spec: spec(this.#rootfs, this.cgroupPath(id), { ...options, terminal }),
+      spec: adjust(spec(this.rootfs, this.cgroupPath(id), { ...options, terminal })),
       cgroupPath: this.cgroupPath(id),
       logPath: options.log === false ? undefined : (options.logPath ?? this.logPath(id)),
       terminal,
@@ -229,6 +236,20 @@ function textOf(path: string): string {
   } catch {
     return "";
   }
+}
+
+const bounding = /^CapBnd:\s*(\w+)/m.exec(textOf("/proc/self/status"))?.[1] ?? "0";
+
+/** The capabilities that this process can give to a container. */
+export const possibleCapabilities = linuxCapabilities.filter(
+  (_, number) => (BigInt(`0x${bounding}`) >> BigInt(number)) % 2n === 1n,
+);
+
+/** A process for execSync that davit's own program runs: it has what that program must know. */
+export function directSpec(args: readonly string[]): OciProcess {
+  const all = possibleCapabilities;
+  const capabilities = { bounding: all, effective: all, permitted: all };
+  return { ...processSpec(args), capabilities, oomScoreAdj: 0 };
 }
 
 /** A process, for execSync and exec. Without capabilities, which OCI runtimes do not require. */
