@@ -13,7 +13,7 @@ export const checkpoint: Section<CheckpointConfig> = {
   }),
   restoreContainers: flag({
     default: false,
-    doc: "true: the image of a new container can be the path of a checkpoint, an archive on this node, as in containerd and CRI-O. Experimental.",
+    doc: "true: the image of a new container can be a checkpoint, the path of an archive on this node or an OCI image of one, as in CRI-O. Experimental.",
   }),
   maxBytes: integer({
     default: 64 * GIB,

@@ -1,8 +1,8 @@
 /**
  * Writes archives of images in a process of its own: `pack LAYERS`. It reads a plan from stdin, changes its root to
  * the directory of the layers (chroot), and writes to stdout one archive that is a docker archive and an OCI layout
- * at once. `digest LAYERS` reads the same layers, and writes a line of JSON with the digest of each. `changes` writes
- * what a container changed in its root, see changes-main.ts, and `files` an archive of named files, see files-main.ts.
+ * at once. `plain` writes the archives of the layers alone, one after the other. `digest LAYERS` reads the same layers,
+ * and writes a line of JSON with the digest of each. `changes` writes what a container changed in its root, see changes-main.ts, and `files` an archive of named files, see files-main.ts.
  *
  * The digest of a layer is in names at the beginning of the archive, so each layer is read twice: this needs no
  * space on the disk.
@@ -44,7 +44,7 @@ const [STDIN, STDOUT] = [0, 1];
 const PIPE = 1024 * 1024;
 const ociType = (kind: string): string => `application/vnd.oci.image.${kind}`;
 
-const modes = ["pack", "digest", "changes", "files"] as const;
+const modes = ["pack", "plain", "digest", "changes", "files"] as const;
 
 type PackMode = (typeof modes)[number];
 
@@ -73,6 +73,9 @@ export function runPacker(mode: PackMode): number {
 
 const packers = {
   pack: writeArchive,
+  plain: ({ layers }: PackPlan): void => {
+    for (const layer of layers) new LayerPacker(layer, write).pack();
+  },
   digest: writeDigests,
   changes: writeChanges,
   files: writeFiles,

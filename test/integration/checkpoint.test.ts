@@ -2,10 +2,13 @@
 // variants: runc
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
+import { randomUUID } from "node:crypto";
 import { mkdirSync, readdirSync, readFileSync, rmSync, statSync } from "node:fs";
 import path from "node:path";
 import { after, before, describe, test } from "node:test";
+import { buildEntry, buildTar } from "../../src/unpack/testing/tar-builder.ts";
 import type { TestDaemon } from "../support/daemon.ts";
+import { imageOf, layerOfTar } from "../support/images.ts";
 import {
   CheckpointDirectory,
   checkpointContainer,
@@ -17,12 +20,16 @@ import {
   stateOf,
 } from "../support/suites/checkpoints.ts";
 import {
+  busybox,
   byRunc,
   containerStatus,
   CREATED,
   createIn,
+  imageStatus,
   inPod,
   type Node,
+  pull,
+  removeImage,
   RUNNING,
   runIn,
   sh,
@@ -129,6 +136,114 @@ describe("CheckpointContainer", () => {
       rmSync(location);
     }),
   );
+});
+
+/** Pushes an image of an archive, as checkpointctl builds it, and pulls it. Returns its name. */
+async function pullCheckpoint(
+  archive: Buffer | readonly Buffer[],
+  annotations: Readonly<Record<string, string>> = { "org.criu.checkpoint.container.name": "c" },
+): Promise<string> {
+  const layers = [archive].flat().map((tar) => layerOfTar(tar));
+  const repository = `e2e/checkpoint-${randomUUID()}`;
+  await node.registry.push(repository, imageOf(layers, {}, annotations), ["1"]);
+  const name = `registry.k8s.io/${repository}:1`;
+  await pull(daemon, name);
+  return name;
+}
+
+describe("an image with a checkpoint", () => {
+  const location = (): string => at("image.tar");
+  let seen: CounterState;
+
+  before(() =>
+    inPod(daemon, podOf(), async (pod) => {
+      const id = await runIn(pod, counter());
+      await sh(daemon, id, "echo kept > /new");
+      seen = await stateOf(daemon, id);
+      await checkpointContainer(daemon, id, location());
+    }),
+  );
+  after(() => rmSync(location()));
+
+  test("is what a new container can continue from", async () => {
+    const image = await pullCheckpoint(readFileSync(location()));
+    const annotations = { "org.criu.checkpoint.container.name": "c" };
+    assert.deepEqual((await imageStatus(daemon, image))?.spec?.annotations, annotations);
+    await inPod(daemon, podOf(), async (pod) => {
+      const id = await createIn(pod, counter({ image: { image } }));
+      assert.equal((await containerStatus(daemon, id)).imageId, await pull(daemon, busybox));
+      await removeImage(daemon, image);
+      await start(daemon, id);
+      await continuesFrom(daemon, id, seen);
+      assert.equal(await sh(daemon, id, "cat /new"), "kept");
+    });
+    assert.deepEqual(readdirSync(path.join(daemon.paths.root, "checkpoints/restores")), []);
+  });
+
+  const hostile: readonly (readonly [
+    string,
+    (tar: Buffer) => Buffer | readonly Buffer[],
+    number,
+    RegExp,
+  ])[] = [
+    [
+      "a link",
+      (tar) =>
+        Buffer.concat([
+          buildEntry({ name: "checkpoint/x.img", type: "2", linkName: "/etc/shadow" }),
+          tar,
+        ]),
+      code.invalidArgument,
+      /"checkpoint\/x.img" is of the type "symlink"/,
+    ],
+    [
+      "an unknown file",
+      (tar) => Buffer.concat([buildEntry({ name: "bin/sh", data: "x" }), tar]),
+      code.invalidArgument,
+      /is not a file of a checkpoint/,
+    ],
+    [
+      "more memory",
+      (tar) => Buffer.concat([buildEntry({ name: "checkpoint/x.img", data: "x" }), tar]),
+      code.dataLoss,
+      /"checkpoint\/x.img" was added to it/,
+    ],
+    [
+      "other memory in a second layer",
+      (tar) => [tar, buildTar([{ name: "checkpoint/inventory.img", data: "x" }])],
+      code.failedPrecondition,
+      /has 2 layers, and that of a checkpoint has one/,
+    ],
+    [
+      "files that are not of this node",
+      () => buildTar([{ name: "checkpoint/inventory.img", data: "x" }]),
+      code.permissionDenied,
+      /this node did not make it/,
+    ],
+  ];
+  for (const [what, change, expected, message] of hostile) {
+    test(
+      `is refused with ${what}, and leaves nothing`,
+      leakless(served, async () => {
+        const image = await pullCheckpoint(change(readFileSync(location())));
+        await inPod(daemon, podOf(), async (pod) => {
+          const create = createIn(pod, counter({ image: { image } }));
+          await assert.rejects(create, failsWith(expected, message));
+        });
+        assert.deepEqual(readdirSync(path.join(daemon.paths.root, "checkpoints/restores")), []);
+        await removeImage(daemon, image);
+      }),
+    );
+  }
+
+  test("is an image like others without the annotation", async () => {
+    const image = await pullCheckpoint(readFileSync(location()), {});
+    await inPod(daemon, podOf(), async (pod) => {
+      const id = await createIn(pod, counter({ image: { image } }));
+      await assert.rejects(start(daemon, id), /no such file/i);
+    });
+    await removeImage(daemon, image);
+  });
 });
 
 test("the log of a restored container has what it says from then on", () =>

@@ -79,7 +79,11 @@ export function layerOfTar(tar: Buffer, compression: Compression = "gzip"): Laye
 }
 
 /** An image of these layers, lowest first. */
-export function imageOf(layers: readonly Layer[], run: RunConfig = {}): TestImage {
+export function imageOf(
+  layers: readonly Layer[],
+  run: RunConfig = {},
+  annotations?: Readonly<Record<string, string>>,
+): TestImage {
   const config = jsonBlob("application/vnd.oci.image.config.v1+json", {
     architecture: process.arch === "arm64" ? "arm64" : "amd64",
     os: "linux",
@@ -91,6 +95,7 @@ export function imageOf(layers: readonly Layer[], run: RunConfig = {}): TestImag
     mediaType: "application/vnd.oci.image.manifest.v1+json",
     config: descriptorOf(config),
     layers: layers.map(descriptorOf),
+    annotations,
   });
   return { manifest, config, layers };
 }

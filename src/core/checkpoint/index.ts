@@ -154,6 +154,12 @@ export interface Checkpoints {
     restore: OpenOptions & { readonly containerId: string },
     operation: Operation,
   ): Promise<OpenedCheckpoint>;
+  /** As openArchive(), for an archive that `chunks` are. `name` is what errors call it. */
+  openStream(
+    archive: { readonly name: string; readonly chunks: AsyncIterable<Uint8Array> },
+    restore: OpenOptions & { readonly containerId: string },
+    operation: Operation,
+  ): Promise<OpenedCheckpoint>;
   /** Opens the directory of a pod's checkpoint, which is not changed. Errors as openArchive(). */
   openPod(
     directory: string,

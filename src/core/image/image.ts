@@ -26,7 +26,7 @@ export interface ImageLayer {
 
 /** An image of this node. An immutable value; the store holds the newest one of each id. */
 export interface Image {
-  /** Digest of the config, or for an artifact of the manifest: what `image_ref`, `image_id` and `Image.id` are. */
+  /** Digest of the config, or of the manifest for an artifact or a checkpoint: what `image_ref`, `image_id` and `Image.id` are. */
   readonly id: Digest;
   /** Full names with a tag, sorted: `docker.io/library/busybox:latest`. */
   readonly repoTags: readonly string[];
@@ -42,6 +42,8 @@ export interface Image {
   readonly pinned: boolean;
   /** Set for an artifact, which has files but no program: its type, as its author wrote it. */
   readonly artifactType?: string;
+  /** Set for an image of a container's checkpoint: the name of that container, as its author wrote it. */
+  readonly checkpointOf?: string;
 }
 
 /** Whether one of these is the id of the image, or the digest of one of its names. */

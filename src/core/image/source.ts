@@ -42,6 +42,8 @@ export interface ImageContent {
   readonly layers: readonly Descriptor[];
   /** Set for an artifact, whose layers are files, and not archives. */
   readonly artifact?: ArtifactContent;
+  /** Set for a checkpoint of a container, whose files are in the layers: see `Image.checkpointOf`. */
+  readonly checkpointOf?: string;
 }
 
 /** An OCI artifact: files with names (image-spec, artifacts-guidance.md). */

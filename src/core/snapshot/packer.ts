@@ -17,6 +17,8 @@ export interface LayerPacker {
    * always have the same bytes. `not-found` for a missing layer, `data-loss` for one that cannot be read.
    */
   pack(images: readonly PackedImage[], signal: AbortSignal): AsyncIterable<Uint8Array>;
+  /** The bytes of the archive of one layer, as one in pack(). Errors as pack(). */
+  archive(layer: Digest, signal: AbortSignal): AsyncIterable<Uint8Array>;
   /**
    * Reads all files of layers, and returns the digests of their archives in the same order. Errors as pack().
    */

@@ -5,6 +5,8 @@ import type { CriContext } from "../context.ts";
 
 /** The annotation of an artifact with its type: the CRI has no field for it. */
 const artifactAnnotation = "davit.artifact.type";
+/** That of an image of a checkpoint, with the name of its container, as checkpointctl writes it into the image. */
+const checkpointAnnotation = "org.criu.checkpoint.container.name";
 
 /**
  * An image in the CRI. Either `uid` or `username` is set, as kubelet requires (runAsNonRoot). `needed` are the images
@@ -22,9 +24,10 @@ export function criImage(
     ...criUser(image.config.user),
     spec: {
       image: image.repoTags[0] ?? image.repoDigests[0] ?? image.id,
-      ...(image.artifactType !== undefined && {
-        annotations: { [artifactAnnotation]: image.artifactType },
-      }),
+      annotations: {
+        ...(image.artifactType !== undefined && { [artifactAnnotation]: image.artifactType }),
+        ...(image.checkpointOf !== undefined && { [checkpointAnnotation]: image.checkpointOf }),
+      },
     },
     pinned: image.pinned || hasDigest(image, needed),
   };

@@ -14,6 +14,7 @@ export function imageStatus(
   const info = {
     chainID: image.layers.at(-1)?.diffId ?? "",
     artifactType: image.artifactType,
+    checkpointOf: image.checkpointOf,
     imageSpec: JSON.parse(image.configJson) as unknown,
   };
   return {

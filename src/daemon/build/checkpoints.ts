@@ -1,4 +1,4 @@
-import type { ContainerChanges, Layers } from "../../core/snapshot/index.ts";
+import type { ContainerChanges, LayerPacker, Layers } from "../../core/snapshot/index.ts";
 import type { ContainerContext } from "../../engine/container/index.ts";
 import { type ImageContext, removeUnusedLayers } from "../../engine/image/index.ts";
 import type { LiveConfig } from "../process/live-config.ts";
@@ -8,10 +8,14 @@ type Access = ContainerContext["checkpoints"];
 /** How containers are captured and restored, by the configuration in use. */
 export function checkpointsOf(
   live: LiveConfig,
-  disk: { readonly layers: Layers; readonly changes: ContainerChanges },
+  disk: {
+    readonly layers: Layers;
+    readonly changes: ContainerChanges;
+    readonly packer: Pick<LayerPacker, "archive">;
+  },
   images: ImageContext,
 ): Access {
-  const { layers } = disk;
+  const { layers, packer } = disk;
   let opened: { readonly maxBytes: number; readonly parts: ReturnType<Access["open"]> } | undefined;
   return {
     open: () => {
@@ -33,6 +37,7 @@ export function checkpointsOf(
         await layers.complete(chain, signal);
         await layers.claim(chain);
       },
+      archive: (layer, signal) => packer.archive(layer, signal),
       removeUnused: (unused) => removeUnusedLayers(images, unused),
     },
   };

@@ -151,7 +151,17 @@ export class CheckpointStore implements Checkpoints {
     { signal }: Operation,
   ): Promise<OpenedCheckpoint> {
     return await this.#restoring(restore.containerId, () =>
-      openArchive(this.#open, location, { ...restore, signal }),
+      openArchive(this.#open, { name: location }, { ...restore, signal }),
+    );
+  }
+
+  async openStream(
+    archive: { readonly name: string; readonly chunks: AsyncIterable<Uint8Array> },
+    restore: OpenOptions & { readonly containerId: string },
+    { signal }: Operation,
+  ): Promise<OpenedCheckpoint> {
+    return await this.#restoring(restore.containerId, () =>
+      openArchive(this.#open, archive, { ...restore, signal }),
     );
   }
 

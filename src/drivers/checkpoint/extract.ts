@@ -11,10 +11,15 @@ import { runArchiveProgram } from "./programs.ts";
 /** A checkpoint of a thousand processes has fewer files. */
 export const maxFiles = 20_000;
 
+/** The archive of a container's checkpoint: a file, whose path is its name, or bytes. */
+export interface ArchiveSource {
+  readonly name: string;
+  readonly chunks?: AsyncIterable<Uint8Array>;
+}
+
 interface ExtractOptions {
   readonly program: OwnProgram | undefined;
-  /** The path of the archive. */
-  readonly location: string;
+  readonly archive: ArchiveSource;
   /** An empty directory for its files. */
   readonly directory: string;
   readonly maxBytes: number;
@@ -26,26 +31,46 @@ interface ExtractOptions {
  * files with numbers for names. They get their names and their owner here, after the process has ended. Returns the names.
  */
 export async function extract(options: ExtractOptions): Promise<readonly string[]> {
-  const { program, location, directory, maxBytes, signal } = options;
+  const { program, archive, directory, maxBytes, signal } = options;
   const received = join(directory, ".received");
   await mkdir(received, { mode: 0o700 });
-  await using file = await openRegular(location, constants.O_RDONLY, `open "${location}"`);
-  const report = await runArchiveProgram({
+  const run = {
     program,
     args: ["checkpoint", JSON.stringify(limitsOf(maxBytes, directory))],
     limits: { confinement: "archive-reader", root: received },
-    streams: { stdin: file.fd },
     signal,
-  });
+  } as const;
+  const report = await (archive.chunks === undefined
+    ? readFile(archive.name, run)
+    : readChunks(archive.chunks, run));
   await mkdir(join(directory, checkpointFiles.images), { mode: 0o700 });
   const names = parseReport(report["checkpoint"], isCheckpointFile);
   await place(names, received, directory);
   return names;
 }
 
+type Reading = Omit<Parameters<typeof runArchiveProgram>[0], "streams" | "input">;
+type Report = ReturnType<typeof runArchiveProgram>;
+
+async function readFile(path: string, run: Reading): Report {
+  await using file = await openRegular(path, constants.O_RDONLY, `open "${path}"`);
+  return await runArchiveProgram({ ...run, streams: { stdin: file.fd } });
+}
+
+/** What makes the chunks has ended when this settles. */
+async function readChunks(chunks: AsyncIterable<Uint8Array>, run: Reading): Report {
+  const source = chunks[Symbol.asyncIterator]();
+  try {
+    const input = { [Symbol.asyncIterator]: () => source };
+    return await runArchiveProgram({ ...run, streams: {}, input });
+  } finally {
+    await source.return?.();
+  }
+}
+
 /** As {@link extract}, for the archive of a pod's checkpoint, whose bytes are read once. */
 export async function extractPod(
-  options: Omit<ExtractOptions, "location"> & { readonly chunks: AsyncIterable<Uint8Array> },
+  options: Omit<ExtractOptions, "archive"> & { readonly chunks: AsyncIterable<Uint8Array> },
 ): Promise<readonly string[]> {
   const { program, chunks, directory, maxBytes, signal } = options;
   const received = join(directory, ".received");

@@ -15,7 +15,7 @@ import { removeTree } from "../../linux/file/index.ts";
 import { DiskHeadroom } from "../../linux/host/index.ts";
 import type { OwnProgram } from "../../linux/process/index.ts";
 import type { ChangesLayers } from "./changes-layer.ts";
-import { extract } from "./extract.ts";
+import { type ArchiveSource, extract } from "./extract.ts";
 import { foreignFacts } from "./facts.ts";
 import { checkFile, createFile, digestFile, digestText, OpenDirectory } from "./files.ts";
 import type { CheckpointLayout } from "./layout.ts";
@@ -43,10 +43,10 @@ const inventory = `${checkpointFiles.images}/inventory.img`;
 const maxDumpBytes = 16 * 1024 * 1024;
 const parallelFiles = 4;
 
-/** See `Checkpoints.openArchive`. */
+/** See `Checkpoints.openArchive` and, for one with `chunks`, `Checkpoints.openStream`. */
 export async function openArchive(
   deps: OpenDeps,
-  location: string,
+  archive: ArchiveSource,
   {
     containerId,
     trust,
@@ -54,13 +54,13 @@ export async function openArchive(
     signal,
   }: OpenOptions & { readonly containerId: string; readonly signal: AbortSignal },
 ): Promise<OpenedCheckpoint> {
-  const doing = `open checkpoint ${quote(location)}`;
-  refuseRelative(location, doing);
+  const doing = `open checkpoint ${quote(archive.name)}`;
+  if (archive.chunks === undefined) refuseRelative(archive.name, doing);
   await using made = await makeRestore(deps.paths, containerId);
   const { directory } = made;
   try {
     const { program, maxBytes } = deps;
-    const names = await extract({ program, location, directory, maxBytes, signal });
+    const names = await extract({ program, archive, directory, maxBytes, signal });
     await using top = await OpenDirectory.open(directory);
     const manifest = await readManifest(top, { deps, trust });
     const files = await digestAll(top, names, signal);

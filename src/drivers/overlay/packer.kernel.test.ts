@@ -196,6 +196,14 @@ describe("a packed image", () => {
   });
 });
 
+test("the archive of a layer alone is the one in an image", async () => {
+  const layer = await fixture.layer(...everything.filter(({ name }) => name !== "below/link"));
+  const parts: Uint8Array[] = [];
+  for await (const part of fixture.packer.archive(layer, never)) parts.push(part);
+  const [digest] = await fixture.packer.digests([layer], never);
+  assert.equal(digestOf(Buffer.concat(parts)), digest);
+});
+
 describe("a packer", () => {
   test("reports a missing layer, and ends with its caller", async () => {
     const layer = await fixture.layer({ name: "file", data: Buffer.alloc(8_000_000, "x") });

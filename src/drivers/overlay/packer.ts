@@ -71,6 +71,11 @@ export class OverlayPacker implements LayerPacker {
     yield* this.#run("pack", plan, signal);
   }
 
+  async *archive(layer: Digest, signal: AbortSignal): AsyncGenerator<Uint8Array, void, undefined> {
+    await using _mounted = await this.#use([layer]);
+    yield* this.#run("plain", { layers: await this.#planned([layer]), images: [] }, signal);
+  }
+
   async digests(layers: readonly Digest[], signal: AbortSignal): Promise<readonly Digest[]> {
     await using _mounted = await this.#use(layers);
     const plan = { layers: await this.#planned(layers), images: [] };
@@ -113,7 +118,7 @@ export class OverlayPacker implements LayerPacker {
   }
 
   async *#run(
-    mode: "pack" | "digest",
+    mode: "pack" | "plain" | "digest",
     plan: Plan,
     signal: AbortSignal,
   ): AsyncGenerator<Uint8Array, void, undefined> {

@@ -102,6 +102,7 @@ const damages: readonly Damage[] = [
   json("an array as labels", (it) => (sub(it, "config")["labels"] = ["a"]), /"config.labels"/),
   json("its config as an object", (it) => (it["configJson"] = {}), /"configJson"/),
   json("a number as type of artifact", (it) => (it["artifactType"] = 1), /"artifactType"/),
+  json("a number as checkpoint", (it) => (it["checkpointOf"] = 1), /"checkpointOf"/),
   json("a word whether it is pinned", (it) => (it["pinned"] = "no"), /"pinned"/),
 ];
 

@@ -30,8 +30,10 @@ function parse(row: Row): Image {
   checkVersion(row, version);
   const fields = Fields.parse(textOf(row, "body"), version);
   const artifactType = fields.optionalString("artifactType");
+  const checkpointOf = fields.optionalString("checkpointOf");
   return {
     ...(artifactType !== undefined && { artifactType }),
+    ...(checkpointOf !== undefined && { checkpointOf }),
     id: digestOf(row, "id"),
     repoTags: fields.strings("repoTags"),
     repoDigests: fields.strings("repoDigests"),

@@ -29,6 +29,31 @@ function parse(manifest: object): ImageManifest {
   return parsed;
 }
 
+describe("parseManifest() of a checkpoint", () => {
+  const image = { config: descriptor(imageConfig), layers: [descriptor(imageLayer)] };
+
+  test("takes the name of its container from its annotations", () => {
+    for (const key of [
+      "org.criu.checkpoint.container.name",
+      "checkpointctl.annotation.checkpoint.name",
+      "io.kubernetes.cri-o.annotations.checkpoint.name",
+      "io.podman.annotations.checkpoint.name",
+    ]) {
+      assert.equal(parse({ ...image, annotations: { [key]: "db" } }).checkpointOf, "db");
+    }
+    const key = "org.criu.checkpoint.container.name";
+    const long = parse({ ...image, annotations: { [key]: `\u001b${"x".repeat(5_000)}` } });
+    assert.equal(long.checkpointOf, `\ufffd${"x".repeat(254)}`);
+    assert.equal(parse({ ...image, annotations: { [key]: 1 } }).checkpointOf, "");
+  });
+
+  test("is an image without one of them", () => {
+    for (const annotations of [undefined, null, "x", {}, { "org.criu.checkpoint.pod.name": "p" }]) {
+      assert.ok(!("checkpointOf" in parse({ ...image, annotations })));
+    }
+  });
+});
+
 describe("parseManifest() of an artifact", () => {
   test("names its files by title, by the model's file path, or by digest", () => {
     const { artifact, layers } = parse({

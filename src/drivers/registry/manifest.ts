@@ -83,7 +83,33 @@ function parseContent(raw: Json, manifestType: string): ImageContent {
   }
   const layer = layers[odd];
   if (layer !== undefined) throw unknownLayer(`layers[${odd}]`, layer.mediaType);
-  return { config, layers: layers.map((each, at) => withNotes(each, rawLayers[at])) };
+  const checkpointOf = checkpointIn(raw["annotations"]);
+  return {
+    config,
+    layers: layers.map((each, at) => withNotes(each, rawLayers[at])),
+    ...(checkpointOf !== undefined && { checkpointOf }),
+  };
+}
+
+/**
+ * Annotations of images of checkpoints, with the name of the container: by checkpointctl (lib/metadata.go) and CRI-O, by
+ * earlier versions of them, and by podman.
+ */
+const checkpointKeys = [
+  "org.criu.checkpoint.container.name",
+  "checkpointctl.annotation.checkpoint.name",
+  "io.kubernetes.cri-o.annotations.checkpoint.name",
+  "io.podman.annotations.checkpoint.name",
+];
+const maxNameLength = 255;
+
+function checkpointIn(annotations: unknown): string | undefined {
+  const record = asRecord(annotations);
+  const name = checkpointKeys.map((key) => record?.[key]).find((each) => each !== undefined);
+  if (name === undefined) return undefined;
+  return text(name)
+    .slice(0, maxNameLength)
+    .replace(/[\p{Cc}\p{Cs}]/gu, "\ufffd");
 }
 
 function unknownLayer(what: string, mediaType: string): HostFailure {

@@ -10,7 +10,7 @@ import { newSandboxId, type RunPodSandboxRequest } from "../../core/sandbox/inde
 import type { ContainerContext } from "../container/context.ts";
 import { prepareContainer } from "../container/create.ts";
 import { trustOf } from "../container/may-restore.ts";
-import { checkRestorable, imageByDigest, isImageOf } from "../container/restorable.ts";
+import { checkRestorable, imageByDigest, isImageOf, isRunnable } from "../container/restorable.ts";
 import { discardOpened, HeldLayers } from "../container/restore-source.ts";
 import { buildOrUndo, type CreateRequest } from "../lifecycle/inflight-creates.ts";
 import { podName } from "../lifecycle/subjects.ts";
@@ -268,7 +268,7 @@ function imageOf(
 ): Image {
   const name = spec?.image ?? "";
   const named = images.find(name);
-  if (named !== undefined && named.artifactType === undefined && isImageOf(facts, named)) {
+  if (named !== undefined && isRunnable(named) && isImageOf(facts, named)) {
     return named;
   }
   const isOwn = facts.config !== undefined;

@@ -64,12 +64,14 @@ export interface CheckpointAccess {
   readonly layers: RestoredLayers;
 }
 
-/** Layers of what captured containers changed, on those of their images. */
+/** Layers of what captured containers changed, on those of their images, and layers that checkpoints are in. */
 export interface RestoredLayers {
   /** Keeps layers from being removed as unused until the result is disposed of. */
   readonly hold: (layers: readonly Digest[]) => Disposable;
   /** Makes a root of these layers possible, lowest first. */
   readonly complete: (layers: readonly Digest[], signal: AbortSignal) => Promise<void>;
+  /** The archive of a layer; see `LayerPacker.archive`. */
+  readonly archive: (layer: Digest, signal: AbortSignal) => AsyncIterable<Uint8Array>;
   /** Removes those that nothing uses. */
   readonly removeUnused: (layers: readonly Digest[]) => Promise<void>;
 }

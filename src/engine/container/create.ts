@@ -119,12 +119,13 @@ function baseOf(
   config: CheckedConfig,
   sandbox: Sandbox,
 ): ContainerBase | FindBase {
-  const { image } = config.image;
-  if (!isArchive(image)) return { image: findImage(context, image) };
-  checkMayRestore(context.checkpoints, image);
+  const { image: name } = config.image;
+  const image = isArchive(name) ? undefined : findImage(context, name);
+  if (image !== undefined && image.checkpointOf === undefined) return { image };
+  checkMayRestore(context.checkpoints, name);
   return async (operation, { undo, held }, id) => {
     const { openArchive } = await import("./restore-archive.ts");
-    const archive = { location: image, id, sandbox, config, held };
+    const archive = { name, image, id, sandbox, config, held };
     return openArchive(context, archive, operation, undo);
   };
 }

@@ -19,9 +19,12 @@ export function imageByDigest(
   images: ContainerContext["images"],
   facts: Pick<CheckpointFacts, "imageDigests">,
 ): Image | undefined {
-  return [...images.all()].find(
-    (image) => image.artifactType === undefined && isImageOf(facts, image),
-  );
+  return [...images.all()].find((image) => isRunnable(image) && isImageOf(facts, image));
+}
+
+/** Whether an image has a program to run: it is neither an artifact nor a checkpoint. */
+export function isRunnable({ artifactType, checkpointOf }: Image): boolean {
+  return artifactType === undefined && checkpointOf === undefined;
 }
 
 /** The part of "name@digest" that does not depend on the name. */

@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { describe, test, type TestContext } from "node:test";
 import { isKind, RuntimeError } from "../../base/errors.ts";
+import { pullImage, removeImage, saveImages } from "../image/index.ts";
 import { removePodSandbox } from "../sandbox/index.ts";
 import { FakeEngine, never } from "../testing/engine.ts";
 import { checkpointFacts } from "../testing/fake-checkpoints.ts";
@@ -34,6 +35,66 @@ function assertNothingIsLeft({ world, containers }: FakeEngine): void {
   assert.deepEqual([...world.checkpoints.directories], []);
   assert.deepEqual(world.host.idsOf("root"), []);
 }
+
+describe("a container whose image has a checkpoint in it", () => {
+  async function withImage(t: TestContext, layers: readonly string[] = ["checkpoint"]) {
+    const set = await setUp(t);
+    const { engine, archives, imageId } = set;
+    const published = engine.world.source.publish("saved", { layers, checkpointOf: "app" });
+    const request = { name: "saved", auth: undefined };
+    const saved = await pullImage(engine.images, request, never);
+    assert.equal(saved, published.resolved.manifest.digest);
+    archives.set("saved", checkpointFacts({ imageDigests: [imageId] }));
+    const restoreSaved = () => set.restore({ image: { image: "saved" } });
+    return { ...set, saved, restoreSaved };
+  }
+
+  test("continues from it, on the image of the checkpoint", async (t) => {
+    const { engine, imageId, restoreSaved, saved } = await withImage(t);
+    const id = await restoreSaved();
+    const { image, restore } = engine.containers.store.get(id);
+    assert.deepEqual([image.id, image.requested], [imageId, "saved"]);
+    assert.equal(restore?.directory, `/restores/${id}`);
+    // The checkpoint was copied.
+    await removeImage(engine.images, saved);
+    await startContainer(engine.containers, id, never);
+  });
+
+  test("needs the setting, one layer, and its image", async (t) => {
+    const { engine, archives, restoreSaved, imageId } = await withImage(t);
+    engine.world.packer.trouble.fail("archive", new RuntimeError("data-loss", "broken layer"), 1);
+    await assert.rejects(restoreSaved(), kind("data-loss", /broken layer/));
+    archives.set("saved", checkpointFacts({ imageName: "gone" }));
+    await assert.rejects(restoreSaved(), kind("not-found", /image "gone" is not present/));
+    // No container can run on the image of a checkpoint.
+    archives.set(
+      "saved",
+      checkpointFacts({ imageDigests: [engine.images.store.find("saved")?.id ?? ""] }),
+    );
+    await assert.rejects(restoreSaved(), kind("not-found", /is not present/));
+    archives.set("saved", checkpointFacts({ imageDigests: [imageId] }));
+    Object.assign(engine.containers.checkpoints, { restoreContainers: false });
+    const refused = kind("failed-precondition", /set checkpoint\.restore_containers = true/);
+    await assert.rejects(restoreSaved(), refused);
+    assertNothingIsLeft(engine);
+  });
+
+  test("is refused with several layers", async (t) => {
+    const { engine, restoreSaved } = await withImage(t, ["one", "two"]);
+    const refused = kind("failed-precondition", /has 2 layers.*checkpointctl build/);
+    await assert.rejects(restoreSaved(), refused);
+    assertNothingIsLeft(engine);
+  });
+
+  test("cannot be saved as an image", async (t) => {
+    const { engine } = await withImage(t);
+    const bytes = saveImages(engine.images, ["saved"], never);
+    await assert.rejects(
+      bytes.next(),
+      kind("failed-precondition", /is a checkpoint of a container/),
+    );
+  });
+});
 
 describe("a container whose image is a checkpoint", () => {
   test("continues from it, on the image of its digest", async (t) => {

@@ -30,13 +30,13 @@ const noConfig: ImageConfig = {
  * `data-loss` for a config that is invalid or has another number of layers than the manifest.
  *
  * The id of an image is the digest of its config. Most artifacts have the same empty config, so theirs is the
- * digest of the manifest, as in CRI-O.
+ * digest of the manifest, as in CRI-O. So is that of a checkpoint, which only the manifest makes one.
  */
 export async function readContent(
   fetcher: Pick<ImageFetcher, "image" | "config">,
   operation: Pick<RunningOperation, "enter" | "signal">,
 ): Promise<PulledContent> {
-  const { artifact, layers, config, manifest } = fetcher.image;
+  const { artifact, layers, config, manifest, checkpointOf } = fetcher.image;
   if (artifact !== undefined) {
     const diffIds = layers.map(({ digest }, at) => fileLayerId(digest, artifact.paths[at] ?? ""));
     return { id: manifest.digest, config: noConfig, configJson: "{}", diffIds, artifact };
@@ -51,5 +51,7 @@ export async function readContent(
       `its config has ${String(parsed.diffIds.length)} layers and its manifest has ${String(layers.length)}`,
     );
   }
-  return { id: config.digest, configJson, ...parsed };
+  // Who has the config of an image must not be able to make a checkpoint of it.
+  const id = checkpointOf === undefined ? config.digest : manifest.digest;
+  return { id, configJson, ...parsed };
 }

@@ -371,5 +371,6 @@ function imageOf(
     configJson,
     pinned: false,
     ...(artifact && { artifactType: artifact.type }),
+    ...(resolved.checkpointOf !== undefined && { checkpointOf: resolved.checkpointOf }),
   };
 }

@@ -28,6 +28,12 @@ export async function* saveImages(
         `save image "${word}": it is an OCI artifact, and only images can be saved`,
       );
     }
+    if (image.checkpointOf !== undefined) {
+      throw new RuntimeError(
+        "failed-precondition",
+        `save image "${word}": it is a checkpoint of a container, and the archive would not say so; copy it from its registry`,
+      );
+    }
     chosen.set(image, [...(chosen.get(image) ?? []), ...tagIn(context, image, word)]);
   }
   const images = [...chosen].map(([image, names]): PackedImage => {

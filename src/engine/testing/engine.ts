@@ -232,6 +232,7 @@ export class FakeEngine {
         layers: {
           hold: (layers) => this.images.pulls.claim(layers),
           complete: (layers, signal) => world.layers.complete(layers, signal),
+          archive: (layer, signal) => world.packer.archive(layer, signal),
           removeUnused: (layers) => removeUnusedLayers(this.images, layers),
         },
       },

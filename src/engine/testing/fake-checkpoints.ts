@@ -103,6 +103,15 @@ export class FakeCheckpoints implements Checkpoints, CheckpointOutputs {
     return this.#opened(facts, `/restores/${containerId}`);
   }
 
+  async openStream(
+    { name, chunks }: Parameters<Checkpoints["openStream"]>[0],
+    restore: OpenOptions & { readonly containerId: string },
+    operation: Operation,
+  ): Promise<OpenedCheckpoint> {
+    for await (const chunk of chunks) if (chunk.length === 0) throw new TypeError("empty");
+    return await this.openArchive(name, restore, operation);
+  }
+
   async openPod(
     directory: string,
     { restoreId, hold }: OpenOptions & { readonly restoreId: string },

@@ -5,13 +5,18 @@ import { Trouble } from "./trouble.ts";
 
 /** Packs by writing what it was asked for. */
 export class FakePacker implements LayerPacker {
-  readonly trouble = new Trouble<"pack" | "digests">();
+  readonly trouble = new Trouble<"pack" | "archive" | "digests">();
   /** Digests of layers other than those of a layer that is as it was. */
   readonly changed = new Map<Digest, Digest>();
 
   async *pack(images: readonly PackedImage[], signal: AbortSignal): AsyncGenerator<Uint8Array> {
     await this.trouble.at("pack", signal);
     yield Buffer.from(JSON.stringify(images));
+  }
+
+  async *archive(layer: Digest, signal: AbortSignal): AsyncGenerator<Uint8Array> {
+    await this.trouble.at("archive", signal);
+    yield Buffer.from(layer);
   }
 
   async digests(layers: readonly Digest[], signal: AbortSignal): Promise<readonly Digest[]> {

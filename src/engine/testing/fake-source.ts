@@ -36,6 +36,8 @@ export interface ToPublish {
   readonly diffIds?: readonly string[];
   /** Makes it an artifact: the paths of its files. */
   readonly paths?: readonly string[];
+  /** Makes it a checkpoint of this container. */
+  readonly checkpointOf?: string;
   /** Only who gives this password gets the image. */
   readonly password?: string;
   /** Encrypts the layers with this key, which the text `key` of their protocol `test` stands for. */
@@ -57,7 +59,7 @@ export class FakeSource implements ImageSource {
 
   /** Puts an image into its registry. */
   publish(name: string, toPublish: ToPublish): Published {
-    const { layers, config = {}, diffIds, paths, password, key } = toPublish;
+    const { layers, config = {}, diffIds, paths, password, key, checkpointOf } = toPublish;
     const own = layers.map((contents) => digestOf(contents));
     const configJson = JSON.stringify({ config, rootfs: { diff_ids: diffIds ?? own } });
     const descriptor = this.#put(Buffer.from(configJson), "config");
@@ -69,11 +71,12 @@ export class FakeSource implements ImageSource {
     const manifest = this.#put(Buffer.from(JSON.stringify([name, descriptor.digest])), "manifest");
     const image = { digest: manifest.digest, manifest, config: descriptor, layers: blobs };
     const artifact = paths && { type: "application/vnd.test.model", paths };
-    const resolved = { ...image, ...(artifact && { artifact }) };
+    const checkpoint = checkpointOf === undefined ? undefined : { checkpointOf };
+    const resolved = { ...image, ...(artifact && { artifact }), ...checkpoint };
     const published = {
       resolved,
       diffIds: paths ? blobs.map(({ digest }, at) => fileLayerId(digest, paths[at] ?? "")) : own,
-      id: artifact ? manifest.digest : descriptor.digest,
+      id: artifact || checkpoint ? manifest.digest : descriptor.digest,
     };
     this.#images.set(formatReference(parseReference(name)), { ...published, password });
     return published;

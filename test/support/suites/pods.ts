@@ -45,6 +45,7 @@ export const code = {
   unimplemented: 12,
   internal: 13,
   unavailable: 14,
+  dataLoss: 15,
 } as const;
 
 /** For assert.rejects: checks the code and the message. */

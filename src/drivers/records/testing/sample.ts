@@ -220,6 +220,7 @@ export function fullImage(digit: string): Required<Image> {
     configJson: '{ "architecture": "amd64", "author": "\\u0000 \u00e9 \ud83d\ude00" }\n',
     pinned: true,
     artifactType: "application/vnd.cncf.model.manifest.v1+json",
+    checkpointOf: "counter",
   };
 }
 
