@@ -17,6 +17,7 @@ import {
   stateOf,
 } from "../support/suites/checkpoints.ts";
 import {
+  CREATED,
   createIn,
   inPod,
   type Node,
@@ -63,9 +64,10 @@ const container = pointsOf("checkpoint-container");
 const pod = pointsOf("checkpoint-pod");
 const restore = pointsOf("restore-pod");
 const archive: readonly CrashPoint[] = ["create-container/open-checkpoint"];
+const imports = pointsOf("import-snapshot");
 
 test("every crash point of checkpoints is tested here", () => {
-  const all = [...container, ...pod, ...restore, ...archive];
+  const all = [...container, ...pod, ...restore, ...archive, ...imports];
   assert.deepEqual([...all].toSorted(), [...checkpointPoints].toSorted());
 });
 
@@ -85,10 +87,34 @@ async function killedBy(call: Promise<unknown>): Promise<void> {
 
 /** What the daemon keeps of checkpoints that are not finished. */
 function unfinished(): readonly string[] {
-  return ["captures", "restores", "partial"].flatMap((name) => {
+  return ["captures", "restores", "partial", "snapshots"].flatMap((name) => {
     const at = path.join(daemon.paths.root, "checkpoints", name);
-    return existsSync(at) ? readdirSync(at) : [];
+    const names = existsSync(at) ? readdirSync(at) : [];
+    return name === "snapshots" ? names.filter((each) => each.startsWith(".")) : names;
   });
+}
+
+/** The chunks of an import. */
+async function* requestsOf(archive: Buffer) {
+  yield { data: archive };
+}
+
+async function imported(archive: Buffer): Promise<void> {
+  const answers = daemon.client.checkpoints.importSnapshot(requestsOf(archive));
+  for await (const { snapshot } of answers) assert.ok(snapshot !== undefined);
+}
+
+/** The archive of a snapshot of a pod, which the node does not keep. */
+async function exported(): Promise<Buffer> {
+  const { checkpoints } = daemon.client;
+  const pod = await openPod(daemon, podOf({ pid: POD }));
+  await runIn(pod, counter());
+  const { id } = await checkpoints.takeSnapshot({ sandboxId: pod.id });
+  const parts: Uint8Array[] = [];
+  for await (const { data } of checkpoints.exportSnapshot({ id })) parts.push(data);
+  await checkpoints.removeSnapshot({ id });
+  await removePod(daemon, pod.id);
+  return Buffer.concat(parts);
 }
 
 /** A pod with a counter that runs, before and after `use`, in which a checkpoint of it is made. */
@@ -130,12 +156,36 @@ describe("kill -9 at every stage", () => {
       await begin(`${point}=kill`);
       const request = restoreOf(daemon, saved, podOf({ pid: POD }), [config]);
       await killedBy(daemon.client.runtime.restorePod(request));
-      await until("the half-built pod is gone", async () => {
-        const ids = await listIds(daemon);
-        for (const id of ids) if (!before.includes(id)) await removePod(daemon, id);
-        return ids.length === before.length && unfinished().length === 0;
-      });
+      const made = (await listIds(daemon)).filter((id) => !before.includes(id));
+      const { containers } = await daemon.client.runtime.listContainers({});
+      const states = containers.filter((each) => made.includes(each.podSandboxId));
+      // Only what is complete is listed.
+      const isFinished = point.endsWith("/answer");
+      assert.equal(made.length, isFinished ? 1 : 0);
+      assert.deepEqual(
+        states.map(({ state }) => state),
+        isFinished ? [CREATED] : [],
+      );
+      for (const id of made) await removePod(daemon, id);
+      await until("nothing of it is left", () => unfinished().length === 0);
     });
+  }
+});
+
+test("kill -9 and a failure at every stage of an import", async () => {
+  const archive = await exported();
+  for (const point of imports) {
+    for (const action of ["kill", "throw"] as const) {
+      await begin(`${point}=${action}`);
+      const call = imported(archive);
+      if (action === "kill") await killedBy(call);
+      else await assert.rejects(call, /a fault was injected/);
+      await until(`nothing is left of ${point}`, () => unfinished().length === 0);
+      const { snapshots } = await daemon.client.checkpoints.listSnapshots({});
+      const isKept = point.endsWith("/answer") && action === "kill";
+      assert.equal(snapshots.length, isKept ? 1 : 0, `${point}=${action}`);
+      for (const { id } of snapshots) await daemon.client.checkpoints.removeSnapshot({ id });
+    }
   }
 });
 

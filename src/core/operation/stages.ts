@@ -137,7 +137,14 @@ export const stages = {
     "answer",
   ],
   // The creates of its sandbox and containers are operations of their own.
-  "restore-pod": ["open-checkpoint", "run-sandbox", "create-containers", "answer"],
+  "restore-pod": [
+    "open-checkpoint",
+    "run-sandbox",
+    // Once for each container.
+    "create-containers",
+    "finish-record",
+    "answer",
+  ],
   // Once for each container, up to reclaim-memory.
   pause: ["write-record", "freeze", "reclaim-memory", "answer"],
   resume: ["thaw", "write-record", "answer"],

@@ -86,6 +86,8 @@ export interface Sandbox {
   readonly selinux?: PodLabels;
   /** What davit decided about its ids; absent where the request decides (`runtime.user_namespaces`). */
   readonly ownIds?: OwnIds;
+  /** Its pod is being restored from a checkpoint, and no client knows it yet: a daemon that finds it so removes it. */
+  readonly unfinished?: true;
 }
 
 /**

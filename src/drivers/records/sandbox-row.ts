@@ -56,6 +56,7 @@ function formatState(sandbox: Sandbox): string {
     network: sandbox.network,
     selinux: sandbox.selinux,
     ownIds: sandbox.ownIds,
+    unfinished: sandbox.unfinished,
   });
 }
 
@@ -97,6 +98,7 @@ function parse(row: Row): Sandbox {
       selinux: { process: selinux.string("process"), mount: selinux.string("mount") },
     }),
     ...(ownIds && { ownIds }),
+    ...(fields.has("unfinished") && fields.boolean("unfinished") && { unfinished: true as const }),
   };
 }
 

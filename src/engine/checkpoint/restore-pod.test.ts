@@ -222,6 +222,32 @@ describe("restorePod()", () => {
     });
   }
 
+  test("the next daemon removes a pod whose daemon ended before it was finished", async (t) => {
+    const { engine } = await setUp(t);
+    const { sandboxId } = await restore(engine);
+    engine.sandboxes.store.update(sandboxId, (now) => ({ ...now, unfinished: true }));
+    const next = await engine.restart();
+    await next.recover();
+    assert.deepEqual([...next.sandboxes.store.listed()], []);
+    assert.deepEqual([...next.containers.store.listed()], []);
+    await next.world.time.advance(10_000);
+    await settle();
+    assert.deepEqual([...next.sandboxes.store.all(), ...next.containers.store.all()], []);
+    assert.deepEqual([...next.world.checkpoints.directories], []);
+  });
+
+  test("the next daemon lists a pod that was finished", async (t) => {
+    const { engine } = await setUp(t);
+    const { sandboxId } = await restore(engine);
+    const next = await engine.restart();
+    await next.recover();
+    assert.deepEqual(
+      [...next.sandboxes.store.listed()].map(({ id, unfinished }) => [id, unfinished]),
+      [[sandboxId, undefined]],
+    );
+    assert.equal([...next.containers.store.listed()].length, 2);
+  });
+
   for (const point of [
     "run-pod-sandbox/finish-record",
     "create-container/mount-root",

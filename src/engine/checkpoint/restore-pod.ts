@@ -194,7 +194,7 @@ async function assemble(
 
   await operation.enter("run-sandbox");
   undo.defer("remove its sandbox", () => removeSandbox(sandboxes, id));
-  await prepared.begin(id, operation.signal).build();
+  await prepared.begin({ id, signal: operation.signal }).build();
 
   for (const { config, image, opened } of matches) {
     await operation.enter("create-containers", config.metadata?.name ?? "");
@@ -204,6 +204,8 @@ async function assemble(
     const { begin } = prepareContainer(containers, input, sandboxes.store.get(id));
     await begin({ image, restore }, operation.signal).build();
   }
+  await operation.enter("finish-record");
+  sandboxes.store.update(id, ({ unfinished: _finished, ...now }) => now);
   await operation.enter("answer");
 }
 

@@ -25,7 +25,7 @@ const sweepMs = 2_000;
  * - A container whose start did not reach its command is created, as before; what the start left is
  *   removed.
  * - A container of an earlier boot is exited, code 255, reason Unknown.
- * - A container that was still being created is removed.
+ * - A container that was still being created, or whose pod was being restored, is removed.
  *
  * A problem with one container neither stops nor delays the others.
  */
@@ -103,7 +103,8 @@ async function endOrphan(
 
 async function restore(context: ContainerContext, container: Container): Promise<void> {
   const { id, state } = container;
-  const orphaned = context.sandboxes.peek(container.sandboxId) === undefined;
+  const sandbox = context.sandboxes.peek(container.sandboxId);
+  const orphaned = sandbox === undefined || sandbox.unfinished === true;
   if (state.name === "creating" || orphaned) {
     context.log.info("removing a container that the previous daemon did not finish", {
       ...containerSubject(container, context.sandboxes),

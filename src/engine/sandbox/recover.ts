@@ -29,7 +29,7 @@ export interface RecordedSandboxes {
  *
  * - A finished sandbox is listed: ready when its controller finds it alive, else dead. If the
  *   controller does not answer, the last known state applies and the controller is asked again.
- * - A sandbox that was still being created is removed in the background. It is unlisted and keeps its
+ * - A sandbox that was still being created, or whose pod was being restored, is removed in the background. It is unlisted and keeps its
  *   name until then.
  * - A sandbox of an earlier boot is dead. Its network is removed without its namespace.
  * - Objects without a record are removed.
@@ -72,7 +72,7 @@ async function restore(
 
   await operation.enter("tear-down-half-built");
   for (const sandbox of [...context.store.all()]) {
-    if (sandbox.state.name === "creating") {
+    if (sandbox.state.name === "creating" || sandbox.unfinished === true) {
       const subject = sandboxSubject(sandbox);
       context.log.info("removing a sandbox that the previous daemon did not finish", subject);
       context.janitor.adopt(sandbox.id, () => removeSandbox(context, sandbox.id));

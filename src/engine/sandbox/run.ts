@@ -43,6 +43,8 @@ interface Plan {
   readonly ownIds: OwnIdsPlan;
   /** Undefined for a pod without one. */
   readonly lease: PodLease | undefined;
+  /** The sandbox is a part of what is being created; see {@link Sandbox.unfinished}. */
+  readonly isPart: boolean;
 }
 
 /**
@@ -69,10 +71,10 @@ export interface PreparedSandbox {
   readonly name: string;
   readonly handler: BoundHandler;
   /**
-   * Begins the create, as {@link InflightCreates} requests it; with this id, if one is given. The end of `parent`
-   * aborts it.
+   * Begins the create, as {@link InflightCreates} requests it. As a part of a restore, the sandbox has the id of that, is
+   * `unfinished`, and the end of `signal` aborts it.
    */
-  readonly begin: (id?: string, parent?: AbortSignal) => CreateRequest;
+  readonly begin: (part?: { readonly id: string; readonly signal: AbortSignal }) => CreateRequest;
 }
 
 /** Checks a request for a sandbox. Errors as those of {@link runPodSandbox} that come before anything is made. */
@@ -103,7 +105,10 @@ export async function preparePodSandbox(
   return {
     name,
     handler,
-    begin: (id = newSandboxId(), parent) => beginRun(context, { id, ...checked }, parent),
+    begin: (part) => {
+      const plan = { ...checked, id: part?.id ?? newSandboxId(), isPart: part !== undefined };
+      return beginRun(context, plan, part?.signal);
+    },
   };
 }
 
@@ -181,6 +186,7 @@ async function assemble(
     cgroup,
     ...(selinux && { selinux }),
     ...(ownIds && { ownIds }),
+    ...(plan.isPart && { unfinished: true }),
   });
   if (ownIds?.reason !== undefined) {
     const subject = sandboxSubject(store.get(id));

@@ -1,6 +1,7 @@
 import { RuntimeError } from "../../base/errors.ts";
 import { PrefixIndex } from "../../base/prefix-index.ts";
 import type { Snapshot } from "../../core/checkpoint/index.ts";
+import { buildOrUndo } from "../lifecycle/inflight-creates.ts";
 import type { SnapshotContext } from "./context.ts";
 
 // How long the import of a snapshot may take.
@@ -68,13 +69,19 @@ export async function importSnapshot(
     );
   }
   const { log } = context;
+  const onStuck = (what: string, error: unknown): void => {
+    log.error(`a failed import was not removed: cannot ${what}`, { error });
+  };
   return await context.operations.run(
     { name: "import-snapshot", subject: "archive", timeoutMs: importMs, log },
     async (operation) => {
       using _caller = operation.follow(signal);
-      const snapshot = await context.snapshots.import(chunks, trust, operation);
-      await operation.enter("answer");
-      return snapshot;
+      return await buildOrUndo(operation, onStuck, async (undo) => {
+        const snapshot = await context.snapshots.import(chunks, trust, operation);
+        undo.defer("remove the snapshot", () => context.snapshots.remove(snapshot.id));
+        await operation.enter("answer");
+        return snapshot;
+      });
     },
   );
 }

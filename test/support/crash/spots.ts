@@ -52,7 +52,9 @@ export const egressPoints: readonly CrashPoint[] = crashPoints.filter((point) =>
 
 /** The stages of checkpoints and of what continues from them; crash-checkpoints.test.ts tests them. */
 export const checkpointPoints: readonly CrashPoint[] = crashPoints.filter((point) =>
-  /^(checkpoint-container|checkpoint-pod|restore-pod)\/|\/open-checkpoint$/.test(point),
+  /^(checkpoint-container|checkpoint-pod|restore-pod|import-snapshot)\/|\/open-checkpoint$/.test(
+    point,
+  ),
 );
 
 /** The crash points that the sandboxes of this controller reach, without plugins, policies and limits of egress. */

@@ -74,6 +74,7 @@ export function fullSandbox(id: string): Required<Sandbox> {
       process: "system_u:system_r:container_t:s0:c1,c2",
       mount: "system_u:object_r:container_file_t:s0:c1,c2",
     },
+    unfinished: true,
   };
 }
 
