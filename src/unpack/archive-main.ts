@@ -8,7 +8,7 @@
  *
  * For checkpoints of containers:
  *
- *   checkpoint LIMITS    keeps each file of the archive of a checkpoint in a file; pod-checkpoint, of that of a pod
+ *   checkpoint LIMITS    keeps each file of the archive of a checkpoint in a file; snapshot, also of that of a pod
  *   layer LIMITS         makes the archive of a layer of what a container changed, in the file 0
  */
 import { createHash } from "node:crypto";
@@ -22,7 +22,7 @@ import { GzipInflater, openSha256, type Sha256 } from "../linux/blob/index.ts";
 import { enterConfinement } from "../linux/process/index.ts";
 import { type ArchiveFile, ArchiveFiles, type ArchiveLink, BlobFile } from "./archive-files.ts";
 import { BlobInput, JobInput } from "./blob-input.ts";
-import { readChanges, readCheckpoint, readPodCheckpoint } from "./checkpoint-main.ts";
+import { readChanges, readCheckpoint, readSnapshot } from "./checkpoint-main.ts";
 import type { CheckpointFile } from "./checkpoint-files.ts";
 import { decompressAll } from "./decompress-all.ts";
 import { explainFullDisk, LimitedSink, parseLimits, type UnpackLimits } from "./limits.ts";
@@ -37,7 +37,7 @@ const readers: Readonly<Record<string, Reader | undefined>> = {
   read: readFiles,
   root: readRoot,
   checkpoint: (input, limits) => readCheckpoint(input, limits),
-  "pod-checkpoint": readPodCheckpoint,
+  snapshot: readSnapshot,
   layer: readChanges,
 };
 

@@ -36,12 +36,17 @@ export async function readCheckpoint(
   return { checkpoint: kept.files };
 }
 
-/** As {@link readCheckpoint}, for the archive of a pod's checkpoint. */
-export async function readPodCheckpoint(
+/** As {@link readCheckpoint}, for the archive of a pod's checkpoint or of a container's: its first file decides. */
+export async function readSnapshot(
   input: BlobInput,
   limits: UnpackLimits,
 ): Promise<{ readonly checkpoint: readonly CheckpointFile[] }> {
-  return await readCheckpoint(input, limits, podCheckpointEntry);
+  let entryOf: typeof checkpointEntry | undefined;
+  return await readCheckpoint(input, limits, (path) => {
+    if (path === "." || path === "./") return { use: "directory" };
+    entryOf ??= podCheckpointEntry(path) === undefined ? checkpointEntry : podCheckpointEntry;
+    return entryOf(path);
+  });
 }
 
 /** The descriptor with the list of deleted paths. */

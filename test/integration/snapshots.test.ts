@@ -313,6 +313,31 @@ describe("the command line", { skip }, () => {
     await countsTo(pod, count + 2);
     done(cli("rm", "-f", "-t", "0", "--pods-directory", pods, "counter"));
     await noPods();
+
+    const shown = JSON.parse(done(restoreIn(file, "-o", "json"))) as { name: string };
+    assert.equal(shown.name, "counter");
+    await countsTo(await podOf("counter"), count + 2);
+    const again = done(restoreIn(file, "--name", "other", "-o", "json"));
+    assert.deepEqual(Object.keys((JSON.parse(again) as { containers: object }).containers), [
+      "busybox",
+    ]);
+    await countsTo(await podOf("other"), count + 2);
+    done(cli("rm", "-f", "--pods-directory", pods, "counter", "other"));
+    await noPods();
+
+    const bytes = readFileSync(file);
+    const at = bytes.indexOf("checkpoint/pages-") + 1000;
+    bytes.writeUInt8(bytes.readUInt8(at) ^ 1, at);
+    const changed = path.join(directory, "changed-container.tar");
+    writeFileSync(changed, bytes);
+    const refused = restoreIn(changed);
+    assert.equal(refused.status, 1);
+    assert.match(refused.stderr, /was changed/);
+    spawnSync("tar", ["--delete", "-f", file, "davit.json"]);
+    assert.match(restoreIn(file).stderr, /this node did not make it/);
+    spawnSync("tar", ["-rf", file, "-C", "/etc", "hostname"]);
+    assert.match(restoreIn(file).stderr, /"hostname" is not a file of a checkpoint/);
+    assert.deepEqual([...filesOf("snapshots"), ...filesOf("restores")], []);
   });
 
   test("undoes an interrupted restore", async () => {

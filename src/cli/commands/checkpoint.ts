@@ -35,7 +35,7 @@ export const checkpoint: Command = {
   section: "Pods and containers",
   summary: "Write the state of a running pod or container to a file",
   details:
-    "The archive of a pod is for davit restore. That of a container is one of Kubernetes' forensic checkpoints, which\n" +
+    "The archive is for davit restore. That of a container is also one of Kubernetes' forensic checkpoints, which\n" +
     "checkpointctl reads. Both have all that the processes had in memory, passwords included, so the file is only\n" +
     "readable by its owner. The pod or container runs on; with --stop, it is paused before, and killed when the file\n" +
     "is written. Pods and --stop only with davit. docs/checkpoints.md says what cannot be captured.",

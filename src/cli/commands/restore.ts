@@ -25,7 +25,8 @@ export const restore: Command = {
   section: "Pods and containers",
   summary: "Run a pod from its saved state",
   details:
-    "Makes a new pod in which the processes of a snapshot, or of a file of davit checkpoint, continue. It has a uid, an\n" +
+    "Makes a new pod in which the processes of a snapshot, or of a file of davit checkpoint, continue. From a file of one\n" +
+    "container, the new pod has only that one. It has a uid, an\n" +
     "address, logs and empty emptyDir volumes of its own; host ports that are in use are left out. Without --name it\n" +
     "has the name of the former pod, with a suffix if that one exists. The images of its containers must be on the\n" +
     "node. Only checkpoints that this node has made are restored, unless its configuration says otherwise. After an\n" +
@@ -46,6 +47,10 @@ export const restore: Command = {
   examples: [
     { line: "davit restore web.tar", does: "Run a pod from a file of davit checkpoint" },
     { line: "davit restore 3f2a --name web-2", does: "Run one more pod from a snapshot" },
+    {
+      line: "davit restore nginx.tar --name nginx-2",
+      does: "Run one container in a pod of its own",
+    },
     { line: "zstd -dc web.tar.zst | davit restore -", does: "Read the file from stdin" },
   ],
   client: true,

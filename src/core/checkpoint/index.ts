@@ -80,6 +80,10 @@ export interface CheckpointFacts {
   readonly capturedAtNs: bigint;
   /** The client's ContainerConfig, as protobuf; only in checkpoints that this node made. */
   readonly config: Uint8Array | undefined;
+  /** The same, for the PodSandboxConfig of its pod. */
+  readonly podConfig: Uint8Array | undefined;
+  /** The name of the pod's handler; empty for the default one, and where not known. */
+  readonly runtimeHandler: string;
 }
 
 /** A checkpoint that was read and checked, in files that nobody else can change. */

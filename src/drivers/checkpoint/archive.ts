@@ -151,7 +151,7 @@ export async function entriesOf(directory: string): Promise<readonly Entry[]> {
     { name: `${containers}/`, size: 0 },
   ];
   await using all = await top.directory(containers);
-  for (const name of parsePodManifest(pod).content.containers.keys()) {
+  for (const name of parsePodManifest(pod).containers.keys()) {
     await using each = await all.directory(name);
     const prefix = `${containers}/${name}/`;
     entries.push({ name: prefix, size: 0 }, ...(await entriesOfContainer(each, prefix)));
@@ -168,7 +168,7 @@ async function entriesOfContainer(
   if (text === undefined) {
     throw new RuntimeError("failed-precondition", "write checkpoint: it was not completed");
   }
-  const { files } = parseManifest(text).content;
+  const { files } = parseManifest(text);
   const named = [...files].map(([name, { size }]) => ({ name: `${prefix}${name}`, size }));
   const isImage = ({ name }: Entry): boolean =>
     name.startsWith(`${prefix}${checkpointFiles.images}/`);

@@ -65,6 +65,22 @@ const list = (directory: string): string =>
     .toSorted()
     .join("\n");
 
+test("CheckpointStore.begin() that fails half-way leaves nothing", async () => {
+  // PATH_MAX (4096) has room for the directory, and not for the one in it.
+  let parent = fixture.path("long");
+  while (parent.length < 4080)
+    parent = join(parent, "x".repeat(Math.min(250, 4088 - parent.length)));
+  mkdirSync(parent, { recursive: true, mode: 0o700 });
+  await assert.rejects(fixture.store.begin("c", parent), {
+    message: /begin checkpoint of "c": .*too long/,
+  });
+  assert.deepEqual(readdirSync(parent), []);
+  // One that exists already is somebody else's.
+  mkdirSync(fixture.path("taken/c"), { recursive: true, mode: 0o700 });
+  await assert.rejects(fixture.store.begin("c", fixture.path("taken")), { message: /exists/ });
+  assert.deepEqual(readdirSync(fixture.path("taken")), ["c"]);
+});
+
 describe("CheckpointStore.complete()", () => {
   test("writes what checkpointctl reads, the changes, and a manifest of all of it", async () => {
     const layer = await baseLayer();

@@ -76,9 +76,18 @@ export class CheckpointStore implements Checkpoints {
     try {
       if (parent === undefined) await mkdir(this.#paths.captures, { recursive: true, mode: 0o700 });
       else await checkParent(parent);
+      // Before it exists: a sweep may run.
       this.#mine.add(directory);
-      await mkdir(directory, { mode: 0o700 });
-      await mkdir(join(directory, checkpointFiles.images), { mode: 0o700 });
+      await mkdir(directory, { mode: 0o700 }).catch((cause: unknown) => {
+        this.#mine.delete(directory);
+        throw cause;
+      });
+      await mkdir(join(directory, checkpointFiles.images), { mode: 0o700 }).catch(
+        async (cause: unknown) => {
+          await this.discard(directory).catch(() => undefined); // a later sweep does it
+          throw cause;
+        },
+      );
       return directory;
     } catch (cause) {
       throw cause instanceof RuntimeError ? wrap(doing, cause) : systemError(doing, cause);

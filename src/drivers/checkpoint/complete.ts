@@ -16,6 +16,7 @@ import {
   formatManifest,
   type Manifest,
   maxManifestBytes,
+  noCode,
   parseManifest,
   sealedText,
 } from "./manifest.ts";
@@ -64,9 +65,6 @@ export async function completeCapture(
   }
 }
 
-/** A code that no checkpoint has. */
-const noCode = "0".repeat(64);
-
 /**
  * Writes the manifest of a capture that is complete, unless it has one. The container may run: gigabytes of memory are
  * read for it.
@@ -79,7 +77,7 @@ export async function sealCapture(
   await using top = await OpenDirectory.open(directory);
   const text = await top.text(unsealed, maxManifestBytes);
   if (text === undefined) return;
-  const { facts } = parseManifest(text).content;
+  const { facts } = parseManifest(text);
   const manifest: Manifest = { facts, files: await digestAll(directory, signal) };
   const code = await seal.codeOf(sealedText(manifest));
   await writeText(join(directory, checkpointFiles.manifest), formatManifest(manifest, code));

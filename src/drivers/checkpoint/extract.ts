@@ -68,22 +68,38 @@ async function readChunks(chunks: AsyncIterable<Uint8Array>, run: Reading): Repo
   }
 }
 
-/** As {@link extract}, for the archive of a pod's checkpoint, whose bytes are read once. */
-export async function extractPod(
+/** The directory that {@link extractSnapshot} makes for the checkpoint of one container. */
+export const loneContainer = ".container";
+
+/**
+ * As {@link extract}, for the archive of a pod's checkpoint, whose bytes are read once; or for that of one container, whose
+ * files are in the directory {@link loneContainer} then.
+ */
+export async function extractSnapshot(
   options: Omit<ExtractOptions, "archive"> & { readonly chunks: AsyncIterable<Uint8Array> },
-): Promise<readonly string[]> {
+): Promise<{ readonly names: readonly string[]; readonly isPod: boolean }> {
   const { program, chunks, directory, maxBytes, signal } = options;
   const received = join(directory, ".received");
   await mkdir(received, { mode: 0o700 });
   const report = await runArchiveProgram({
     program,
-    args: ["pod-checkpoint", JSON.stringify(limitsOf(maxBytes, directory))],
+    args: ["snapshot", JSON.stringify(limitsOf(maxBytes, directory))],
     limits: { confinement: "archive-reader", root: received },
     streams: {},
     input: chunks,
     signal,
   });
-  const names = parseReport(report["checkpoint"], isPodCheckpointFile);
+  const { checkpoint } = report;
+  const listed: readonly unknown[] = Array.isArray(checkpoint) ? checkpoint : [];
+  const [first] = listed as readonly ({ readonly name?: unknown } | null)[];
+  if (typeof first?.name === "string" && isCheckpointFile(first.name)) {
+    const names = parseReport(checkpoint, isCheckpointFile);
+    const own = join(directory, loneContainer);
+    await mkdir(join(own, checkpointFiles.images), { recursive: true, mode: 0o700 });
+    await place(names, received, own);
+    return { names, isPod: false };
+  }
+  const names = parseReport(checkpoint, isPodCheckpointFile);
   for (const name of names) {
     const [containers = "", container] = name.split("/");
     if (container === undefined) continue;
@@ -92,7 +108,7 @@ export async function extractPod(
   }
   await mkdir(join(directory, podCheckpointFiles.containers), { recursive: true, mode: 0o700 });
   await place(names, received, directory);
-  return names;
+  return { names, isPod: true };
 }
 
 /** Gives the files 0, 1, ... their names and their owner. */

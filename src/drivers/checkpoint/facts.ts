@@ -5,7 +5,7 @@ import { type Digest, isDigest } from "../../base/digest.ts";
 import { RuntimeError } from "../../base/errors.ts";
 import type { CapturedContainer, CheckpointFacts } from "../../core/checkpoint/index.ts";
 import { type Sandbox, usesHostNetwork } from "../../core/sandbox/index.ts";
-import { ContainerConfigSchema } from "../../gen/runtime/v1/api_pb.ts";
+import { ContainerConfigSchema, PodSandboxConfigSchema } from "../../gen/runtime/v1/api_pb.ts";
 import { isPlainText } from "./manifest.ts";
 
 /** What the manifest says of a container that was just captured. */
@@ -24,6 +24,8 @@ export function factsOf(captured: CapturedContainer): CheckpointFacts {
     hostname: hostnameOf(sandbox),
     capturedAtNs: BigInt(Date.now()) * 1_000_000n,
     config: toBinary(ContainerConfigSchema, config),
+    podConfig: toBinary(PodSandboxConfigSchema, sandbox.config),
+    runtimeHandler: sandbox.handler.requested,
   };
 }
 
@@ -90,6 +92,8 @@ export function foreignFacts(configText: string, specText: string): CheckpointFa
     hostname: plain(spec["hostname"]),
     capturedAtNs: timeOf(config["checkpointedTime"]),
     config: undefined,
+    podConfig: undefined,
+    runtimeHandler: "",
   };
 }
 

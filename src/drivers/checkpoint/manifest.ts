@@ -32,11 +32,11 @@ export interface PodManifest {
   readonly containers: ReadonlyMap<string, Digest>;
 }
 
-/** A manifest as it was read. */
-export interface Read<Content> {
-  readonly content: Content;
-  /** What its code is of: the content in its one form, whatever the file looks like. */
+/** The code of a manifest. */
+export interface Sealed {
+  /** What the code is of. */
   readonly sealed: string;
+  /** Empty if the manifest has no code. */
   readonly code: string;
 }
 
@@ -48,31 +48,59 @@ const maxContainers = 1_000;
 /** A message of the CRI has 16 MiB at most. Characters of base64. */
 const maxConfig = 24 * 1024 * 1024;
 
-/** The bytes of a manifest may be as many as this. */
+/** The bytes of a manifest may be as many as this: those of two configs, and 400 for each file. */
 export const maxManifestBytes = 64 * 1024 * 1024;
 
-/** What the code of a manifest is of. The first line keeps it apart from the codes of anything else. */
+/** A code that no checkpoint has. */
+export const noCode = "0".repeat(64);
+
+/** The text of davit.json: the code, and then what it is of, byte by byte. */
+export function formatManifest(manifest: Manifest, code: string): string {
+  return withCode(textOfContent(contentOf(manifest)), code);
+}
+
+/** The text of pod.json, as {@link formatManifest}. */
+export function formatPodManifest(manifest: PodManifest, code: string): string {
+  return withCode(textOfContent(podContentOf(manifest)), code);
+}
+
+/** What the code of a manifest is of. */
 export function sealedText(manifest: Manifest): string {
-  return `davit checkpoint of a container\n${JSON.stringify(contentOf(manifest))}`;
+  return sealedOf("container", textOfContent(contentOf(manifest)));
 }
 
 /** As {@link sealedText}, for a pod. */
 export function sealedPodText(manifest: PodManifest): string {
-  return `davit checkpoint of a pod\n${JSON.stringify(podContentOf(manifest))}`;
+  return sealedOf("pod", textOfContent(podContentOf(manifest)));
 }
 
-/** The text of davit.json. */
-export function formatManifest(manifest: Manifest, code: string): string {
-  return `${JSON.stringify({ ...contentOf(manifest), hmac: code }, null, 1)}\n`;
+/** The code of a manifest that was read. Nothing is parsed: it may be from anyone. */
+export function sealOf(of: SealedKind, text: string): Sealed {
+  const code = codeLine.exec(text.slice(0, codeLineLength))?.[1] ?? "";
+  return { code, sealed: sealedOf(of, text.slice(codeLineLength)) };
 }
 
-/** The text of pod.json. */
-export function formatPodManifest(manifest: PodManifest, code: string): string {
-  return `${JSON.stringify({ ...podContentOf(manifest), hmac: code }, null, 1)}\n`;
+type SealedKind = "container" | "pod";
+
+const codeLine = /^\{\n "hmac": "([0-9a-f]{64})",\n$/;
+const codeLineLength = withCode("", noCode).length;
+
+function withCode(content: string, code: string): string {
+  return `{\n "hmac": "${code}",\n${content}`;
+}
+
+/** A JSON object without its first line. */
+function textOfContent(content: object): string {
+  return `${JSON.stringify(content, null, 1).slice(2)}\n`;
+}
+
+/** The first line keeps the code apart from the codes of anything else. */
+function sealedOf(of: SealedKind, content: string): string {
+  return `davit checkpoint of a ${of}\n${content}`;
 }
 
 function contentOf({ facts, files }: Manifest): object {
-  const { capturedAtNs, config, ...others } = facts;
+  const { capturedAtNs, config, podConfig, ...others } = facts;
   const names = [...files].toSorted(([a], [b]) => (a < b ? -1 : 1));
   return {
     version,
@@ -88,6 +116,8 @@ function contentOf({ facts, files }: Manifest): object {
       hostname: others.hostname,
       capturedAtNs: String(capturedAtNs),
       config: Buffer.from(config ?? []).toString("base64"),
+      podConfig: Buffer.from(podConfig ?? []).toString("base64"),
+      runtimeHandler: others.runtimeHandler,
     },
     files: Object.fromEntries(
       names.map(([name, { size, digest }]) => [name, { size, sha256: digest.slice(7) }]),
@@ -112,12 +142,12 @@ function podContentOf(manifest: PodManifest): object {
  * Reads davit.json, which may be from anyone: every name and number is checked, and nothing else is taken from it.
  * `invalid-argument` with what is wrong.
  */
-export function parseManifest(text: string): Read<Manifest> {
+export function parseManifest(text: string): Manifest {
   const fields = parseFields(text);
   const facts = fieldsOf(fields["facts"], "facts");
   const files = Object.entries(fieldsOf(fields["files"], "files"));
   if (files.length > maxFiles) throw wrong(`it has ${files.length} files`);
-  const content: Manifest = {
+  return {
     facts: {
       name: textOf(facts, "name"),
       containerId: textOf(facts, "containerId"),
@@ -130,14 +160,15 @@ export function parseManifest(text: string): Read<Manifest> {
       hostname: textOf(facts, "hostname"),
       capturedAtNs: timeOf(facts["capturedAtNs"]),
       config: configOf(facts["config"]),
+      podConfig: configOf(facts["podConfig"]),
+      runtimeHandler: textOf(facts, "runtimeHandler"),
     },
     files: new Map(files.map(([name, each]) => [fileName(name), fileFacts(name, each)])),
   };
-  return { content, sealed: sealedText(content), code: codeOf(fields) };
 }
 
 /** Reads pod.json, as {@link parseManifest}. */
-export function parsePodManifest(text: string): Read<PodManifest> {
+export function parsePodManifest(text: string): PodManifest {
   const fields = parseFields(text);
   const listed: unknown = fields["containers"];
   if (!Array.isArray(listed) || listed.length > maxContainers) {
@@ -150,7 +181,7 @@ export function parsePodManifest(text: string): Read<PodManifest> {
     if (containers.has(name)) throw wrong(`container ${quote(name)} is in it twice`);
     containers.set(name, sha256Of(container["manifest"], name));
   }
-  const content: PodManifest = {
+  return {
     podName: textOf(fields, "podName"),
     podNamespace: textOf(fields, "podNamespace"),
     runtimeHandler: textOf(fields, "runtimeHandler"),
@@ -158,7 +189,6 @@ export function parsePodManifest(text: string): Read<PodManifest> {
     config: configOf(fields["config"]),
     containers,
   };
-  return { content, sealed: sealedPodText(content), code: codeOf(fields) };
 }
 
 /** The name of the directory of a container: the container's own. `invalid-argument` for one that is not a plain name. */
@@ -222,12 +252,6 @@ function configOf(value: unknown): Uint8Array {
     return Buffer.from(value, "base64");
   }
   throw wrong("config must be base64");
-}
-
-function codeOf(fields: Fields): string {
-  const value = fields["hmac"];
-  if (typeof value === "string" && /^[0-9a-f]{64}$/.test(value)) return value;
-  throw wrong("hmac must be a code of 64 hexadecimal digits");
 }
 
 function fileName(name: string): string {

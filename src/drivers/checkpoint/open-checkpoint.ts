@@ -25,6 +25,7 @@ import {
   maxManifestBytes,
   parseManifest,
   parsePodManifest,
+  sealOf,
 } from "./manifest.ts";
 import type { NodeSeal } from "./seal.ts";
 import { checkTrust, refuseUnsealed } from "./trust.ts";
@@ -98,14 +99,14 @@ export async function openPod(
       const what = `it has no "${podCheckpointFiles.manifest}": it is not a checkpoint of a pod, or not a complete one`;
       throw new RuntimeError("invalid-argument", what);
     }
-    const read = parsePodManifest(text);
-    const isOwn = await checkTrust(read, trust, deps.seal);
+    const isOwn = await checkTrust(sealOf("pod", text), trust, deps.seal);
+    const manifest = parsePodManifest(text);
     await using all = await top.directory(podCheckpointFiles.containers);
     const containers: OpenedCheckpoint[] = [];
     // Root's own directory, which nobody else can change: several restores share what is in it.
     const isShared = isOwn && dirname(directory) === deps.paths.snapshots;
     const room = { bytes: deps.maxBytes };
-    for (const [name, digest] of read.content.containers) {
+    for (const [name, digest] of manifest.containers) {
       await using from = await all.directory(name);
       const own = join(directory, podCheckpointFiles.containers, name);
       const to = join(made.directory, name);
@@ -114,7 +115,7 @@ export async function openPod(
       containers.push(await openContainer(deps, opened));
     }
     if (!isShared) made.keep();
-    return { config: isOwn ? read.content.config : undefined, containers };
+    return { config: isOwn ? manifest.config : undefined, containers };
   } catch (cause) {
     signal.throwIfAborted();
     throw wrap(doing, cause);
@@ -141,12 +142,12 @@ export async function checkPod(
     const what = `it has no "${podCheckpointFiles.manifest}": it is not a checkpoint of a pod`;
     throw new RuntimeError("invalid-argument", what);
   }
-  const read = parsePodManifest(text);
-  await checkTrust(read, trust, deps.seal);
+  await checkTrust(sealOf("pod", text), trust, deps.seal);
+  const { containers } = parsePodManifest(text);
   await using all = await top.directory(podCheckpointFiles.containers);
   const left = new Set(names);
   left.delete(podCheckpointFiles.manifest);
-  for (const [name, digest] of read.content.containers) {
+  for (const [name, digest] of containers) {
     const prefix = `${podCheckpointFiles.containers}/${name}/`;
     const own = names.filter((each) => each.startsWith(prefix));
     await using from = await all.directory(name);
@@ -155,14 +156,24 @@ export async function checkPod(
       const what = `container "${name}" has no manifest, or that of another container`;
       throw new RuntimeError("data-loss", what);
     }
-    refuseWithoutImages(manifest.files);
     const files = own.map((each) => each.slice(prefix.length));
-    compare(await digestAll(from, files, signal), manifest.files);
+    await checkFiles(from, files, manifest, signal);
     for (const each of own) left.delete(each);
   }
   const [other] = left;
   if (other === undefined) return;
   throw new RuntimeError("data-loss", `"${other}" was added to it after it was made`);
+}
+
+/** Checks the files of a container's checkpoint, of which `names` are all, against its manifest. */
+export async function checkFiles(
+  from: OpenDirectory,
+  names: readonly string[],
+  manifest: Manifest,
+  signal: AbortSignal,
+): Promise<void> {
+  refuseWithoutImages(manifest.files);
+  compare(await digestAll(from, names, signal), manifest.files);
 }
 
 interface ContainerSource extends OpenOptions {
@@ -203,16 +214,25 @@ async function openContainer(deps: OpenDeps, source: ContainerSource): Promise<O
  */
 async function readManifest(
   from: OpenDirectory,
-  {
-    deps,
-    trust,
-    digest,
-  }: {
-    readonly deps: Pick<OpenDeps, "seal">;
-    readonly trust: CheckpointTrust;
-    readonly digest?: string;
-  },
+  how: ManifestSource,
 ): Promise<Manifest | undefined> {
+  const read = await readSealed(from, how);
+  if (read === undefined || read.isOwn) return read?.manifest;
+  const { facts, files } = read.manifest;
+  return { files, facts: { ...facts, config: undefined, podConfig: undefined } };
+}
+
+interface ManifestSource {
+  readonly deps: Pick<OpenDeps, "seal">;
+  readonly trust: CheckpointTrust;
+  readonly digest?: string;
+}
+
+/** As readManifest(), with the config in any case. */
+export async function readSealed(
+  from: OpenDirectory,
+  { deps, trust, digest }: ManifestSource,
+): Promise<{ readonly manifest: Manifest; readonly isOwn: boolean } | undefined> {
   const text = await from.text(checkpointFiles.manifest, maxManifestBytes);
   if (text === undefined) {
     refuseUnsealed(trust);
@@ -222,10 +242,8 @@ async function readManifest(
     const what = `"${checkpointFiles.manifest}" of a container is not the one that the pod's checkpoint was made with`;
     throw new RuntimeError("data-loss", what);
   }
-  const read = parseManifest(text);
-  const isOwn = await checkTrust(read, trust, deps.seal);
-  const { facts, files } = read.content;
-  return isOwn ? read.content : { files, facts: { ...facts, config: undefined } };
+  const isOwn = await checkTrust(sealOf("container", text), trust, deps.seal);
+  return { manifest: parseManifest(text), isOwn };
 }
 
 async function readForeignFacts(from: OpenDirectory): Promise<CheckpointFacts> {

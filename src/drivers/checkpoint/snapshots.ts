@@ -19,10 +19,11 @@ import { removeTree, syncFileSystem } from "../../linux/file/index.ts";
 import type { OwnProgram } from "../../linux/process/index.ts";
 import { decodeMessage } from "../../wire/protobuf.ts";
 import { entriesOf } from "./archive.ts";
-import { extractPod } from "./extract.ts";
+import { extractSnapshot } from "./extract.ts";
 import { namesIn, OpenDirectory, writeError } from "./files.ts";
 import { CheckpointLayout } from "./layout.ts";
 import { maxManifestBytes, parseManifest, parsePodManifest } from "./manifest.ts";
+import { makePod } from "./lone-container.ts";
 import { checkPod } from "./open-checkpoint.ts";
 import { streamArchiveProgram } from "./programs.ts";
 import { NodeSeal } from "./seal.ts";
@@ -140,9 +141,11 @@ export class SnapshotStore implements Snapshots {
     const { directory } = draft;
     try {
       await operation.enter("unpack-archive");
-      const names = await extractPod({ program, chunks, directory, maxBytes, signal });
+      const from = { program, chunks, directory, maxBytes, signal };
+      const { names, isPod } = await extractSnapshot(from);
       await operation.enter("check-files");
-      await checkPod({ seal: this.#seal }, directory, { names, trust, signal });
+      const check = isPod ? checkPod : makePod;
+      await check({ seal: this.#seal }, directory, { names, trust, signal });
       {
         await using names = await open(directory);
         await syncFileSystem(names.fd, directory);
@@ -209,14 +212,14 @@ export class SnapshotStore implements Snapshots {
 async function readSnapshot(id: string, directory: string): Promise<Snapshot> {
   await using top = await OpenDirectory.open(directory);
   const text = await manifestIn(top, podCheckpointFiles.manifest);
-  const { content } = parsePodManifest(text);
+  const content = parsePodManifest(text);
   await using all = await top.directory(podCheckpointFiles.containers);
   const containers: SnapshotContainer[] = [];
   let sizeBytes = BigInt(Buffer.byteLength(text));
   for (const name of content.containers.keys()) {
     await using each = await all.directory(name);
     const own = await manifestIn(each, checkpointFiles.manifest);
-    const { facts, files } = parseManifest(own).content;
+    const { facts, files } = parseManifest(own);
     sizeBytes += BigInt(Buffer.byteLength(own));
     for (const { size } of files.values()) sizeBytes += BigInt(size);
     const { imageDigests } = facts;

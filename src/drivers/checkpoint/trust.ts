@@ -1,14 +1,17 @@
 import { RuntimeError } from "../../base/errors.ts";
 import type { CheckpointTrust } from "../../core/checkpoint/index.ts";
-import type { Read } from "./manifest.ts";
+import type { Sealed } from "./manifest.ts";
 import type { NodeSeal } from "./seal.ts";
 
 const advice =
   'What is restored can do on this node what root can. If you trust everyone who can name a checkpoint to restore, set restore = "any" in [checkpoint]';
 
-/** Whether a manifest has this node's code. `permission-denied` for one that has not where only such are trusted. */
-export async function checkTrust<Content>(
-  { sealed, code }: Read<Content>,
+/**
+ * Whether a manifest has this node's code, before anything of it is parsed. `permission-denied` for one that has not where
+ * only such are trusted.
+ */
+export async function checkTrust(
+  { sealed, code }: Sealed,
   trust: CheckpointTrust,
   seal: NodeSeal,
 ): Promise<boolean> {

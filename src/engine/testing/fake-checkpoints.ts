@@ -38,6 +38,8 @@ export function checkpointFacts(facts: Partial<CheckpointFacts> = {}): Checkpoin
     hostname: "web",
     capturedAtNs: 1n,
     config: new Uint8Array(),
+    podConfig: new Uint8Array(),
+    runtimeHandler: "",
     ...facts,
   };
 }

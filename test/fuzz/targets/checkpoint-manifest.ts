@@ -12,6 +12,8 @@ import {
   formatPodManifest,
   parseManifest,
   parsePodManifest,
+  sealedText,
+  sealOf,
 } from "../../../src/drivers/checkpoint/manifest.ts";
 import { attempt, type FuzzTarget, jsonSeeds } from "../target.ts";
 
@@ -29,6 +31,8 @@ const facts = {
   hostname: "h",
   capturedAtNs: "1764000000123456789",
   config: "CgNhYmM=",
+  podConfig: "",
+  runtimeHandler: "",
 };
 const manifest = {
   version: 1,
@@ -118,22 +122,26 @@ export const target: FuzzTarget = {
     const given = input.toString("utf8");
     const read = attempt(["invalid-argument"], () => parseManifest(given));
     if (read !== undefined) {
-      const { facts: said, files } = read.content;
+      const { facts: said, files } = read;
       checkFacts(said);
       for (const [name, { size, digest }] of files) {
         assert.ok(isCheckpointFile(name) && name !== "davit.json" && !name.includes(".."));
         assert.ok(Number.isSafeInteger(size) && size >= 0 && isDigest(digest));
       }
-      // What the code is of is what is used, whatever else the text has.
-      const again = parseManifest(formatManifest(read.content, read.code));
-      assert.deepEqual(again, read);
+      const again = formatManifest(read, digits);
+      assert.deepEqual(parseManifest(again), read);
+      assert.deepEqual(sealOf("container", again), { code: digits, sealed: sealedText(read) });
     }
     const readPod = attempt(["invalid-argument"], () => parsePodManifest(given));
     if (readPod !== undefined) {
-      for (const name of readPod.content.containers.keys()) assert.match(name, /^[\w][\w.-]*$/);
-      const text = formatPodManifest(readPod.content, readPod.code);
+      for (const name of readPod.containers.keys()) assert.match(name, /^[\w][\w.-]*$/);
+      const text = formatPodManifest(readPod, digits);
       assert.deepEqual(parsePodManifest(text), readPod);
     }
+    // A code belongs to the rest of the text, byte by byte.
+    const { code, sealed } = sealOf("pod", given);
+    const text = `{\n "hmac": "${code}",\n${sealed.slice(sealed.indexOf("\n") + 1)}`;
+    if (code !== "") assert.equal(text, given);
     const foreign = attempt(["invalid-argument"], () => foreignFacts(given, given));
     if (foreign !== undefined) checkFacts(foreign);
     const entry = checkpointEntry(given);
