@@ -9,6 +9,7 @@
 #
 #   npm run test:soak                    an hour
 #   npm run test:soak -- --minutes 10
+#   npm run test:soak -- --pods 20000    as long as that takes
 #
 # The faults (test/faults) are all crash points: at each of them the daemon is killed, the call fails, and the call
 # hangs, for every kind of pod. Each kill is repeated at every stage of the recovery. Then the churn, 1,000 pods whose
