@@ -34,7 +34,7 @@ const skippedParts: readonly (readonly [file: RegExp, part: RegExp])[] = [
   // The rows are those of doctor's catalogues in the sources.
   [/^docs\/doctor\.md$/, /^\| `[a-z]+\.[a-z0-9-]+` \|.*$/gm],
   // Written from bench/RESULTS.md by scripts/figures.ts.
-  [/^README\.md$/, /^<!-- figures: [^]*?<!-- \/figures -->/m],
+  [/^(README|docs\/capacity)\.md$/, /^<!-- figures: [^]*?<!-- \/figures -->/m],
   // The table of what not to say.
   [/^docs\/glossary\.md$/, /^## Say and do not say$[^]*/m],
 ];
