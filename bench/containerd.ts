@@ -37,11 +37,13 @@ export async function prepareContainerd(options: {
   await writeFile(config, configuration({ directory, state, socket, confDir }));
   return new Server({
     name,
-    command: [options.program, "--config", config],
-    env: { PATH: `${path.dirname(options.program)}:${environment.PATH}` },
     socket,
     mark: `${state}/`,
-    logFile: path.join(directory, "log"),
+    run: {
+      command: [options.program, "--config", config],
+      env: { PATH: `${path.dirname(options.program)}:${environment.PATH}` },
+      logFile: path.join(directory, "log"),
+    },
   });
 }
 

@@ -19,6 +19,8 @@ interface DavitOptions {
   readonly network: string;
   /** More lines of its configuration: tables that it does not have otherwise. */
   readonly more?: readonly string[];
+  /** More lines of the table [cni]. */
+  readonly cni?: readonly string[];
 }
 
 /**
@@ -60,6 +62,7 @@ export async function prepareDavit(options: DavitOptions): Promise<Server> {
     "[cni]",
     `conf_dir = ${text(confDir)}`,
     `bin_dirs = [${text(pluginDir)}]`,
+    ...(options.cni ?? []),
     "[runtime]",
     // For the churn: with the default each of its samples would wait for two minutes.
     "retry_hold_seconds = 5",
@@ -74,12 +77,32 @@ export async function prepareDavit(options: DavitOptions): Promise<Server> {
   await writeFile(config, `${lines.join("\n")}\n`);
   return new Server({
     name,
-    command: [path.join(copy, "bin/davit"), "serve", "--config", config],
     socket,
     nriSocket,
     mark: `${state}/`,
-    logFile: path.join(directory, "log"),
+    run: {
+      command: [path.join(copy, "bin/davit"), "serve", "--config", config],
+      logFile: path.join(directory, "log"),
+    },
   });
+}
+
+/** The davits of one build, each with files and a network of its own. */
+export class Davits {
+  readonly #of: Pick<DavitOptions, "home" | "directory">;
+  #networks = 201;
+
+  constructor(of: Pick<DavitOptions, "home" | "directory">) {
+    this.#of = of;
+  }
+
+  async start(options: Pick<DavitOptions, "name" | "more" | "cni">): Promise<Server> {
+    const network = `10.${this.#networks}`;
+    this.#networks += 2; // 10.202 is the peer's
+    const server = await prepareDavit({ ...this.#of, ...options, network });
+    await server.start();
+    return server;
+  }
 }
 
 /** NRI with a socket and directories of its own, so that no plugin of the host takes part. */

@@ -4,18 +4,24 @@ import { existsSync, readFileSync } from "node:fs";
 import path from "node:path";
 import { openDemoRegistry } from "../src/cli/demo/registry.ts";
 import { type ServedImage, serveImage } from "./image-registry.ts";
-import type { Bench, Side } from "./row.ts";
+import { relayOutside } from "./relay.ts";
+import { type Bench, type Side, sidesOf } from "./row.ts";
 import { type TarFile, tarOf } from "./tar.ts";
 
 const pullMs = 300_000;
 
-/** Pulls the busybox image on both sides during `use`, which gets its name. */
+/** Pulls the busybox image on all sides during `use`, which gets its name. Rivals are left without it. */
 export async function withBusybox<T>(bench: Bench, use: (image: string) => Promise<T>): Promise<T> {
   await using registry = await openDemoRegistry();
-  // Both servers speak plain HTTP to loopback.
+  const port = Number(new URL(registry.url).port);
+  await using _relay =
+    bench.rivals.length === 0 ? undefined : await relayOutside(port, bench.directory);
+  // All servers speak plain HTTP to loopback.
   const image = `${registry.url.replace("http://", "")}/busybox:bench`;
-  for (const side of [bench.peer, bench.davit]) await pullImage(side, image);
-  return await use(image);
+  for (const side of sidesOf(bench)) await pullImage(side, image);
+  const result = await use(image);
+  for (const side of bench.rivals) await removeImage(side, image);
+  return result;
 }
 
 /** Pulls an image on one side. */

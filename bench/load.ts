@@ -5,6 +5,7 @@
  */
 import { once } from "node:events";
 import { createConnection, type Socket } from "node:net";
+import { percentile } from "./statistics.ts";
 
 /** The method, the number of callers and the duration. */
 interface LoadOptions {
@@ -53,6 +54,14 @@ export async function load(options: LoadOptions): Promise<LoadResult> {
   } finally {
     socket.destroy();
   }
+}
+
+/** The time of one call without a request, whose answer is read and not decoded; milliseconds. */
+export async function callOnce(socket: string, name: string): Promise<number> {
+  const method = `/runtime.v1.RuntimeService/${name}`;
+  const request = new Uint8Array();
+  const { latenciesMs } = await load({ socket, method, request, callers: 1, durationMs: 0 });
+  return percentile(latenciesMs, 0.5);
 }
 
 /** One connection with its callers. */

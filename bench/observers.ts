@@ -4,13 +4,10 @@ import type { AddressInfo } from "node:net";
 import { watchEvents } from "../src/client/events.ts";
 import type { Server } from "./server.ts";
 
-/** Where the measured davit serves its metrics. */
-export const metricsAddress = "127.0.0.1:9471";
-
 const scrapeEveryMs = 10_000;
 
-/** The configuration of a davit that is observed. */
-export function observedConfig(collector: Collector): readonly string[] {
+/** The configuration of a davit that is observed and serves its metrics on this address. */
+export function observedConfig(collector: Collector, metricsAddress: string): readonly string[] {
   return [
     "[metrics]",
     `listen = ${JSON.stringify(metricsAddress)}`,
@@ -57,7 +54,7 @@ export interface Observed {
 }
 
 /** Scrapes every 10 s and reads the events twice, until it is stopped. */
-export function observe(server: Server): { stop(): Promise<Observed> } {
+export function observe(server: Server, metricsAddress: string): { stop(): Promise<Observed> } {
   const ending = new AbortController();
   let [scrapes, scrapeBytes, events] = [0, 0, 0];
   const scrape = (): void => {

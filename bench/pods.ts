@@ -19,6 +19,9 @@ import {
 import type { Server } from "./server.ts";
 import { timed } from "./statistics.ts";
 
+/** The namespace of all pods of the bench. */
+export const podNamespace = "davit-bench";
+
 const memoryLimitBytes = 256n << 20n;
 const cpuPeriodUs = 100_000n;
 
@@ -69,7 +72,7 @@ export class Pods {
       ...quota(options),
       memoryLimitBytes,
     });
-    const logDirectory = path.join(this.#logs, `default_${name}_${uid}`);
+    const logDirectory = path.join(this.#logs, `${podNamespace}_${name}_${uid}`);
     await mkdir(logDirectory, { recursive: true });
     return { cgroup, config: podConfig({ name, uid, cgroup, logDirectory, ...options }) };
   }
@@ -155,7 +158,7 @@ function podConfig(pod: PodFields): PodSandboxConfig {
       ? []
       : [{ protocol: Protocol.TCP, containerPort: 80, hostPort: pod.hostPort }];
   return create(PodSandboxConfigSchema, {
-    metadata: { name: pod.name, uid: pod.uid, namespace: "default", attempt: 0 },
+    metadata: { name: pod.name, uid: pod.uid, namespace: podNamespace, attempt: 0 },
     hostname: pod.name,
     logDirectory: pod.logDirectory,
     dnsConfig: {
@@ -166,7 +169,7 @@ function podConfig(pod: PodFields): PodSandboxConfig {
     portMappings,
     labels: {
       "io.kubernetes.pod.name": pod.name,
-      "io.kubernetes.pod.namespace": "default",
+      "io.kubernetes.pod.namespace": podNamespace,
       "io.kubernetes.pod.uid": pod.uid,
     },
     annotations: {

@@ -7,28 +7,29 @@ import { type Summary, summarize } from "./statistics.ts";
 export interface Setting {
   readonly date: string;
   readonly peer: string;
+  /** The names of other servers. */
+  readonly rivals: readonly string[];
   readonly versions: readonly string[];
   readonly rounds: number;
 }
 
-const columns = ["", "p50", "p99", "p50", "p99", "ratio", "budget", ""];
-
 /** The rows as a Markdown table, which reads well on a terminal too. */
-export function table(rows: readonly Row[], peer: string): string {
-  const titles = columns.map((name, at) =>
-    at === 1 || at === 2 ? `${peer} ${name}` : at === 3 || at === 4 ? `davit ${name}` : name,
-  );
-  const cells = [titles, ...rows.map(rowCells)];
+export function table(rows: readonly Row[], { peer, rivals }: Setting): string {
+  const names = [peer, ...rivals, "davit"];
+  const figures = names.flatMap((name) => [`${name} p50`, `${name} p99`]);
+  const titles = ["", ...figures, "ratio", "budget", ""];
+  const isText = (at: number): boolean => at === 0 || at > figures.length + 1;
+  const cells = [titles, ...rows.map((row) => rowCells(row, rivals))];
   const widths = titles.map((_, at) => Math.max(...cells.map((line) => (line[at] ?? "").length)));
   const lines = cells.map((line) => {
     const padded = line.map((cell, at) => {
       const width = widths[at] ?? 0;
-      return at === 0 || at > 5 ? cell.padEnd(width) : cell.padStart(width);
+      return isText(at) ? cell.padEnd(width) : cell.padStart(width);
     });
     return `| ${padded.join(" | ")} |`;
   });
   const rule = widths.map((width, at) =>
-    at === 0 || at > 5 ? "-".repeat(width) : `${"-".repeat(width - 1)}:`,
+    isText(at) ? "-".repeat(width) : `${"-".repeat(width - 1)}:`,
   );
   return [lines[0], `| ${rule.join(" | ")} |`, ...lines.slice(1)].join("\n");
 }
@@ -55,21 +56,22 @@ export function results(rows: readonly Row[], setting: Setting): string {
 
 Written by \`npm run bench\` (${setting.date}, ${setting.rounds} rounds). ${setting.versions.join(", ")}.
 
-${table(rows, setting.peer)}
+${table(rows, setting)}
 
 Only the ratios, davit's p50 divided by ${setting.peer}'s, are meaningful elsewhere: both were
 measured in the same minutes on the same machine, in alternating rounds. The times are those of a
 small virtual machine and only give an orientation. p99 is the largest of fewer than 100 samples.
 
 Method: both servers run in one network and mount namespace, apart from the host's, with their root
-directories on the disk and their state on a tmpfs. Both call the same CNI plugins with the same configuration (bridge
+directories on the disk and their state on a tmpfs. Both have the same CNI configuration (bridge
 with isGateway, hairpinMode and host-local, without masquerading, then portmap), each on a bridge of
-its own. One client sends the same requests to both, as a kubelet would: a fresh cgroup with CPU and
+its own. ${setting.peer} runs the plugins for it; davit carries it out itself, except in the rows that name
+the CNI plugins. One client sends the same requests to both, as a kubelet would: a fresh cgroup with CPU and
 memory limits in every hierarchy for each pod, created before the call and not timed, a log directory,
 a PID namespace for each container. ${setting.peer} runs Debian's package with crun below its runc
 v2 shim, and a pause image of one static program. Calls are timed in the client; the rows of many
 callers have a client that only sends and counts frames, so that the rate is the server's.
-
+${ofRivals(setting)}
 ${notes.join("\n")}
 
 ## What was done for each row
@@ -78,18 +80,30 @@ ${whatWasDone(rows.map(({ title }) => title))}
 `;
 }
 
-function rowCells(row: Row): readonly string[] {
-  const peer = row.peer.length === 0 ? undefined : summarize(row.peer);
-  const davit = row.davit.length === 0 ? undefined : summarize(row.davit);
+function ofRivals({ rivals }: Setting): string {
+  if (rivals.length === 0) return "";
+  return `
+${rivals.join(" and ")}: beside the bench's namespaces, with a configuration and a network of their own, and never started
+again. They are not measured where that is necessary, nor where a client connects to a port of the server.
+`;
+}
+
+function rowCells(row: Row, rivals: readonly string[]): readonly string[] {
+  const [peer, davit] = [summaryOf(row.peer), summaryOf(row.davit)];
   const verdict = row.budget === undefined ? "" : passes(row) ? "ok" : "MISSED";
   return [
     `${row.title} (${row.unit})`,
     ...pair(peer),
+    ...rivals.flatMap((name) => pair(summaryOf(row.rivals?.[name]))),
     ...pair(davit),
     peer === undefined || davit === undefined ? "" : number(ratio(row)),
     budgetText(row.budget),
     verdict,
   ];
+}
+
+function summaryOf(samples: readonly number[] = []): Summary | undefined {
+  return samples.length === 0 ? undefined : summarize(samples);
 }
 
 function pair(summary: Summary | undefined): readonly [string, string] {

@@ -15,12 +15,17 @@ export interface Row {
   /** Empty if there is nothing to compare with. */
   readonly peer: readonly number[];
   readonly davit: readonly number[];
+  /** Of other servers, by their names. */
+  readonly rivals?: Readonly<Record<string, readonly number[]>>;
   readonly budget?: Budget;
   /** How it was measured, if the title does not say it. */
   readonly note?: string;
 }
 
-/** One of the two servers that are compared, with its pods. */
+/** The samples of a row. */
+export type Values = Pick<Row, "peer" | "davit" | "rivals">;
+
+/** One of the servers that are compared, with its pods. */
 export interface Side {
   readonly server: Server;
   readonly pods: Pods;
@@ -30,7 +35,17 @@ export interface Side {
 export interface Bench {
   readonly peer: Side;
   readonly davit: Side;
+  /** Servers that the bench does not run and that are held beside; none for a group that is not `withRivals`. */
+  readonly rivals: readonly Side[];
+  /** Starts one more davit of the same build, with more lines of configuration, until it is disposed of. */
+  readonly startDavit: (options: {
+    readonly name: string;
+    readonly cni?: readonly string[];
+    readonly more?: readonly string[];
+  }) => Promise<Side & AsyncDisposable>;
   readonly rounds: number;
+  /** For files of the bench itself; on the disk, and the same outside of the bench's namespaces. */
+  readonly directory: string;
   /** Images whose titles lack this are not measured. */
   readonly image: string;
   /** Prints the progress on one line. */
@@ -40,6 +55,8 @@ export interface Bench {
 /** Rows that are measured together. They leave both servers running and without pods. */
 export interface RowGroup {
   readonly name: string;
+  /** Servers that the bench cannot start again are measured too. */
+  readonly withRivals?: true;
   readonly measure: (bench: Bench) => Promise<readonly Row[]>;
 }
 
@@ -54,15 +71,25 @@ export class Samples<Name extends string> {
     this.#values.set(key, values);
   }
 
-  /** The two halves of a row. */
-  of(bench: Bench, name: Name): Pick<Row, "peer" | "davit"> {
+  /** Those of a row. */
+  of(bench: Bench, name: Name): Values {
     const values = (side: Side): readonly number[] =>
       this.#values.get(`${side.server.name} ${name}`) ?? [];
-    return { peer: values(bench.peer), davit: values(bench.davit) };
+    const rivals = bench.rivals.map((side) => [side.server.name, values(side)] as const);
+    return {
+      peer: values(bench.peer),
+      davit: values(bench.davit),
+      ...(rivals.length > 0 && { rivals: Object.fromEntries(rivals) }),
+    };
   }
 }
 
-/** Runs `work` on the peer and on davit in turn, so that other load on the machine affects both. */
+/** All servers of a bench. */
+export function sidesOf({ peer, rivals, davit }: Bench): readonly Side[] {
+  return [peer, ...rivals, davit];
+}
+
+/** Runs `work` on all servers in turn, so that other load on the machine affects all of them. */
 export async function alternate(
   bench: Bench,
   rounds: number,
@@ -70,6 +97,6 @@ export async function alternate(
 ): Promise<void> {
   for (let round = 0; round < rounds; round++) {
     bench.say(`round ${round + 1} of ${rounds}`);
-    for (const side of [bench.peer, bench.davit]) await work(side, round);
+    for (const side of sidesOf(bench)) await work(side, round);
   }
 }

@@ -8,9 +8,10 @@ import { release } from "node:os";
 import path from "node:path";
 import { parseArgs } from "node:util";
 import { debianContainerd, importPauseImage, prepareContainerd } from "./containerd.ts";
-import { prepareDavit } from "./davit.ts";
-import { type Collector, observe, observedConfig, startCollector } from "./observers.ts";
+import { Davits, prepareDavit } from "./davit.ts";
+import { observe, observedConfig, startCollector } from "./observers.ts";
 import { Pods } from "./pods.ts";
+import { openRival, removePods } from "./rivals.ts";
 import { passes, results, type Setting, table } from "./report.ts";
 import type { Bench, Row, RowGroup, Side } from "./row.ts";
 import { answers } from "./rows/answers.ts";
@@ -19,8 +20,9 @@ import { checkpoint } from "./rows/checkpoint.ts";
 import { churn } from "./rows/churn.ts";
 import { containers } from "./rows/containers.ts";
 import { images } from "./rows/images.ts";
-import { hostPort, lifecycle } from "./rows/lifecycle.ts";
-import { memory } from "./rows/memory.ts";
+import { hostPort, lifecycle, plugins } from "./rows/lifecycle.ts";
+import { many } from "./rows/many.ts";
+import { memory, observed } from "./rows/memory.ts";
 import { metrics } from "./rows/metrics.ts";
 import { nri } from "./rows/nri.ts";
 import { pull } from "./rows/pull.ts";
@@ -34,6 +36,7 @@ import type { Server } from "./server.ts";
 const groups: readonly RowGroup[] = [
   lifecycle,
   hostPort,
+  plugins,
   containers,
   streaming,
   sdk,
@@ -43,18 +46,22 @@ const groups: readonly RowGroup[] = [
   atOnce,
   answers,
   memory,
+  observed,
   metrics,
   startUp,
   restart,
+  many,
   images,
   pull,
   churn,
 ];
 
+const metricsAddress = "127.0.0.1:9471";
 const repo = path.resolve(import.meta.dirname, "..");
 const names = groups.map(({ name }) => name).join(" ");
 const usage = `npm run bench -- [--rounds N] [--only GROUP,GROUP...] [--image TITLE] [--home DIR]
-                        [--against DIR] [--containerd PROGRAM] [--erofs] [--observed]
+                        [--against DIR] [--containerd PROGRAM] [--peer NAME=SOCKET]...
+                        [--erofs] [--observed]
 
   --rounds N      alternating rounds of the lifecycle; the others follow from it (50):
                   the churn, say, has 20 pods a round
@@ -65,6 +72,8 @@ const usage = `npm run bench -- [--rounds N] [--only GROUP,GROUP...] [--image TI
   --containerd PROGRAM
                   compare with this containerd, whose shim is in the same directory,
                   instead of Debian's
+  --peer NAME=SOCKET
+                  one more server to hold beside, which you have started: repeatable
   --erofs         measure a davit that keeps layers in EROFS images
   --observed      measure davit while metrics are scraped, traces are sampled and events are
                   read, against the same build with all of that off
@@ -78,6 +87,7 @@ interface Arguments {
   readonly home: string;
   readonly against: string | undefined;
   readonly containerd: string;
+  readonly rivals: readonly string[];
   readonly isObserved: boolean;
   readonly isErofs: boolean;
 }
@@ -87,25 +97,45 @@ async function main(): Promise<void> {
   const directory = fromEnvironment("DAVIT_BENCH_DIRECTORY");
   const cgroup = fromEnvironment("DAVIT_BENCH_CGROUP");
   const begun = new Date();
-  await using collector = args.isObserved ? await startCollector() : undefined;
-  const { peer, davit } = await startBoth(args, directory, collector);
-  const observers = collector === undefined ? undefined : observe(davit);
   const side = (server: Server): Side => ({
     server,
     pods: new Pods(server, { cgroup, directory }),
   });
+  const rivals = args.rivals.map(openRival).map(side);
+  for (const rival of rivals) await removePods(rival);
+  await using collector = args.isObserved ? await startCollector() : undefined;
+  const more = args.isErofs ? ["[images]", 'layer_format = "erofs"'] : [];
+  const traced = collector === undefined ? [] : observedConfig(collector, metricsAddress);
+  progress("starting the servers");
+  const davits = new Davits({ home: args.home, directory });
+  const davit = await davits.start({ name: "davit", more: [...more, ...traced] });
+  const peer = await startPeer(args, directory);
+  const observers = collector === undefined ? undefined : observe(davit, metricsAddress);
   const bench: Bench = {
     rounds: args.rounds,
+    directory,
     image: args.image,
     peer: side(peer),
     davit: side(davit),
+    rivals,
+    startDavit: async (options) => {
+      const server = await davits.start({ ...options, more: [...more, ...(options.more ?? [])] });
+      return { ...side(server), [Symbol.asyncDispose]: () => server.stop() };
+    },
     say: progress,
   };
-  const rows: Row[] = [];
-  for (const { name, measure } of args.chosen) {
-    progressPrefix = name;
-    const measured = await measure(bench);
-    rows.push(...(args.against === undefined ? measured : measured.map(withoutRatioBudget)));
+  const setting: Setting = {
+    date: begun.toISOString().slice(0, 10),
+    peer: peer.name,
+    rivals: rivals.map(({ server }) => server.name),
+    versions: [...versions(args.containerd), ...(await Promise.all(rivals.map(versionOf)))],
+    rounds: args.rounds,
+  };
+  const run: Run = { begun, setting, rows: [], seconds: {} };
+  try {
+    for (const group of args.chosen) await measureGroup(bench, group, args, run);
+  } finally {
+    for (const rival of rivals) await removePods(rival);
   }
   progress("");
   if (observers !== undefined) {
@@ -114,7 +144,42 @@ async function main(): Promise<void> {
   }
   await peer.stop();
   await davit.stop();
-  report(args, rows, { begun, peer, davit });
+  report(args, run);
+  // The bench ends when no connection is open.
+  for (const { server } of rivals) server.client.close();
+}
+
+/** What a run has measured so far. */
+interface Run {
+  readonly begun: Date;
+  readonly setting: Setting;
+  readonly rows: Row[];
+  /** How long each group took. */
+  readonly seconds: Record<string, number>;
+}
+
+async function measureGroup(
+  bench: Bench,
+  { name, measure, withRivals }: RowGroup,
+  { against }: Arguments,
+  run: Run,
+): Promise<void> {
+  progressPrefix = name;
+  const begin = performance.now();
+  const measured = await measure(withRivals === true ? bench : { ...bench, rivals: [] });
+  run.rows.push(...(against === undefined ? measured : measured.map(withoutRatioBudget)));
+  run.seconds[name] = Math.round((performance.now() - begin) / 1000);
+  progress("");
+  console.log(`${name}: ${run.seconds[name]} s`);
+  save(run);
+}
+
+/** Writes the samples of all groups so far, which a later group that fails does not take along. */
+function save({ begun, ...measured }: Run): void {
+  const out = path.join(repo, "bench/out");
+  mkdirSync(out, { recursive: true });
+  const file = `${begun.toISOString().replaceAll(/[:.]/g, "-")}.json`;
+  writeFileSync(path.join(out, file), JSON.stringify(measured, null, 1));
 }
 
 /** The ratios that davit must keep are those to containerd, not to another davit. */
@@ -124,57 +189,37 @@ function withoutRatioBudget(row: Row): Row {
   return rest;
 }
 
-async function startBoth(
-  { home, against, containerd, isErofs }: Arguments,
-  directory: string,
-  collector: Collector | undefined,
-): Promise<{ readonly peer: Server; readonly davit: Server }> {
-  progress("starting the servers");
-  const own = { name: "davit", home, directory, network: "10.201" };
-  const more = [
-    ...(collector === undefined ? [] : observedConfig(collector)),
-    ...(isErofs ? ["[images]", 'layer_format = "erofs"'] : []),
-  ];
-  const davit = await prepareDavit({ ...own, more });
-  await davit.start();
+async function startPeer({ against, containerd }: Arguments, directory: string): Promise<Server> {
+  const place = { directory, network: "10.202" };
   if (against !== undefined) {
-    const place = { directory, network: "10.202" };
     const peer = await prepareDavit({ name: "other", home: against, ...place });
     await peer.start();
-    return { peer, davit };
+    return peer;
   }
-  const peer = await prepareContainerd({ program: containerd, directory, network: "10.202" });
+  const peer = await prepareContainerd({ program: containerd, ...place });
   await peer.start();
   await importPauseImage(peer, { directory, pause: path.join(directory, "pause") });
-  return { peer, davit };
+  return peer;
 }
 
-function report(
-  args: Arguments,
-  rows: readonly Row[],
-  run: { readonly begun: Date; readonly peer: Server; readonly davit: Server },
-): void {
-  const peerName = run.peer.name;
-  console.log(`${table(rows, peerName)}\n`);
+function report(args: Arguments, { rows, setting }: Run): void {
+  console.log(`${table(rows, setting)}\n`);
   const missed = rows.filter((row) => !passes(row));
   console.log(missed.length === 0 ? "all budgets kept" : `${missed.length} budgets missed`);
-  const setting: Setting = {
-    date: run.begun.toISOString().slice(0, 10),
-    peer: args.against === undefined ? "containerd" : peerName,
-    versions: versions(args.containerd),
-    rounds: args.rounds,
-  };
-  const out = path.join(repo, "bench/out");
-  mkdirSync(out, { recursive: true });
-  const stamp = run.begun.toISOString().replaceAll(/[:.]/g, "-");
-  writeFileSync(path.join(out, `${stamp}.json`), JSON.stringify({ setting, rows }, null, 1));
   // Part of a run, or a comparison with something else, must not take the place of the whole.
   const isWhole = args.chosen.length === groups.length && args.rounds >= 50;
   const isUsual = args.against === undefined && args.containerd === debianContainerd;
   if (isWhole && isUsual && !args.isErofs && args.image === "") {
     writeFileSync(path.join(repo, "bench/RESULTS.md"), results(rows, setting));
-    console.log("written to bench/RESULTS.md");
+    console.log(
+      "written to bench/RESULTS.md: npm run generate writes the figures of the documents",
+    );
   }
+}
+
+async function versionOf({ server }: Side): Promise<string> {
+  const { runtimeName, runtimeVersion } = await server.client.runtime.version({});
+  return `${server.name}: ${runtimeName} ${runtimeVersion}`;
 }
 
 function versions(containerd: string): readonly string[] {
@@ -205,6 +250,7 @@ function readArguments(): Arguments {
       home: { type: "string", default: repo },
       against: { type: "string" },
       containerd: { type: "string", default: debianContainerd },
+      peer: { type: "string", multiple: true, default: [] },
       observed: { type: "boolean", default: false },
       erofs: { type: "boolean", default: false },
       help: { type: "boolean", default: false },
@@ -223,8 +269,10 @@ function readArguments(): Arguments {
   const home = path.resolve(values.home);
   const against = values.observed ? home : values.against;
   const containerd = path.resolve(values.containerd);
-  const { observed: isObserved, erofs: isErofs } = values;
-  return { rounds, chosen, image: values.image, home, against, containerd, isObserved, isErofs };
+  const rivalNames = new Set(values.peer.map((peer) => peer.split("=", 1)[0]));
+  if (rivalNames.size < values.peer.length) throw new Error("--peer: each needs a name of its own");
+  const { observed: isObserved, erofs: isErofs, image, peer: rivals } = values;
+  return { rounds, chosen, image, home, against, containerd, rivals, isObserved, isErofs };
 }
 
 function fromEnvironment(name: string): string {

@@ -1,4 +1,4 @@
-/** A CRI server that is measured: both servers are started, called, inspected and stopped in the same way. */
+/** A CRI server that is measured: all servers are called and inspected in the same way. */
 import { type ChildProcess, spawn } from "node:child_process";
 import { existsSync, openSync } from "node:fs";
 import { readFile, rm } from "node:fs/promises";
@@ -12,17 +12,23 @@ const stopTimeoutMs = 15_000;
 /** The environment of both servers; davit's plugins inherit it as containerd's do. */
 export const environment = { PATH: "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin" };
 
-/** How a server is run. */
+/** How a server is called and found. */
 interface ServerOptions {
   readonly name: string;
-  readonly command: readonly [program: string, ...args: string[]];
-  /** Beside, or instead of, the environment of both servers. */
-  readonly env?: Readonly<Record<string, string>>;
   readonly socket: string;
   /** Where plugins of the node (NRI) connect; undefined if they cannot. */
   readonly nriSocket?: string | undefined;
   /** In the command line of its processes that are not its descendants, such as shims. */
   readonly mark: string;
+  /** How it is run, or the directory in a /proc of the process of a server that the bench does not run. */
+  readonly run: Command | string;
+}
+
+/** How a server is run. */
+interface Command {
+  readonly command: readonly [program: string, ...args: string[]];
+  /** Beside, or instead of, the environment of both servers. */
+  readonly env?: Readonly<Record<string, string>>;
   /** Its stderr is appended to this. */
   readonly logFile: string;
 }
@@ -54,9 +60,15 @@ export class Server {
     return this.#client;
   }
 
-  /** Its processes: itself, what it started, and its monitors. */
-  pids(): readonly number[] {
-    return processTree(this.mainPid, this.#options.mark);
+  /** Its processes, by their directories in a /proc: itself, what it started, and its monitors. */
+  processes(): readonly string[] {
+    return processTree(this.main, this.#options.mark);
+  }
+
+  /** The directory of the server itself in a /proc. */
+  get main(): string {
+    const { run } = this.#options;
+    return typeof run === "string" ? run : `/proc/${this.mainPid}`;
   }
 
   get mainPid(): number {
@@ -67,7 +79,9 @@ export class Server {
 
   /** Starts it and waits until it answers Version; how long that took, in milliseconds. */
   async start(env: Readonly<Record<string, string>> = {}): Promise<number> {
-    const { command, logFile, socket, env: own } = this.#options;
+    const { run, socket } = this.#options;
+    if (typeof run === "string") throw new Error(`${this.name} is not run by the bench`);
+    const { command, logFile, env: own } = run;
     const [program, ...args] = command;
     // The socket of an earlier run must not count as that of the new one.
     await rm(socket, { force: true });

@@ -4,6 +4,7 @@
 #   npm run bench                        everything, 50 rounds
 #   npm run bench -- --rounds 10         quicker
 #   npm run bench -- --only lifecycle    see: npm run bench -- --help
+#   npm run bench -- --peer NAME=SOCKET  beside a server that you have started, see docs/benchmark.md
 #
 # Both servers run in a network, mount and pid namespace of their own. At every end of the bench its processes and
 # mounts disappear with the pid namespace; this script removes the directory and the cgroups.
@@ -70,6 +71,11 @@ cc -static -Os -s -o "$directory/pause" bench/pause.c
 
 # shellcheck disable=SC2016 # expanded by the inner shell
 inside='
+  # Where servers of --peer are (bench/rivals.ts).
+  mkdir "$DAVIT_BENCH_DIRECTORY/outside" "$DAVIT_BENCH_DIRECTORY/outside/proc" "$DAVIT_BENCH_DIRECTORY/outside/run"
+  mount --bind /proc "$DAVIT_BENCH_DIRECTORY/outside/proc"
+  mount --bind /run "$DAVIT_BENCH_DIRECTORY/outside/run"
+  mount -t proc -o nosuid,nodev,noexec proc /proc
   ip link set lo up
   mount -t tmpfs -o mode=0755 davit-bench-run /run
   mkdir "$DAVIT_BENCH_DIRECTORY/cni"
@@ -79,7 +85,8 @@ inside='
   exit $?
 '
 DAVIT_BENCH_DIRECTORY=$directory DAVIT_BENCH_CGROUP=/$cgroup \
-  unshare --net --mount --propagation private --pid --fork --kill-child=KILL --mount-proc \
+  DAVIT_BENCH_OUTSIDE=$directory/outside/proc/$$ \
+  unshare --net --mount --propagation private --pid --fork --kill-child=KILL \
   sh -euc "$inside" bench node_modules/.bin/node --disable-warning=ExperimentalWarning \
   bench/run.ts "$@" &
 child=$!

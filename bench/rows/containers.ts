@@ -3,7 +3,15 @@ import assert from "node:assert/strict";
 import { setTimeout as sleep } from "node:timers/promises";
 import { startContainer } from "../containers.ts";
 import { withBusybox } from "../images.ts";
-import { alternate, type Bench, type Row, type RowGroup, Samples, type Side } from "../row.ts";
+import {
+  alternate,
+  type Bench,
+  type Row,
+  type RowGroup,
+  Samples,
+  type Side,
+  sidesOf,
+} from "../row.ts";
 import { summarize, timed } from "../statistics.ts";
 
 const restMs = 50;
@@ -15,6 +23,7 @@ type Verb = "create-start" | "three" | "exec" | "stop" | "remove" | "stats";
 
 export const containers: RowGroup = {
   name: "containers",
+  withRivals: true,
   measure: (bench) => withBusybox(bench, (image) => measure(bench, image)),
 };
 
@@ -23,12 +32,12 @@ async function measure(bench: Bench, image: string): Promise<readonly Row[]> {
   const warm = new Samples<Verb>();
   await alternate(bench, 3, (side) => life(side, warm, image));
   await alternate(bench, bench.rounds, (side) => life(side, samples, image));
-  for (const side of [bench.peer, bench.davit]) await stats(side, samples, image, bench.rounds);
+  for (const side of sidesOf(bench)) await stats(side, samples, image, bench.rounds);
   return [
     row(bench, samples, "create-start", "CreateContainer + StartContainer", 0.65),
-    row(bench, samples, "three", "the three together, to a running process", 0.45),
+    row(bench, samples, "three", "the three together, to a running process", 0.22),
     tail(bench, samples),
-    row(bench, samples, "exec", "ExecSync(true)", 0.6),
+    row(bench, samples, "exec", "ExecSync(true)", 0.4),
     row(bench, samples, "stop", "StopContainer(0)", 0.25),
     {
       title: "RemoveContainer",
@@ -108,12 +117,15 @@ function tail(bench: Bench, samples: Samples<Verb>): Row {
     const { p50, p99 } = summarize(values);
     return values.length === 0 ? [] : [p99 / p50];
   };
-  const { peer, davit } = samples.of(bench, "three");
+  const { peer, davit, rivals = {} } = samples.of(bench, "three");
   return {
     title: "the three together: p99 by p50",
     unit: "x",
     peer: share(peer),
     davit: share(davit),
+    rivals: Object.fromEntries(
+      Object.entries(rivals).map(([name, values]) => [name, share(values)]),
+    ),
     budget: { of: "p50", atMost: 2 },
     note: "each server's own p99 and p50",
   };

@@ -30,9 +30,9 @@ async function measure(bench: Bench, image: MeasuredImage): Promise<readonly Row
       for (const side of pulls % 2 === 0 ? [bench.peer, bench.davit] : [bench.davit, bench.peer]) {
         // Neither pays for what the other one left to be written to the disk.
         execFileSync("sync");
-        const before = cpuWithChildrenMs(side.server.pids());
+        const before = cpuWithChildrenMs(side.server.processes());
         samples.add(side, "time", await timed(() => pullImage(side, name)));
-        samples.add(side, "cpu", cpuWithChildrenMs(side.server.pids()) - before);
+        samples.add(side, "cpu", cpuWithChildrenMs(side.server.processes()) - before);
       }
     });
   }
@@ -100,7 +100,7 @@ async function peakMiB({ server }: Side, work: () => Promise<void>): Promise<num
   let peak = 0;
   const sampling = (async () => {
     while (!ended.signal.aborted) {
-      peak = Math.max(peak, pssKib(server.pids()) / 1024);
+      peak = Math.max(peak, pssKib(server.processes()) / 1024);
       await sleep(sampleMs);
     }
   })();

@@ -1,4 +1,4 @@
-/** One pod after another: the life of its sandbox, without and with a host port. */
+/** One pod after another: the life of its sandbox, without and with a host port, and by CNI plugins. */
 import { setTimeout as sleep } from "node:timers/promises";
 import { alternate, type Bench, type Row, type RowGroup, Samples, type Side } from "../row.ts";
 import type { PodOptions } from "../pods.ts";
@@ -10,14 +10,19 @@ const firstHostPort = 20_000;
 
 type Verb = "version" | "run" | "stop" | "remove";
 
+/** What the medians of davit may be of containerd's. */
+interface Budgets {
+  readonly run: number;
+  readonly stop: number;
+}
+
 export const lifecycle: RowGroup = {
   name: "lifecycle",
+  withRivals: true,
   measure: async (bench) => {
-    await lives(bench, 3, () => ({}));
-    const samples = await lives(bench, bench.rounds, () => ({}));
+    const { rows, samples } = await sandboxRows(bench, "", { run: 0.12, stop: 0.15 });
     return [
-      row(bench, samples, "run", "RunPodSandbox", 0.32),
-      row(bench, samples, "stop", "StopPodSandbox", 0.5),
+      ...rows,
       row(bench, samples, "remove", "RemovePodSandbox", 0.3),
       {
         title: "Version after a rest",
@@ -31,16 +36,48 @@ export const lifecycle: RowGroup = {
 
 export const hostPort: RowGroup = {
   name: "host-port",
+  withRivals: true,
+  measure: (bench) => hostPortRows(bench, "", { run: 0.8, stop: 0.08 }),
+};
+
+/** The budgets of the plugins' network are those that davit had when it had no other. */
+export const plugins: RowGroup = {
+  name: "plugins",
   measure: async (bench) => {
-    const withPort = (round: number): PodOptions => ({ hostPort: firstHostPort + round });
-    await lives(bench, 1, withPort);
-    const samples = await lives(bench, Math.max(5, Math.ceil(bench.rounds / 2)), withPort);
-    return [
-      row(bench, samples, "run", "RunPodSandbox with one host port", 0.8),
-      row(bench, samples, "stop", "StopPodSandbox with one host port", 0.8),
-    ];
+    await using davit = await bench.startDavit({ name: "plugins", cni: ["builtin = false"] });
+    const slower = { ...bench, davit };
+    const { rows } = await sandboxRows(slower, "CNI plugins: ", { run: 0.32, stop: 0.5 });
+    return [...rows, ...(await hostPortRows(slower, "CNI plugins: ", { run: 0.8, stop: 0.8 }))];
   },
 };
+
+async function sandboxRows(
+  bench: Bench,
+  prefix: string,
+  budgets: Budgets,
+): Promise<{ readonly rows: readonly Row[]; readonly samples: Samples<Verb> }> {
+  await lives(bench, 3, () => ({}));
+  const samples = await lives(bench, bench.rounds, () => ({}));
+  const rows = [
+    row(bench, samples, "run", `${prefix}RunPodSandbox`, budgets.run),
+    row(bench, samples, "stop", `${prefix}StopPodSandbox`, budgets.stop),
+  ];
+  return { rows, samples };
+}
+
+async function hostPortRows(
+  bench: Bench,
+  prefix: string,
+  budgets: Budgets,
+): Promise<readonly Row[]> {
+  const withPort = (round: number): PodOptions => ({ hostPort: firstHostPort + round });
+  await lives(bench, 1, withPort);
+  const samples = await lives(bench, Math.max(5, Math.ceil(bench.rounds / 2)), withPort);
+  return [
+    row(bench, samples, "run", `${prefix}RunPodSandbox with one host port`, budgets.run),
+    row(bench, samples, "stop", `${prefix}StopPodSandbox with one host port`, budgets.stop),
+  ];
+}
 
 async function lives(
   bench: Bench,

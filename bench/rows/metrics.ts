@@ -1,10 +1,8 @@
 /** What kubelet asks with the feature gate PodAndContainerStatsFromCRI, beside what it asks without. */
 import { setTimeout as sleep } from "node:timers/promises";
-import { create, toBinary } from "@bufbuild/protobuf";
-import { ListPodSandboxMetricsRequestSchema } from "../../src/gen/runtime/v1/api_pb.ts";
 import { fillWithContainers } from "../containers.ts";
 import { withBusybox } from "../images.ts";
-import { load } from "../load.ts";
+import { callOnce } from "../load.ts";
 import type { Bench, Row, RowGroup } from "../row.ts";
 import { percentile } from "../statistics.ts";
 
@@ -57,16 +55,4 @@ async function measure(bench: Bench, image: string): Promise<readonly Row[]> {
       budget: { of: "p50", atMost: 2 },
     },
   ];
-}
-
-/** The time of one call, whose answer is read and not decoded. */
-async function callOnce(socket: string, name: string): Promise<number> {
-  // An empty message, as of the other method.
-  const request = toBinary(
-    ListPodSandboxMetricsRequestSchema,
-    create(ListPodSandboxMetricsRequestSchema, {}),
-  );
-  const method = `/runtime.v1.RuntimeService/${name}`;
-  const { latenciesMs } = await load({ socket, method, request, callers: 1, durationMs: 0 });
-  return percentile(latenciesMs, 0.5);
 }

@@ -44,7 +44,7 @@ async function workHard(
   bench.say(`idle for ${restMs / 1000} s`);
   await sleep(restMs);
   for (const side of [bench.peer, bench.davit]) {
-    samples.add(side, "after", pssKib([side.server.mainPid]) / 1024);
+    samples.add(side, "after", pssKib([side.server.main]) / 1024);
     await removeImage(side, large);
   }
 }

@@ -88,7 +88,7 @@ async function memoryAPod({ side, handler }: Way, image: string): Promise<number
   for (const count of podCounts) {
     pods.push(...(await fillWithContainers(side, count - pods.length, image, handler)));
     await sleep(memoryRestMs);
-    sizes.push(pssKib(side.server.pids()) / 1024);
+    sizes.push(pssKib(side.server.processes()) / 1024);
   }
   await side.pods.clear(pods);
   const [few = Number.NaN, many = Number.NaN] = sizes;

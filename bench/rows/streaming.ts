@@ -119,14 +119,14 @@ async function latencies(side: Side, target: Target, samples: Samples<What>): Pr
 
 async function throughput(side: Side, target: Target, samples: Samples<What>): Promise<void> {
   const add = async (way: Way, expected: number, work: () => Promise<number>): Promise<void> => {
-    const pids = side.server.pids();
-    const cpuBefore = cpuMs(pids);
+    const processes = side.server.processes();
+    const cpuBefore = cpuMs(processes);
     const begin = performance.now();
     const bytes = await work();
     const seconds = (performance.now() - begin) / 1000;
     assert.equal(bytes, expected, `${side.server.name}: bytes that came by ${way}`);
     samples.add(side, way, bulkMib / seconds);
-    samples.add(side, `cpu ${way}`, (cpuMs(pids) - cpuBefore) / bulkMib);
+    samples.add(side, `cpu ${way}`, (cpuMs(processes) - cpuBefore) / bulkMib);
     await sleep(restMs);
   };
   const answer = `${String(bulkBytes)}\n`.length;
