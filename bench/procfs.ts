@@ -18,7 +18,7 @@ interface Process {
 
 /**
  * The processes of a server in the same /proc: `main`, all of its PID namespace whose command line contains `mark` (monitors
- * that outlive it), and the descendants of both. The bench itself, which names the socket of a rival, is none of them.
+ * that outlive it), and the descendants of both. Without the bench itself, whose command line names the socket of a rival.
  */
 export function processTree(main: string, mark: string): readonly string[] {
   const all = processes(path.dirname(main));
