@@ -71,6 +71,29 @@ void test("Samples.refresh() drops values without requests, except measurements 
   assert.deepEqual(forgotten, ["gone"]);
 });
 
+void test("Samples drops its values when nobody asks for them any more", async ({ mock }) => {
+  mock.timers.enable({ apis: ["setTimeout"] });
+  let now = 0;
+  const forgotten: string[] = [];
+  const samples = new Samples<number>(
+    times,
+    () => now,
+    (key) => forgotten.push(key),
+  );
+  const pass = (ms: number): void => {
+    now += ms;
+    mock.timers.tick(ms);
+  };
+  await samples.refresh("a", () => Promise.resolve(1));
+  pass(200_000);
+  await samples.refresh("b", () => Promise.resolve(1));
+  pass(100_000);
+  assert.deepEqual(forgotten, ["a"]);
+  pass(300_000);
+  assert.deepEqual(forgotten, ["a", "b"]);
+  assert.equal(samples.size, 0);
+});
+
 void test("settled() ends with the work, and at its limit without it", async () => {
   await settled([], 1_000_000);
   await settled([undefined, Promise.resolve()], 1_000_000);

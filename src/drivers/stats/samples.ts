@@ -17,7 +17,7 @@ interface SampleTimes {
   readonly patienceMs: number;
 }
 
-/** A value that is not requested during this time is dropped. */
+/** A value that is not requested during this time is dropped, within this time again. */
 const forgetMs = 300_000;
 
 /**
@@ -31,6 +31,7 @@ export class Samples<T> {
   readonly #nowMs: () => number;
   readonly #onForgotten: (key: string) => void;
   #sweptAt = 0;
+  #timer: NodeJS.Timeout | undefined;
 
   /** `nowMs` is monotonic. `onForgotten` is called with the keys of dropped values. */
   constructor(
@@ -70,7 +71,8 @@ export class Samples<T> {
     freshMs = this.#times.freshMs,
   ): Promise<void> | undefined {
     const now = this.#nowMs();
-    this.#sweep(now);
+    if (now - this.#sweptAt >= forgetMs) this.#sweep(now);
+    this.#sweepLater();
     const entry = this.#entryOf(key, now);
     const { pending } = entry;
     if (pending !== undefined) {
@@ -109,8 +111,16 @@ export class Samples<T> {
     return entry;
   }
 
+  /** For values that nobody asks for any more: what they hold, such as open files, would stay. */
+  #sweepLater(): void {
+    this.#timer ??= setTimeout(() => {
+      this.#timer = undefined;
+      this.#sweep(this.#nowMs());
+      if (this.#entries.size > 0) this.#sweepLater();
+    }, forgetMs).unref();
+  }
+
   #sweep(now: number): void {
-    if (now - this.#sweptAt < forgetMs) return;
     this.#sweptAt = now;
     for (const [key, { usedAt, pending }] of this.#entries) {
       if (now - usedAt < forgetMs || pending !== undefined) continue;
