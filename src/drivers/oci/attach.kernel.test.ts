@@ -1,6 +1,7 @@
 /** Clients that attach to containers. */
 // variants: conmon
 import assert from "node:assert/strict";
+import { readdirSync } from "node:fs";
 import { after, before, describe, test } from "node:test";
 import { setImmediate as delay } from "node:timers/promises";
 
@@ -47,11 +48,11 @@ class Attached {
 
 async function withContainer(
   options: ContainerOptions,
-  use: (id: string) => Promise<void>,
+  use: (id: string, monitor: number) => Promise<void>,
 ): Promise<void> {
-  const { id } = await host.start(runtime, options);
+  const { id, monitor } = await host.start(runtime, options);
   try {
-    await use(id);
+    await use(id, monitor?.pid ?? 0);
   } finally {
     await runtime.remove(id);
     host.assertGone(id);
@@ -66,10 +67,13 @@ const ended = async (id: string): Promise<number> =>
 describe("OciRuntime.attach()", () => {
   test("attaches several clients, which leave without ending anything", async () => {
     const options = { args: parrot, stdin: true };
-    await withContainer(options, async (id) => {
+    await withContainer(options, async (id, monitor) => {
       await until("it has written", () => host.log(id).length === 1);
       const holding = holdings();
+      const accepted = (): number => readdirSync(`/proc/${monitor}/fd`).length;
+      const before = accepted();
       const [one, two] = [new Attached(id, options), new Attached(id, options, "stdout")];
+      await until("the monitor knows both", () => accepted() === before + 2);
       one.client.stdin.write("a\n");
       await Promise.all([one.client.stdout.has("a\n"), two.client.stdout.has("a\n")]);
       await one.client.stderr.has("ea\n");
