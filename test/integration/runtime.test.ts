@@ -99,7 +99,7 @@ describe("Status", () => {
       runtime: { defaultHandler: string };
       maxContainerLogLineSize: number;
     };
-    assert.equal(config.maxContainerLogLineSize, 8192);
+    assert.equal(config.maxContainerLogLineSize, 16_384);
     assert.equal(config.root, daemon.paths.root);
     assert.equal(config.runtime.defaultHandler, "crun");
     const cni = JSON.parse(info["cniconfig"] ?? "") as {
