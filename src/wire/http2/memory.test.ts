@@ -1,39 +1,27 @@
 // What a client can make the server keep or do by frames that cost the client little. server-abuse.test.ts in
 // wire/grpc has the attacks on the whole server.
 import assert from "node:assert/strict";
-import type { Socket } from "node:net";
+import type { Duplex } from "node:stream";
 import { test } from "node:test";
 
 import { ServerConnection } from "./connection.ts";
-import { numberFrame, settingsFrame } from "./frame-writer.ts";
 import { encodeHeaders } from "./hpack/index.ts";
 import { limits, SharedMemory } from "./limits.ts";
-import { clientPreface, flag, frameType, setting } from "./protocol.ts";
+import { frameType, setting } from "./protocol.ts";
 import type { ServerStream } from "./stream.ts";
 import { FakeSocket } from "./testing/fake-socket.ts";
+import {
+  clientGreeting,
+  number32,
+  rawFrame,
+  requestFrame,
+  settingFrame,
+} from "./testing/raw-client.ts";
 
-const request = encodeHeaders([
-  [":method", "POST"],
-  [":scheme", "http"],
-  [":path", "/test.Echo/Echo"],
-  [":authority", "localhost"],
-]);
 const response = encodeHeaders([[":status", "200"]]);
-
-function frame(type: number, flags: number, streamId: number, payload: Buffer): Buffer {
-  const head = Buffer.alloc(9);
-  head.writeUIntBE(payload.length, 0, 3);
-  head.writeUInt8(type, 3);
-  head.writeUInt8(flags, 4);
-  head.writeUInt32BE(streamId, 5);
-  return Buffer.concat([head, payload]);
-}
-
-/** HEADERS of a whole request. */
-const open = (streamId: number): Buffer =>
-  frame(frameType.headers, flag.endHeaders | flag.endStream, streamId, request);
-const reset = (streamId: number): Buffer => numberFrame(frameType.rstStream, streamId, 8);
-const window = (bytes: number): Buffer => settingsFrame([[setting.initialWindowSize, bytes]]);
+const open = (streamId: number): Buffer => requestFrame(streamId, true);
+const reset = (streamId: number): Buffer => rawFrame(frameType.rstStream, 0, streamId, number32(8));
+const window = (bytes: number): Buffer => settingFrame(setting.initialWindowSize, bytes);
 
 const turn = (): Promise<void> => new Promise((resolve) => void setImmediate(resolve));
 
@@ -43,7 +31,7 @@ function connected(responseBytes: number) {
   const memory = new SharedMemory();
   let reason: Error | undefined;
   const connection = new ServerConnection({
-    socket: socket as unknown as Socket,
+    socket: socket as unknown as Duplex,
     memory,
     onReady: () => undefined,
     onStream: (stream: ServerStream) => {
@@ -54,7 +42,7 @@ function connected(responseBytes: number) {
     onClose: (error) => (reason = error),
   });
   const send = (bytes: Buffer): void => void socket.emit("data", bytes);
-  send(Buffer.concat([clientPreface, settingsFrame([])]));
+  send(clientGreeting);
   return { connection, socket, memory, send, reason: () => reason };
 }
 

@@ -8,6 +8,7 @@ export class FakeSocket extends EventEmitter {
   writableNeedDrain = false;
   isReading = true;
   written: Buffer[] = [];
+  #onFinish: () => void = () => undefined;
 
   write(bytes: Uint8Array): boolean {
     assert.ok(!this.destroyed && !this.writableEnded, "a write after the end");
@@ -29,16 +30,19 @@ export class FakeSocket extends EventEmitter {
     return this;
   }
 
+  /** The client reads what waits for it, and what follows. */
   read(): void {
     this.isReading = true;
     if (!this.writableNeedDrain || this.destroyed) return;
     this.writableNeedDrain = false;
-    this.emit("drain");
+    if (this.writableEnded) process.nextTick(this.#onFinish);
+    else this.emit("drain");
   }
 
-  destroySoon(): void {
+  end(onFinish: () => void): void {
     this.writableEnded = true;
-    if (!this.writableNeedDrain) this.destroy();
+    this.#onFinish = onFinish;
+    if (!this.writableNeedDrain) process.nextTick(onFinish);
   }
 
   destroy(): void {
