@@ -328,10 +328,20 @@ class Session {
     assert.equal(sum, unsentBytes, "bytes of streams that are forgotten");
   }
 
+  /** A client that reads has received all that its windows allow. */
+  #checkProgress(): void {
+    if (!this.#isModeled || this.#socket.writableEnded || this.#client.window <= 0) return;
+    for (const { stream } of this.#handlers) {
+      const window = this.#client.streams.get(stream.id)?.window ?? 0;
+      assert.ok(stream.unsentBytes === 0 || window <= 0, "data that could be sent");
+    }
+  }
+
   /** Whatever happened, nothing is left when the connection is gone. */
   async #end(): Promise<void> {
     this.#socket.read();
-    await this.#turn();
+    for (let turns = 0; turns < 3; turns++) await this.#turn();
+    this.#checkProgress();
     this.#socket.destroy();
     await this.#turn();
     assert.equal(this.#closes, 1);
@@ -425,6 +435,36 @@ const anyStep = fc.oneof(
 export const target: FuzzTarget = {
   name: "http2-steps",
   seeds: () => [
+    // A stream that waits for its window, and one that waits for that of the connection.
+    Buffer.concat([
+      settings(setting.initialWindowSize, 0),
+      open(1),
+      step(action.respond, 0, 0),
+      step(action.write, 99, 0),
+      step(action.turn, 0, 0),
+      update(1, 500),
+      step(action.turn, 0, 0),
+    ]),
+    Buffer.concat([
+      settings(setting.initialWindowSize, 1_000_000),
+      open(1),
+      step(action.respond, 0, 0),
+      step(action.write, 99, 0),
+      step(action.turn, 0, 0),
+      update(0, 500),
+      step(action.turn, 0, 0),
+    ]),
+    Buffer.concat([
+      settings(setting.initialWindowSize, 1_000_000),
+      update(0, 1_000_000),
+      open(1),
+      open(3),
+      step(action.respond, 0, 0),
+      step(action.respond, 0, 1),
+      step(action.write, 255, 0),
+      step(action.write, 255, 1),
+      step(action.turn, 0, 0),
+    ]),
     Buffer.concat([
       hello,
       open(1),
