@@ -50,10 +50,11 @@ const groups: readonly RowGroup[] = [
   metrics,
   startUp,
   restart,
-  many,
   images,
   pull,
   churn,
+  // The last one, since it needs the most of the machine.
+  many,
 ];
 
 const metricsAddress = "127.0.0.1:9471";
