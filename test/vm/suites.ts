@@ -99,6 +99,7 @@ export const waiting: readonly string[] = [
   "src/drivers/logs/file-logs.kernel.test.ts",
   "test/integration/checkpoint.test.ts",
   "test/integration/checkpoint-pod.test.ts",
+  "test/integration/checkpoint-users.test.ts",
   "test/integration/crash-checkpoints.test.ts",
   "test/integration/davit-events.test.ts",
   "test/integration/davit-logs.test.ts",

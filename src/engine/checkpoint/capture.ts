@@ -6,6 +6,7 @@ import type { OciSpec } from "../../core/oci/index.ts";
 import type { RunningOperation } from "../../core/operation/index.ts";
 import type { Sandbox } from "../../core/sandbox/index.ts";
 import { type ContainerContext, runtimeOf } from "../container/context.ts";
+import { withoutCaptures } from "../container/restorable.ts";
 import type { PausedContainers } from "./pause-all.ts";
 
 /** The longest time of a checkpoint that has no other limit. Milliseconds. */
@@ -39,10 +40,7 @@ export async function capturable(
   const runtime = runtimeOf(context, container);
   const sandbox = context.sandboxes.get(sandboxId);
   if (runtime.captures === undefined) {
-    throw new RuntimeError(
-      "unimplemented",
-      `${doing}: the runtime of handler "${sandbox.handler.name}" cannot capture containers`,
-    );
+    throw new RuntimeError("unimplemented", `${doing}: ${withoutCaptures(sandbox.handler)}`);
   }
   const spec = await runtime.spec(id);
   if (spec !== undefined) return { container, sandbox, captures: runtime.captures, spec };

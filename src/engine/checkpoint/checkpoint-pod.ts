@@ -4,7 +4,7 @@ import type { Rollback } from "../../base/rollback.ts";
 import type { Checkpoints } from "../../core/checkpoint/index.ts";
 import type { Container } from "../../core/container/index.ts";
 import type { RunningOperation } from "../../core/operation/index.ts";
-import type { Sandbox } from "../../core/sandbox/index.ts";
+import { podUsers, type Sandbox } from "../../core/sandbox/index.ts";
 import { type ContainerContext, runningContainer } from "../container/context.ts";
 import { updateTurn } from "../container/update.ts";
 import { buildOrUndo } from "../lifecycle/inflight-creates.ts";
@@ -120,6 +120,12 @@ function checkRequest(
   }
   if (containerIds.length === 0) refuse("the request names no containers");
   checkReady(sandbox, doing);
+  if (podUsers(sandbox.config) !== undefined) {
+    throw new RuntimeError(
+      "failed-precondition",
+      `${doing}: it has a user namespace, into which CRIU could not restore it; checkpoint its containers one by one, for analysis`,
+    );
+  }
   const byId = new Map<string, Container>();
   const names = new Set<string>();
   for (const text of containerIds) {

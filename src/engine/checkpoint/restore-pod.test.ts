@@ -202,7 +202,7 @@ describe("restorePod()", () => {
     Object.assign(engine.world.runtime, { captures: undefined });
     await assert.rejects(
       restore(engine),
-      kind("failed-precondition", /cannot restore checkpoints/),
+      kind("failed-precondition", /the runtime of handler "crun" cannot do it/),
     );
     assertNothingIsLeft(engine);
   });

@@ -9,7 +9,7 @@ import {
 } from "../../core/container/index.ts";
 import type { Image } from "../../core/image/index.ts";
 import type { RunningOperation } from "../../core/operation/index.ts";
-import type { Sandbox } from "../../core/sandbox/index.ts";
+import { podUsers, type Sandbox } from "../../core/sandbox/index.ts";
 import { type DeclaredVolumes, declaredVolumes, stopSignal } from "../../oci-spec/index.ts";
 import { buildOrUndo, checkNameIsFree, type CreateRequest } from "../lifecycle/inflight-creates.ts";
 import { type ContainerContext, findTarget } from "./context.ts";
@@ -188,6 +188,18 @@ function checkSandboxReady(sandbox: Sandbox): void {
   );
 }
 
+/**
+ * NOTE(criu): it makes the user namespace of what it restores, and a process in that may not enter the network namespace
+ * of the pod, which the pod's own user namespace owns.
+ */
+function checkCanRestoreInto({ id, config }: Sandbox): void {
+  if (podUsers(config) === undefined) return;
+  throw new RuntimeError(
+    "failed-precondition",
+    `restore a container into sandbox "${id}": it has a user namespace, into which CRIU cannot restore; run the pod with hostUsers: true`,
+  );
+}
+
 function findImage(context: Pick<ContainerContext, "images">, name: string): Image {
   const image = context.images.find(name);
   if (image === undefined) {
@@ -254,6 +266,7 @@ async function assemble(
   const { store, roots } = context;
   const { id, config, sandbox, image, volumes } = plan;
   const { restore } = plan.base;
+  if (restore !== undefined) checkCanRestoreInto(sandbox);
   const changes = restore?.changes;
   const ofImage = image.layers.map(({ diffId }) => diffId);
   const layers = changes === undefined ? ofImage : [...ofImage, changes];

@@ -32,6 +32,13 @@ function digestOf(text: string): string {
   return text.slice(text.lastIndexOf("@") + 1);
 }
 
+/** Why the containers of a handler without captures cannot be captured or restored, for errors. */
+export function withoutCaptures({ name, runtimeType }: Sandbox["handler"]): string {
+  return runtimeType === undefined
+    ? `the runtime of handler "${name}" cannot do it`
+    : `handler "${name}" runs containers by the shim "${runtimeType}", and davit cannot do it by shims; use a handler with a path, such as crun or runc`;
+}
+
 /**
  * Rejects a checkpoint that the containers of a sandbox cannot continue from, with `failed-precondition`: its handler
  * cannot restore, or has another OCI runtime, or only one of the two has a terminal.
@@ -47,7 +54,7 @@ export function checkRestorable(
     throw new RuntimeError("failed-precondition", `${doing}: ${why}`);
   };
   if (context.runtimeOf(handler).captures === undefined) {
-    refuse(`the runtime of handler "${handler.name}" cannot restore checkpoints`);
+    refuse(withoutCaptures(handler));
   }
   const own = basename(handler.path ?? handler.name);
   const of = `the checkpoint of container ${JSON.stringify(facts.name)}`;

@@ -18,7 +18,7 @@ import type { StateLayout } from "../state-layout.ts";
 import { commonOptions, criuConfig } from "./criu-config.ts";
 import { hasFinishedDump } from "./criu-log.ts";
 import { endCriu } from "./end-criu.ts";
-import { linkedMounts } from "./external-mounts.ts";
+import { deviceMounts, linkedMounts } from "./external-mounts.ts";
 import { explainCapture } from "./failure.ts";
 import { captureLastPid, sharedPids } from "./last-pid.ts";
 
@@ -82,6 +82,7 @@ async function dump(
     ["ghost-limit", ghostLimit] as const,
     ...(request.closeTcp ? ["tcp-close"] : []),
     ...(await linkedMounts(state.runtimePath, spec, "capture")),
+    ...deviceMounts(spec),
   ];
   await writeFile(config, criuConfig(options), { mode: 0o600 });
   signal.throwIfAborted();

@@ -28,6 +28,20 @@ export async function linkedMounts(
   return found.flat();
 }
 
+/** As runtime-spec, config-linux.md, "Default Devices", but /dev/ptmx, which is not a device of the node. */
+const defaultDevices = ["null", "zero", "full", "random", "urandom", "tty"];
+
+/**
+ * CRIU's options for the capture of a container in a user namespace, which cannot make devices: they are bind mounts of
+ * those of the node.
+ */
+export function deviceMounts({ linux }: OciSpec): readonly CriuOption[] {
+  if (!linux.namespaces.some(({ type }) => type === "user")) return [];
+  const given = (linux.devices ?? []).map(({ path }) => path);
+  const paths = new Set([...defaultDevices.map((name) => `/dev/${name}`), ...given]);
+  return [...paths].map((path) => external(path, path));
+}
+
 function external(key: string, value: string): CriuOption {
   return ["external", `mnt[${key}]:${value}`];
 }
