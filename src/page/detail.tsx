@@ -276,5 +276,6 @@ function Containers({
 
 function containerColor({ state, exit }: ContainerView): string {
   if (state === "running") return "good";
+  if (state === "paused") return "warn";
   return exit !== undefined && exit.code !== 0 ? "bad" : "off";
 }

@@ -61,6 +61,7 @@ export function podState({ ready, failed, running, all, containers }: PodView): 
   if (failed) return ["bad", "failed"];
   const isCompleted = all > 0 && containers.every(({ state }) => state === "exited");
   if (isCompleted) return ["off", "completed"];
+  if (containers.some(({ state }) => state === "paused")) return ["warn", "paused"];
   return running < all ? ["warn", "ready"] : ["good", "ready"];
 }
 

@@ -53,7 +53,7 @@ export interface ContainerView {
   readonly id: string;
   readonly name: string;
   readonly image: string;
-  readonly state: "created" | "running" | "exited" | "unknown";
+  readonly state: "created" | "running" | "paused" | "exited" | "unknown";
   readonly attempt: number;
   readonly createdMs: number;
   readonly startedMs: number | undefined;

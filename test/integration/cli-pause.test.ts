@@ -18,6 +18,11 @@ test("pods and containers are paused and resumed by name, as with docker, and li
     const rows = (await davit.done("ps")).split("\n").filter((row) => / main /.test(row));
     assert.equal(rows.length, 2);
     for (const row of rows) assert.match(row, / running \d+ s \(paused\)/);
+    const frame = JSON.parse(await davit.done("top", "-o", "json")) as {
+      pods: { containers: { state: string }[] }[];
+    };
+    const states = frame.pods.flatMap(({ containers }) => containers.map(({ state }) => state));
+    assert.deepEqual(states, ["paused", "paused"]);
     const since = /paused at 20\S+Z; resume it with "davit resume [0-9a-f]{64}"/;
     assert.match(await davit.done("describe", "one"), since);
     assert.match(await davit.done("why", "two/main"), since);

@@ -94,6 +94,10 @@ describe("Status", () => {
     for (const key of ["config", "node", "cniconfig", "lastCNILoadStatus"]) {
       assert.ok(info[key] !== undefined, `verbose Status has no "${key}"`);
     }
+    const checkpoints = JSON.parse(info["checkpoints"] ?? "") as object;
+    const handlers = ["", "crun", "runc"];
+    assert.deepEqual(checkpoints, { handlers, restore: "own", restoreContainers: false });
+    assert.equal(info["paused"], "[]");
     const config = JSON.parse(info["config"] ?? "") as {
       root: string;
       runtime: { defaultHandler: string };

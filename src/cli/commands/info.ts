@@ -83,11 +83,14 @@ async function describe(
   ];
 }
 
-function handlersOf({ runtimeHandlers }: StatusResponse): readonly Fact[] {
+function handlersOf({ runtimeHandlers, info }: StatusResponse): readonly Fact[] {
+  // Only davit reports it.
+  const { handlers: captured } = (readInfo(info)["checkpoints"] ?? {}) as { handlers?: JsonValue };
   const text = runtimeHandlers.map(({ name, features }) => {
     const can = [
       features?.recursiveReadOnlyMounts === true ? "recursive read-only mounts" : "",
       features?.userNamespaces === true ? "user namespaces" : "",
+      Array.isArray(captured) && captured.includes(name) ? "checkpoints" : "",
     ].filter((word) => word !== "");
     return `${printable(name) || "(default)"}${can.length === 0 ? "" : ` (${can.join(", ")})`}`;
   });

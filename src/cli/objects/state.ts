@@ -4,6 +4,7 @@ import {
   type PodSandbox,
   PodSandboxState,
 } from "../../gen/runtime/v1/api_pb.ts";
+import type { readInfo } from "../output/cri-message.ts";
 
 /** The states of containers, as lists and filters name them. */
 export const containerStates = ["created", "running", "exited", "unknown"] as const;
@@ -16,6 +17,13 @@ export function containerStateName(state: ContainerState): (typeof containerStat
 /** Whether davit has paused a container, which is running for the CRI. */
 export function isPaused(status: ContainerStatus | undefined): boolean {
   return status?.state === ContainerState.CONTAINER_RUNNING && status.reason === "Paused";
+}
+
+/** The ids of paused containers in the `info` of a verbose Status, which only davit reports. */
+export function pausedIn(info: ReturnType<typeof readInfo>): ReadonlySet<string> {
+  const { paused } = info;
+  const ids: readonly unknown[] = Array.isArray(paused) ? paused : [];
+  return new Set(ids.filter((id) => typeof id === "string"));
 }
 
 /** The states of pods in lists and filters. */

@@ -85,6 +85,20 @@ describe("podRows()", () => {
     assert.equal(tone(ContainerState.CONTAINER_CREATED), "yellow");
   });
 
+  test("shows paused containers as paused, and their pod as not quite well", () => {
+    const containers = [container("c", "p"), container("d", "p")];
+    const node = sample({ pods: [pod("p", "default/web")], containers, paused: new Set(["c"]) });
+    const [row] = podRows(node, new UsageHistory());
+    assert.equal(row?.tone, "yellow");
+    assert.deepEqual(
+      row.containers.map(({ state, tone }) => [state, tone]),
+      [
+        ["paused", "yellow"],
+        ["running", "green"],
+      ],
+    );
+  });
+
   test("computes the rates of the network from two samples", () => {
     const pods = [pod("p", "default/web")];
     const at = (atMs: number, rxBytes: number, txBytes: number) =>

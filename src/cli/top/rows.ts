@@ -78,6 +78,8 @@ export function podRows(sample: Sample, usage: UsageHistory, before?: Sample): r
     const containers = newestAttempts(all).map((each) => containerRow(each, sample, usage));
     const ready = pod.state === PodSandboxState.SANDBOX_READY;
     const count = countContainers(all, sample.ends);
+    const isPaused = containers.some(({ id }) => sample.paused.has(id));
+    const isBusy = count.running === count.all && !isPaused;
     return {
       kind: "pod",
       id: pod.id,
@@ -85,7 +87,7 @@ export function podRows(sample: Sample, usage: UsageHistory, before?: Sample): r
       name: podPath(pod),
       path: podPath(pod),
       state: ready ? "ready" : "notready",
-      tone: !ready || count.failed ? "red" : count.running === count.all ? "green" : "yellow",
+      tone: !ready || count.failed ? "red" : isBusy ? "green" : "yellow",
       sinceMs: msOf(pod.createdAt),
       restarts: containers.reduce((sum, each) => sum + each.restarts, 0),
       running: count.running,
@@ -127,7 +129,8 @@ function containerRow(each: PodContainer, sample: Sample, usage: UsageHistory): 
   const { container } = each;
   const end = sample.ends.get(container.id);
   const name = container.metadata?.name ?? "";
-  const state = containerStateName(container.state);
+  const paused = sample.paused.has(container.id);
+  const state = paused ? "paused" : containerStateName(container.state);
   const running = container.state === ContainerState.CONTAINER_RUNNING;
   return {
     kind: "container",
@@ -136,7 +139,7 @@ function containerRow(each: PodContainer, sample: Sample, usage: UsageHistory): 
     name,
     path: `${podPath(each.pod)}/${name}`,
     state: end === undefined ? state : `${state} (${end.exitCode})`,
-    tone: running ? "green" : (end?.exitCode ?? 0) === 0 ? "yellow" : "red",
+    tone: paused ? "yellow" : running ? "green" : (end?.exitCode ?? 0) === 0 ? "yellow" : "red",
     sinceMs: sinceOf(container, end?.finishedAt),
     restarts: container.metadata?.attempt ?? 0,
     container: each,

@@ -5,6 +5,8 @@ import type {
   PodSandbox,
 } from "../../gen/runtime/v1/api_pb.ts";
 import { ContainerState } from "../../gen/runtime/v1/api_pb.ts";
+import { pausedIn } from "../objects/state.ts";
+import { readInfo } from "../output/cri-message.ts";
 import { doing } from "../server/explain.ts";
 import type { Server } from "../server/session.ts";
 import { type NodeStatus, readNodeStatus } from "./node-status.ts";
@@ -24,6 +26,8 @@ export interface Sample {
   readonly node: NodeStatus;
   /** The statuses of exited containers by id, as far as they are known. */
   readonly ends: ReadonlyMap<string, ContainerStatus>;
+  /** The ids of paused containers, which only davit reports. */
+  readonly paused: ReadonlySet<string>;
   /** The network counters of pods by id; empty unless they are requested. */
   readonly network: ReadonlyMap<string, NetworkCounters>;
   readonly imageBytes: number | undefined;
@@ -71,7 +75,8 @@ export class Sampler {
     const node = readNodeStatus(status, atMs);
     this.#isDavit = node.activity !== undefined;
     const ends = await this.#endsOf(containers);
-    return { atMs, pods, containers, stats, node, ends, network, imageBytes };
+    const paused = pausedIn(readInfo(status.info));
+    return { atMs, pods, containers, stats, node, ends, paused, network, imageBytes };
   }
 
   async #network(): Promise<ReadonlyMap<string, NetworkCounters>> {

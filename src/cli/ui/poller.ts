@@ -2,6 +2,7 @@ import { messageOf } from "../../base/errors.ts";
 import type { Container, Image, PodSandbox, StatusResponse } from "../../gen/runtime/v1/api_pb.ts";
 import type { LiveState } from "../../page/view.ts";
 import { joinPods } from "../objects/find.ts";
+import { pausedIn } from "../objects/state.ts";
 import { member, readInfo } from "../output/cri-message.ts";
 import type { Server } from "../server/session.ts";
 import { readHistory, readInflight } from "../../client/operations.ts";
@@ -113,8 +114,9 @@ export class Poller {
     const isDavit = Array.isArray(info["inflight"]);
     await this.#statuses.update(lists, isDavit);
     const usage = this.#usage;
+    const paused = pausedIn(info);
     const { containers: statuses, addresses } = this.#statuses;
-    this.#live.set("pods", buildPods({ ...lists, statuses, addresses, usage }));
+    this.#live.set("pods", buildPods({ ...lists, statuses, paused, addresses, usage }));
     this.#live.set("node", await this.#node(status, version, isDavit));
     this.#updateOperations(lists, info, isDavit);
   }

@@ -28,6 +28,8 @@ export interface HandlerFeatures {
   readonly name: string;
   readonly recursiveReadOnlyMounts: boolean;
   readonly userNamespaces: boolean;
+  /** Its containers can be captured and restored, where CRIU is installed. The CRI has no field for it. */
+  readonly checkpoints: boolean;
 }
 
 /** The features that an OCI runtime reports (OCI runtime spec, features.md). */
@@ -37,6 +39,8 @@ export interface RuntimeFeatures {
   /** The supported mount options. `rro` means recursive read-only mounts. */
   readonly mountOptions: readonly string[];
   readonly seccomp: boolean;
+  /** It was built with CRIU. */
+  readonly checkpoints?: boolean;
   /** What it does of those fields of a spec that not every runtime knows. */
   readonly optionalFields?: readonly OptionalField[];
 }

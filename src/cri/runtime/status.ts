@@ -1,4 +1,5 @@
 import type { MessageInitShape } from "@bufbuild/protobuf";
+import { pausedSince } from "../../engine/container/index.ts";
 import type { StatusRequest, StatusResponseSchema } from "../../gen/runtime/v1/api_pb.ts";
 import type { CriContext } from "../context.ts";
 
@@ -27,7 +28,10 @@ export async function status(
             },
       ],
     },
-    runtimeHandlers: handlers.map(({ name, ...features }) => ({ name, features })),
+    runtimeHandlers: handlers.map(({ name, recursiveReadOnlyMounts, userNamespaces }) => ({
+      name,
+      features: { recursiveReadOnlyMounts, userNamespaces },
+    })),
     features: {
       supplementalGroupsPolicy: true,
       // The /sys of such a pod is a bind mount of the node's, which every runtime supports.
@@ -38,15 +42,24 @@ export async function status(
       cgroupMountMode: true,
       containerUlimits: true,
     },
-    info: request.verbose ? verboseInfo(context) : {},
+    info: request.verbose ? verboseInfo(context, handlers) : {},
   };
 }
 
-function verboseInfo(context: CriContext): Record<string, string> {
+function verboseInfo(
+  context: CriContext,
+  handlers: Awaited<ReturnType<CriContext["handlers"]>>,
+): Record<string, string> {
   const { sandboxes, images } = context;
+  const { store, checkpoints } = context.containers;
+  const { restore, restoreContainers } = checkpoints;
+  const paused = [...store.listed()].filter((each) => pausedSince(each) !== undefined);
+  const able = handlers.filter(({ checkpoints }) => checkpoints);
   const facts: Readonly<Record<string, unknown>> = {
     ...context.describe(),
     ...context.network.describe(),
+    checkpoints: { handlers: able.map(({ name }) => name), restore, restoreContainers },
+    paused: paused.map(({ id }) => id),
     inflight: sandboxes.operations.views(),
     lastFailures: sandboxes.operations.history.failures(),
     heldCreates: sandboxes.inflightCreates.unclaimed(),

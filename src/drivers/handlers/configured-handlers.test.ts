@@ -104,6 +104,31 @@ describe("the features of handlers", () => {
     assert.deepEqual(await handlers.runtimeFeatures(handlers.bind("odd")), least);
   });
 
+  test("have checkpoints where the runtime was built with CRIU and no shim is in between", async () => {
+    const withCriu = { ...able, checkpoints: true };
+    const shim = { ...kata, options: { BinaryName: "crun" } };
+    const deps = {
+      defaultHandler: "shim",
+      handlers: { crun: plain, shim, without: { ...plain, path: "other" } },
+      readFeatures: (path: string) => Promise.resolve(path === "crun" ? withCriu : able),
+      shims: {
+        shimProgram: () => "/usr/bin/shim",
+        encodeOptions: () => undefined,
+        isRuncType: () => true,
+        runtimeOfOptions: () => "crun",
+      },
+    };
+    const handlers = new ConfiguredHandlers(deps);
+    await handlers.probe(silentLogger);
+    const found = (await handlers.features()).map(({ name, checkpoints }) => [name, checkpoints]);
+    assert.deepEqual(found, [
+      ["", false],
+      ["crun", true],
+      ["shim", false],
+      ["without", false],
+    ]);
+  });
+
   test("are those of the runtime that a pod has, also after a reload that changes the path", async () => {
     const least = { mountOptions: [], idMappedMounts: false, seccomp: true };
     const asked: string[] = [];

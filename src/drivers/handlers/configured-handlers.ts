@@ -233,6 +233,8 @@ export class ConfiguredHandlers implements Handlers {
     return {
       recursiveReadOnlyMounts: features.mountOptions.includes("rro"),
       userNamespaces: nodeHas && features.idMappedMounts,
+      // Containers of shims are not captured.
+      checkpoints: handler?.path !== "" && features.checkpoints === true,
     };
   }
 
@@ -304,7 +306,11 @@ const leastFeatures: RuntimeFeatures = {
   seccomp: true,
 };
 
-const noFeatures: Features = { recursiveReadOnlyMounts: false, userNamespaces: false };
+const noFeatures: Features = {
+  recursiveReadOnlyMounts: false,
+  userNamespaces: false,
+  checkpoints: false,
+};
 
 const defaultSettings: HandlerSettings = {
   podAnnotations: [],

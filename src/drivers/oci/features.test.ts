@@ -58,3 +58,12 @@ test("parseFeatures() knows by versions which runtimes choose the CPUs of comman
     false,
   ]);
 });
+
+test("parseFeatures() knows whether a runtime was built with CRIU", () => {
+  const enabled = (value: unknown) =>
+    parseFeatures({ annotations: { "org.opencontainers.runc.checkpoint.enabled": value } });
+  assert.equal(enabled("true").checkpoints, true);
+  for (const json of [enabled("false"), enabled(true), parseFeatures({}), parseFeatures(null)]) {
+    assert.equal(json.checkpoints, false);
+  }
+});

@@ -40,6 +40,7 @@ export function parseFeatures(json: unknown): RuntimeFeatures {
     mountOptions: features?.mountOptions ?? [],
     seccomp: features?.linux?.seccomp?.enabled ?? false,
     idMappedMounts: features?.linux?.mountExtensions?.idmap?.enabled ?? false,
+    checkpoints: features?.annotations?.["org.opencontainers.runc.checkpoint.enabled"] === "true",
     optionalFields: features === null ? [] : optionalFields(features),
   };
 }

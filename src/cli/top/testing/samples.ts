@@ -91,6 +91,7 @@ export function sample(changes: Partial<Sample> = {}): Sample {
     stats: [],
     node: quietNode,
     ends: new Map(),
+    paused: new Set(),
     network: new Map(),
     imageBytes: 61e9,
     ...changes,

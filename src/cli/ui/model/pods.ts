@@ -18,6 +18,8 @@ export interface PodSources {
   readonly containers: readonly Container[];
   /** As far as they are known. */
   readonly statuses: ReadonlyMap<string, ContainerStatus>;
+  /** The ids of paused containers. */
+  readonly paused: ReadonlySet<string>;
   /** The addresses of pods, as far as they are known. */
   readonly addresses: ReadonlyMap<string, string>;
   readonly usage: Usage;
@@ -40,10 +42,13 @@ export function buildPods(sources: PodSources): readonly PodView[] {
 function buildPod(
   pod: PodSandbox,
   items: readonly PodContainer[],
-  { statuses, addresses, usage }: PodSources,
+  { statuses, paused, addresses, usage }: PodSources,
 ): PodView {
   const containers = items
-    .map(({ container }) => buildContainer(container, statuses.get(container.id), usage))
+    .map(({ container }) => {
+      const view = buildContainer(container, statuses.get(container.id), usage);
+      return paused.has(container.id) ? { ...view, state: "paused" as const } : view;
+    })
     .toSorted((a, b) => compare(a.name, b.name) || b.attempt - a.attempt);
   const own = usage.of(pod.id);
   const sum = sumUsage(containers.map((each) => each.usage));

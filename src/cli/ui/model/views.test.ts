@@ -78,7 +78,14 @@ test("buildPods() joins lists, statuses and usage", () => {
   usage.update([containerStats("c2", 0n, 0n)], []);
   usage.update([containerStats("c2", 2_000_000_000n, 1_000_000_000n)], []);
   const addresses = new Map([["p1", "10.0.0.7"]]);
-  const [dns, web, ...more] = buildPods({ pods, containers, statuses, addresses, usage });
+  const [dns, web, ...more] = buildPods({
+    pods,
+    containers,
+    statuses,
+    paused: new Set(),
+    addresses,
+    usage,
+  });
   assert.deepEqual(more, []);
   assert.ok(dns !== undefined && web !== undefined);
   assert.deepEqual([dns.name, dns.ready, dns.all], ["dns", false, 0]);
@@ -98,6 +105,16 @@ test("buildPods() joins lists, statuses and usage", () => {
     web.containers.map(({ exit }) => exit),
     [undefined, { code: 3, reason: "Error", message: "<b>boom</b>", atMs: 15 }],
   );
+});
+
+test("buildPods() shows paused containers as paused", () => {
+  const sources = { statuses: new Map(), addresses: new Map(), usage: new Usage() };
+  const views = buildPods({ pods, containers, paused: new Set(["c2"]), ...sources });
+  const states = views.flatMap((each) => each.containers.map(({ id, state }) => [id, state]));
+  assert.deepEqual(states, [
+    ["c2", "paused"],
+    ["c1", "exited"],
+  ]);
 });
 
 test("Usage computes rates from successive samples only", () => {
