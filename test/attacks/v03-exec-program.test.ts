@@ -33,9 +33,15 @@ test(
   leakless(served, () =>
     inPod(daemon, pod(), async (at) => {
       const id = await runIn(at);
-      const running = exec(daemon, id, ["sh", "-c", "until [ -e /end ]; do sleep 0.1; done"]);
+      const running = exec(daemon, id, [
+        "sh",
+        "-c",
+        "touch /begun; until [ -e /end ]; do sleep 0.1; done",
+      ]);
       // If the test fails below, the removal of its pod ends this call.
       running.catch(() => undefined);
+      // Until it is executed, the command itself has the program's name.
+      await sh(daemon, id, "until [ -e /begun ]; do sleep 0.1; done");
       const waiting = await until("the program waits", () =>
         readProcesses().find(({ comm, pid }) => {
           return comm === "davit-exec" && readFileSync(`/proc/${pid}/cmdline`, "utf8").includes(id);
