@@ -35,7 +35,7 @@ static long read_stream(struct stream *stream, int most) {
 
 /*
  * Exactly what is in the pipe now: other processes may still have it open, and write forever. Clients have until `end` to
- * make room.
+ * take it.
  */
 static void drain_pipe(struct stream *stream, __s64 end) {
   int left = 0;
