@@ -137,6 +137,8 @@ describe("davit-monitor", () => {
     for (const signal of [1, 2, 3, 10, 13, 15, 17]) process.kill(pid, signal);
     using client = disposable(monitored.connect("c"));
     assert.equal(await ask(client.stream, "stat"), "ok 0 0");
+    // Shells block signals while they fork.
+    await until("the program runs", () => statusOf(monitored.pid, "Name") === "sleep");
     assert.equal(statusOf(monitored.pid, "SigBlk"), "0000000000000000");
     // A shell ignores INT and QUIT for what it runs in the background.
     assert.equal(statusOf(monitored.pid, "SigIgn"), "0000000000000006");
