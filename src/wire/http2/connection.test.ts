@@ -441,8 +441,8 @@ describe("the windows of the server", () => {
     client.greet(requestFrame(1), ...half);
     await client.settled();
     assert.equal(client.streams[0]?.received.length, 0);
-    client.streams[0]?.stream.resume();
-    assert.equal(Buffer.concat(client.streams[0]?.received ?? []).length, 40 * 16_384);
+    client.streams[0].stream.resume();
+    assert.equal(Buffer.concat(client.streams[0].received).length, 40 * 16_384);
     const update = await client.next(windowUpdate, 1);
     assert.ok(update.payload.readUInt32BE(0) >= limits.streamWindowBytes / 2);
   });

@@ -43,6 +43,9 @@ async function converse(chunks: readonly Buffer[]): Promise<Outcome> {
     onClose: resolve,
     onStream: (stream) => {
       const at = streams.push(`${stream.id} ${stream.head.method} ${stream.head.path}`) - 1;
+      const log = (what: string): void => {
+        streams[at] = `${streams[at] ?? ""}${what}`;
+      };
       let [bytes, isOver] = [0, false];
       openCount += 1;
       assert.ok(openCount <= limits.maxStreams);
@@ -50,13 +53,13 @@ async function converse(chunks: readonly Buffer[]): Promise<Outcome> {
         onData: (part) => {
           assert.ok(!isOver && part.length > 0);
           bytes += part.length;
-          streams[at] += part.toString("hex");
+          log(part.toString("hex"));
           if (!stream.headersSent) stream.respond(okBlock);
           stream.write(Buffer.from(part));
         },
         onEnd: () => {
           assert.ok(!isOver);
-          streams[at] += " end";
+          log(" end");
           if (!stream.headersSent) stream.respond(okBlock);
           stream.end(endBlock);
         },
