@@ -102,3 +102,34 @@ test("a client that changes its window a few times stays connected", async () =>
   assert.equal(socket.writableEnded, false);
   connection.destroy();
 });
+
+test("a request without a body that is answered at once is not reset", async () => {
+  const frames = async (isEnd: boolean): Promise<number[]> => {
+    const socket = new FakeSocket();
+    const connection = new ServerConnection({
+      socket: socket as unknown as Duplex,
+      memory: new SharedMemory(),
+      onReady: () => undefined,
+      onStream: (stream: ServerStream) => {
+        stream.respond(response, true);
+        stream.rejectRest();
+      },
+      onMemoryFull: () => undefined,
+      onClose: () => undefined,
+    });
+    socket.emit("data", clientGreeting);
+    await turn();
+    socket.written = [];
+    socket.emit("data", requestFrame(1, isEnd));
+    await turn();
+    connection.destroy();
+    const types: number[] = [];
+    const bytes = Buffer.concat(socket.written);
+    for (let at = 0; at < bytes.length; at += 9 + bytes.readUIntBE(at, 3)) {
+      types.push(bytes.readUInt8(at + 3));
+    }
+    return types;
+  };
+  assert.deepEqual(await frames(true), [frameType.headers]);
+  assert.deepEqual(await frames(false), [frameType.headers, frameType.rstStream]);
+});

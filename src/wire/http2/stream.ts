@@ -187,6 +187,8 @@ export class ServerStream implements Sender {
       return;
     }
     this.#hasReceivedEnd = true;
+    // There is no rest, of a request that was answered by its headers.
+    this.#out.rejectsRest = false;
     // The response was sent before.
     if (this.#out.isClosed) this.close();
     else if (!this.#isPaused) this.#deliverEnd();
