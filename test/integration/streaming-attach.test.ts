@@ -13,7 +13,7 @@ import {
   runIn,
   script,
 } from "../support/suites/containers.ts";
-import { bare, code, failsWith, leakless } from "../support/suites/pods.ts";
+import { bare, code, failsWith, leakless, until } from "../support/suites/pods.ts";
 import { openAttach, transports } from "../support/suites/streams.ts";
 
 let node: Node;
@@ -40,13 +40,18 @@ for (const transport of transports) {
           const id = await runIn(pod, script(parrot, { stdin: true }));
           const one = await openAttach(daemon, id, { transport });
           const two = await openAttach(daemon, id, { transport, stdin: false });
+          await until("both clients are attached", () => {
+            one.type("hello\n");
+            return one.stdout.includes("hello") && two.stdout.includes("hello");
+          });
           one.type("a\n");
           await Promise.all([one.says("a\n"), two.says("a\n")]);
           one.remote.close();
           const three = await openAttach(daemon, id, { transport });
           three.remote.stdin?.end("b\n");
           await two.says("b\n");
-          assert.equal(two.stdout.replace("first\n", ""), "a\nb\n", "nothing is lost or repeated");
+          const said = two.stdout.replaceAll(/first\n|hello\n/g, "");
+          assert.equal(said, "a\nb\n", "nothing is lost or repeated");
           two.remote.close();
           three.remote.close();
           assert.equal((await containerStatus(daemon, id)).state, RUNNING);
