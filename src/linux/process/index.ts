@@ -39,5 +39,11 @@ export { isDescendant, killProcessTree, killSession } from "./process-tree.ts";
 export { envProgramPath, monitorPath } from "./programs.ts";
 export { type RunOptions, type RunResult, run } from "./run.ts";
 export { preferEventLoop } from "./schedule.ts";
-export { execProgramCopy, holderProgram, monitorProgram, sealedProgram, waiterProgram } from "./sealed-program.ts";
+export {
+  execProgramCopy,
+  holderProgram,
+  monitorProgram,
+  sealedProgram,
+  waiterProgram,
+} from "./sealed-program.ts";
 export { SIGCONT, SIGHUP, SIGKILL, SIGSTOP, SIGTERM } from "./signals.ts";
