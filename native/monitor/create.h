@@ -9,6 +9,7 @@
 #include "requests.h"
 
 #include <asm/termbits.h>
+#include <linux/prctl.h>
 #include <linux/sched.h>
 #include <linux/signal.h>
 #include <linux/un.h>
@@ -134,6 +135,8 @@ __attribute__((noreturn)) static void become_runtime(int report) {
     call4(__NR_dup3, start.ends[i], i, 0, 0); /* fails only for NULL_FD itself, which is never the third one */
   }
   call4(__NR_rt_sigprocmask, SIG_SETMASK, (long)&none, 0, sizeof none);
+  /* Without its monitor it would create a container that nobody waits for, after davit has undone the start. */
+  call5(__NR_prctl, PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
   int error = (int)call4(__NR_execve, (long)start.options.runtime[0], (long)start.options.runtime,
                          (long)start.options.environment, 0);
   call4(__NR_write, report, (long)&error, sizeof error, 0);

@@ -131,6 +131,16 @@ describe("davit-monitor", () => {
     await child.exited;
   });
 
+  test("takes an OCI runtime that has not answered with it when it is killed", async () => {
+    using monitored = new Monitored("", { command: ["/bin/sh", "-c", "echo $$ >pid; exec sleep 100"] });
+    await monitored.untilIn("pid", "\n");
+    const { pid } = monitored;
+    const startTime = processStartTime(pid);
+    monitored.child.kill(9);
+    assert.equal(await monitored.answer, "");
+    await until("the runtime has ended", () => processStartTime(pid) !== startTime);
+  });
+
   test("is not ended by signals, and leaves none of them blocked in the container", async () => {
     using monitored = await Monitored.start("exec sleep 100");
     const { pid } = monitored.child;
@@ -184,6 +194,8 @@ describe("davit-monitor", () => {
     ];
     assert.deepEqual(kinds.sort(), expected.sort());
     assert.equal(statSync(monitored.path("attach")).mode & 0o777, 0o600);
+    // The shells between the runtime and the container have others.
+    await until("it is the container's command", () => statusOf(monitored.pid, "Name") === "sleep");
     assert.deepEqual([...openFds(monitored.pid).keys()].sort(), [0, 1, 2]);
   });
 
