@@ -10,6 +10,7 @@
 
 enum {
   CLIENTS_MAX = 32,
+  STREAMING_MAX = 28, /* clients that have output: however many a user attaches, davit can rotate the log */
   INPUT_MAX = 8192,   /* bytes of a packet of input */
   OUTPUT_MAX = 7168,  /* bytes of a packet of output: with the kernel's own they fit into 8 KiB of its memory */
   SEND_BUFFER = 1 << 20, /* what a client may leave unread; the kernel takes at most net.core.wmem_max */
@@ -180,12 +181,21 @@ static long receive(int fd, char *bytes, unsigned long size) {
   return call4(__NR_recvmsg, fd, (long)&message, MSG_DONTWAIT | MSG_TRUNC, 0);
 }
 
+static int count_streaming(void) {
+  int count = 0;
+  for (const struct client *client = clients; client < clients + CLIENTS_MAX; client++) {
+    count += client->kind == READER || client->kind == WRITER;
+  }
+  return count;
+}
+
 static void meet(struct client *client, char first, long length) {
-  client->kind = length != 1 ? NO_CLIENT
-                 : first == 'o' ? READER
-                 : first == 'i' ? WRITER
-                 : first == 'c' ? CONTROLLER
-                                : NO_CLIENT;
+  int may_stream = count_streaming() < STREAMING_MAX;
+  client->kind = length != 1                  ? NO_CLIENT
+                 : first == 'c'               ? CONTROLLER
+                 : may_stream && first == 'o' ? READER
+                 : may_stream && first == 'i' ? WRITER
+                                              : NO_CLIENT;
   if (client->kind == NO_CLIENT) close_fd(client->fd);
 }
 

@@ -186,20 +186,32 @@ describe("clients of davit-monitor", () => {
 
   test("are 32 at most, and one that does not say what it is loses its place", async () => {
     using monitored = await startWith("exec sleep 100");
-    const clients = Array.from({ length: 40 }, (_, n) => connect(monitored, n < 30 ? "o" : ""));
+    const clients = Array.from({ length: 40 }, (_, n) => connect(monitored, n < 28 ? "o" : ""));
     let ended = 0;
     for (const client of clients) client.once("end", () => ended++).resume();
     await until("eight are disconnected", () => ended === 8);
     await delay(100);
     assert.equal(ended, 8);
-    await until("those without a word are disconnected", () => ended === 10, 20_000);
-    assert.equal(clientsOf(monitored), 30);
+    await until("those without a word are disconnected", () => ended === 12, 20_000);
+    assert.equal(clientsOf(monitored), 28);
     const late = connect(monitored, "c");
     assert.equal(await ask(late, "stat"), "ok 0 0");
     late.destroy();
     for (const client of clients) client.destroy();
     await until("all have left", () => clientsOf(monitored) === 0);
     await settled(monitored);
+  });
+
+  test("leave room for requests, however many have output", async () => {
+    using monitored = await startWith("exec sleep 100", "--stdin");
+    let ended = 0;
+    for (let n = 0; n < 31; n++) {
+      connect(monitored, n % 2 === 0 ? "o" : "i").once("end", () => ended++).resume();
+    }
+    await until("those that are too many are disconnected", () => ended === 3);
+    const requests = connect(monitored, "c");
+    assert.equal(await ask(requests, "stat"), "ok 0 0");
+    assert.equal(clientsOf(monitored), 29);
   });
 
   test("survive any bytes, and so does the monitor", async () => {
