@@ -3,7 +3,8 @@
  * the ends of its stdin, stdout and stderr, writes the log, serves clients that attach, and writes the exit code to a file.
  * It survives the daemon. Arguments:
  *
- *   --cid ID --exit-dir DIR [--terminal] [--stdin | --stdin-once] [--log-max BYTES] -- RUNTIME ARG...
+ *   --cid ID --exit-dir DIR [--terminal] [--stdin | --stdin-once] [--log-max BYTES] [--memory-events FILE]
+ *   -- RUNTIME ARG...
  *
  * Its working directory is the bundle. Descriptor 0 is the log, or a device for none, and descriptor 1 gets the
  * answer (monitor/create.h). A container controls what it writes, and root what comes by the socket: nothing of it may make the
@@ -11,6 +12,7 @@
  */
 #include "monitor/confine.h"
 #include "monitor/create.h"
+#include "monitor/memory.h"
 #include "monitor/output.h"
 #include "monitor/requests.h"
 
@@ -22,7 +24,7 @@ enum {
   PATH_SIZE = 4096,
 };
 
-enum slot { SIGNALS, STDOUT, STDERR, STDIN, LISTENER, FIRST_CLIENT, SLOTS = FIRST_CLIENT + CLIENTS_MAX };
+enum slot { SIGNALS, STDOUT, STDERR, STDIN, LISTENER, MEMORY, FIRST_CLIENT, SLOTS = FIRST_CLIENT + CLIENTS_MAX };
 
 /* Times of the monotonic clock in milliseconds; 0: not set. */
 static struct {
@@ -56,6 +58,7 @@ static long write_exit(int code) {
 
 __attribute__((noreturn)) static void finish(int code) {
   __s64 end_of_drain = now_ms() + DRAIN_MS;
+  check_memory(); /* first: systemd removes the cgroup now, and the kernel may hold an event back for 10 ms */
   wait_for_clients(end_of_drain);
   if (input.is_terminal) {
     drain_terminal(&streams[0], end_of_drain);
@@ -92,6 +95,7 @@ static int list_slots(struct pollfd fds[SLOTS]) {
   fds[STDERR] = (struct pollfd){is_waiting ? -1 : streams[1].fd, POLLIN, 0};
   fds[STDIN] = (struct pollfd){is_input_kept ? input.fd : -1, POLLOUT, 0};
   fds[LISTENER] = (struct pollfd){until.listener == 0 ? start.listener : -1, POLLIN, 0};
+  fds[MEMORY] = (struct pollfd){memory_events, POLLPRI, 0};
   for (int i = 0; i < CLIENTS_MAX; i++) {
     const struct client *client = clients + i;
     int is_behind = client->kind != NO_CLIENT && client->is_behind;
@@ -155,6 +159,7 @@ __attribute__((noreturn)) static void run(long pid) {
       if (fds[FIRST_CLIENT + i].revents != 0) serve_event(clients + i, fds + FIRST_CLIENT + i);
     }
     if (fds[LISTENER].revents != 0 && accept_client(start.listener) < 0) until.listener = now_ms() + PAUSE_MS;
+    if (fds[MEMORY].revents != 0) check_memory();
     if (fds[SIGNALS].revents != 0) {
       clear_signals();
       reap(pid);
@@ -181,6 +186,8 @@ static int parse_arguments(long count, const char *const *arguments) {
         options->id = value;
       } else if (is_text(word, "--exit-dir")) {
         options->exit_directory = value;
+      } else if (is_text(word, "--memory-events")) {
+        options->memory_events = value;
       } else if (is_text(word, "--log-max")) {
         const char *at = value, *end = value + length_of(value);
         __s64 limit = take_number(&at, end, 0x7fffffffffffffff);
@@ -220,6 +227,7 @@ static void program_main(const long *stack) {
     drain_pipe(&streams[1], 0);
     end_stream(&streams[1]);
   }
+  watch_memory(start.options.memory_events);
   confine();
   run(pid);
 }

@@ -57,6 +57,7 @@ __attribute__((unused)) static void filter_calls(void) {
       ALLOW(madvise),
       ALLOW(wait4),
       ALLOW(openat),
+      ALLOW(pread64),
       ALLOW(renameat2),
       ALLOW(unlinkat),
       ALLOW(restart_syscall),

@@ -19,6 +19,7 @@ enum { ANSWER_FD = 1, NULL_FD = 2, REASON_MAX = 4096, WNOHANG = 1, QUEUE_MAX = 1
 struct options {
   const char *id;
   const char *exit_directory;
+  const char *memory_events; /* of the cgroup that the runtime makes; NULL: is not watched */
   int has_terminal, has_input;
   const char *const *runtime; /* its path and arguments, then NULL */
   const char *const *environment;

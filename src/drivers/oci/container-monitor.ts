@@ -47,6 +47,8 @@ export interface MonitorStart {
   readonly bundle: ContainerBundle;
   /** The open log. Undefined: nothing is logged. */
   readonly logFd: number | undefined;
+  /** memory.events of a cgroup that is removed with its last process; conmon finds it by itself. */
+  readonly memoryEvents?: string | undefined;
   /** Undefined: the OCI runtime creates the process of the spec. */
   readonly restore?: MonitorRestore | undefined;
 }

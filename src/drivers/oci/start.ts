@@ -8,6 +8,8 @@ import type { Clock } from "../../base/time.ts";
 import { beforeAbort } from "../../base/wait.ts";
 import type { ContainerBundle, RestoreSource } from "../../core/container/index.ts";
 import type { Operation } from "../../core/operation/index.ts";
+import { isScope } from "../../core/sandbox/index.ts";
+import { type CgroupLayout, oomEventsFile } from "../../linux/cgroup/index.ts";
 import { type Child, openProcess, type ProcessRef } from "../../linux/process/index.ts";
 import { writeBundle } from "./bundle.ts";
 import type { PreparedRestore } from "./checkpoint/restore.ts";
@@ -20,6 +22,7 @@ import type { StateLayout } from "./state-layout.ts";
 /** What {@link startProcess} works with. */
 export interface StartDeps {
   readonly paths: StateLayout;
+  readonly cgroups: CgroupLayout;
   readonly cleanup: ContainerCleanup;
   readonly monitor: ContainerMonitor;
   readonly clock: Clock;
@@ -73,6 +76,9 @@ export async function startProcess(
       paths,
       bundle,
       logFd: logFile?.fd,
+      memoryEvents: isScope(state.cgroupPath)
+        ? oomEventsFile(deps.cgroups, state.cgroupPath)
+        : undefined,
       restore: restore?.monitor,
     });
     monitor = starting.child;

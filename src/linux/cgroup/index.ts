@@ -29,7 +29,7 @@ export { memoryInUse, assertLimitAboveUsage } from "./memory-use.ts";
 export { findProcessLimit } from "./process-count.ts";
 export { reclaimMemory } from "./reclaim.ts";
 export { rememberLimits } from "./remember.ts";
-export { countOomKilled, oomKills, oomKillsOfGone, parseOomKills } from "./oom.ts";
+export { countOomKilled, oomEventsFile, oomKills, oomKillsOfGone, parseOomKills } from "./oom.ts";
 export { type CgroupOomWatch, watchOomEvents } from "./oom-watch.ts";
 export { type CgroupResources, writeResources } from "./resources.ts";
 export {

@@ -53,6 +53,11 @@ export async function oomKillsOfGone(
     .reduce((rest, text) => rest - parseOomKills(text ?? ""), parseOomKills(sum));
 }
 
+/** The file whose changes tell of kills, and which poll(2) watches. Undefined on v1, which has none. */
+export function oomEventsFile(layout: CgroupLayout, cgroupPath: string): string | undefined {
+  return layout.version === "v2" ? unifiedEvents(layout, cgroupPath) : undefined;
+}
+
 function unifiedEvents(layout: CgroupLayout, cgroupPath: string): string | undefined {
   const dir = cgroupDirs(layout, cgroupPath)[0];
   return dir === undefined ? undefined : `${dir}/memory.events`;

@@ -206,7 +206,9 @@ describe("clients of davit-monitor", () => {
     using monitored = await startWith("exec sleep 100", "--stdin");
     let ended = 0;
     for (let n = 0; n < 31; n++) {
-      connect(monitored, n % 2 === 0 ? "o" : "i").once("end", () => ended++).resume();
+      connect(monitored, n % 2 === 0 ? "o" : "i")
+        .once("end", () => ended++)
+        .resume();
     }
     await until("those that are too many are disconnected", () => ended === 3);
     const requests = connect(monitored, "c");

@@ -132,7 +132,9 @@ describe("davit-monitor", () => {
   });
 
   test("takes an OCI runtime that has not answered with it when it is killed", async () => {
-    using monitored = new Monitored("", { command: ["/bin/sh", "-c", "echo $$ >pid; exec sleep 100"] });
+    using monitored = new Monitored("", {
+      command: ["/bin/sh", "-c", "echo $$ >pid; exec sleep 100"],
+    });
     await monitored.untilIn("pid", "\n");
     const { pid } = monitored;
     const startTime = processStartTime(pid);
@@ -228,6 +230,31 @@ describe("davit-monitor", () => {
     } finally {
       await unmount(exits);
     }
+  });
+
+  test("marks a container of which the kernel killed a process for memory", async () => {
+    using bundle = new Monitored("", { command: ["/bin/true"] });
+    const events = bundle.path("memory.events");
+    const eventsOf = (kills: number): string =>
+      `low 0\nhigh 0\nmax 7\noom 3\noom_kill ${kills}\noom_group_kill 0\n`;
+    for (const [kills, isMarked] of [
+      [0, false],
+      [1, true],
+      [20, true],
+    ] as const) {
+      writeFileSync(events, eventsOf(0));
+      const flags = ["--memory-events", events];
+      using monitored = await Monitored.start("exec sleep 100", { flags });
+      await until("it is confined", () => isConfined(monitored.child.pid));
+      assert.ok([...openFds(monitored.child.pid).values()].includes(events));
+      writeFileSync(events, eventsOf(kills));
+      process.kill(monitored.pid, 9);
+      assert.match(await monitored.exitCode(), /^\d+$/);
+      assert.equal(existsSync(monitored.path("oom")), isMarked, String(kills));
+    }
+    using gone = await Monitored.start("exit 5", { flags: ["--memory-events", "/missing"] });
+    assert.equal(await gone.exitCode(), "5");
+    assert.equal(existsSync(gone.path("oom")), false);
   });
 
   test("has little memory of its own, also after much output", {

@@ -50,13 +50,14 @@ export async function startMonitor(
 /** recovery/orphans.ts finds a monitor by `--cid` and `--exit-dir`. */
 function monitorOptions(
   { logSizeMax }: MonitorDeps,
-  { paths, bundle }: MonitorStart,
+  { paths, bundle, memoryEvents }: MonitorStart,
 ): readonly string[] {
   return [
     ...["--cid", bundle.id, "--exit-dir", paths.exits],
     ...(bundle.terminal ? ["--terminal"] : []),
     ...(bundle.stdin ? [bundle.stdinOnce ? "--stdin-once" : "--stdin"] : []),
     ...(logSizeMax > 0 ? ["--log-max", String(logSizeMax)] : []),
+    ...(memoryEvents === undefined ? [] : ["--memory-events", memoryEvents]),
   ];
 }
 

@@ -70,7 +70,7 @@ export class ContainerCleanup {
 
   /**
    * Whether the container ran out of memory; to be called before destroy(). A mark in the bundle
-   * records it for a later daemon, for which the cgroup is gone; conmon leaves the same mark. systemd may have
+   * records it for a later daemon, for which the cgroup is gone; monitors leave the same mark. systemd may have
    * removed a scope before either has read it: then the container ran out of memory if its slice counts one more
    * kill than was attributed. For a container without a limit of its own that is not conclusive, since the kill may
    * belong to a container that is checked later. `killed`: we have killed it, which explains its SIGKILL.
