@@ -185,6 +185,20 @@ describe("OciRuntime.attach()", () => {
     });
   });
 
+  test("tells a client that the monitor has no room for it, or has ended", {
+    skip: testedMonitor !== "davit" && "conmon has room for all",
+  }, async () => {
+    await withContainer({ args: ["sleep", "100"] }, async (id, monitor) => {
+      const clients = Array.from({ length: 28 }, () => new Attached(id, {}, "stdout"));
+      await delay();
+      const cutOff = (error: unknown): boolean =>
+        isKind(error, "unavailable") && /runs on; it serves 28 clients/.test(String(error));
+      await assert.rejects(new Attached(id, {}, "stdout").end, cutOff);
+      process.kill(monitor, 9);
+      for (const { end } of clients) await assert.rejects(end, cutOff);
+    });
+  });
+
   test("refuses a container that has ended", async () => {
     await withContainer({ args: ["true"] }, async (id) => {
       await ended(id);

@@ -73,6 +73,8 @@ export interface MonitorRestore {
 export interface AttachTarget {
   readonly id: string;
   readonly paths: StateLayout;
+  /** Settles when its first process has ended. */
+  readonly processEnded: Promise<unknown>;
   readonly ended: Promise<unknown>;
 }
 

@@ -245,13 +245,14 @@ export class OciRuntime implements ContainerRuntime {
   }
 
   async attach(id: string, client: AttachedClient, operation: Operation): Promise<void> {
-    const { monitor, exit } = this.#get(id, "attach to");
+    const { monitor, exit, ended: processEnded } = this.#get(id, "attach to");
     if (monitor === undefined) {
       const text = `attach to container "${id}": its monitor, which had its streams, has ended; read its log`;
       throw new RuntimeError("failed-precondition", text);
     }
     const program = await this.#monitorOf(id);
-    await program.attach({ id, paths: this.#paths, ended: exit }, client, operation);
+    const target = { id, paths: this.#paths, processEnded, ended: exit };
+    await program.attach(target, client, operation);
   }
 
   async update(

@@ -1,5 +1,6 @@
-import { messageOf } from "../../../base/errors.ts";
+import { messageOf, RuntimeError } from "../../../base/errors.ts";
 import type { Logger } from "../../../base/logger.ts";
+import { within } from "../../../base/wait.ts";
 import type { AttachedClient } from "../../../core/container/index.ts";
 import type { Operation } from "../../../core/operation/index.ts";
 import type { TerminalSize } from "../../../core/streaming/index.ts";
@@ -8,6 +9,9 @@ import { TerminalSizes } from "../../../stdio/terminal-sizes.ts";
 import { passOutput } from "../attached-socket.ts";
 import type { AttachTarget } from "../container-monitor.ts";
 import { connectMonitor, ControlConnection } from "./control.ts";
+
+/** How long after the monitor has closed a connection the end of the container may be noticed. */
+const endMs = 1_000;
 
 /** Attaches a client to a container's streams; see ContainerMonitor.attach. */
 export async function attach(
@@ -30,10 +34,19 @@ export async function attach(
   const stop = feed(stdin, hasInput ? socket : undefined);
   try {
     await passOutput(socket, target, client.streams, operation);
+    if (!(await within(target.processEnded, endMs))) throw cutOff(target);
   } finally {
     stop();
     socket.destroy();
   }
+}
+
+function cutOff({ id }: AttachTarget): RuntimeError {
+  return new RuntimeError(
+    "unavailable",
+    `attach to container "${id}": davit-monitor has closed the connection, and the container runs on; ` +
+      "it serves 28 clients at most, and none that davit does not read for 2 s; attach again, or read its log",
+  );
 }
 
 /** Gives a terminal the latest size of a client's. It connects with the first one. */
