@@ -5,6 +5,7 @@ import { join } from "node:path";
 import { afterEach, beforeEach, describe, test } from "node:test";
 import { silentLogger } from "../../../base/logger.ts";
 import type { RuntimeState } from "../runtime-state.ts";
+import { oomEventsFile } from "../../../linux/cgroup/index.ts";
 import { StateLayout } from "../state-layout.ts";
 import { ContainerCleanup } from "./cleanup.ts";
 
@@ -58,6 +59,18 @@ describe("a container whose scope systemd removed before it was read", () => {
     sliceCounts(1);
     assert.equal(await cleanup.ranOutOfMemory("a", state, { ...bySigkill, exitCode: 1 }), false);
     assert.equal(await cleanup.ranOutOfMemory("a", state, bySigkill), true);
+  });
+
+  test("ran out of memory when its monitor has left the mark, whatever the slice counts", async () => {
+    const state = await started("a");
+    assert.equal(
+      oomEventsFile({ version: "v2", root, controllers: [] }, state.cgroupPath),
+      join(root, state.cgroupPath, "memory.events"),
+      "what the monitor reads",
+    );
+    writeFileSync(join(root, "state/containers/a/oom"), "");
+    removeScope(state);
+    assert.equal(await cleanup.ranOutOfMemory("a", state, { ...bySigkill, exitCode: 1 }), true);
   });
 
   test("did not run out of memory when davit killed it", async () => {
