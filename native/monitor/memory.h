@@ -1,5 +1,5 @@
 /*
- * Notices that the kernel killed a process of the container for want of memory. systemd removes the scope of a container
+ * Notices that the kernel killed a process of the container for its memory. systemd removes the scope of a container
  * with its last process, and with it the count of kills, before davit can read it, and davit may not run. So a mark stays in
  * the bundle: the file "oom".
  */

@@ -53,7 +53,7 @@ export async function oomKillsOfGone(
     .reduce((rest, text) => rest - parseOomKills(text ?? ""), parseOomKills(sum));
 }
 
-/** The file whose changes tell of kills, and which poll(2) watches. Undefined on v1, which has none. */
+/** The file that changes with each kill, and which poll(2) watches. Undefined on v1, which has none. */
 export function oomEventsFile(layout: CgroupLayout, cgroupPath: string): string | undefined {
   return layout.version === "v2" ? unifiedEvents(layout, cgroupPath) : undefined;
 }
