@@ -245,25 +245,37 @@ static int is_null_device(const struct statx *info) {
   return (info->stx_mode & S_IFMT) == S_IFCHR && info->stx_rdev_major == 1 && info->stx_rdev_minor == 3;
 }
 
+/* The container's own /dev/null, or a pipe that has ended where the container has none. */
+static long open_null(void) {
+  struct statx info;
+  int ends[2];
+  long own = open_file("/dev/null", O_RDWR | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY);
+  if (own >= 0 && call5(__NR_statx, own, (long)"", AT_EMPTY_PATH, STATX_TYPE, (long)&info) == 0) {
+    if (is_null_device(&info)) return own;
+  }
+  if (own >= 0) call4(__NR_close, own, 0, 0, 0);
+  if (call4(__NR_pipe2, (long)ends, O_CLOEXEC, 0, 0) < 0) return -1;
+  call4(__NR_close, ends[1], 0, 0, 0);
+  return ends[0];
+}
+
 /*
- * Pipes become the user's, as by crun's maybe_chown_std_streams(). The node's /dev/null does not, and is not passed on:
- * its owner could change its mode for the whole node. So stdin is the container's own /dev/null, if it has one.
+ * Pipes become the user's, as by crun's maybe_chown_std_streams(). The node's /dev/null does not, and is never passed on:
+ * its owner, or root in the container, could change its mode for the whole node.
  */
-static void own_streams(void) {
+static int own_streams(void) {
   struct statx info;
   for (int fd = 0; fd < 3; fd++) {
-    if (call5(__NR_statx, fd, (long)"", AT_EMPTY_PATH, STATX_TYPE, (long)&info) < 0) continue;
+    if (call5(__NR_statx, fd, (long)"", AT_EMPTY_PATH, STATX_TYPE, (long)&info) < 0) return -1;
     if (!is_null_device(&info)) {
       call4(__NR_fchown, fd, (long)numbers[USER], (long)numbers[GROUP], 0);
       continue;
     }
-    long own = open_file("/dev/null", O_RDWR | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY);
-    if (own < 0) continue;
-    if (call5(__NR_statx, own, (long)"", AT_EMPTY_PATH, STATX_TYPE, (long)&info) == 0 && is_null_device(&info)) {
-      call4(__NR_dup3, own, fd, 0, 0);
-    }
+    long own = open_null();
+    if (own < 0 || call4(__NR_dup3, own, fd, 0, 0) < 0) return -1;
     call4(__NR_close, own, 0, 0, 0);
   }
+  return 0;
 }
 
 struct command {
@@ -276,7 +288,8 @@ struct command {
 /* Returns only when the command cannot be run. */
 static void run_command(const struct command *command, long init) {
   const char *const *environment = (const char *const *)command->environment;
-  if (enter_cgroups(init) < 0 || set_limits(command->limits) < 0) return;
+  /* The streams come before limits of descriptors, and before a filter: crun calls less there, and a call may kill. */
+  if (enter_cgroups(init) < 0 || own_streams() < 0 || set_limits(command->limits) < 0) return;
   call4(__NR_setsid, 0, 0, 0, 0);
   if (enter_directory(command->directory) < 0) return;
   if (variable(environment, "HOME=") == 0) {
@@ -290,7 +303,6 @@ static void run_command(const struct command *command, long init) {
   if (find_program(command->arguments[0], variable(environment, "PATH=")) < 0) return;
   if (!numbers[NO_NEW_PRIVILEGES] && set_filter() < 0) return;
   if (call4(__NR_setgroups, (long)numbers[GROUPS], (long)groups, 0, 0) < 0) return;
-  own_streams();
   if (set_capabilities() < 0) return;
   if (numbers[NO_NEW_PRIVILEGES] && set_filter() < 0) return;
   call4(__NR_umask, (long)numbers[UMASK], 0, 0, 0);
