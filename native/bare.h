@@ -45,8 +45,10 @@ static long call4(long number, long a, long b, long c, long d) {
   return call5(number, a, b, c, d, 0);
 }
 
+/* A filter of seccomp may refuse to end. */
 __attribute__((noreturn)) static void end(int code) {
-  for (;;) call4(__NR_exit_group, code, 0, 0, 0);
+  call4(__NR_exit_group, code, 0, 0, 0);
+  __builtin_trap();
 }
 
 __attribute__((noreturn, used)) static void program_main(const long *stack);
