@@ -86,8 +86,8 @@ enum argument { NAME, VERB, OPTION, PID_FILE, STATE_FILE, FILTER_FILE, PLAN, DIR
 
 /* A page that the three processes share until the command is executed. */
 struct shared {
-  long pid;
-  long has_failed;
+  int pid; /* the kernel writes it before the command's process runs (CLONE_PARENT_SETTID) */
+  int has_failed;
 };
 
 /*
@@ -97,24 +97,30 @@ struct shared {
  */
 static void join(const struct command *command, char **arguments, volatile struct shared *shared) {
   long namespaces = CLONE_NEWNS | CLONE_NEWNET | CLONE_NEWIPC | CLONE_NEWUTS | CLONE_NEWPID;
-  struct clone_args how = {.flags = CLONE_VFORK | CLONE_PARENT};
+  struct clone_args how = {.flags = CLONE_VFORK | CLONE_PARENT | CLONE_PARENT_SETTID};
+  how.parent_tid = (unsigned long)&shared->pid;
+  shared->pid = 0; /* the page is there from now on: a write to it cannot fail later */
   long init = open_init();
   if (init < 0 || is_paused(arguments[STATE_FILE]) || read_filter(arguments[FILTER_FILE]) < 0) return;
   if (open_cgroups(arguments + CGROUP_FILES) < 0 || set_oom_score() < 0) return;
   forget(arguments + PID_FILE, PLAN - PID_FILE);
   forget(arguments + CGROUP_FILES, (long)numbers[CGROUPS]);
   if (call4(__NR_setns, init, namespaces, 0, 0) < 0) return;
+  /*
+   * A process that has dropped its privileges can make itself a user namespace, with mounts of its own at the paths of
+   * programs. Those would run with all privileges of a command; crun joins the user namespace. EINVAL: it is that of
+   * this process. This is asked after the mounts are joined, as no process without privileges gets back.
+   */
+  if (call4(__NR_setns, init, CLONE_NEWUSER, 0, 0) != -EINVAL) return;
   if (numbers[IS_UNIFIED]) {
     how.flags |= CLONE_INTO_CGROUP;
     how.cgroup = (unsigned long)cgroups[0];
   }
-  long pid = call4(__NR_clone3, (long)&how, sizeof how, 0, 0);
-  if (pid == 0) {
+  if (call4(__NR_clone3, (long)&how, sizeof how, 0, 0) == 0) {
     run_command(command, init);
     shared->has_failed = 1;
     end(DECLINED);
   }
-  shared->pid = pid;
 }
 
 /* The exit code of a shell. */
@@ -128,10 +134,14 @@ static int wait_for(long pid) {
   return signal == 0 ? (status >> 8) & 0xff : 128 + signal;
 }
 
-/*
- * davit takes the file as the sign that the command was executed, and runs it again by crun without it. So a command
- * whose pid cannot be written is killed, and this process ends like it.
- */
+/* For a command that may have been executed, where davit cannot be told: it is killed, and this process ends like it. */
+static void kill_command(long pid) {
+  call4(__NR_kill, pid, SIGKILL, 0, 0);
+  call4(__NR_wait4, pid, 0, 0, 0);
+  call4(__NR_kill, call4(__NR_getpid, 0, 0, 0, 0), SIGKILL, 0, 0);
+}
+
+/* davit takes the file as the sign that the command was executed, and runs it again by crun without it. */
 static void report_pid(const char *file, long pid) {
   char text[24];
   long length = append_number(text, 0, (unsigned long)pid);
@@ -140,9 +150,7 @@ static void report_pid(const char *file, long pid) {
     call4(__NR_close, fd, 0, 0, 0);
     return;
   }
-  call4(__NR_kill, pid, SIGKILL, 0, 0);
-  call4(__NR_wait4, pid, 0, 0, 0);
-  call4(__NR_kill, call4(__NR_getpid, 0, 0, 0, 0), SIGKILL, 0, 0);
+  kill_command(pid);
 }
 
 static const char *read_numbers(const char *text) {
@@ -175,11 +183,15 @@ static void program_main(const long *stack) {
     join(&command, arguments, shared);
     end(0);
   }
-  if (joiner < 0 || wait_for(joiner) != 0 || shared->pid <= 0) end(DECLINED);
+  int joined = joiner < 0 ? DECLINED : wait_for(joiner);
+  long pid = shared->pid;
+  if (pid <= 0) end(DECLINED);
+  /* Who killed the second process, such as the kernel without memory, did not end the command, which may be executed yet. */
+  if (joined != 0) kill_command(pid);
   if (shared->has_failed) {
-    wait_for(shared->pid);
+    wait_for(pid);
     end(DECLINED);
   }
-  report_pid(arguments[PID_FILE], shared->pid);
-  end(wait_for(shared->pid));
+  report_pid(arguments[PID_FILE], pid);
+  end(wait_for(pid));
 }
