@@ -1,12 +1,25 @@
 import assert from "node:assert/strict";
-import { copyFileSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import {
+  copyFileSync,
+  mkdtempSync,
+  readFileSync,
+  rmSync,
+  utimesSync,
+  writeFileSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, test } from "node:test";
 
 import { run } from "./run.ts";
-import { holderPath, monitorPath, waiterPath } from "./programs.ts";
-import { holderProgram, monitorProgram, sealedProgram, waiterProgram } from "./sealed-program.ts";
+import { execPath, holderPath, monitorPath, waiterPath } from "./programs.ts";
+import {
+  execProgramCopy,
+  holderProgram,
+  monitorProgram,
+  sealedProgram,
+  waiterProgram,
+} from "./sealed-program.ts";
 
 const env = { PATH: "/usr/bin:/bin" };
 let directory: string;
@@ -69,4 +82,12 @@ test("davit's own programs are sealed copies", () => {
     assert.deepEqual(readFileSync(sealed), readFileSync(path));
     assert.throws(() => writeFileSync(sealed, "x"), /EPERM|EACCES|ETXTBSY/, path);
   }
+});
+
+test("the program for commands stays that of this process when an upgrade replaces its file", () => {
+  const first = execProgramCopy();
+  assert.deepEqual(readFileSync(first), readFileSync(execPath()));
+  const now = new Date();
+  utimesSync(execPath(), now, now);
+  assert.equal(execProgramCopy(), first);
 });

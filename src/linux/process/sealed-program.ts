@@ -14,7 +14,7 @@ const limitBytes = 4 * 1024 * 1024;
 // A caller that got the path of the old copy has started it long before.
 const oldCopyMs = 60_000;
 
-/** Commands are frequent, and to find the file takes a system call. */
+/** The copy of the program that runs commands, once there is one. */
 let execFile: string | undefined;
 
 /** One map for the process, because descriptors belong to the process. */
@@ -65,10 +65,16 @@ export function monitorProgram(): string {
   return sealedProgram(monitorPath());
 }
 
-/** The path at which to start the program that runs a command in a container, see {@link execPath}. A sealed copy. */
+/**
+ * The path at which to start the program that runs a command in a container, see {@link execPath}. A sealed copy. The
+ * first one is kept: the file of an upgrade belongs to the next daemon, and may read other arguments than this one writes.
+ */
 export function execProgramCopy(): string {
-  execFile ??= execPath();
-  return sealedProgram(execFile);
+  if (execFile !== undefined) return execFile;
+  const path = execPath();
+  const copy = sealedProgram(path);
+  if (copy !== path) execFile = copy;
+  return copy;
 }
 
 function pathOf(fd: number): string {

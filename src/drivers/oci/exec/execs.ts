@@ -6,7 +6,7 @@ import type { ExecEnd } from "../../../core/streaming/index.ts";
 import type { CgroupLayout } from "../../../linux/cgroup/index.ts";
 import { type EndingContainer, explainEnd } from "../../../stdio/exec-session.ts";
 import { explainProcessLimit } from "../../../stdio/process-limit.ts";
-import type { ProcessRef } from "../../../linux/process/index.ts";
+import { execProgramCopy, type ProcessRef } from "../../../linux/process/index.ts";
 import type { RuntimeState } from "../runtime-state.ts";
 import type { StateLayout } from "../state-layout.ts";
 import { type DirectContainer, directContainer } from "./direct.ts";
@@ -44,6 +44,8 @@ export class Execs {
 
   constructor({ cgroups, expectMigration, onStep, log, exec }: ExecsDeps, paths: StateLayout) {
     this.#isDirect = exec !== "runtime";
+    // Now, as an upgrade replaces the file while this daemon runs.
+    if (this.#isDirect) execProgramCopy();
     const { execs: directory, consoles } = paths;
     this.#deps = { directory, consoles, cgroups, expectMigration, onStep, log };
     this.#paths = paths;
