@@ -4,7 +4,7 @@ import { mkdir, readFile, rmdir } from "node:fs/promises";
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 
-import { messageOf } from "../../../base/errors.ts";
+import { messageOf, RuntimeError } from "../../../base/errors.ts";
 import type { Logger } from "../../../base/logger.ts";
 import type { OciProcess } from "../../../core/oci/index.ts";
 import { specText } from "../../../oci-spec/index.ts";
@@ -104,7 +104,11 @@ export async function withCommand<T>(
     const end = beginStep(deps, target, direct);
     // davit's own program moves its command within a millisecond: the wait begins before it.
     if (direct !== undefined) deps.expectMigration?.(() => true);
-    const child = await startCommand(target, files, io, direct);
+    const child = await startCommand(target, files, io, direct).catch((error: unknown) => {
+      end?.();
+      // For example E2BIG: the program has more arguments than the command.
+      throw direct === undefined ? error : new Declined();
+    });
     void child.exited.then(() => end?.());
     const command = new Command(deps, { target, files, child, direct }, operation);
     if (target.hostPids) void command.endBackground();
@@ -231,10 +235,16 @@ export class Command implements ExecCommand {
   async exitCode(stderr: Uint8Array): Promise<number> {
     const exit = await this.child.exited;
     if (exit.code === null || (exit.code !== 0 && (await readPid(this.#pidFile)) === undefined)) {
-      if (this.#isDirect && exit.code === execDeclined) throw new Declined();
+      if (this.#isDirect) throw exit.code === execDeclined ? new Declined() : this.#lost();
       throw runtimeFailure("exec", { ...exit, stderr });
     }
     return exit.code;
+  }
+
+  /** davit's own program ended without an answer: it was killed, or could not write the pid file. */
+  #lost(): RuntimeError {
+    const text = `the program that runs commands was killed: see the kernel's log for a lack of memory, and if there is space for "${this.#pidFile}"`;
+    return new RuntimeError("unknown", `exec: ${text}`);
   }
 
   /** Sends a signal to the command itself, once it runs. Does nothing if it has ended. */

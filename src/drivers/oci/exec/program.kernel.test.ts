@@ -74,6 +74,20 @@ test("a container without /dev/null does not get the node's", async () => {
   await runtime.remove(id);
 });
 
+test("a command has room for as many arguments as with crun", async () => {
+  const { id } = await host.start(runtime, { args: forever });
+  const stack = /^Max stack size +(\d+)/m.exec(readFileSync("/proc/self/limits", "utf8"))?.[1];
+  // execve(2): a quarter of the stack, and pointers count; the program's own arguments do not fit.
+  const room = Math.min(Number(stack ?? Infinity) / 4, 6 * 1024 * 1024) - 600;
+  const length = 100_000;
+  const pads = Array.from({ length: Math.floor(room / length) }, () => "x".repeat(length - 9));
+  const rest = "y".repeat(room % length);
+  const command = directSpec(["sh", "-c", "echo $#", ...pads, rest]);
+  assert.equal(await exec(id, command), `0: ${pads.length}\n`);
+  assert.deepEqual(steps, ["davit-exec", "OCI runtime exec"]);
+  await runtime.remove(id);
+});
+
 test("a filter is not asked for calls that crun does not make under it", async () => {
   const adjust = killing(["statx", "dup3", "pipe2", "openat2"]);
   const { id } = await host.start(runtime, { args: forever, adjust });
