@@ -25,6 +25,7 @@ export {
   exitNow,
   landlockVersion,
   type SpawnOptions,
+  openSafeDevice,
 } from "./native.ts";
 export {
   findOwnProgram,

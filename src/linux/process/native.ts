@@ -199,6 +199,12 @@ export async function openRoot(
   return fd;
 }
 
+/** pool. A descriptor of a device whose owner and mode cannot be changed by it: it is on a read-only mount of its own. */
+export async function openSafeDevice(path: string): Promise<number> {
+  const [fd = -1] = await runNumbersJob("openSafeDevice", [path], []);
+  return fd;
+}
+
 /** pool. Sends such a root of a directory, which can be written to, to the process at the other end. EPIPE: it has ended. */
 export async function sendRoot(socket: number, directory: string): Promise<void> {
   await runJob("sendRoot", [directory], [0, socket]);

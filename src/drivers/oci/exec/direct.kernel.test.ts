@@ -45,6 +45,8 @@ function comparable(bytes: Uint8Array): string {
       line
         .replaceAll(/\/proc\/\d+/g, "/proc/PID")
         .replace(/pipe:\[\d+\]/, "pipe")
+        // The runtime's is on a mount without a name.
+        .replace(/^(\/proc\/PID\/fd\/0) (\/dev\/null|\/)$/, "$1 null")
         .replace(/exec-[0-9a-f]+-[0-9a-f]+/, "exec")
         .replace(/^stat 0 (\d+) \1 /, "stat 0 own own "),
     )

@@ -6,11 +6,11 @@ import type { ExecEnd } from "../../../core/streaming/index.ts";
 import type { CgroupLayout } from "../../../linux/cgroup/index.ts";
 import { type EndingContainer, explainEnd } from "../../../stdio/exec-session.ts";
 import { explainProcessLimit } from "../../../stdio/process-limit.ts";
-import { execProgramCopy, type ProcessRef } from "../../../linux/process/index.ts";
+import type { ProcessRef } from "../../../linux/process/index.ts";
 import type { RuntimeState } from "../runtime-state.ts";
 import type { StateLayout } from "../state-layout.ts";
 import { type DirectContainer, directContainer } from "./direct.ts";
-import type { ExecTarget } from "./start-command.ts";
+import { type ExecTarget, prepareCommands } from "./start-command.ts";
 import { execStream } from "./stream.ts";
 import { execSync } from "./sync.ts";
 import type { TerminalDeps } from "./terminal.ts";
@@ -44,8 +44,7 @@ export class Execs {
 
   constructor({ cgroups, expectMigration, onStep, log, exec }: ExecsDeps, paths: StateLayout) {
     this.#isDirect = exec !== "runtime";
-    // Now, as an upgrade replaces the file while this daemon runs.
-    if (this.#isDirect) execProgramCopy();
+    prepareCommands();
     const { execs: directory, consoles } = paths;
     this.#deps = { directory, consoles, cgroups, expectMigration, onStep, log };
     this.#paths = paths;

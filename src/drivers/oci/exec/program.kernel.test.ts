@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
 import { closeSync, constants, openSync, readFileSync, writeFileSync, writeSync } from "node:fs";
-import { readlinkSync, rmSync, symlinkSync } from "node:fs";
+import { readlinkSync, rmSync, statSync, symlinkSync } from "node:fs";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
 
@@ -31,7 +31,7 @@ before(async () => {
     return undefined;
   };
   runtime = await host.runtime({ onStep });
-  for (const name of ["unshare", "readlink", "rm", "touch", "id"]) {
+  for (const name of ["unshare", "readlink", "rm", "touch", "chmod", "chown"]) {
     symlinkSync("busybox", join(host.rootfs, "bin", name));
   }
 });
@@ -46,8 +46,8 @@ async function exec(id: string, spec: OciProcess): Promise<string> {
 
 /** Filters that kill a process which makes one of these calls. */
 function killing(names: readonly string[]): (spec: OciSpec) => OciSpec {
-  const syscalls = [{ names, action: "SCMP_ACT_KILL_PROCESS" }];
-  const seccomp = { defaultAction: "SCMP_ACT_ALLOW", syscalls };
+  const syscalls = [{ names, action: "SCMP_ACT_KILL_PROCESS" as const }];
+  const seccomp = { defaultAction: "SCMP_ACT_ALLOW" as const, syscalls };
   return (spec) => ({ ...spec, linux: { ...spec.linux, seccomp } });
 }
 
@@ -74,6 +74,21 @@ test("a container without /dev/null does not get the node's", async () => {
   await runtime.remove(id);
 });
 
+test("a command of the runtime cannot change the node's /dev/null", async () => {
+  const { id } = await host.start(runtime, { args: forever });
+  const before = statSync("/dev/null");
+  const script =
+    "chmod 600 /proc/self/fd/0; chown 1 /proc/self/fd/0; cat; echo on > /proc/self/fd/0";
+  const user = { uid: 0, gid: 5 };
+  // A variable that is there twice is the runtime's.
+  const command = { ...directSpec(["sh", "-c", script]), user, env: ["PATH=/bin", "A=1", "A=1"] };
+  assert.match(await exec(id, command), /^0: (ch.*Read-only file system\n){2}$/);
+  assert.deepEqual(steps, ["OCI runtime exec"]);
+  const { uid, gid, mode } = statSync("/dev/null");
+  assert.deepEqual([uid, gid, mode], [before.uid, before.gid, before.mode]);
+  await runtime.remove(id);
+});
+
 test("a command has room for as many arguments as with crun", async () => {
   const { id } = await host.start(runtime, { args: forever });
   const stack = /^Max stack size +(\d+)/m.exec(readFileSync("/proc/self/limits", "utf8"))?.[1];
@@ -97,7 +112,8 @@ test("a filter is not asked for calls that crun does not make under it", async (
 });
 
 test("a command whose starter is killed is not left for a second one", async () => {
-  const { id, process: init } = await host.start(runtime, { args: forever });
+  const { id, process: first } = await host.start(runtime, { args: forever });
+  const init = { pid: first.pid, startTime: BigInt(first.startTime) };
   const freezerFile = join(host.directory, "thawed");
   writeFileSync(freezerFile, "0");
   // A full pipe in place of a cgroup.procs file holds the command before it is executed.

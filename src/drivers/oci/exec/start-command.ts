@@ -4,6 +4,7 @@ import {
   execArguments,
   type ExecPlan,
   execProgramCopy,
+  openSafeDevice,
   spawnChildInPool,
 } from "../../../linux/process/index.ts";
 import { execProgram, runtimeEnv, runtimeOptions } from "../runtime-command.ts";
@@ -52,15 +53,33 @@ export function directCommand(
   return env === undefined || plan === undefined ? undefined : { plan, env };
 }
 
+let nullDevice: Promise<"null" | number> | undefined;
+
+/**
+ * What is /dev/null for a command of an OCI runtime. The runtime passes on what it gets, or even makes the command's user its
+ * owner, and a command that changes the mode of the node's own takes it from the whole node. Before Linux 5.12 it is the
+ * node's own.
+ */
+function nullForCommands(): Promise<"null" | number> {
+  nullDevice ??= openSafeDevice("/dev/null").catch(() => "null" as const);
+  return nullDevice;
+}
+
+/** Makes what commands need once, while the files of this daemon's version are there: an upgrade replaces them. */
+export function prepareCommands(): void {
+  execProgramCopy();
+  void nullForCommands();
+}
+
 /** Starts the process that runs the command and ends with it. */
-export function startCommand(
+export async function startCommand(
   target: ExecTarget,
   files: CommandFiles,
   io: CommandIo,
   direct: DirectCommand | undefined,
 ): Promise<Child> {
   if (direct !== undefined) {
-    return spawnChildInPool({
+    return await spawnChildInPool({
       file: execProgramCopy(),
       name: "davit-exec",
       args: execArguments(direct.plan),
@@ -79,12 +98,13 @@ export function startCommand(
     target.id,
   ];
   const options = runtimeOptions(target.runtimeRoot, target.cgroupPath);
-  return spawnChildInPool({
+  const device = await nullForCommands();
+  return await spawnChildInPool({
     ...execProgram(target.runtimePath, options, { pidFile: files.pidFile, args }),
     env: runtimeEnv,
     newSession: true,
-    stdin: io.stdin,
-    stdout: io.stdout,
+    stdin: io.stdin === "null" ? device : io.stdin,
+    stdout: io.stdout === "null" ? device : io.stdout,
     stderr: "pipe",
   });
 }
