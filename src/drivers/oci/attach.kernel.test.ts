@@ -134,8 +134,10 @@ describe("OciRuntime.attach()", () => {
       assert.ok(holdings().fds <= holding.fds + 1, "they share one connection");
       const writer = new Attached(id, options);
       const listener = new Attached(id, options, "stdout");
-      writer.client.stdin.write("still there\n");
-      await Promise.all([writer, listener].map(({ client }) => client.stdout.has("still there")));
+      await until("both are attached", () => {
+        writer.client.stdin.write("still there\n");
+        return [writer, listener].every(({ client }) => client.stdout.text.includes("still there"));
+      });
       writer.client.stdin.end();
       await Promise.all([writer.end, listener.end]);
       assert.equal(await ended(id), 0);
