@@ -32,6 +32,8 @@ export class Outgoing {
   /** Bytes that its client accepts. Negative after a smaller initial window. */
   window: number;
   unsentBytes = 0;
+  /** Bytes of the parts that are kept: a part stays whole until all of it was sent. */
+  keptBytes = 0;
   headers: Uint8Array | undefined;
   trailers: Uint8Array | undefined;
   /** The header block is also the end. */
@@ -54,6 +56,7 @@ export class Outgoing {
   push(part: Uint8Array): void {
     if (part.length > 0) this.#parts.push(part);
     this.unsentBytes += part.length;
+    this.keptBytes += part.length;
   }
 
   /** Writes that many bytes of the data. */
@@ -68,6 +71,7 @@ export class Outgoing {
       this.#offset = end;
       if (end < part.length) return;
       this.#parts.shift();
+      this.keptBytes -= part.length;
       this.#offset = 0;
     }
   }
@@ -76,6 +80,7 @@ export class Outgoing {
   clear(): void {
     this.#parts.length = 0;
     this.unsentBytes = 0;
+    this.keptBytes = 0;
   }
 }
 
@@ -102,7 +107,7 @@ export class SendQueue {
     this.#budget = budget;
   }
 
-  /** Bytes of data of all streams. */
+  /** Bytes of data of all streams. Those of a message count until the whole message is sent, because it is kept whole. */
   get unsentBytes(): number {
     return this.#unsentBytes;
   }
@@ -136,7 +141,7 @@ export class SendQueue {
     out.isClosed = true;
     this.#ready.delete(out);
     this.#starved.delete(out);
-    this.#count(-out.unsentBytes);
+    this.#count(-out.keptBytes);
     out.clear();
   }
 
@@ -194,10 +199,11 @@ export class SendQueue {
 
   #writeData(writer: FrameWriter, out: Outgoing, length: number): void {
     writer.head(length, frameType.data, 0, out.id);
+    const { keptBytes } = out;
     out.write(writer, length);
     out.window -= length;
     this.#window -= length;
-    this.#count(-length);
+    this.#count(out.keptBytes - keptBytes);
     this.#budget.earn(Math.floor(length / earned.bytesPerFrame));
     if (!out.isFull || out.unsentBytes >= lowBytes) return;
     out.isFull = false;
