@@ -221,7 +221,13 @@ describe("memory", () => {
     client.greet(settingFrame(setting.initialWindowSize, 2 ** 31 - 1));
     client.send(rawFrame(frameType.windowUpdate, 0, 0, number32(2 ** 31 - 1 - 65_535)));
     client.send(requestFrame(1, true));
-    // The socket is full. Each of these is answered with 17 bytes.
+    // Until the socket is full.
+    for (let before = 0, left = 0; left === 0 || before !== left; ) {
+      await new Promise((resolve) => setTimeout(resolve, 20));
+      before = left;
+      left = client.streams[0]?.stream.unsentBytes ?? 0;
+    }
+    // Each of these is answered with 17 bytes.
     client.send(many(() => rawFrame(frameType.ping, 0, 0, eight), 9000));
     assert.match(String(await client.closed), /does not read replies/);
   });

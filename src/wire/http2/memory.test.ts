@@ -73,6 +73,55 @@ test("keeps nothing of calls that a client resets while it gives the connection 
   connection.destroy();
 });
 
+test("counts a message that the client accepts but for a byte, because it is kept", async () => {
+  const { connection, memory, send } = connected(50_000);
+  send(window(49_999));
+  send(rawFrame(frameType.windowUpdate, 0, 0, number32(10_000_000)));
+  for (let id = 1; id < 200; id += 2) {
+    send(open(id));
+    await turn();
+  }
+  await turn();
+  assert.equal(memory.unsentBytes, 100 * 50_000);
+  for (let id = 1; id < 100; id += 2) send(reset(id));
+  assert.equal(memory.unsentBytes, 50 * 50_000);
+  for (let id = 101; id < 200; id += 2) {
+    send(rawFrame(frameType.windowUpdate, 0, id, number32(1)));
+  }
+  await turn();
+  assert.equal(memory.unsentBytes, 0);
+  connection.destroy();
+});
+
+test("a client that reads large answers fast leaves the event loop to others", async () => {
+  const { connection, socket, send } = connected(4_000_000);
+  // Each write fills the buffer of the socket and is done at once.
+  socket.write = (bytes: Uint8Array): boolean => {
+    socket.written.push(Buffer.from(bytes));
+    if (!socket.writableNeedDrain) {
+      process.nextTick(() => {
+        socket.writableNeedDrain = false;
+        socket.emit("drain");
+      });
+    }
+    socket.writableNeedDrain = true;
+    return false;
+  };
+  send(window(4_000_000));
+  send(rawFrame(frameType.windowUpdate, 0, 0, number32(10_000_000)));
+  send(open(1));
+  let sent = 0;
+  while (connection.unsentBytes > 0) {
+    socket.written = [];
+    await turn();
+    const bytes = socket.written.reduce((sum, { length }) => sum + length, 0);
+    assert.ok(bytes <= 300_000, `${bytes} bytes in a turn`);
+    sent += bytes;
+  }
+  assert.ok(sent >= 4_000_000);
+  connection.destroy();
+});
+
 test("closes a connection that widens many streams by a byte, again and again", async () => {
   const { connection, socket, send, reason } = connected(100_000);
   send(window(0));

@@ -26,7 +26,7 @@ export class Output {
   constructor(socket: Duplex, sending: SendQueue) {
     this.#socket = socket;
     this.#sending = sending;
-    socket.on("drain", this.#flush);
+    socket.on("drain", this.#continue);
   }
 
   /** Sends a frame before all data. False when the client does not read, and too many wait. */
@@ -52,6 +52,13 @@ export class Output {
     this.schedule();
   }
 
+  /** Large answers leave the event loop to others after each burst: a client may read as fast as they are written. */
+  readonly #continue = (): void => {
+    if (this.#isScheduled) return;
+    this.#isScheduled = true;
+    setImmediate(this.#flush);
+  };
+
   readonly #flush = (): void => {
     this.#isScheduled = false;
     if (this.#socket.destroyed || this.#socket.writableEnded) return;
@@ -61,7 +68,7 @@ export class Output {
     this.#replyBytes = 0;
     this.#sending.pump(writer, burstBytes);
     this.#write(writer.take());
-    if (this.#sending.isReady || this.#replies.length > 0) this.schedule();
+    if (this.#sending.isReady || this.#replies.length > 0) this.#continue();
     else if (this.#isEnding) this.#socket.end(() => this.#socket.destroy());
   };
 
