@@ -124,7 +124,7 @@ export class ServerCall implements Call, StreamHandler, TimedCall {
   }
 
   /** Bytes of the requests have arrived. */
-  onData(chunk: Buffer): void {
+  onData(chunk: Buffer, endsSoon: boolean): void {
     if (this.#ended) {
       this.#drop(chunk.length);
       return;
@@ -138,7 +138,8 @@ export class ServerCall implements Call, StreamHandler, TimedCall {
           continue;
         }
         if (this.#request !== undefined) throw wrongNumber("there are several");
-        this.#request = message;
+        // Until the end arrives, if it does, it must not keep the whole chunk that was read.
+        this.#request = endsSoon ? message : owned(message);
       }
       // A request that is complete waits for the end of the stream, which the client may never send.
       const held = this.#reader.heldBytes + (this.#request?.length ?? 0);
@@ -354,6 +355,14 @@ function trailersOf(status: GrpcStatus): readonly HeaderField[] {
     trailers.push(["grpc-status-details-bin", details]);
   }
   return trailers;
+}
+
+/** The message in memory of its own: a copy, if it is in that of a chunk. */
+function owned(message: Buffer): Buffer {
+  if (2 * message.length >= message.buffer.byteLength) return message;
+  const copy = Buffer.allocUnsafeSlow(message.length);
+  copy.set(message);
+  return copy;
 }
 
 function wrongNumber(found: string): RuntimeError {

@@ -5,6 +5,12 @@ import { connect } from "node:http2";
 import { connect as connectSocket } from "node:net";
 import { test } from "node:test";
 
+import {
+  clientGreeting,
+  dataFrame,
+  rawFrame,
+  requestFrame,
+} from "../http2/testing/raw-client.ts";
 import { GrpcClient } from "./client.ts";
 import { frame } from "./codec.ts";
 import { echo, echoPath, serve } from "./testing/serving.ts";
@@ -40,4 +46,34 @@ test("a complete request counts until its stream ends", async () => {
     const answer = await client.unary(echoPath("Echo"), Buffer.alloc(mebibyte));
     assert.equal(answer.length, mebibyte);
   }
+});
+
+test("a small request without end does not keep the chunk in which it arrived", async () => {
+  await using serving = await serve({ Echo: echo });
+  const socket = connectSocket(serving.path);
+  socket.resume();
+  socket.write(clientGreeting);
+  const fields = [
+    [":method", "POST"],
+    [":scheme", "http"],
+    [":path", echoPath("Echo")],
+    ["content-type", "application/grpc"],
+  ] as const;
+  const filler = rawFrame(99, 0, 0, Buffer.alloc(16_000));
+  const before = process.memoryUsage().arrayBuffers;
+  for (let id = 1; id < 1000; id += 2) {
+    const request = [
+      requestFrame(id, false, fields),
+      dataFrame(id, frame(Buffer.alloc(1))),
+      filler,
+      filler,
+    ];
+    if (!socket.write(Buffer.concat(request))) await once(socket, "drain");
+  }
+  using client = new GrpcClient({ path: serving.path });
+  await client.unary(echoPath("Echo"), Buffer.alloc(1));
+  const grown = process.memoryUsage().arrayBuffers - before;
+  assert.ok(grown < 8 * 1024 * 1024, `${grown} bytes for 500 requests of a byte`);
+  assert.equal(serving.server.connections, 2);
+  socket.destroy();
 });

@@ -192,7 +192,7 @@ export class ServerConnection implements FrameSink, StreamOwner {
 
   onDataPart(part: Buffer): void {
     this.#paddingBytes -= part.length;
-    this.#dataStream?.receive(part);
+    this.#dataStream?.receive(part, (this.#dataFlags & flag.endStream) !== 0);
   }
 
   onDataEnd(): void {

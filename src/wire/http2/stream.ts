@@ -6,8 +6,12 @@ import { Outgoing, type Sender, type SendQueue } from "./send-queue.ts";
 
 /** Receives the events of a stream. Its functions must not throw. */
 export interface StreamHandler {
-  /** A part of the body of the request. It may share memory with what other streams receive. */
-  onData(part: Buffer): void;
+  /**
+   * A part of the body of the request. It may share memory with what other streams receive.
+   *
+   * @param endsSoon its frame is the last of the request
+   */
+  onData(part: Buffer, endsSoon: boolean): void;
   /** The request is complete. */
   onEnd(): void;
   /** `write()` returned false, and the stream can now take more. */
@@ -148,7 +152,7 @@ export class ServerStream implements Sender {
       if (part === undefined) break;
       this.#waitingBytes -= part.length;
       this.#owner.hold(-part.length);
-      this.#deliver(part);
+      this.#deliver(part, false);
     }
     if (this.#hasReceivedEnd && this.#waitingBytes === 0 && !this.#mustWait()) this.#deliverEnd();
   }
@@ -165,7 +169,7 @@ export class ServerStream implements Sender {
     this.#credit(length);
   }
 
-  receive(part: Buffer): void {
+  receive(part: Buffer, endsSoon: boolean): void {
     if (this.#isClosed) return;
     this.#receivedBytes += part.length;
     const { contentLength } = this.head;
@@ -174,7 +178,7 @@ export class ServerStream implements Sender {
     } else if (this.#isPaused) {
       this.#keep(part);
     } else {
-      this.#deliver(part);
+      this.#deliver(part, endsSoon);
     }
   }
 
@@ -236,8 +240,8 @@ export class ServerStream implements Sender {
     return this.#isPaused || this.#isClosed;
   }
 
-  #deliver(part: Buffer): void {
-    this.#handler?.onData(part);
+  #deliver(part: Buffer, endsSoon: boolean): void {
+    this.#handler?.onData(part, endsSoon);
     this.#credit(part.length);
   }
 
