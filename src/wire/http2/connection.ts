@@ -70,6 +70,8 @@ export class ServerConnection implements FrameSink, StreamOwner {
   #prefaceBytes = 0;
   #isReady = false;
   #lastStreamId = 0;
+  /** Characters of the headers of open streams. */
+  #openHeaders = 0;
   /** The last stream that is processed, while the connection is stopping. */
   #stopId: number | undefined;
   #isLost = false;
@@ -136,6 +138,7 @@ export class ServerConnection implements FrameSink, StreamOwner {
 
   forget(stream: ServerStream): void {
     this.#streams.delete(stream.id);
+    this.#openHeaders -= stream.head.size;
     if (!stream.hasReceivedEnd) this.#resetStreams.add(stream.id);
     if (this.#stopId !== undefined) this.#endIfDone();
   }
@@ -269,6 +272,11 @@ export class ServerConnection implements FrameSink, StreamOwner {
       this.budget.violation();
       return;
     }
+    if (this.#openHeaders + head.size > limits.maxOpenHeaders) {
+      this.#refuse(streamId, isEnd, errorCode.enhanceYourCalm);
+      return;
+    }
+    this.#openHeaders += head.size;
     const stream = new ServerStream(streamId, head, this);
     this.#streams.set(streamId, stream);
     this.budget.earn(earned.stream);

@@ -193,6 +193,18 @@ describe("a correct client is not taken for a flood", () => {
 });
 
 describe("memory", () => {
+  test("for the headers of open streams is limited, and free when they end", async () => {
+    await using client = await RawClient.open();
+    const fields = [...requestFields, ["x", "y".repeat(15_000)]] as const;
+    const most = Math.floor(limits.maxOpenHeaders / 15_000);
+    client.greet(many((i) => requestFrame(2 * i + 1, false, fields), most));
+    client.send(requestFrame(2 * most + 1, false, fields));
+    assert.ok((await client.next(frameType.rstStream)).streamId > 2 * (most - 2));
+    client.send(cancel(1), cancel(3), requestFrame(2 * most + 3, false, fields));
+    await client.settled();
+    assert.equal(client.streams.at(-1)?.stream.id, 2 * most + 3);
+  });
+
   test("for a client that reads nothing is what the messages take, and not more for its requests", async () => {
     const memory = new SharedMemory();
     const message = Buffer.alloc(1024 * 1024);

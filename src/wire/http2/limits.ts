@@ -11,6 +11,8 @@ export const limits = {
   maxStreams: 1024,
   /** Bytes of request headers, as HPACK counts them. gRPC sends about 500; a request with more is reset. */
   maxHeaderListBytes: 16 * kibibyte,
+  /** Characters of the headers of all open streams of a connection: 2 KiB for each. Beyond it new streams are refused. */
+  maxOpenHeaders: 2 * mebibyte,
   /** Number of request headers; gRPC sends about 10. */
   maxHeaderPairs: 64,
   /** The dynamic table of HPACK: the default of the protocol. */

@@ -7,6 +7,8 @@ export class RequestHead {
   readonly path: string;
   /** Bytes of the body that the client announces; undefined when it does not. */
   readonly contentLength: number | undefined;
+  /** Characters of all names and values. */
+  readonly size: number;
   readonly #fields: readonly HeaderField[];
 
   constructor(pseudo: PseudoHeaders, contentLength: number | undefined, fields: Fields) {
@@ -14,6 +16,9 @@ export class RequestHead {
     this.path = pseudo.path ?? "";
     this.contentLength = contentLength;
     this.#fields = fields;
+    let size = 0;
+    for (const [name, value] of fields) size += name.length + value.length;
+    this.size = size;
   }
 
   /** The value of a header by its name in lower case. Several of one name are joined by ", " (RFC 9110, 5.3). */
