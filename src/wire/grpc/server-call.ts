@@ -16,7 +16,7 @@ export interface CallHost {
   readonly maxMessageBytes: number;
   readonly logger: Logger;
   /** Bytes of requests of all calls that have not been received to their end, and their limit. */
-  readonly receiving: { bytes: number; readonly maxBytes: number };
+  readonly receiving: { bytes: number; readonly maxBytes: number; readonly calls: Set<ServerCall> };
   /** Starts calls whose request is complete. */
   readonly scheduler: CallScheduler;
   readonly toStatus: (error: unknown) => GrpcStatus;
@@ -145,15 +145,29 @@ export class ServerCall implements Call, StreamHandler, TimedCall {
       const held = this.#reader.heldBytes + (this.#request?.length ?? 0);
       receiving.bytes += held - this.#receiving;
       this.#receiving = held;
-      if (receiving.bytes > receiving.maxBytes) {
-        throw new RuntimeError(
-          "resource-exhausted",
-          `read request: too many large requests are being received; try again later`,
-        );
-      }
+      // One whose last frame this is has ended before another could look.
+      if (held > 0 && !endsSoon) receiving.calls.add(this);
     } catch (error) {
       this.#fail(error);
     }
+    if (receiving.bytes > receiving.maxBytes) this.#failLargest();
+  }
+
+  /** Clients that do not end large requests must not stop the small ones of others. */
+  #failLargest(): void {
+    let most = this.#receiving;
+    let largest: ServerCall | undefined;
+    for (const call of this.#host.receiving.calls) {
+      if (call.#receiving <= most) continue;
+      most = call.#receiving;
+      largest = call;
+    }
+    (largest ?? this).#fail(
+      new RuntimeError(
+        "resource-exhausted",
+        `read request: too many large requests are being received; try again later`,
+      ),
+    );
   }
 
   /** A client that has the status ends its call. One that does not is ended. */
@@ -329,6 +343,7 @@ export class ServerCall implements Call, StreamHandler, TimedCall {
   #release(): void {
     this.#host.receiving.bytes -= this.#receiving;
     this.#receiving = 0;
+    this.#host.receiving.calls.delete(this);
   }
 }
 

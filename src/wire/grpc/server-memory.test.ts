@@ -5,12 +5,7 @@ import { connect } from "node:http2";
 import { connect as connectSocket } from "node:net";
 import { test } from "node:test";
 
-import {
-  clientGreeting,
-  dataFrame,
-  rawFrame,
-  requestFrame,
-} from "../http2/testing/raw-client.ts";
+import { clientGreeting, dataFrame, rawFrame, requestFrame } from "../http2/testing/raw-client.ts";
 import { GrpcClient } from "./client.ts";
 import { frame } from "./codec.ts";
 import { echo, echoPath, serve } from "./testing/serving.ts";
@@ -38,6 +33,12 @@ test("a complete request counts until its stream ends", async () => {
   const [response] = (await Promise.any(answers)) as [Record<string, unknown>];
   assert.equal(response["grpc-status"], "8");
   assert.match(String(response["grpc-message"]), /too many large requests/);
+  // A small request of another client is served meanwhile.
+  using other = new GrpcClient({ path: serving.path });
+  const small = Buffer.alloc(100);
+  for (let count = 0; count < 10; count++) {
+    assert.equal((await other.unary(echoPath("Echo"), small)).length, small.length);
+  }
   // When they are gone, their memory is free.
   session.destroy();
   await once(session, "close");

@@ -84,7 +84,11 @@ export class GrpcServer {
     this.#host = {
       maxMessageBytes: options.maxMessageBytes,
       logger: options.logger,
-      receiving: { bytes: 0, maxBytes: maxReceivingMessages * options.maxMessageBytes },
+      receiving: {
+        bytes: 0,
+        maxBytes: maxReceivingMessages * options.maxMessageBytes,
+        calls: new Set(),
+      },
       scheduler: new CallScheduler(options.callBudgetMs ?? Number.POSITIVE_INFINITY),
       toStatus: options.toStatus,
       onCall: options.onCall,
