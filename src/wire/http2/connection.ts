@@ -2,13 +2,7 @@
 // (stream.ts), send-queue.ts decides what is sent, and output.ts writes it. limits.ts says what a client may do.
 import type { Duplex } from "node:stream";
 import { FrameParser, type FrameSink, headerBlockOf } from "./frame-parser.ts";
-import {
-  goAwayFrame,
-  numberFrame,
-  pingAckFrame,
-  settingsAckFrame,
-  settingsFrame,
-} from "./frame-writer.ts";
+import { goAwayFrame, numberFrame, pingAckFrame, settingsAckFrame } from "./frame-writer.ts";
 import { type HeaderBlock, HeaderBlocks } from "./header-blocks.ts";
 import { ClientBudget, earned, limits, type SharedMemory } from "./limits.ts";
 import { Output } from "./output.ts";
@@ -16,17 +10,15 @@ import {
   checkFrame,
   clientPreface,
   ConnectionError,
-  defaultWindowBytes,
   errorCode,
   flag,
   frameType,
-  setting,
 } from "./protocol.ts";
 import { ReceiveWindow } from "./receive-window.ts";
 import { areTrailers, parseRequest } from "./request-head.ts";
 import { ResetStreams } from "./reset-streams.ts";
 import { SendQueue } from "./send-queue.ts";
-import { applySettings } from "./settings.ts";
+import { applySettings, greeting } from "./settings.ts";
 import { ServerStream, type StreamOwner } from "./stream.ts";
 
 /** Options of a connection. The functions must not throw. */
@@ -44,16 +36,6 @@ export interface ConnectionOptions {
   /** The socket is closed; with the reason, if the connection did not end normally. Called once. */
   readonly onClose: (reason: Error | undefined) => void;
 }
-
-/** What the server sends first: its limits, and a larger window. */
-const greeting = Buffer.concat([
-  settingsFrame([
-    [setting.maxConcurrentStreams, limits.maxStreams],
-    [setting.initialWindowSize, limits.streamWindowBytes],
-    [setting.maxHeaderListSize, limits.maxHeaderListBytes],
-  ]),
-  numberFrame(frameType.windowUpdate, 0, limits.connectionWindowBytes - defaultWindowBytes),
-]);
 
 /** One connection of a client, and its streams. */
 export class ServerConnection implements FrameSink, StreamOwner {

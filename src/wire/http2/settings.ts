@@ -1,8 +1,11 @@
+import { numberFrame, settingsFrame } from "./frame-writer.ts";
 import { limits } from "./limits.ts";
 import {
   ConnectionError,
   defaultFrameBytes,
+  defaultWindowBytes,
   errorCode,
+  frameType,
   maxWindowBytes,
   setting,
 } from "./protocol.ts";
@@ -14,6 +17,16 @@ const maxFrameSize = 2 ** 24 - 1;
 
 /** The table that an encoder has until its peer allows less: RFC 9113, section 6.5.2. */
 const defaultTableBytes = 4096;
+
+/** What the server sends first: its limits, and a larger window. */
+export const greeting = Buffer.concat([
+  settingsFrame([
+    [setting.maxConcurrentStreams, limits.maxStreams],
+    [setting.initialWindowSize, limits.streamWindowBytes],
+    [setting.maxHeaderListSize, limits.maxHeaderListBytes],
+  ]),
+  numberFrame(frameType.windowUpdate, 0, limits.connectionWindowBytes - defaultWindowBytes),
+]);
 
 /**
  * Applies the payload of a SETTINGS frame to what is sent, in its order. A new initial window also changes the windows of
