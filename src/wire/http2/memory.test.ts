@@ -73,7 +73,7 @@ test("keeps nothing of calls that a client resets while it gives the connection 
   connection.destroy();
 });
 
-test("counts a message that the client accepts but for a byte, because it is kept", async () => {
+test("counts a message that the client accepts except for a byte, because it is kept", async () => {
   const { connection, memory, send } = connected(50_000);
   send(window(49_999));
   send(rawFrame(frameType.windowUpdate, 0, 0, number32(10_000_000)));
