@@ -1,11 +1,7 @@
 import { mkdir, rename } from "node:fs/promises";
 import { join } from "node:path";
 import { RuntimeError } from "../../base/errors.ts";
-import {
-  checkpointFiles,
-  type CheckpointTrust,
-  podCheckpointFiles,
-} from "../../core/checkpoint/index.ts";
+import { checkpointFiles, podCheckpointFiles } from "../../core/checkpoint/index.ts";
 import { loneContainer } from "./extract.ts";
 import { createFile, digestText, OpenDirectory } from "./files.ts";
 import {
@@ -16,7 +12,7 @@ import {
   type PodManifest,
   sealedPodText,
 } from "./manifest.ts";
-import { checkFiles, type OpenDeps, readSealed } from "./open-checkpoint.ts";
+import { checkFiles, type CheckOptions, type OpenDeps, readSealed } from "./open-checkpoint.ts";
 
 /**
  * Checks the checkpoint of one container, of which `names` are all files in {@link loneContainer}, and makes a pod's
@@ -26,11 +22,7 @@ import { checkFiles, type OpenDeps, readSealed } from "./open-checkpoint.ts";
 export async function makePod(
   deps: Pick<OpenDeps, "seal">,
   directory: string,
-  how: {
-    readonly names: readonly string[];
-    readonly trust: CheckpointTrust;
-    readonly signal: AbortSignal;
-  },
+  how: CheckOptions,
 ): Promise<void> {
   const { names, trust, signal } = how;
   const from = join(directory, loneContainer);

@@ -122,6 +122,14 @@ export async function openPod(
   }
 }
 
+/** How the files of a checkpoint are checked. */
+export interface CheckOptions {
+  /** All of its files, as paths below its directory. */
+  readonly names: readonly string[];
+  readonly trust: CheckpointTrust;
+  readonly signal: AbortSignal;
+}
+
 /**
  * Checks the files of a pod's checkpoint in a directory of root's own, of which `names` are all: codes, and the digest of
  * each file. Errors as `Checkpoints.openPod`.
@@ -129,11 +137,7 @@ export async function openPod(
 export async function checkPod(
   deps: Pick<OpenDeps, "seal">,
   directory: string,
-  how: {
-    readonly names: readonly string[];
-    readonly trust: CheckpointTrust;
-    readonly signal: AbortSignal;
-  },
+  how: CheckOptions,
 ): Promise<void> {
   const { names, trust, signal } = how;
   await using top = await OpenDirectory.open(directory);
