@@ -89,6 +89,11 @@ export class ServerStream implements Sender {
     return this.#out.unsentBytes;
   }
 
+  /** Bytes of the messages that are kept: a message is kept whole until all of it is sent. */
+  get keptBytes(): number {
+    return this.#out.keptBytes;
+  }
+
   /** The sending side, for the connection. */
   get outgoing(): Outgoing {
     return this.#out;

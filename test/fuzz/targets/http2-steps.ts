@@ -324,7 +324,7 @@ class Session {
     assert.ok(this.#memory.unreadBytes <= limits.maxUnreadBytes + limits.connectionWindowBytes);
     const open = this.#handlers.filter((handler) => !handler.isClosed).length;
     assert.ok(open <= limits.maxStreams, `${open} streams`);
-    const sum = this.#handlers.reduce((bytes, { stream }) => bytes + stream.unsentBytes, 0);
+    const sum = this.#handlers.reduce((bytes, { stream }) => bytes + stream.keptBytes, 0);
     assert.equal(sum, unsentBytes, "bytes of streams that are forgotten");
   }
 
