@@ -14,7 +14,7 @@
 #include <linux/signal.h>
 #include <linux/un.h>
 
-enum { ANSWER_FD = 1, NULL_FD = 2, REASON_MAX = 4096, WNOHANG = 1, QUEUE_MAX = 128, POLL_MS = 5 };
+enum { ANSWER_FD = 1, NULL_FD = 2, REASON_MAX = 4096, WNOHANG = 1, QUEUE_MAX = 128 };
 
 struct options {
   const char *id;
@@ -231,11 +231,7 @@ static void wait_for_runtime(long pid) {
     int status = 0;
     struct pollfd fds[3] = {
         {start.signals, POLLIN, 0}, {streams[1].fd, POLLIN, 0}, {start.console, POLLIN, 0}};
-    if (call5(__NR_ppoll, (long)fds, 3, 0, 0, 0) < 0) {
-      /* davit ends CRIU by a limit of descriptors, which is the monitor's as well: poll(2) refuses more of them. */
-      sleep_ms(POLL_MS);
-      for (int i = 0; i < 3; i++) fds[i].revents = fds[i].fd >= 0 ? POLLIN : 0;
-    }
+    call5(__NR_ppoll, (long)fds, 3, 0, 0, 0);
     if (fds[1].revents != 0) read_reason();
     if (fds[2].revents != 0) serve_console();
     if (fds[0].revents == 0) continue;

@@ -1,3 +1,4 @@
+import { readFile } from "node:fs/promises";
 import { setTimeout as delay } from "node:timers/promises";
 
 import { messageOf } from "../../../base/errors.ts";
@@ -23,14 +24,29 @@ const pollMs = 10;
  * connection, and restores the process.
  */
 export async function endCriu(work: string, log: Logger): Promise<void> {
-  const found = await findByDirectory(work);
+  const found = await findCriu(work);
   await Promise.all(found.map((pid) => withoutDescriptors(pid, log)));
   if (!(await haveEnded(work, giveUpMs))) await kill(work, log);
   await removeYards(work);
 }
 
+/**
+ * The processes that work in the directory, without the monitor of the container that is being restored: it lives as long as
+ * the container, and poll(2) fails in a process without descriptors.
+ */
+async function findCriu(work: string): Promise<readonly number[]> {
+  const found = await findByDirectory(work);
+  const names = await Promise.all(found.map(nameOf));
+  return found.filter((_, at) => names[at] !== "davit-monitor");
+}
+
+/** Empty for a process that has ended. */
+async function nameOf(pid: number): Promise<string> {
+  return (await readFile(`/proc/${pid}/comm`, "latin1").catch(() => "")).trimEnd();
+}
+
 async function kill(work: string, log: Logger): Promise<void> {
-  for (const pid of await findByDirectory(work)) {
+  for (const pid of await findCriu(work)) {
     using process = openProcess(pid);
     process?.kill(SIGKILL);
   }
@@ -54,7 +70,7 @@ async function withoutDescriptors(pid: number, log: Logger): Promise<void> {
 
 async function haveEnded(work: string, timeoutMs: number): Promise<boolean> {
   for (const end = performance.now() + timeoutMs; performance.now() < end; ) {
-    if ((await findByDirectory(work)).length === 0) return true;
+    if ((await findCriu(work)).length === 0) return true;
     await delay(pollMs);
   }
   return false;
