@@ -19,6 +19,7 @@
 enum {
   PAUSE_MS = 100,       /* until a terminal that nobody has open, or a failed accept, is tried again */
   TRIM_MS = 1000,       /* until memory that output has used is given back */
+  PART_MS = 250,        /* without output until an incomplete line, such as a prompt, is written as a part */
   DRAIN_MS = 5000,      /* for clients to take the last output */
   EXIT_ATTEMPTS = 100,  /* to write the exit code, one every PAUSE_MS */
   PATH_SIZE = 4096,
@@ -28,7 +29,7 @@ enum slot { SIGNALS, STDOUT, STDERR, STDIN, LISTENER, MEMORY, FIRST_CLIENT, SLOT
 
 /* Times of the monotonic clock in milliseconds; 0: not set. */
 static struct {
-  __s64 terminal, listener, trim;
+  __s64 terminal, listener, trim, parts[2];
 } until;
 
 /* DIR/ID and DIR/ID.tmp; there is no second container, so the buffers are used once. */
@@ -119,7 +120,13 @@ static void wait_for_events(struct pollfd fds[SLOTS]) {
     if (input.begin == input.end) give_back(kept_input, kept_input + INPUT_MAX);
     if (chunk.size == 0) give_back(chunk_bytes, chunk_bytes + READ_MAX);
   }
+  for (int i = 0; i < 2; i++) {
+    if (until.parts[i] == 0 || until.parts[i] > now) continue;
+    until.parts[i] = 0;
+    log_rest(&streams[i]);
+  }
   next = earliest(earliest(earliest(expire_clients(now, latest), until.terminal), until.listener), until.trim);
+  next = earliest(earliest(next, until.parts[0]), until.parts[1]);
   __s64 wait = next - now;
   struct __kernel_timespec timeout = {wait / 1000, wait % 1000 * 1000000};
   int count = list_slots(fds);
@@ -134,6 +141,8 @@ static void note_memory(void) {
 static void serve_stream(struct stream *stream) {
   long size = read_stream(stream, READ_MAX);
   if (stream->touched > 4096) note_memory();
+  if (stream->length > 0 && input.is_terminal) log_rest(stream); /* somebody types, and follows the log */
+  until.parts[stream - streams] = stream->length > 0 ? now_ms() + PART_MS : 0;
   /* A process may open the terminal again (conmon's tty_hup_timeout_cb() in ctr_stdio.c does the same). */
   if (size < 0 && size != -EAGAIN && input.is_terminal) until.terminal = now_ms() + PAUSE_MS;
 }

@@ -189,6 +189,15 @@ static int count_streaming(void) {
   return count;
 }
 
+/* What is not in the log yet: with the log, a client has all output. A socket that is new has room for it. */
+static void send_incomplete_line(const struct client *client, const struct stream *stream) {
+  for (int at = 0; at < stream->length; at += OUTPUT_MAX) {
+    int size = stream->length - at < OUTPUT_MAX ? stream->length - at : OUTPUT_MAX;
+    struct iovec pieces[2] = {{(void *)&stream->type, 1}, {stream->buffer + at, (__kernel_size_t)size}};
+    send_packet(client->fd, pieces, 2);
+  }
+}
+
 static void meet(struct client *client, char first, long length) {
   int may_stream = count_streaming() < STREAMING_MAX;
   client->kind = length != 1                  ? NO_CLIENT
@@ -197,6 +206,8 @@ static void meet(struct client *client, char first, long length) {
                  : may_stream && first == 'i' ? WRITER
                                               : NO_CLIENT;
   if (client->kind == NO_CLIENT) close_fd(client->fd);
+  if (client->kind != READER && client->kind != WRITER) return;
+  for (int i = 0; i < 2; i++) send_incomplete_line(client, &streams[i]);
 }
 
 /* Takes one packet of a client that has sent one, or has ended. */

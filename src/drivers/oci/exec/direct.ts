@@ -123,7 +123,11 @@ export function directPlan(
     return undefined;
   }
   const texts = [cwd, ...args, ...env];
-  if (groups.length > maxGroups || texts.some((text) => text.includes("\0"))) return undefined;
+  if (
+    groups.length > maxGroups ||
+    texts.some((text) => text.includes("\0") || !text.isWellFormed())
+  )
+    return undefined;
   if (limits.some(({ resource }) => resource < 0)) return undefined;
   const { version, cgroupDirs: dirs } = container;
   if (version === "v2" && files.groupDir === undefined) return undefined;
