@@ -20,7 +20,15 @@ async function streamTo(daemon: TestDaemon, id: string, spot: Spot): Promise<str
   if (operation === "attach") {
     const client = await openAttach(daemon, id);
     // An attach reaches its answer when its container has ended.
-    if (stage === "answer") await daemon.client.runtime.stopContainer({ containerId: id });
+    if (stage === "answer") {
+      await until("it is attached", async () => {
+        const views = (await runtimeFact(daemon, "inflight")) as Record<string, unknown>[];
+        return views.some(
+          (view) => view["operation"] === "attach" && view["stage"] === "wait-for-end",
+        );
+      });
+      await daemon.client.runtime.stopContainer({ containerId: id });
+    }
     return told(client.remote.end);
   }
   const lasts = /(start-process|wait-for-end|kill-command)$/.test(spot.point);

@@ -1,9 +1,11 @@
 import { messageOf, RuntimeError } from "../../../base/errors.ts";
 import type { Logger } from "../../../base/logger.ts";
+import { errnoCode } from "../../../base/system-error.ts";
 import { within } from "../../../base/wait.ts";
 import type { AttachedClient } from "../../../core/container/index.ts";
 import type { Operation } from "../../../core/operation/index.ts";
 import type { TerminalSize } from "../../../core/streaming/index.ts";
+import type { DescriptorStream } from "../../../linux/stream/index.ts";
 import { feed } from "../../../stdio/pump.ts";
 import { TerminalSizes } from "../../../stdio/terminal-sizes.ts";
 import { passOutput } from "../attached-socket.ts";
@@ -23,7 +25,8 @@ export async function attach(
   const { stdin, sizes: sent } = client.streams;
   const hasInput = client.stdin !== "none" && stdin !== undefined;
   await operation.enter("connect");
-  const socket = connectMonitor(target.paths, target.id, hasInput ? "i" : "o");
+  const socket = await connect(target, hasInput ? "i" : "o");
+  if (socket === undefined) return;
   using sizes = new TerminalSizes(sent);
   using resizer = new Resizer(target, log);
   if (client.terminal) {
@@ -38,6 +41,20 @@ export async function attach(
   } finally {
     stop();
     socket.destroy();
+  }
+}
+
+/** Undefined when the container has just ended, and its monitor with it. */
+async function connect(
+  target: AttachTarget,
+  purpose: "i" | "o",
+): Promise<DescriptorStream | undefined> {
+  try {
+    return connectMonitor(target.paths, target.id, purpose);
+  } catch (cause) {
+    const isGone = ["ECONNREFUSED", "ENOENT"].includes(errnoCode(cause) ?? "");
+    if (isGone && (await within(target.processEnded, endMs))) return undefined;
+    throw cause;
   }
 }
 
