@@ -9,6 +9,7 @@ import { clientGreeting, dataFrame, rawFrame, requestFrame } from "../http2/test
 import { GrpcClient } from "./client.ts";
 import { frame } from "./codec.ts";
 import { echo, echoPath, serve } from "./testing/serving.ts";
+import { heldBytes } from "../testing/held-bytes.ts";
 
 test("a complete request counts until its stream ends", async () => {
   const mebibyte = 1024 * 1024;
@@ -61,7 +62,7 @@ test("a small request without end does not keep the chunk in which it arrived", 
     ["content-type", "application/grpc"],
   ] as const;
   const filler = rawFrame(99, 0, 0, Buffer.alloc(16_000));
-  const before = process.memoryUsage().arrayBuffers;
+  const before = await heldBytes();
   for (let id = 1; id < 1000; id += 2) {
     const request = [
       requestFrame(id, false, fields),
@@ -73,7 +74,7 @@ test("a small request without end does not keep the chunk in which it arrived", 
   }
   using client = new GrpcClient({ path: serving.path });
   await client.unary(echoPath("Echo"), Buffer.alloc(1));
-  const grown = process.memoryUsage().arrayBuffers - before;
+  const grown = (await heldBytes()) - before;
   assert.ok(grown < 8 * 1024 * 1024, `${grown} bytes for 500 requests of a byte`);
   assert.equal(serving.server.connections, 2);
   socket.destroy();

@@ -15,6 +15,7 @@ import {
   requestFrame,
   settingFrame,
 } from "./testing/raw-client.ts";
+import { heldBytes } from "../testing/held-bytes.ts";
 
 const eight = Buffer.alloc(8);
 const okBlock = encodeHeaders([[":status", "200"]]);
@@ -285,14 +286,14 @@ describe("memory", () => {
     client.greet(requestFrame(1));
     // A byte of data in each 8 KiB of frames that carry nothing.
     const filler = rawFrame(99, 0, 0, Buffer.alloc(8192));
-    const before = process.memoryUsage().arrayBuffers;
+    const before = await heldBytes();
     for (let i = 0; i < 4000; i++) {
       if (!client.socket.write(Buffer.concat([filler, dataFrame(1, Buffer.from([1]))]))) {
         await once(client.socket, "drain");
       }
     }
     await client.settled();
-    const grown = process.memoryUsage().arrayBuffers - before;
+    const grown = (await heldBytes()) - before;
     assert.ok(grown < 24 * 1024 * 1024, `${grown} bytes for 4000 bytes of data`);
     client.streams[0]?.stream.resume();
     assert.equal(Buffer.concat(client.streams[0]?.received ?? []).length, 4000);

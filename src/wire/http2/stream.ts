@@ -196,7 +196,7 @@ export class ServerStream implements Sender {
       return;
     }
     this.#hasReceivedEnd = true;
-    // There is no rest, of a request that was answered by its headers.
+    // A request that was answered by its headers alone has no rest that could be rejected.
     this.#out.rejectsRest = false;
     // The response was sent before.
     if (this.#out.isClosed) this.close();
