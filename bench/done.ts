@@ -20,13 +20,13 @@ const done: readonly (readonly [title: string, text: string])[] = [
   ["Version after a rest", "nothing: it shows what every call costs before davit does anything"],
   [
     "CreateContainer + StartContainer",
-    "one overlay mount with the new mount API; conmon without a sync of its log and without a shell before it; crun from a sealed copy, so that it does not copy itself; the kernel's wait for the first move into a cgroup of v1 begins with the call and passes while the OCI runtime is being loaded; on a busy machine davit prevents a second wait",
+    "one overlay mount with the new mount API; a monitor of 22 KB without a C library; crun and the monitor from sealed copies, so that crun does not copy itself; the kernel's wait for the first move into a cgroup of v1 begins with the call and passes while the OCI runtime is being loaded; on a busy machine davit prevents a second wait",
   ],
   ["the three together: p99", "no wait for a disk, and no work that is done for all pods at once"],
   ["the three together", "all of the above"],
   [
     "ExecSync",
-    "`crun exec` directly with pipes, no conmon, no mounts checked; a spec of the process only; crun from a sealed copy; the same kernel wait begins with the call",
+    "a program of 17 KB does the steps of `crun exec` with what davit knows already, and its pipes are the daemon's; the same kernel wait begins with the call",
   ],
   [
     "StopContainer",
@@ -46,14 +46,14 @@ const done: readonly (readonly [title: string, text: string])[] = [
     "one copy of the pipe less than with a shim; 64 KiB frames written as a vector, back-pressure and no queue",
   ],
   ["Exec: input over", "as its output"],
-  ["Attach", "conmon's socket, opened by the addon"],
+  ["Attach", "the monitor's socket, opened by the addon"],
   ["one more connection of a PortForward", "as PortForward"],
   [
     "PortForward",
     "one native call creates the socket in the pod's namespace, without a process; each direction ends separately",
   ],
-  ["pods by conmon: memory", "conmon (C) for a container, no process for a pod"],
-  ["pods by conmon", "as above: the same calls as in the rows without a handler"],
+  ["pods by the monitor: memory", "a monitor without heap for a container, no process for a pod"],
+  ["pods by the monitor", "as above: the same calls as in the rows without a handler"],
   [
     "pods by the runc v2 shim: StopContainer",
     "the task's kill and exit event; its deletion runs after the answer",
@@ -70,7 +70,10 @@ const done: readonly (readonly [title: string, text: string])[] = [
     "NRI plugin",
     "a message is made only if a plugin has subscribed to its event; nothing is started or opened for it",
   ],
-  ["8 pods at once", "networks in parallel, at most 8; only conmon and crun as processes of a pod"],
+  [
+    "8 pods at once",
+    "networks in parallel, at most 8; only monitor and crun as processes of a pod",
+  ],
   ["8 sandboxes at once", "as RunPodSandbox"],
   [
     "50 sandboxes at once",
@@ -92,10 +95,10 @@ const done: readonly (readonly [title: string, text: string])[] = [
   ["ListPodSandbox", "encoded once for each value of a sandbox; a list is their concatenation"],
   [
     "memory with",
-    "no process for a pod, conmon (C) for a container; after the start davit releases the memory that only the start needed: garbage, and pages of Node.js's own code, about 30 MB that stay in the page cache and are mapped again when they are called",
+    "no process for a pod, a monitor without heap for a container; after the start davit releases the memory that only the start needed: garbage, and pages of Node.js's own code, about 30 MB that stay in the page cache and are mapped again when they are called",
   ],
   ["memory a sandbox", "no process for a pod"],
-  ["memory a pod with a container", "conmon (C) for a container, no process for a pod"],
+  ["memory a pod with a container", "a monitor without heap for a container, no process for a pod"],
   ["memory of the kernel", "no process and no cgroup for a pod besides its containers'"],
   ["memory of the daemon alone", "metrics, traces and events are loaded only where they are on"],
   ["500 pods", "as with fewer: no timer and no process that works for an idle pod"],

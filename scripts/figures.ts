@@ -25,7 +25,9 @@ const ofCapacity = [
   "memory of the kernel",
   "memory of the daemon alone",
   "the daemon's memory after",
+  // What monitored the containers of the run.
   "pods by conmon: memory",
+  "pods by the monitor: memory",
   "pods by the runc v2 shim: memory",
   "the three together, to",
   "8 pods at once",

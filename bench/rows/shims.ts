@@ -1,5 +1,5 @@
 /**
- * The same pods with each of davit's handlers: with conmon, and with Debian's runc v2 shim, which containerd uses for
+ * The same pods with each of davit's handlers: with a monitor, and with Debian's runc v2 shim, which containerd uses for
  * all of its pods. The OCI runtime is the same crun everywhere.
  */
 import { setTimeout as sleep } from "node:timers/promises";
@@ -40,7 +40,7 @@ export const shims: RowGroup = {
 
 async function measure(bench: Bench, image: string): Promise<readonly Row[]> {
   const own: readonly Way[] = [
-    { side: bench.davit, handler: "", title: "by conmon" },
+    { side: bench.davit, handler: "", title: "by the monitor" },
     { side: bench.davit, handler: shimHandler, title: "by the runc v2 shim" },
   ];
   const ways: readonly Way[] = [{ side: bench.peer, handler: "", title: "" }, ...own];

@@ -190,12 +190,11 @@ static int count_streaming(void) {
 }
 
 /* What is not in the log yet: with the log, a client has all output. A socket that is new has room for it. */
-static void send_incomplete_line(const struct client *client, const struct stream *stream) {
-  for (int at = 0; at < stream->length; at += OUTPUT_MAX) {
-    int size = stream->length - at < OUTPUT_MAX ? stream->length - at : OUTPUT_MAX;
-    struct iovec pieces[2] = {{(void *)&stream->type, 1}, {stream->buffer + at, (__kernel_size_t)size}};
-    send_packet(client->fd, pieces, 2);
-  }
+static void send_incomplete_line(struct client *client, const struct stream *stream) {
+  if (client->kind == NO_CLIENT || client->is_deaf) return;
+  client->at = 0;
+  send_rest(client, stream->type, stream->buffer, stream->length);
+  client->is_behind = 0; /* without room it misses the rest: only a chunk is sent later */
 }
 
 static void meet(struct client *client, char first, long length) {

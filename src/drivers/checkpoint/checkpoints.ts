@@ -78,19 +78,25 @@ export class CheckpointStore implements Checkpoints {
       else await checkParent(parent);
       // Before it exists: a sweep may run.
       this.#mine.add(directory);
-      await mkdir(directory, { mode: 0o700 }).catch((cause: unknown) => {
-        this.#mine.delete(directory);
-        throw cause;
-      });
-      await mkdir(join(directory, checkpointFiles.images), { mode: 0o700 }).catch(
-        async (cause: unknown) => {
-          await this.discard(directory).catch(() => undefined); // a later sweep does it
-          throw cause;
-        },
-      );
+      await this.#makeDirectory(directory);
       return directory;
     } catch (cause) {
       throw cause instanceof RuntimeError ? wrap(doing, cause) : systemError(doing, cause);
+    }
+  }
+
+  /** Makes the directory of a capture, or nothing. */
+  async #makeDirectory(directory: string): Promise<void> {
+    let isMade = false;
+    try {
+      await mkdir(directory, { mode: 0o700 });
+      isMade = true;
+      await mkdir(join(directory, checkpointFiles.images), { mode: 0o700 });
+    } catch (cause) {
+      // What cannot be discarded is removed by a later sweep.
+      if (isMade) await this.discard(directory).catch(() => undefined);
+      else this.#mine.delete(directory);
+      throw cause;
     }
   }
 

@@ -1,18 +1,31 @@
 /** The logs of containers. */
 // variants: conmon
 import assert from "node:assert/strict";
-import { existsSync, mkdirSync, readFileSync, renameSync, statSync, writeFileSync } from "node:fs";
+import {
+  existsSync,
+  linkSync,
+  mkdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
 import { open } from "node:fs/promises";
 import { join } from "node:path";
 import { after, describe, test } from "node:test";
 
 import { isKind } from "../../base/errors.ts";
+import { makeFifo } from "../../linux/stream/index.ts";
 import { until } from "../../linux/testing/leaks.ts";
-import { TestHost } from "./testing/sandbox.ts";
+import { Counters, hiddenLog, written } from "./testing/counters.ts";
+import { holdings, testedMonitor, TestHost } from "./testing/sandbox.ts";
 import { patient } from "../../../test/support/patience.ts";
 
 const host = await TestHost.open();
 const runtime = await host.runtime();
+const counters = new Counters(host, runtime, testedMonitor);
 const soon = (): AbortSignal => AbortSignal.timeout(patient(20_000));
 
 after(async () => {
@@ -162,5 +175,50 @@ describe("OciRuntime.reopenLog()", () => {
       ["one", "two"],
     );
     await host.end(runtime, id);
+  });
+});
+
+describe("a log that continues in a new file", () => {
+  test("follows no link and waits for no fifo in the directory", async () => {
+    const canary = join(host.directory, "canary");
+    writeFileSync(canary, "canary");
+    await counters.run(async ({ id, directory, logPath }) => {
+      const before = holdings();
+      const names = ["0.log", "0.log.tmp", hiddenLog, ".0.log.probe"];
+      const obstacles: readonly ((path: string) => void)[] = [
+        makeFifo,
+        (path) => symlinkSync(canary, path),
+        (path) => symlinkSync(join(host.directory, "missing"), path),
+        (path) => linkSync(canary, path),
+      ];
+      const files: string[] = [];
+      for (const obstacle of obstacles) {
+        await written(logPath);
+        const rotated = `${logPath}.${String(files.length)}`;
+        renameSync(logPath, rotated);
+        files.push(rotated);
+        for (const name of names) {
+          rmSync(join(directory, name), { force: true });
+          obstacle(join(directory, name));
+        }
+        await runtime.reopenLog(id, logPath);
+        assert.equal(readFileSync(canary, "utf8"), "canary");
+        assert.ok(!existsSync(join(host.directory, "missing")));
+      }
+      assert.deepEqual(holdings(), before);
+      await counters.assertWhole(id, [...files, logPath]);
+    });
+  });
+
+  test("fails where a directory has the name that it needs, and the old log continues", async () => {
+    await counters.run(async ({ id, directory, logPath }) => {
+      renameSync(logPath, `${logPath}.1`);
+      mkdirSync(join(directory, hiddenLog));
+      await assert.rejects(runtime.reopenLog(id, logPath), /\.0\.log\.new/);
+      assert.ok(!existsSync(logPath));
+      rmSync(join(directory, hiddenLog), { recursive: true });
+      await runtime.reopenLog(id, logPath);
+      await counters.assertWhole(id, [`${logPath}.1`, logPath]);
+    });
   });
 });

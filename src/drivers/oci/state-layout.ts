@@ -47,12 +47,13 @@ export class StateLayout {
   }
 
   /**
-   * A file of the bundle: `config.json` is the spec (OCI runtime spec, bundle.md), `facts.json` the state that
-   * a later daemon needs, `pid` and `attach` are the monitor's, `ctl` is conmon's, `console` is where davit-monitor gets a terminal, `oom` marks that the container ran out of
-   * memory, `cri-log`, `cri-log.tmp` and `next-log` are created for conmon (conmon/log-links.ts), `runtime.log` is the OCI runtime's
-   * own log where the container has a terminal, `started` is the time of the start in nanoseconds since 1970,
-   * written before it, `capture.conf` is CRIU's configuration of a capture, `captured` marks one that ends the container, `restore` a directory with what restores
-   * the container (checkpoint/restore.ts).
+   * A file of the bundle: `config.json` is the spec (OCI runtime spec, bundle.md), `facts.json` the state that a
+   * later daemon needs, `pid` and `attach` are the monitor's, `ctl` is conmon's, `console` is where davit-monitor
+   * gets a terminal, `oom` marks that the container ran out of memory, `cri-log`, `cri-log.tmp` and `next-log` are
+   * created for conmon (conmon/log-links.ts), `runtime.log` is the OCI runtime's own log where the container has a
+   * terminal, `started` is the time of the start in nanoseconds since 1970, written before it, `capture.conf` is
+   * CRIU's configuration of a capture, `captured` marks one that ends the container, `restore` a directory with what
+   * restores the container (checkpoint/restore.ts).
    */
   file(id: string, name: BundleFile): string {
     return join(this.bundle(id), name);

@@ -10,7 +10,7 @@ import type { ProcessRef } from "../../../linux/process/index.ts";
 import type { RuntimeState } from "../runtime-state.ts";
 import type { StateLayout } from "../state-layout.ts";
 import { type DirectContainer, directContainer } from "./direct.ts";
-import { type ExecTarget, prepareCommands } from "./start-command.ts";
+import { type ExecTarget, keepPrograms } from "./start-command.ts";
 import { execStream } from "./stream.ts";
 import { execSync } from "./sync.ts";
 import type { TerminalDeps } from "./terminal.ts";
@@ -44,7 +44,7 @@ export class Execs {
 
   constructor({ cgroups, expectMigration, onStep, log, exec }: ExecsDeps, paths: StateLayout) {
     this.#isDirect = exec !== "runtime";
-    prepareCommands();
+    keepPrograms();
     const { execs: directory, consoles } = paths;
     this.#deps = { directory, consoles, cgroups, expectMigration, onStep, log };
     this.#paths = paths;
@@ -87,8 +87,8 @@ export class Execs {
       const root = this.#paths.runtimeRoot(state.runtimePath);
       const { cgroups } = this.#deps;
       // With the node's PIDs, background processes of a command must be ended with it: see Command.endBackground().
-      const known = process === undefined || hostPids;
-      direct = (!known && directContainer({ id, state, process }, root, cgroups)) || false;
+      const mayBe = process !== undefined && !hostPids;
+      direct = (mayBe && directContainer({ id, state, process }, root, cgroups)) || false;
       this.#direct.set(container, direct);
     }
     return direct === false ? undefined : direct;

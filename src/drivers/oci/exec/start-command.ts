@@ -65,8 +65,8 @@ function nullForCommands(): Promise<"null" | number> {
   return nullDevice;
 }
 
-/** Makes what commands need once, while the files of this daemon's version are there: an upgrade replaces them. */
-export function prepareCommands(): void {
+/** Opens what commands need, while the files of this daemon's version are there: an upgrade replaces them. */
+export function keepPrograms(): void {
   execProgramCopy();
   void nullForCommands();
 }
