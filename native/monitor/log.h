@@ -1,6 +1,7 @@
 /*
  * The log: the output of a container as records of the CRI's format, "TIME STREAM TAG TEXT\n" with the tag F for the
- * end of a line and P for a part of one. src/stdio/cri-log-lines.ts has the same rules, except for lines that wait (PART_MS).
+ * end of a line and P for a part of one. src/stdio/cri-log-lines.ts has the same rules, except for lines that wait
+ * (PART_MS).
  */
 #ifndef DAVIT_MONITOR_LOG_H
 #define DAVIT_MONITOR_LOG_H
