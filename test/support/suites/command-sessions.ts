@@ -1,5 +1,6 @@
 /** A client of davit.v1.Containers/Exec: sends messages at any time, and collects the answers. */
 import { once } from "node:events";
+import { readFileSync } from "node:fs";
 import { PassThrough } from "node:stream";
 import type { MessageInitShape } from "@bufbuild/protobuf";
 import { CriClient } from "../../../src/client/cri-client.ts";
@@ -9,6 +10,7 @@ import type {
   ExecStartSchema,
 } from "../../../src/gen/davit/v1/containers_pb.ts";
 import type { TestDaemon } from "../daemon.ts";
+import { readProcesses } from "../snapshot/processes.ts";
 import { until } from "./pods.ts";
 
 type Message = MessageInitShape<typeof ExecRequestSchema>;
@@ -124,3 +126,21 @@ export function openSession(
   const value = { containerId, command: [...command], ...start };
   return new CommandSession(daemon, { case: "start", value }, options);
 }
+
+/** The processes whose command line has the mark. */
+export function processesWith(mark: string): readonly number[] {
+  return readProcesses()
+    .map(({ pid }) => pid)
+    .filter((pid) => {
+      try {
+        const line = readFileSync(`/proc/${pid}/cmdline`, "utf8");
+        return line.includes(mark) && pid !== process.pid;
+      } catch {
+        return false; // It has ended.
+      }
+    });
+}
+
+/** Resolves when no process has the mark in its command line. */
+export const gone = (mark: string): Promise<unknown> =>
+  until(`no process with ${mark} is left`, () => processesWith(mark).length === 0);
