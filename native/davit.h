@@ -74,6 +74,7 @@ struct job_kind {
 
 extern const struct job_kind namespace_jobs[];
 extern const struct job_kind mount_jobs[];
+extern const struct job_kind layer_mount_jobs[];
 extern const struct job_kind netlink_jobs[];
 extern const struct job_kind file_step_jobs[];
 extern const struct job_kind attribute_jobs[];

@@ -5,8 +5,8 @@
 #include "davit.h"
 
 static const struct job_kind *const jobs[] = {
-  attribute_jobs, cgroup_jobs, conntrack_jobs, directory_jobs, file_step_jobs, in_root_jobs, mount_jobs,
-  namespace_jobs, netlink_jobs, open_file_jobs, project_jobs, read_jobs, root_jobs, tree_jobs, user_jobs,
+  attribute_jobs, cgroup_jobs, conntrack_jobs, directory_jobs, file_step_jobs, in_root_jobs, layer_mount_jobs,
+  mount_jobs, namespace_jobs, netlink_jobs, open_file_jobs, project_jobs, read_jobs, root_jobs, tree_jobs, user_jobs,
   verity_jobs,
 };
 
