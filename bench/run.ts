@@ -79,7 +79,7 @@ const usage = `npm run bench -- [--rounds N] [--only GROUP,GROUP...] [--image TI
   --observed      measure davit while metrics are scraped, traces are sampled and events are
                   read, against the same build with all of that off
 
-A whole run of 50 rounds also writes bench/RESULTS.md. Every run writes its numbers to bench/out/.`;
+A whole run of at least 20 rounds also writes bench/RESULTS.md. Every run writes its numbers to bench/out/.`;
 
 interface Arguments {
   readonly rounds: number;
@@ -208,7 +208,7 @@ function report(args: Arguments, { rows, setting }: Run): void {
   const missed = rows.filter((row) => !passes(row));
   console.log(missed.length === 0 ? "all budgets kept" : `${missed.length} budgets missed`);
   // Part of a run, or a comparison with something else, must not take the place of the whole.
-  const isWhole = args.chosen.length === groups.length && args.rounds >= 50;
+  const isWhole = args.chosen.length === groups.length && args.rounds >= 20;
   const isUsual = args.against === undefined && args.containerd === debianContainerd;
   if (isWhole && isUsual && !args.isErofs && args.image === "") {
     writeFileSync(path.join(repo, "bench/RESULTS.md"), results(rows, setting));

@@ -25,7 +25,7 @@ async function measure(bench: Bench, image: MeasuredImage): Promise<readonly Row
   const { title, note } = image;
   const samples = new Samples<"time" | "cpu" | "memory">();
   let variant = 0;
-  for (let pulls = Math.max(2, Math.ceil(bench.rounds / 10)); pulls > 0; pulls--) {
+  for (let pulls = Math.max(5, Math.ceil(bench.rounds / 5)); pulls > 0; pulls--) {
     await withVariant(bench, image, variant++, async (name) => {
       for (const side of pulls % 2 === 0 ? [bench.peer, bench.davit] : [bench.davit, bench.peer]) {
         // Neither pays for what the other one left to be written to the disk.

@@ -5,6 +5,7 @@ import { fillWithContainers } from "../containers.ts";
 import { withBusybox } from "../images.ts";
 import { callOnce } from "../load.ts";
 import { cpuWithChildrenMs, pssKib } from "../procfs.ts";
+import { removePods } from "../rivals.ts";
 import { type Bench, type Row, type RowGroup, Samples, type Side, sidesOf } from "../row.ts";
 import { untilReady } from "./restart.ts";
 
@@ -26,14 +27,29 @@ export const many: RowGroup = {
 
 async function measure(bench: Bench, image: string): Promise<readonly Row[]> {
   const samples = new Samples<Figure>();
-  for (const side of sidesOf(bench)) await measureSide(bench, side, samples, image);
+  const failures: string[] = [];
+  for (const side of sidesOf(bench)) {
+    try {
+      await measureSide(bench, side, samples, image);
+    } catch (error) {
+      // Another server that does not bear so many pods must not take the figures of davit along.
+      if (side === bench.davit) throw error;
+      failures.push(
+        `${side.server.name} failed: ${error instanceof Error ? error.message : String(error)}`,
+      );
+      await removePods(side);
+    }
+  }
   const note = `a running container each, one server after the other; ${settleMs / 1000} s after the last start`;
-  const row = (title: string, unit: string, figure: Figure, its?: string): Row => ({
-    title: `${podCount} pods: ${title}`,
-    unit,
-    ...samples.of(bench, figure),
-    ...(its !== undefined && { note: its }),
-  });
+  const row = (title: string, unit: string, figure: Figure, its?: string): Row => {
+    const notes = [...(its === undefined ? [] : [its]), ...failures];
+    return {
+      title: `${podCount} pods: ${title}`,
+      unit,
+      ...samples.of(bench, figure),
+      ...(notes.length > 0 && { note: notes.join("; ") }),
+    };
+  };
   return [
     row("until all run, 4 at a time", "s", "fill"),
     ...lists.map((name) => row(name, "ms", name)),
