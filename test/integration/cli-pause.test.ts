@@ -14,7 +14,9 @@ after(() => node[Symbol.asyncDispose]());
 
 test("pods and containers are paused and resumed by name, as with docker, and listings show it", async () => {
   await davit.withPods(`${podOf("one", sleeper)}---${podOf("two", sleeper)}`, async () => {
-    assert.equal(await davit.done("pause", "one", "two/main"), "one\ntwo/main\n");
+    // Each is printed as soon as it is done.
+    const printed = (await davit.done("pause", "one", "two/main")).trimEnd().split("\n");
+    assert.deepEqual(printed.toSorted(), ["one", "two/main"]);
     const rows = (await davit.done("ps")).split("\n").filter((row) => / main /.test(row));
     assert.equal(rows.length, 2);
     for (const row of rows) assert.match(row, / running \d+ s \(paused\)/);

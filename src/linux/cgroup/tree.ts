@@ -19,6 +19,9 @@ const wantedControllers = ["cpuset", "cpu", "io", "memory", "hugetlb", "pids"];
 /** How often a cgroup is made on a level that another process removes at the same time. */
 const mostAttempts = 100;
 
+/** Longest pause between attempts, in milliseconds. An attempt takes about one. */
+const maxPauseMs = 5;
+
 /** How long a cgroup may be busy. It is busy for a moment after its last process ended, far less than this. */
 const busyTimeoutMs = 1000;
 
@@ -134,8 +137,8 @@ async function untilNoneIsTaken(make: () => Promise<void>): Promise<void> {
       // ENODEV comes from a file of a cgroup that was removed when it was open already.
       const isGone = ["ENOENT", "ENODEV"].includes(errnoCode(cause) ?? "");
       if (!isGone || attempt === mostAttempts) throw cause;
-      // Different pauses: the other process may remove it at the same point of each attempt.
-      if (attempt % 10 === 0) await delay(attempt / 10);
+      // Random pauses: the other process may remove it at the same point of each attempt.
+      if (attempt % 4 === 0) await delay(Math.random() * maxPauseMs);
     }
   }
 }
