@@ -13,6 +13,7 @@ import {
   EXITED,
   exited,
   listImages,
+  logLines,
   Node,
   openPod,
   type Pod,
@@ -228,16 +229,19 @@ describe("a full disk", () => {
       const id = await runIn(pod, script(text, { logPath: "0.log" }));
       const log = path.join(logDirectory, "0.log");
       const size = (): number => statSync(log).size;
+      const recordSize = "2026-12-01T12:00:00.000000000Z stdout F line\n".length;
+      const roomInPage = (): number => (4096 - (size() % 4096)) % 4096;
       await until("it writes", () => size() > 0);
       {
         using _full = fullDisk();
-        await until("its last page is full", () => size() % 4096 === 0);
+        await until("its last page has no room for a record", () => roomInPage() < recordSize);
         assert.equal((await containerStatus(daemon, id)).state, RUNNING);
       }
       const then = size();
       await until("the log grows", () => size() > then);
       await stop(daemon, id, 10);
       assert.equal((await containerStatus(daemon, id)).exitCode, 5);
+      assert.deepEqual(new Set(logLines(log).map(({ text }) => text)), new Set(["line"]));
       await closePod(pod);
       rmSync(logDirectory, { recursive: true });
     }),
