@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { execFile } from "node:child_process";
 import {
   closeSync,
   constants,
@@ -11,8 +12,10 @@ import {
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, describe, test } from "node:test";
+import { setTimeout } from "node:timers/promises";
 
 import { kindOf } from "../../base/errors.ts";
+import { errnoCode } from "../../base/system-error.ts";
 import { makeFifo, openFifoReader, openFifoWriter } from "./fifo.ts";
 
 const directory = mkdtempSync(join(tmpdir(), "davit-fifo-"));
@@ -71,15 +74,49 @@ describe("openFifoReader()", () => {
 });
 
 describe("openFifoWriter()", () => {
+  /** Reads a FIFO to its end as another process does, whose open waits for a writer. */
+  const readByAnother = (path: string): Promise<string> =>
+    new Promise((resolve) => {
+      execFile("cat", [path], (_error, text) => {
+        resolve(text);
+      });
+    });
+
   test("keeps written data until it is read, also after the end of the stream", async () => {
     const path = fifo();
     const writer = openFifoWriter(path);
     writer.stream.end("typed");
     await new Promise((resolve) => writer.stream.once("close", resolve));
     const reader = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK);
-    writer.letEnd();
+    await writer.letEnd();
     assert.equal(readFileSync(reader, "utf8"), "typed");
     closeSync(reader);
     writer.close();
+  });
+
+  test("ends only for a reader: one that comes after letEnd() gets all and the end", async () => {
+    const path = fifo();
+    const writer = openFifoWriter(path);
+    writer.stream.end("typed");
+    const ended = writer.letEnd();
+    await setTimeout(20);
+    const [text] = await Promise.all([readByAnother(path), ended, writer.letEnd()]);
+    assert.equal(text, "typed");
+    writer.close();
+  });
+
+  test("close() ends the wait for a reader", async () => {
+    const path = fifo();
+    const writer = openFifoWriter(path);
+    writer.stream.end("typed");
+    const ended = writer.letEnd();
+    await setTimeout(20);
+    writer.close();
+    await ended;
+    writer.close();
+    assert.throws(
+      () => openSync(path, constants.O_WRONLY | constants.O_NONBLOCK),
+      (error) => errnoCode(error) === "ENXIO",
+    );
   });
 });

@@ -1,8 +1,9 @@
 import { closeSync, constants, openSync } from "node:fs";
 import { Socket } from "node:net";
 import type { Readable, Writable } from "node:stream";
+import { setTimeout } from "node:timers/promises";
 
-import { systemError } from "../../base/system-error.ts";
+import { errnoCode, systemError } from "../../base/system-error.ts";
 import { makeNode } from "../file/native.ts";
 
 const { O_NONBLOCK, O_RDONLY, O_RDWR, O_WRONLY } = constants;
@@ -28,45 +29,104 @@ export interface FifoReader {
  */
 export function openFifoReader(path: string): FifoReader {
   const [reader, keeper] = openTwice(path, O_RDONLY, O_WRONLY);
-  return endOf(new Socket({ fd: reader, readable: true, writable: false }), keeper);
+  const stream = new Socket({ fd: reader, readable: true, writable: false });
+  const letEnd = keep(stream, keeper);
+  return {
+    stream,
+    letEnd,
+    close: () => {
+      letEnd();
+      stream.destroy();
+    },
+  };
 }
 
 /** This process's end of a FIFO that another process reads. */
 export interface FifoWriter {
   readonly stream: Writable;
   /**
-   * From now on the reader gets the end of its input when the stream has ended and no other process
-   * has the FIFO open for writing. Until then the FIFO keeps written data. Idempotent.
+   * Gives the reader the end of its input: when the stream has ended, a process has the FIFO open for reading, and no
+   * other one has it open for writing. Until then the FIFO keeps written data. Resolves when this process has closed the
+   * FIFO. Never rejects. Idempotent.
    */
-  letEnd(): void;
+  letEnd(): Promise<void>;
   /** Closes the FIFO and discards what is in it. Idempotent. */
   close(): void;
 }
 
+/** The pauses between looks whether a process has opened a FIFO for reading, which the kernel does not tell. */
+const firstPauseMs = 2;
+const longestPauseMs = 100;
+
 /**
  * Opens a FIFO for writing, whether a process reads it or not. Written data waits in the FIFO. This process keeps it
- * open, because the data is lost when the last descriptor is closed: fifo(7).
+ * open, because the data is lost when the last descriptor is closed, and who opens it for reading afterwards waits for
+ * another writer: fifo(7).
  */
 export function openFifoWriter(path: string): FifoWriter {
   const [keeper, writer] = openTwice(path, O_RDWR, O_WRONLY);
-  return endOf(new Socket({ fd: writer, readable: false }), keeper);
-}
-
-/** A stream on a FIFO, and the descriptor that keeps the FIFO from ending until `letEnd`. */
-function endOf(socket: Socket, keeper: number): FifoReader & FifoWriter {
-  let open: number | undefined = keeper;
-  socket.on("error", () => undefined);
-  const letEnd = (): void => {
-    if (open !== undefined) closeSync(open);
-    open = undefined;
+  const stream = new Socket({ fd: writer, readable: false });
+  const closeKeeper = keep(stream, keeper);
+  const closing = new AbortController();
+  const { signal } = closing;
+  let ending: Promise<void> | undefined;
+  const end = async (): Promise<void> => {
+    if (!stream.closed) await new Promise((resolve) => stream.once("close", resolve));
+    if (!signal.aborted) await waitForReader(keeper, closeKeeper, signal);
+    closeKeeper();
   };
   return {
-    stream: socket,
-    letEnd,
+    stream,
+    letEnd: () => (ending ??= end()),
     close: () => {
-      letEnd();
-      socket.destroy();
+      closing.abort();
+      closeKeeper();
+      stream.destroy();
     },
+  };
+}
+
+/**
+ * Resolves when another process has a FIFO open for reading. Closes the keeper, which reads the FIFO, too: without it, the
+ * FIFO can be opened for writing only if another process reads it. Never rejects.
+ */
+async function waitForReader(
+  keeper: number,
+  closeKeeper: () => void,
+  signal: AbortSignal,
+): Promise<void> {
+  let writer: number | undefined;
+  try {
+    writer = openFifo(`/proc/self/fd/${keeper}`, O_WRONLY | O_NONBLOCK);
+    closeKeeper();
+    for (let ms = firstPauseMs; !signal.aborted && !isRead(writer); ms *= 2) {
+      await setTimeout(Math.min(ms, longestPauseMs), undefined, { signal });
+    }
+  } catch {
+    // The FIFO is closed meanwhile, or there are no descriptors to see its readers with.
+  } finally {
+    if (writer !== undefined) closeSync(writer);
+  }
+}
+
+/** Whether a process has a FIFO open for reading, of which this one has a descriptor for writing. */
+function isRead(descriptor: number): boolean {
+  try {
+    closeSync(openSync(`/proc/self/fd/${descriptor}`, O_WRONLY | O_NONBLOCK));
+    return true;
+  } catch (cause) {
+    if (errnoCode(cause) === "ENXIO") return false;
+    throw systemError("look whether a FIFO is read", cause);
+  }
+}
+
+/** Ignores errors of a stream on a FIFO. Returns what closes the descriptor that keeps the FIFO from ending; idempotent. */
+function keep(stream: Socket, keeper: number): () => void {
+  let open: number | undefined = keeper;
+  stream.on("error", () => undefined);
+  return () => {
+    if (open !== undefined) closeSync(open);
+    open = undefined;
   };
 }
 

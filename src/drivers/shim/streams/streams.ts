@@ -105,11 +105,11 @@ async function open(client: TtrpcClient, name: string): Promise<Opened> {
 function endOf<Stream extends Readable | Writable>(
   stream: Stream,
   { closing }: Opened,
-): { readonly stream: Stream; letEnd(): void; close(): void } {
+): { readonly stream: Stream; letEnd(): Promise<void>; close(): void } {
   stream.on("error", () => undefined);
   return {
     stream,
-    letEnd: () => undefined,
+    letEnd: () => Promise.resolve(),
     close: () => {
       stream.destroy();
       closing.abort(new RuntimeError("canceled", "the stream is closed"));

@@ -221,7 +221,7 @@ export class ContainerIo {
   /** Ends the container's stdin. */
   endInput(): void {
     this.#stdin?.stream.end();
-    this.#stdin?.letEnd();
+    void this.#stdin?.letEnd();
   }
 
   /** See ContainerRuntime.reopenLog. A log that could not be opened before is opened now. */

@@ -144,8 +144,13 @@ export class TaskCommand implements ExecCommand {
   /** Ends the command's stdin. The shim has it open, too, from the start until CloseIO. */
   endInput(): void {
     this.#inputEnded = true;
-    if (this.#exit === undefined) return;
-    this.stdin?.letEnd();
+    if (this.#exit !== undefined) void this.#closeInput();
+  }
+
+  async #closeInput(): Promise<void> {
+    // NOTE(containerd): the shim answers Start before it has opened the FIFO, and its Close of a FIFO that is not open yet
+    // opens and closes the other end.
+    await this.stdin?.letEnd();
     this.#call(Task.method.closeIO, { stdin: true });
   }
 
