@@ -12,7 +12,7 @@ cd "$(dirname "$0")/.."
 # conmon to iptables: what davit runs. The rest: what builds its native part and looks at pods.
 packages="crun runc conmon containernetworking-plugins iptables busybox-static
   gcc libc6-dev libisal-dev iproute2 util-linux procps"
-test_packages="docker-registry containerd skopeo strace nftables tmux libarchive-tools mandoc criu libcriu2"
+test_packages="docker-registry containerd skopeo cosign strace nftables tmux libarchive-tools mandoc criu libcriu2"
 # The kernel of the virtual machine is downloaded, not installed: test/vm/kernel.ts.
 vm_packages="docker-registry qemu-system-x86 nftables xz-utils e2fsprogs"
 # The packages of davit for both architectures, and their tests. qemu-user runs the programs of the other one.

@@ -25,12 +25,13 @@ function checkOne(
   digests: readonly string[],
 ): SignatureResult {
   let candidate: Candidate;
+  let signer: string;
   try {
     candidate = read(signature, trust, digests);
+    signer = claimedSigner(candidate);
   } catch (error) {
     return invalid("", "", `it cannot be read: ${messageOf(error).slice(0, 200)}`);
   }
-  let signer = claimedSigner(candidate);
   let claims: Claims | undefined;
   try {
     claims = candidate.claims();

@@ -90,6 +90,7 @@ function checkLog(candidate: Candidate, { key }: TrustedKey, trust: ParsedTrust)
 function identityOf(candidate: Candidate, leaf: X509Certificate, trust: ParsedTrust): Identity {
   const material = materialFor(candidate, trust);
   const hasCtLogs = material.ctlogs.length > 0;
+  const hasAuthorities = material.timestampAuthorities.length > 0;
   const verifier = new Verifier(
     {
       ...material,
@@ -108,9 +109,11 @@ function identityOf(candidate: Candidate, leaf: X509Certificate, trust: ParsedTr
     signature: candidate.content,
     key: { $case: "certificate", certificate: hasCtLogs ? leaf : withoutProofs(leaf) },
     tlogEntries: trust.ignoresLogs ? [] : logEntries,
-    timestamps: trust.ignoresLogs
-      ? timestamps.filter(({ $case }) => $case === "timestamp-authority")
-      : timestamps,
+    // As with cosign, the timestamp of an authority counts for nothing where the policy trusts no authority. The
+    // library would reject a signature for it, even one whose time is in a trusted log.
+    timestamps: timestamps.filter(({ $case }) =>
+      $case === "timestamp-authority" ? hasAuthorities : !trust.ignoresLogs,
+    ),
   });
   // One for servers, of an authority that has several purposes, says nothing about signatures.
   // Absent without the extension, whatever its type says.
@@ -136,13 +139,18 @@ function run(verifier: Verifier, entity: SignedEntity): Signer {
 }
 
 const explanations: readonly (readonly [RegExp, string])[] = [
-  [/^expected \d+ timestamps/, "it has no trusted time, and its certificate has expired since"],
+  [
+    /^expected \d+ timestamps/,
+    "it has no trusted time of a log or timestamp authority, which its certificate needs",
+  ],
   [/^expected \d+ tlog entries/, "it is in no trusted transparency log"],
   [/^expected \d+ SCTs/, "its certificate has no proof of a certificate transparency log"],
+  [/^SCT verification failed/, "its certificate is in no trusted certificate transparency log"],
   [
     /^Failed to verify certificate chain/,
     "its certificate is of no trusted authority, or was not valid when it was signed",
   ],
+  [/^timestamp could not be verified/, "its timestamp is of no trusted authority"],
   [/^inclusion promise/, "its entry of the transparency log is not signed by a trusted log"],
   [/^invalid checkpoint/, "its entry of the transparency log is not signed by a trusted log"],
   [/^signature verification failed/, "its signature is not of its content"],

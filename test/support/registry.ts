@@ -1,6 +1,6 @@
 /**
  * A real registry for tests (Debian's docker-registry) on 127.0.0.1, behind a proxy that counts requests, delays
- * answers and fails on demand.
+ * answers and fails on demand. Programs may push through the proxy, too.
  */
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
@@ -211,7 +211,7 @@ export class TestRegistry implements AsyncDisposable {
       return;
     }
     const behind = httpRequest({ host: "127.0.0.1", port: this.#port, method, path: url, headers });
-    behind.end();
+    request.pipe(behind);
     const [answer] = (await once(behind, "response")) as [IncomingMessage];
     response.on("close", () => answer.destroy());
     response.writeHead(answer.statusCode ?? 502, answer.headers);

@@ -105,6 +105,7 @@ export const waiting: readonly string[] = [
   "test/integration/davit-logs.test.ts",
   "test/integration/davit-pull.test.ts",
   "test/integration/egress.test.ts",
+  "test/integration/image-cosign.test.ts",
   "test/integration/install.test.ts",
   "test/integration/leases.test.ts",
   "test/integration/migrate-images.test.ts",

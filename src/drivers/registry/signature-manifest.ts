@@ -7,6 +7,9 @@ type Json = Readonly<Record<string, unknown>>;
 const simpleSigning = "application/vnd.dev.cosign.simplesigning.v1+json";
 const bundleType = /^application\/vnd\.dev\.sigstore\.bundle(\.v0\.\d+)?\+json/;
 const cosignType = "application/vnd.dev.cosign.artifact.sig.v1+json";
+// cosign 2.5 gives its bundles this type in the list at the tag, where a registry has no referrers API: it takes the
+// type of the config there, and not that of the artifact.
+const emptyType = "application/vnd.oci.empty.v1+json";
 
 /** What is read of a signature's annotations. */
 type Annotations = Pick<
@@ -21,16 +24,20 @@ export interface SignatureLayer {
   readonly annotations: Annotations;
 }
 
-/** The manifests with signatures in a list of referrers (distribution-spec, "Listing Referrers"). */
+/**
+ * The manifests that may have signatures in a list of referrers (distribution-spec, "Listing Referrers"): first those
+ * whose type says so.
+ */
 export function parseReferrers(bytes: Uint8Array): readonly Descriptor[] {
   const { manifests } = parseObject(bytes, "list of referrers");
-  if (!Array.isArray(manifests)) return [];
-  return manifests.flatMap((raw: unknown) => {
-    const record = asRecord(raw) ?? {};
-    const type = textOf(record["artifactType"]);
-    const found = bundleType.test(type) || type === cosignType ? descriptorOf(record) : undefined;
-    return found === undefined ? [] : [found];
-  });
+  const records = (Array.isArray(manifests) ? manifests : []).map((raw: unknown) => asRecord(raw));
+  const ofTypes = (isWanted: (type: string) => boolean): readonly Descriptor[] =>
+    records.flatMap((record = {}) => {
+      const found = isWanted(textOf(record["artifactType"])) ? descriptorOf(record) : undefined;
+      return found === undefined ? [] : [found];
+    });
+  const certain = ofTypes((type) => bundleType.test(type) || type === cosignType);
+  return [...certain, ...ofTypes((type) => type === emptyType)];
 }
 
 /** The layers of a manifest that are signatures; others are ignored. */

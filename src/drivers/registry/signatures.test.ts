@@ -59,12 +59,13 @@ function signatures(at: string, layers: readonly Layer[]): Record<string, Conten
 function referrers(
   path: string,
   manifests: readonly Record<string, Content>[],
+  artifactType = bundleType,
 ): Record<string, Content> {
   const entries = manifests.map((contents) => {
     const [manifest] = Object.values(contents);
     const bytes = manifest?.bytes ?? Buffer.alloc(0);
     const common = { mediaType: ociManifest, digest: digestOf(bytes), size: bytes.length };
-    return { ...common, artifactType: bundleType };
+    return { ...common, artifactType };
   });
   const others = [{ mediaType: ociManifest, digest: target, size: 1, artifactType: "sbom" }, 7];
   const bytes = Buffer.from(JSON.stringify({ manifests: [...others, ...entries] }));
@@ -121,14 +122,16 @@ test("signatures are found at cosign's tag, with their annotations", async () =>
   });
 });
 
-for (const [how, path] of [
-  ["the referrers API", `/v2/app/referrers/${target}`],
-  ["the tag of a registry without that API", `/v2/app/manifests/${dash}`],
+const atTag = `/v2/app/manifests/${dash}`;
+for (const [how, path, type] of [
+  ["the referrers API", `/v2/app/referrers/${target}`, bundleType],
+  ["the tag of a registry without that API", atTag, bundleType],
+  ["that tag, as cosign 2.5 writes it", atTag, "application/vnd.oci.empty.v1+json"],
 ] as const) {
   test(`bundles are found by ${how}`, async () => {
     const bundle = Buffer.from('{"bundle":1}');
     const one = signatures("", [{ bytes: bundle, mediaType: bundleType }]);
-    const host = await server(serve(referrers(path, [one])));
+    const host = await server(serve(referrers(path, [one], type)));
     const found = await find(host, client());
     assert.deepEqual(found, [
       { kind: "bundle", of: target, digest: digestOf(bundle), json: '{"bundle":1}' },
