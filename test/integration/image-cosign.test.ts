@@ -217,7 +217,7 @@ describe("cosign", { skip: cosign === undefined && "cosign is not installed" }, 
     }
   });
 
-  test("attestations are no signatures for both, in either format", async () => {
+  test("attestations do not count as signatures for both, in either format", async () => {
     const { manifest } = await pushed("team/attested");
     const reference = byDigest("team/attested", manifest);
     writeFileSync(at("predicate"), "{}");
