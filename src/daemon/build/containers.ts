@@ -45,7 +45,7 @@ import type { LiveConfig } from "../process/live-config.ts";
 
 interface Parts {
   readonly live: LiveConfig;
-  readonly records: Pick<WriteBehindRecords, "containers" | "images" | "setAside">;
+  readonly records: Pick<WriteBehindRecords, "containers" | "images" | "setAside" | "synced">;
   readonly layout: CgroupLayout;
   readonly tuning: Tuning;
   readonly handlers: ConfiguredHandlers;

@@ -12,7 +12,7 @@ import { verificationOf } from "./verification.ts";
 
 interface Parts extends Pick<ImageContext, "layers" | "packer" | "checker"> {
   readonly live: LiveConfig;
-  readonly records: Pick<WriteBehindRecords, "images" | "setAside">;
+  readonly records: Pick<WriteBehindRecords, "images" | "setAside" | "synced">;
   readonly containers: ContainerStore;
   readonly gc: ImageGc;
   /** Ids and digests of images that snapshots need. */
@@ -59,6 +59,7 @@ export async function imagesOf(parts: Parts, shared: Shared): Promise<ImageConte
     neededBySnapshots: parts.neededBySnapshots,
     isUseUnknown: () =>
       records.setAside().some(({ kind }) => kind === "image" || kind === "container"),
+    recordsSynced: () => records.synced(),
     get keepLayersMs() {
       return live.value.images.gcUnusedLayersSeconds * 1000;
     },

@@ -111,6 +111,38 @@ describe("Checkpointer", () => {
     assert.deepEqual(logger.lines, []);
   });
 
+  test("has everything in the database when a sync has ended, also one that began during a checkpoint", async () => {
+    using directory = temporaryDirectory();
+    const path = join(directory.path, "davit.db");
+    await using records = Records.open(path, {
+      logger: silentLogger,
+      checkpoint: { walBytes: 1, quietMs: never },
+    });
+    for (let n = 0; n < 20; n++) {
+      records.sandboxes.put(fullSandbox("a"));
+      for (let turn = 0; turn < n; turn++) await new Promise(setImmediate);
+      records.sandboxes.put(fullSandbox(`last-${n}`));
+      await records.synced();
+      assert.ok(readFileSync(path).includes(`pod-last-${n}_default_uid-last-${n}_2`));
+    }
+  });
+
+  test("rejects a sync that fails", async () => {
+    using directory = temporaryDirectory();
+    const path = join(directory.path, "davit.db");
+    await using records = Records.open(path, {
+      logger: silentLogger,
+      checkpoint: { walBytes: never, quietMs: never },
+    });
+    records.sandboxes.put(fullSandbox("a"));
+    using raw = new DatabaseSync(path);
+    raw.exec("ALTER TABLE meta RENAME TO hidden");
+    await assert.rejects(records.synced(), /sync records ".*davit.db": .*meta/);
+    raw.exec("ALTER TABLE hidden RENAME TO meta");
+    await records.synced();
+    assert.equal(records.walBytes(), 0);
+  });
+
   test("logs a failure, waits, and continues when it works again", async () => {
     using directory = temporaryDirectory();
     const path = join(directory.path, "davit.db");

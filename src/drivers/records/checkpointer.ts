@@ -86,6 +86,21 @@ export class Checkpointer {
     return statSync(`${this.#path}-wal`, { throwIfNoEntry: false })?.size ?? 0;
   }
 
+  /** Resolves when all that was written before is on the disk. Rejects if a sync fails. */
+  async sync(): Promise<void> {
+    // One that runs already may have passed the last write.
+    while (this.#running !== undefined) await this.#running;
+    const round = this.#round();
+    const settled = round.then(
+      () => undefined,
+      () => undefined,
+    );
+    this.#running = settled.finally(() => {
+      this.#running = undefined;
+    });
+    await round;
+  }
+
   /**
    * Empties the log for the last time; no write may follow. When that fails, the writer is left so
    * that closing it makes the checkpoint, with its syncs, on this thread: late is better than torn.

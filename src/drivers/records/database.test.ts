@@ -5,6 +5,7 @@ import {
   mkdirSync,
   readdirSync,
   readFileSync,
+  rmSync,
   statSync,
   truncateSync,
   writeFileSync,
@@ -89,6 +90,9 @@ describe("Records.open()", () => {
     "a garbage header": (path) => {
       writeFileSync(path, Buffer.alloc(100, "garbage "), { flag: "r+" });
     },
+    "nothing but zeros": (path) => {
+      writeFileSync(path, Buffer.alloc(50_000));
+    },
     "nothing but garbage": (path) => {
       writeFileSync(path, Buffer.alloc(50_000, "garbage "));
     },
@@ -166,6 +170,58 @@ describe("Records.open()", () => {
     for (const suffix of ["", "-wal"]) copyFileSync(source + suffix, path + suffix);
     await using records = Records.open(path, { logger: silentLogger });
     assert.equal(records.sandboxes.load().length, 9);
+  });
+
+  /** What a power cut can leave of a log that was not synced, and the records that must be there. */
+  const cuts: Readonly<Record<string, readonly [(log: string) => void, number]>> = {
+    "is missing": [(log) => rmSync(log), 60],
+    "is empty": [(log) => truncateSync(log), 60],
+    "is nothing but zeros": [(log) => writeFileSync(log, Buffer.alloc(statSync(log).size)), 60],
+    "ends in the middle of a frame": [(log) => truncateSync(log, statSync(log).size - 100), 68],
+    "ends in zeros": [
+      (log) => {
+        const { size } = statSync(log);
+        truncateSync(log, size - 100);
+        truncateSync(log, size);
+      },
+      68,
+    ],
+  };
+
+  for (const [what, [cut, count]] of Object.entries(cuts)) {
+    test(`has the records before a power cut whose log ${what}`, async () => {
+      using directory = temporaryDirectory();
+      const source = join(directory.path, "source.db");
+      await filled(source);
+      await using living = Records.open(source, { logger: silentLogger });
+      for (let n = 0; n < 9; n++) living.sandboxes.put(fullSandbox(`later-${n}`));
+      const path = join(directory.path, "davit.db");
+      for (const suffix of ["", "-wal"]) copyFileSync(source + suffix, path + suffix);
+      cut(`${path}-wal`);
+      const logger = new MemoryLogger();
+      await using records = Records.open(path, { logger });
+      assert.equal(records.sandboxes.load().length, count);
+      records.sandboxes.put(fullSandbox("new"));
+      assert.deepEqual(logger.lines, []);
+    });
+  }
+
+  test("begins anew where a power cut has left the log of a database that is empty", async () => {
+    using directory = temporaryDirectory();
+    const source = join(directory.path, "source.db");
+    await using living = Records.open(source, { logger: silentLogger });
+    living.sandboxes.put(fullSandbox("a"));
+    const path = join(directory.path, "davit.db");
+    copyFileSync(`${source}-wal`, `${path}-wal`);
+    writeFileSync(path, "");
+    const logger = new MemoryLogger();
+    await using records = Records.open(path, { logger });
+    records.sandboxes.put(fullSandbox("b"));
+    assert.deepEqual(
+      records.sandboxes.load().map(({ id }) => id),
+      ["b"],
+    );
+    assert.deepEqual(logger.lines, []);
   });
 
   test("migrates a database of schema 1 with all its rows, and adds the new tables", async () => {

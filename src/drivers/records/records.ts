@@ -125,6 +125,16 @@ export class Records implements Tables, AsyncDisposable {
     return this.#checkpointer?.walBytes() ?? 0;
   }
 
+  /** Resolves when all that was written before is on the disk. Rejects if a sync fails. */
+  async synced(): Promise<void> {
+    this.#checkOpen();
+    try {
+      await this.#checkpointer?.sync();
+    } catch (error) {
+      throw databaseError(`sync records "${this.#path}"`, error);
+    }
+  }
+
   /** False while the disk is full or read-only, as it was when the records were opened. */
   canBeWritten(): boolean {
     return this.#checkpointer !== undefined;

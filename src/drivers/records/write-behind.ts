@@ -17,6 +17,8 @@ export interface Tables {
   readonly images: RecordTable<Image>;
   /** The records that were set aside and not cleaned up yet. */
   setAside(): readonly SetAsideRecord[];
+  /** Resolves when all records that were written before are on the disk. Rejects if a sync fails. */
+  synced(): Promise<void>;
 }
 
 /**
@@ -63,6 +65,10 @@ export class WriteBehindRecords implements Tables, Disposable {
 
   setAside(): readonly SetAsideRecord[] {
     return this.#tables.setAside();
+  }
+
+  async synced(): Promise<void> {
+    await this.#tables.synced();
   }
 
   /** The records whose newest state is not written yet. */

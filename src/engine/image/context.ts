@@ -53,6 +53,8 @@ export interface ImageContext {
   readonly neededBySnapshots: () => ReadonlySet<string>;
   /** True while the record of an image or a container is set aside: what that one uses is unknown. */
   readonly isUseUnknown: () => boolean;
+  /** Resolves when the records that were written before are on the disk. Rejects if a sync fails. */
+  readonly recordsSynced: () => Promise<void>;
   /** How long the complete layers of an unfinished pull are kept for the next one. Milliseconds. */
   readonly keepLayersMs: number;
   /** Notes that a client has pulled an image, asked for it by name or created a container with it. */

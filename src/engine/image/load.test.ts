@@ -150,6 +150,24 @@ describe("loadImages()", () => {
     assert.ok(engine.images.store.find("app") !== undefined);
   });
 
+  test("answers only when the record is on the disk", async (t) => {
+    const engine = new FakeEngine(t);
+    const { archives, records } = engine.world;
+    archives.images = [{ names: ["app"], layers: ["base"] }];
+    records.trouble.fail("synced", new Error("EIO"), 1);
+    await assert.rejects(load(engine), { message: /EIO/ });
+    const hang = records.trouble.hang("synced");
+    let isAnswered = false;
+    const loading = load(engine).then(() => {
+      isAnswered = true;
+    });
+    await hang.arrived;
+    assert.ok(engine.images.store.find("app") !== undefined);
+    assert.equal(isAnswered, false);
+    hang.release();
+    await loading;
+  });
+
   test("keeps the images before a failure, and can be repeated after one at each stage", async (t) => {
     const engine = new FakeEngine(t);
     const { archives } = engine.world;

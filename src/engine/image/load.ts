@@ -43,7 +43,7 @@ export interface LoadOptions extends ArchiveOptions {
 }
 
 /**
- * Loads the images of an archive, and yields each one when it is recorded. Errors as
+ * Loads the images of an archive, and yields each one when it is on the disk with its record. Errors as
  * `ImageArchives.open`, and as a pull's for limits and broken layers. The images before a failure stay.
  */
 export async function* loadImages(
@@ -132,7 +132,6 @@ async function unpackImage(
     checkUnpackedBytes(Number(bytes), context.limits);
     await operation.enter("complete-layers");
     await context.layers.complete(parsed.diffIds, operation.signal);
-    // Who loads an archive may delete it, or switch the machine off.
     await context.layers.synced();
     await operation.enter("write-record");
   } catch (error) {
@@ -150,6 +149,8 @@ async function unpackImage(
   const loaded = context.store.put({ ...own, layers, sizeBytes });
   context.onUsed(loaded.id);
   await context.layers.claim(parsed.diffIds);
+  // Who loads an archive may delete it, or switch the machine off.
+  await context.recordsSynced();
   await operation.enter("answer");
   return { id: loaded.id, names: load.names.map(formatReference) };
 }

@@ -109,9 +109,10 @@ export class FakeWorld {
 
   /** Releases all calls that hang. */
   releaseAll(): void {
-    const { source, archives, packer, specs, rootFiles, cgroups } = this;
+    const { records, source, archives, packer, specs, rootFiles, cgroups } = this;
     const { controller, network, runtime, layers, roots, plugins, egress, checkpoints } = this;
     for (const each of [
+      records,
       checkpoints,
       plugins,
       egress,
@@ -196,6 +197,7 @@ export class FakeEngine {
       chainsInUse: () => [...containerStore.all()].flatMap(chainsOf),
       neededBySnapshots: () => new Set(),
       isUseUnknown: () => false,
+      recordsSynced: () => this.late.synced(),
       keepLayersMs: 600_000,
       onUsed: () => undefined,
       onEvent: (event) => this.events.push(event),

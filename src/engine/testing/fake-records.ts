@@ -4,6 +4,7 @@ import type { Image } from "../../core/image/index.ts";
 import type { Attachment, AttachmentNotes } from "../../core/network/index.ts";
 import type { Sandbox } from "../../core/sandbox/index.ts";
 import type { KnownIds, RecordTable, SetAsideRecord } from "../../core/store/index.ts";
+import { Trouble } from "./trouble.ts";
 
 /** A table in memory, on a disk that can be full. */
 export class FakeTable<T> implements RecordTable<T> {
@@ -44,11 +45,16 @@ export class FakeRecords {
   readonly attachments = this.#table<Attachment>(({ sandboxId }) => sandboxId);
   readonly notes = new FakeNotes();
   readonly aside: SetAsideRecord[] = [];
+  readonly trouble = new Trouble<"synced">();
   /** Nothing can be written or deleted. */
   full = false;
 
   setAside(): readonly SetAsideRecord[] {
     return this.aside;
+  }
+
+  async synced(): Promise<void> {
+    await this.trouble.at("synced");
   }
 
   /** Makes the record of a sandbox one that cannot be read. */
