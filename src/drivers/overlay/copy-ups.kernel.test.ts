@@ -367,6 +367,20 @@ describe("what layers have of others", () => {
     }
   });
 
+  for (const facts of ["{}", "", "\0".repeat(100)]) {
+    test(`is missing when its facts are ${JSON.stringify(facts.slice(0, 2))}, and made again`, async () => {
+      const chain = await layers();
+      await fixture.layers.complete(chain, never);
+      const [name = ""] = copyUps();
+      writeFileSync(join(fixture.root, "layers", name, "copy-up.json"), facts);
+      await using next = await TestOverlay.open(fixture.root);
+      assert.equal(next.layers.lacking(chain), chain[1]);
+      await next.layers.complete(chain, never);
+      assert.deepEqual(copyUps(), [name]);
+      assert.equal(next.layers.lacking(chain), undefined);
+    });
+  }
+
   test("is missing when it cannot be read, or when its layers are; then it is swept", async () => {
     const chain = await layers();
     await fixture.layers.complete(chain, never);

@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { existsSync, mkdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, test } from "node:test";
 import { gzipSync } from "node:zlib";
@@ -15,17 +15,26 @@ const fixture = new OverlayFixture();
 const read = (root: string, name: string): string => readFileSync(join(root, name), "utf8");
 
 describe("layers", () => {
-  test("are found by the next daemon; a broken one is ignored and can be unpacked again", async () => {
-    const [a, b] = [await fixture.layer(file("a")), await fixture.layer(file("b"), file("c"))];
-    const usage = fixture.layers.usage();
-    writeFileSync(join(fixture.root, "layers", hexOf(b), "layer.json"), "{");
-    await using again = await TestOverlay.open(fixture.root);
-    assert.deepEqual(again.layers.list(), [a]);
-    assert.equal(await again.layer(file("b"), file("c")), b);
-    assert.deepEqual(new Set(again.layers.list()), new Set([a, b]));
-    assert.deepEqual(again.layers.usage(), usage);
-    await fixture.untilHolds("layers", [".empty", ...[a, b].map(hexOf).sort()]);
-  });
+  for (const { what, facts } of [
+    { what: "cut off", facts: "{" },
+    { what: "empty", facts: "" },
+    { what: "nothing but zeros", facts: "\0".repeat(300) },
+    { what: "missing", facts: undefined },
+  ]) {
+    test(`are found by the next daemon; one whose facts are ${what} is ignored and can be unpacked again`, async () => {
+      const [a, b] = [await fixture.layer(file("a")), await fixture.layer(file("b"), file("c"))];
+      const usage = fixture.layers.usage();
+      const path = join(fixture.root, "layers", hexOf(b), "layer.json");
+      if (facts === undefined) rmSync(path);
+      else writeFileSync(path, facts);
+      await using again = await TestOverlay.open(fixture.root);
+      assert.deepEqual(again.layers.list(), [a]);
+      assert.equal(await again.layer(file("b"), file("c")), b);
+      assert.deepEqual(new Set(again.layers.list()), new Set([a, b]));
+      assert.deepEqual(again.layers.usage(), usage);
+      await fixture.untilHolds("layers", [".empty", ...[a, b].map(hexOf).sort()]);
+    });
+  }
 
   test("a removed layer and its usage disappear at once", async () => {
     const layer = await fixture.layer(file("x", "x".repeat(10_000)));

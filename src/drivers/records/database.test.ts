@@ -206,7 +206,7 @@ describe("Records.open()", () => {
     });
   }
 
-  test("begins anew where a power cut has left the log of a database that is empty", async () => {
+  test("begins a fresh one where a power cut has left the log of a database that is empty", async () => {
     using directory = temporaryDirectory();
     const source = join(directory.path, "source.db");
     await using living = Records.open(source, { logger: silentLogger });

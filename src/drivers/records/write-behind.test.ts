@@ -27,7 +27,10 @@ function disk(): {
     },
   };
   const tables = { sandboxes: empty, attachments: empty, containers, images: empty };
-  const records = new WriteBehindRecords({ ...tables, setAside: () => [], synced: () => Promise.resolve() }, silentLogger);
+  const records = new WriteBehindRecords(
+    { ...tables, setAside: () => [], synced: () => Promise.resolve() },
+    silentLogger,
+  );
   return Object.assign(self, { records });
 }
 
