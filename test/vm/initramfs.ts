@@ -12,6 +12,11 @@ const ofPods = [
   ...["xt_comment", "xt_mark", "xt_multiport", "xt_addrtype", "xt_conntrack", "xt_tcpudp"],
   ...["xt_limit", "nft_masq", "nft_ct", "nfnetlink_queue", "tun"],
 ];
+/** What CRIU asks about sockets. */
+const ofCriu = [
+  ...["unix_diag", "inet_diag", "tcp_diag", "udp_diag", "raw_diag"],
+  ...["netlink_diag", "af_packet_diag"],
+];
 /** Network address translation by nftables. */
 const ofNftables = ["nft_chain_nat", "nft_fib_inet"];
 /** The same by iptables, as Debian builds user-mode Linux without that of nftables. */
@@ -19,7 +24,7 @@ const ofIptables = ["iptable_nat", "ip6table_nat", "iptable_filter", "ip6table_f
 
 /** Writes the archive to `file`; the guest's scripts are those of this working copy. */
 export function writeInitramfs(file: string, kernel: Kernel): void {
-  const own = kernel.isUserMode ? ofIptables : [...ofQemu, ...ofNftables];
+  const own = kernel.isUserMode ? ofIptables : [...ofQemu, ...ofNftables, ...ofCriu];
   // crc32c_generic comes first: others need it when they are loaded, and do not name it.
   const modules = loadOrder(kernel, [...ofPods, ...own]);
   const archive = new Cpio();

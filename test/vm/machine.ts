@@ -33,7 +33,7 @@ export interface MachineEnd {
   /** The job's exit code; undefined if the machine ended before the job did. */
   readonly code: number | undefined;
   readonly timedOut: boolean;
-  /** True if the job reset the machine. */
+  /** True if the job reset the machine, or had its power cut. */
   readonly reset: boolean;
   readonly output: string;
 }
@@ -69,6 +69,8 @@ export async function runMachine(options: MachineOptions): Promise<MachineEnd> {
     output += text;
     log.write(text);
     options.onOutput?.(text);
+    // A loss of power: the image has what the guest has written to its disk, and its page cache is gone.
+    if (/^davit-vm: cut$/m.test(output)) kill(machine);
   });
   let timedOut = false;
   const timer = setTimeout(() => {
@@ -80,7 +82,7 @@ export async function runMachine(options: MachineOptions): Promise<MachineEnd> {
   running.delete(machine);
   log.end();
   const [, code] = /^davit-vm: exit (\d+)$/m.exec(output) ?? [];
-  const reset = /^davit-vm: reset$/m.test(output);
+  const reset = /^davit-vm: (reset|cut)$/m.test(output);
   return { code: code === undefined ? undefined : Number(code), timedOut, reset, output };
 }
 

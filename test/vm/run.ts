@@ -23,6 +23,7 @@ import { killMachines, type MachineEnd, runMachine } from "./machine.ts";
 import { writeTable } from "./report.ts";
 import { type Column, keepResults, readVerdicts, type Result, resultsIn } from "./results.ts";
 import { runsOf } from "../support/variants.ts";
+import { momentCount } from "./guest/power-cut-moments.ts";
 import { findPolicy } from "./selinux.ts";
 import { allFiles, filesByDefault, isOneOf, needsQemu, withSystemd } from "./suites.ts";
 
@@ -41,6 +42,8 @@ interface Machine {
   readonly cgroups?: "v1";
   /** Boots with an empty disk that the boots share; 1 and none if not given. */
   readonly bootsWithDisk?: number;
+  /** How the disk's ext4 orders data and names; "ordered", as ext4 does by default, if not given. */
+  readonly journal?: "ordered" | "writeback";
   readonly words?: readonly string[];
   /** True for a machine that runs only if it is named. */
   readonly isOptional?: boolean;
@@ -125,6 +128,19 @@ const machines: readonly Machine[] = [
     column: "cgroupfs",
     bootsWithDisk: 2,
   },
+  ...(["ordered", "writeback"] as const).map((mode): Machine => {
+    return {
+      name: mode === "ordered" ? "power-cut" : `power-cut-${mode}`,
+      job: "power-cut",
+      what: `a machine that loses power during each of davit's writes, on ext4 with data=${mode}`,
+      minutes: 15,
+      column: "cgroupfs",
+      kernel: "user-mode",
+      bootsWithDisk: momentCount + 1,
+      journal: mode,
+      isOptional: mode !== "ordered",
+    };
+  }),
   ...(["v1", "v2"] as const).map((version): Machine => {
     return {
       name: `compare-${version}`,
@@ -302,7 +318,7 @@ async function runBoots({
   writeFileSync(at("tests"), tests.map((file) => `${file}\n`).join(""));
   const initramfs = at("initramfs.cpio");
   writeInitramfs(initramfs, kernel);
-  const disk = bootsWithDisk === undefined ? undefined : makeDisk(at("disk.img"));
+  const disk = bootsWithDisk === undefined ? undefined : makeDisk(at("disk.img"), machine.journal);
   const ends: MachineEnd[] = [];
   try {
     for (let boot = 1; boot <= (bootsWithDisk ?? 1); boot++) {
@@ -313,6 +329,7 @@ async function runBoots({
         outputLog: at(`output-${boot}.log`),
         words: [
           ...[`davit.repo=${repo}`, `davit.job=${job}`, `davit.tests=${at("tests")}`],
+          `davit.boot=${boot}`,
           ...[...(machine.cgroups === "v1" ? [] : ["cgroup_no_v1=all"]), ...words],
         ],
         ...(disk === undefined ? {} : { disk }),
@@ -328,10 +345,11 @@ async function runBoots({
 }
 
 /** An ext4 of 1 GiB in a sparse file. */
-function makeDisk(file: string): string {
+function makeDisk(file: string, journal: Machine["journal"] = "ordered"): string {
   writeFileSync(file, "");
   truncateSync(file, 2 ** 30);
   execFileSync("mkfs.ext4", ["-q", "-F", file]);
+  execFileSync("tune2fs", ["-o", `journal_data_${journal}`, file], { stdio: "ignore" });
   return file;
 }
 

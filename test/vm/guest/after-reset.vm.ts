@@ -20,9 +20,9 @@ let node: RunningNode;
 before(async () => {
   node = await startNode("/nonexistent");
 });
-after(() => {
+after(async () => {
   node.client[Symbol.dispose]();
-  node.stop();
+  await node.stop();
 });
 
 /** The addresses that host-local has assigned: it has a file for each. */

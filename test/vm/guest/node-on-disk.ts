@@ -1,6 +1,15 @@
 /** The node of the reboot test: records and addresses on the disk, the rest on a tmpfs, as on any node. */
 import { spawn } from "node:child_process";
-import { closeSync, mkdirSync, openSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { once } from "node:events";
+import {
+  closeSync,
+  fstatSync,
+  mkdirSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  writeFileSync,
+} from "node:fs";
 import path from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { stringify } from "smol-toml";
@@ -38,7 +47,8 @@ export function bootId(): string {
 /** A daemon that outlives the test process, or is ended by `stop`. */
 export interface RunningNode {
   readonly client: CriClient;
-  readonly stop: () => void;
+  /** Resolves when the daemon has ended. */
+  readonly stop: () => Promise<void>;
 }
 
 /** Starts the daemon on the disk's files and waits until it has recovered. */
@@ -59,6 +69,9 @@ export async function startNode(registryConfigPath: string): Promise<RunningNode
   };
   writeFileSync(config, stringify(values));
   const stderr = openSync(log, "a");
+  // An earlier daemon of this boot has been ready, too.
+  const { size } = fstatSync(stderr);
+  const lines = (): string => readFileSync(log).toString("utf8", size);
   const daemon = spawn(path.join(repo, "bin/davit"), ["serve", "--config", config], {
     stdio: ["ignore", "ignore", stderr],
     detached: true,
@@ -66,11 +79,17 @@ export async function startNode(registryConfigPath: string): Promise<RunningNode
   closeSync(stderr);
   daemon.unref();
   const deadline = Date.now() + 120_000;
-  while (!readFileSync(log, "utf8").includes('"message":"ready"')) {
+  while (!lines().includes('"message":"ready"')) {
     if (Date.now() > deadline || daemon.exitCode !== null) {
-      throw new Error(`start davit: it does not get ready\n${readFileSync(log, "utf8")}`);
+      throw new Error(`start davit: it does not get ready\n${lines()}`);
     }
     await sleep(50);
   }
-  return { client: new CriClient(`unix://${listen}`), stop: () => daemon.kill("SIGTERM") };
+  const stop = async (): Promise<void> => {
+    daemon.ref();
+    const end = once(daemon, "exit");
+    daemon.kill("SIGTERM");
+    await end;
+  };
+  return { client: new CriClient(`unix://${listen}`), stop };
 }
