@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
 import { randomUUID } from "node:crypto";
-import { mkdirSync, readdirSync, readFileSync, rmSync, statSync } from "node:fs";
+import { mkdirSync, readdirSync, readFileSync, renameSync, rmSync, statSync } from "node:fs";
 import path from "node:path";
 import { after, before, describe, test } from "node:test";
 import { buildEntry, buildTar } from "../../src/unpack/testing/tar-builder.ts";
@@ -27,6 +27,7 @@ import {
   createIn,
   imageStatus,
   inPod,
+  logLines,
   type Node,
   pull,
   removeImage,
@@ -88,6 +89,39 @@ describe("CheckpointContainer", () => {
         const taken = failsWith(code.alreadyExists, /container\.tar/);
         await assert.rejects(checkpointContainer(daemon, id, location), taken);
         rmSync(location);
+      }),
+    ),
+  );
+
+  test(
+    "answers kubelet's checkpoint endpoint",
+    leakless(served, () =>
+      inPod(daemon, podOf(), async (pod) => {
+        const id = await runIn(pod, counter());
+        const seen = await stateOf(daemon, id);
+        const inDirectory = at("kubelet");
+        mkdirSync(inDirectory, { mode: 0o700 });
+        const { name = "", namespace = "" } = pod.config.metadata ?? {};
+        // As kubelet 1.37 names it: the pod's full name, the container, the time with its zone.
+        const time = "2026-12-02T03:04:05+01:00";
+        const location = path.join(inDirectory, `checkpoint-${name}_${namespace}-c-${time}.tar`);
+        // Its timeout is that of its other calls, 2 min, unless the request asks for more; its deadline is the same.
+        const seconds = 120;
+        const request = { containerId: id, location, timeout: BigInt(seconds) };
+        const options = { timeoutMs: seconds * 1000 };
+        await daemon.client.runtime.checkpointContainer(request, options);
+        assert.deepEqual(readdirSync(inDirectory), [path.basename(location)]);
+        assert.equal(statSync(location).mode & 0o7777, 0o600);
+        await continuesFrom(daemon, id, seen);
+        // A call in the same second, or one with less time than CRIU needs, changes nothing.
+        const again = daemon.client.runtime.checkpointContainer(request, options);
+        await assert.rejects(again, failsWith(code.alreadyExists));
+        const other = { ...request, location: `${location}.2` };
+        const late = daemon.client.runtime.checkpointContainer(other, { timeoutMs: 1 });
+        await assert.rejects(late, failsWith(code.deadlineExceeded));
+        await until("it runs on", async () => !(await isPaused(daemon, id)));
+        await until("no other file is left", () => readdirSync(inDirectory).length === 1);
+        rmSync(inDirectory, { recursive: true });
       }),
     ),
   );
@@ -247,25 +281,36 @@ describe("an image with a checkpoint", () => {
   });
 });
 
-test("the log of a restored container has what it says from then on", () =>
-  inPod(daemon, podOf(), async (pod) => {
-    const location = at("logged.tar");
-    const logs = at("logs");
-    mkdirSync(logs);
-    const id = await runIn(pod, counter());
-    const seen = await stateOf(daemon, id);
+test("the log of a restored container begins with that of the checkpoint, and is rotated", async () => {
+  const location = at("logged.tar");
+  const logs = at("logs");
+  mkdirSync(logs);
+  const config = podOf({}, { logDirectory: logs });
+  await inPod(daemon, config, async (pod) => {
+    const id = await runIn(pod, counter({ logPath: "old.log" }));
+    await stateOf(daemon, id);
     await checkpointContainer(daemon, id, location);
-    const config = podOf({}, { logDirectory: logs });
-    await inPod(daemon, config, async (other) => {
-      const moved = await createIn(
-        other,
-        counter({ image: { image: location }, logPath: "0.log" }),
-      );
-      await start(daemon, moved);
-      await continuesFrom(daemon, moved, seen);
-      await until("it logs", () =>
-        readFileSync(path.join(logs, "0.log"), "utf8").includes(seen.word),
-      );
-    });
-    rmSync(location);
-  }));
+  });
+  await inPod(daemon, config, async (pod) => {
+    const file = path.join(logs, "0.log");
+    const id = await createIn(pod, counter({ image: { image: location }, logPath: "0.log" }));
+    const former = readFileSync(file, "utf8");
+    assert.equal(former, execFileSync("tar", ["-xOf", location, "container.log"]).toString());
+    await start(daemon, id);
+    await until("it logs", () => statSync(file).size > former.length);
+    renameSync(file, `${file}.1`);
+    await daemon.client.runtime.reopenContainerLog({ containerId: id });
+    await until("it logs to the new file", () => statSync(file).size > 0);
+    await stop(daemon, id);
+    const said = [`${file}.1`, file].flatMap((each) => logLines(each).map(({ text }) => text));
+    const counts = said.map((text) => Number(text.split(" ")[1]));
+    // The pipe to the log may have had lines that CRIU has captured as well.
+    assert.ok(counts.length > 2 && counts.every((count, at) => count >= (counts[at - 1] ?? 0)));
+    const before = logLines(`${file}.1`).length;
+    // One more container with the same log: nothing is copied twice.
+    await createIn(pod, counter({ image: { image: location }, logPath: "0.log.1" }));
+    assert.equal(logLines(`${file}.1`).length, before);
+  });
+  rmSync(location);
+  rmSync(logs, { recursive: true });
+});

@@ -1,6 +1,6 @@
 /** The daemon dies or fails at every stage of checkpoints and restores of pods: no container stays paused. */
 import assert from "node:assert/strict";
-import { existsSync, readdirSync, renameSync, rmSync } from "node:fs";
+import { existsSync, mkdirSync, readdirSync, renameSync, rmSync } from "node:fs";
 import path from "node:path";
 import { after, before, describe, test } from "node:test";
 import { type CrashPoint, crashPoints } from "../../src/core/operation/index.ts";
@@ -63,7 +63,10 @@ const pointsOf = (operation: string): readonly CrashPoint[] =>
 const container = pointsOf("checkpoint-container");
 const pod = pointsOf("checkpoint-pod");
 const restore = pointsOf("restore-pod");
-const archive: readonly CrashPoint[] = ["create-container/open-checkpoint"];
+const archive: readonly CrashPoint[] = [
+  "create-container/open-checkpoint",
+  "create-container/copy-log",
+];
 const imports = pointsOf("import-snapshot");
 
 test("every crash point of checkpoints is tested here", () => {
@@ -219,16 +222,21 @@ describe("a failure, of those that the unit tests walk", () => {
 });
 
 test("an archive that is being opened when the daemon dies, or that fails", async () => {
-  const pod = await openPod(daemon, podOf());
+  const logDirectory = directory.at("logs");
+  mkdirSync(logDirectory);
+  const pod = await openPod(daemon, podOf({}, { logDirectory }));
   const location = directory.at("one.tar");
   const id = await runIn(pod, counter());
   await checkpointContainer(daemon, id, location);
-  for (const action of ["kill", "throw"] as const) {
-    await begin(`${archive[0] ?? ""}=${action}`);
-    const create = createIn(pod, counter({ image: { image: location } }));
-    if (action === "kill") await killedBy(create);
-    else await assert.rejects(create, /a fault was injected/);
-    await until("nothing is left of it", () => unfinished().length === 0);
+  for (const point of archive) {
+    for (const action of ["kill", "throw"] as const) {
+      await begin(`${point}=${action}`);
+      const create = createIn(pod, counter({ image: { image: location }, logPath: "0.log" }));
+      if (action === "kill") await killedBy(create);
+      else await assert.rejects(create, /a fault was injected/);
+      await until("nothing is left of it", () => unfinished().length === 0);
+      assert.deepEqual(readdirSync(logDirectory), []);
+    }
   }
   await removePod(daemon, pod.id);
 });

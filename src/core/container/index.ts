@@ -20,7 +20,7 @@ export type {
   CreateContainerRequest,
   UpdateContainerResourcesRequest,
 } from "../../gen/runtime/v1/api_pb.ts";
-export type { ContainerLogs, LogLine, LogSelection } from "./logs.ts";
+export type { BegunLog, ContainerLogs, LogLine, LogSelection } from "./logs.ts";
 export type { OomEvents, OomKillCount, OomWatch } from "./oom-events.ts";
 export { containerName, newContainerId, pathsOf } from "./from-request.ts";
 export type {

@@ -21,6 +21,14 @@ export interface LogSelection {
   readonly follow?: { readonly ended: AbortSignal } | undefined;
 }
 
+/** How a log was begun with an earlier one. */
+export interface BegunLog {
+  /** What was copied; 0 also if there was nothing to copy, or the log had lines already. */
+  readonly bytes: number;
+  /** Lines of the earlier log that are not records of a CRI log, and were left out. */
+  readonly dropped: number;
+}
+
 /** Reads the logs of containers, whichever runtime wrote them. Containers may be able to write in their directories. */
 export interface ContainerLogs {
   /**
@@ -41,6 +49,15 @@ export interface ContainerLogs {
    * open, so that they miss no line even if it is rotated away before they read it. Rejects never.
    */
   rotated(path: string): Promise<void>;
+  /**
+   * Begins the log at a path with the end of an earlier log in the file `from`, which somebody else may have written: only
+   * records of a CRI log are copied, 64 MiB at most. The file and its directory are made if they are missing. A log that
+   * has lines already is left as it is, and so is the path when this rejects. Nothing is done if `from` does not exist.
+   *
+   * `invalid-argument` for a file that is not a log, `failed-precondition` when something else than a file is at one of the
+   * paths, or a link on the way to the log.
+   */
+  begin(path: string, from: string, signal: AbortSignal): Promise<BegunLog>;
   /** Ends all reads with this error, and refuses others. */
   close(reason: Error): void;
 }

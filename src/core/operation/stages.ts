@@ -73,6 +73,8 @@ export const stages = {
     "resolve-user",
     "prepare-spec",
     "ask-plugins",
+    // Only for a container that continues from an archive of a checkpoint.
+    "copy-log",
     "finish-record",
     "tell-plugins",
     "answer",

@@ -1,9 +1,10 @@
 import { basename, dirname } from "node:path";
 import { RuntimeError } from "../../base/errors.ts";
 import { Semaphore } from "../../base/semaphore.ts";
-import type { ContainerLogs, LogLine, LogSelection } from "../../core/container/index.ts";
+import type { BegunLog, ContainerLogs, LogLine, LogSelection } from "../../core/container/index.ts";
 import { within } from "../../base/wait.ts";
 import { LogDirectory, type LogFile, logFileAt, readLog } from "../../linux/file/index.ts";
+import { beginLog } from "./begin-log.ts";
 import { LogRotations } from "./log-rotations.ts";
 
 /** How many logs are read at once. Each has a descriptor, and is looked at four times a second while it is followed. */
@@ -60,6 +61,11 @@ export class FileLogs implements ContainerLogs {
     if (followers === undefined) return;
     const opened = [...followers].map((each) => each.add(() => this.#fileAt(path).open()));
     await within(Promise.all(opened), rotationMs);
+  }
+
+  async begin(path: string, from: string, signal: AbortSignal): Promise<BegunLog> {
+    using _turn = await this.#turns.acquire(signal);
+    return await beginLog(path, from, { linkedRoots: this.#linkedRoots, signal });
   }
 
   close(reason: Error): void {

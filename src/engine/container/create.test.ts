@@ -12,7 +12,7 @@ import { createContainer } from "./create.ts";
 import { removeContainer } from "./remove.ts";
 
 /** Entered only while images are verified, and for checkpoints; verification.test.ts and restore.test.ts test them. */
-const otherStages: ReadonlySet<string> = new Set(["verify-image", "open-checkpoint"]);
+const otherStages: ReadonlySet<string> = new Set(["verify-image", "open-checkpoint", "copy-log"]);
 const volumeImage = { containerPath: "/data", image: { image: "data" } };
 
 /** Published with volumes, a user and a stop signal of its own. */

@@ -20,7 +20,7 @@ import { ofPlugins } from "./of-plugins.ts";
 import { prepareEarly, prepareSpec } from "./prepare-spec.ts";
 import { imageNames } from "./image-names.ts";
 import { checkMayRestore, type ContainerBase, isArchive } from "./may-restore.ts";
-import { HeldLayers } from "./restore-source.ts";
+import { beginLog, HeldLayers } from "./restore-source.ts";
 import { rootUsers } from "./root-users.ts";
 import { findImageVolumes, type FoundVolumes, makeVolumes } from "./volumes.ts";
 import { verifyImages } from "./verify-images.ts";
@@ -319,6 +319,10 @@ async function assemble(
   }
   const spec = early?.spec ?? (await prepareSpec(context, plan, operation, path));
   await adjustByPlugins(context, store.get(id), { spec, asked: early?.asked, operation, undo });
+
+  if (plan.base.log !== undefined) {
+    await beginLog(context, store.get(id), plan.base.log, operation);
+  }
 
   await operation.enter("finish-record");
   const created = store.update(id, (now) => ({ ...now, state: { name: "created" } }));

@@ -9,6 +9,8 @@ export interface ContainerBase {
   readonly image: Image;
   /** The checkpoint that it continues from. */
   readonly restore?: ContainerRestore | undefined;
+  /** The file with the log of the checkpoint, which the container's own log begins with. It need not exist. */
+  readonly log?: string | undefined;
 }
 
 /** Whether the image of a request is the path of an archive: no name of an image begins with a slash. */

@@ -1,7 +1,8 @@
+import { join } from "node:path";
 import type { Digest } from "../../base/digest.ts";
 import { RuntimeError } from "../../base/errors.ts";
 import type { Rollback } from "../../base/rollback.ts";
-import type { OpenedCheckpoint } from "../../core/checkpoint/index.ts";
+import { checkpointFiles, type OpenedCheckpoint } from "../../core/checkpoint/index.ts";
 import type { CheckedConfig } from "../../core/container/index.ts";
 import type { Image } from "../../core/image/index.ts";
 import type { RunningOperation } from "../../core/operation/index.ts";
@@ -51,7 +52,8 @@ export async function openArchive(
       `${doing}: its image ${JSON.stringify(facts.imageName)} is not present on this node; pull it first`,
     );
   }
-  return { image, restore: { directory, owned, closeTcp: true, changes } };
+  const log = join(directory, checkpointFiles.log);
+  return { image, restore: { directory, owned, closeTcp: true, changes }, log };
 }
 
 async function open(

@@ -1,9 +1,12 @@
 import { hostname } from "node:os";
 import { join } from "node:path";
+import { beforeAbort } from "../../base/wait.ts";
 import type { Digest } from "../../base/digest.ts";
 import { checkpointFiles, type OpenedCheckpoint } from "../../core/checkpoint/index.ts";
 import type { Container, ContainerRestore, RestoreSource } from "../../core/container/index.ts";
+import type { RunningOperation } from "../../core/operation/index.ts";
 import { type Sandbox, usesHostNetwork } from "../../core/sandbox/index.ts";
+import { containerSubject } from "../lifecycle/subjects.ts";
 import type { ContainerContext, RestoredLayers } from "./context.ts";
 
 /** The layers of changes that a restore uses before records name them. They are kept until this is disposed of. */
@@ -41,6 +44,26 @@ export function restoreSource(
     closeTcp,
     hostname: own || hostname(),
   };
+}
+
+/**
+ * Begins the log of a new container with that of its checkpoint. It stays when the create fails, as the logs of all
+ * containers do; a create that is repeated leaves it as it is.
+ */
+export async function beginLog(
+  { logs, sandboxes }: Pick<ContainerContext, "logs" | "sandboxes">,
+  container: Container,
+  from: string,
+  operation: RunningOperation,
+): Promise<void> {
+  if (!container.hasLog) return;
+  await operation.enter("copy-log");
+  const { signal } = operation;
+  // A disk that hangs must not hold the create.
+  const { dropped } = await beforeAbort(logs.begin(container.logPath, from, signal), signal);
+  if (dropped === 0) return;
+  const text = `left out ${dropped} lines of the log of a checkpoint that are not records of a log`;
+  operation.log.warn(text, containerSubject(container, sandboxes));
 }
 
 /** Removes the checkpoint that a container was restored from, unless others use it. Idempotent. */

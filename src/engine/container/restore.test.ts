@@ -14,7 +14,7 @@ const image = { image: archive };
 async function setUp(t: TestContext) {
   const engine = new FakeEngine(t);
   const imageId = await engine.pull();
-  const pod = await engine.run({ hostname: "new" });
+  const pod = await engine.run({ hostname: "new", logDirectory: "/logs" });
   const { archives } = engine.world.checkpoints;
   archives.set(archive, checkpointFacts({ imageDigests: [`docker.io/x@${imageId}`] }));
   const restore = (config = {}): Promise<string> =>
@@ -153,11 +153,32 @@ describe("a container whose image is a checkpoint", () => {
     assertNothingIsLeft(engine);
   });
 
-  for (const stage of ["open-checkpoint", "mount-root", "answer"] as const) {
+  test("its log begins with that of the checkpoint, if it has one", async (t) => {
+    const { engine, restore } = await setUp(t);
+    const { logs } = engine.world;
+    await restore({ metadata: { name: "silent" }, logPath: "" });
+    assert.deepEqual([...logs.begun], []);
+    logs.dropped = 2;
+    const id = await restore({ logPath: "app/0.log" });
+    const { logPath } = engine.containers.store.get(id);
+    assert.deepEqual([...logs.begun], [[logPath, `/restores/${id}/container.log`]]);
+    const text = "left out 2 lines of the log of a checkpoint that are not records of a log";
+    assert.deepEqual(engine.logged("warn"), [text]);
+  });
+
+  test("is refused if its log cannot be written, and nothing is left", async (t) => {
+    const { engine, restore } = await setUp(t);
+    engine.world.logs.trouble.fail("begin", new RuntimeError("resource-exhausted", "full"));
+    await assert.rejects(restore({ logPath: "app/0.log" }), kind("resource-exhausted", /full/));
+    assertNothingIsLeft(engine);
+  });
+
+  for (const stage of ["open-checkpoint", "mount-root", "copy-log", "answer"] as const) {
     test(`leaves nothing when its create fails at ${stage}`, async (t) => {
       const { engine, restore } = await setUp(t);
       engine.faults.fail(`create-container/${stage}`);
-      await assert.rejects(restore(), kind("internal", new RegExp(`stage ${stage}`)));
+      const create = restore({ logPath: "0.log" });
+      await assert.rejects(create, kind("internal", new RegExp(`stage ${stage}`)));
       assertNothingIsLeft(engine);
     });
   }

@@ -1,11 +1,17 @@
 import { RuntimeError } from "../../base/errors.ts";
-import type { ContainerLogs, LogLine, LogSelection } from "../../core/container/index.ts";
+import type { BegunLog, ContainerLogs, LogLine, LogSelection } from "../../core/container/index.ts";
+import { Trouble } from "./trouble.ts";
 
 /** Logs in memory. A followed one ends with its container, and nothing is added to it. */
 export class FakeLogs implements ContainerLogs {
   readonly byPath = new Map<string, readonly LogLine[]>();
   readonly asked: LogSelection[] = [];
   readonly rotations: string[] = [];
+  readonly trouble = new Trouble<"begin">();
+  /** The earlier logs that logs were begun with, by path. */
+  readonly begun = new Map<string, string>();
+  /** The lines that are not records in each earlier log. */
+  dropped = 0;
 
   async *read(
     path: string,
@@ -26,6 +32,12 @@ export class FakeLogs implements ContainerLogs {
   rotated(path: string): Promise<void> {
     this.rotations.push(path);
     return Promise.resolve();
+  }
+
+  async begin(path: string, from: string, signal: AbortSignal): Promise<BegunLog> {
+    await this.trouble.at("begin", signal);
+    this.begun.set(path, from);
+    return { bytes: 1, dropped: this.dropped };
   }
 
   close(): void {

@@ -52,7 +52,7 @@ export const egressPoints: readonly CrashPoint[] = crashPoints.filter((point) =>
 
 /** The stages of checkpoints and of what continues from them; crash-checkpoints.test.ts tests them. */
 export const checkpointPoints: readonly CrashPoint[] = crashPoints.filter((point) =>
-  /^(checkpoint-container|checkpoint-pod|restore-pod|import-snapshot)\/|\/open-checkpoint$/.test(
+  /^(checkpoint-container|checkpoint-pod|restore-pod|import-snapshot)\/|\/(open-checkpoint|copy-log)$/.test(
     point,
   ),
 );
