@@ -287,7 +287,7 @@ describe("the command line", { skip }, () => {
     assert.equal(cli("snapshots", "rm", id).status, 3);
     const missing = restoreIn(id);
     assert.equal(missing.status, 3);
-    assert.match(missing.stderr, /there is neither such a file nor such a snapshot/);
+    assert.match(missing.stderr, /neither the path of a file nor the id of a snapshot/);
     done(cli("rm", "-f", "-t", "0", "-a", "--pods-directory", pods));
     await noPods();
   });

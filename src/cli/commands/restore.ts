@@ -25,12 +25,13 @@ export const restore: Command = {
   section: "Pods and containers",
   summary: "Run a pod from its saved state",
   details:
-    "Makes a new pod in which the processes of a snapshot, or of a file of davit checkpoint, continue. From a file of one\n" +
-    "container, the new pod has only that one. It has a uid, an\n" +
-    "address, logs and empty emptyDir volumes of its own; host ports that are in use are left out. Without --name it\n" +
-    "has the name of the former pod, with a suffix if that one exists. The images of its containers must be on the\n" +
-    "node. Only checkpoints that this node has made are restored, unless its configuration says otherwise. After an\n" +
-    "error or Ctrl-C, everything that was created is removed. Only with davit.",
+    "Makes a new pod in which the processes continue that davit snapshots create or davit checkpoint has saved. The\n" +
+    "snapshot or file stays, and can be restored again. From the file of a single container, the pod has that\n" +
+    "container only. The new pod has its own uid, address and logs, and its emptyDir volumes are empty. Host ports\n" +
+    "that are in use are left out, with a note. Without --name it has the name of the former pod, with a suffix if a\n" +
+    "pod of that name exists. The images of its containers must be on the node: pull them first. A node restores only\n" +
+    'what it has saved itself, unless checkpoint.restore in its configuration is "any". After an error or Ctrl-C,\n' +
+    "everything that was created is removed. Only with davit.",
   operands: [{ name: "FILE|SNAPSHOT", complete: "file-or-snapshot" }],
   options: {
     name: { value: "NAME", doc: "Name of the new pod" },
@@ -64,7 +65,7 @@ async function run(call: Call, server: Server): Promise<number> {
   if (kept === undefined && word !== "-" && pathKind(word) !== "file") {
     throw new CommandFailure(
       exitCode.notFound,
-      `restore "${word}": there is neither such a file nor such a snapshot; see "davit snapshots"`,
+      `restore "${word}": it is neither the path of a file nor the id of a snapshot; "davit snapshots" lists those`,
     );
   }
   const { restoreSnapshot } = await import("../snapshots/restore.ts");

@@ -27,7 +27,7 @@ const removeMs = 60_000;
 
 /** The option of commands that capture pods. */
 export const closeTcpOption = {
-  doc: "Capture a pod with open TCP connections, which its restore closes",
+  doc: "Capture a pod that has open TCP connections: they are closed in the restored pod",
   alsoNamed: ["--tcp-close"],
 } as const satisfies OptionSpec;
 
@@ -56,8 +56,9 @@ export const snapshotsCreate: Command = {
   section: "Pods and containers",
   summary: "Make a snapshot of a running pod",
   details:
-    "All containers of the pod pause together, are captured and run on. Prints the id of the snapshot, which the node\n" +
-    "keeps. docs/checkpoints.md says what cannot be captured. Only with davit.",
+    "All containers of the pod are paused while they are captured, and run on afterwards, also after an error. Prints\n" +
+    "the id of the snapshot, which stays on the node until davit snapshots rm removes it. docs/checkpoints.md says what\n" +
+    "cannot be captured. Only with davit.",
   operands: [{ name: "POD", complete: "pod" }],
   options: { "close-tcp": closeTcpOption, ...outputOption },
   examples: [
@@ -73,7 +74,9 @@ export const snapshotsRm: Command = {
   name: "snapshots rm",
   section: "Pods and containers",
   summary: "Remove snapshots",
-  details: "Pods that were restored from a snapshot run on. Only with davit.",
+  details:
+    "Frees their disk space. Pods that were restored from them run on; a container that was created from one and not\n" +
+    "started yet keeps it from being removed. Only with davit.",
   operands: [{ name: "SNAPSHOT", many: true, optional: true, complete: "snapshot" }],
   options: { all: { short: "a", doc: "Remove all snapshots" } },
   examples: [
