@@ -6,7 +6,7 @@ import path from "node:path";
 import { silentLogger } from "../../src/base/logger.ts";
 import { systemClock } from "../../src/base/time.ts";
 import { describeController } from "../../src/core/sandbox/testing/controller-contract.ts";
-import { updateLimits } from "../../src/drivers/oci/index.ts";
+import { captureBy, updateLimits } from "../../src/drivers/oci/index.ts";
 import { processesOf } from "../../src/drivers/oci/testing/sandbox.ts";
 import { PodFiles, PodSandboxController } from "../../src/drivers/podsandbox/index.ts";
 import { ShimController, ShimRuntime } from "../../src/drivers/shim/index.ts";
@@ -22,7 +22,12 @@ async function openController(
   state: string,
 ): Promise<{ readonly controller: ShimController; readonly close: () => Promise<void> }> {
   const parts = { state, cgroups, clock: systemClock, log };
-  const runtime = await ShimRuntime.open({ ...parts, publishBinary: "/bin/true", updateLimits });
+  const runtime = await ShimRuntime.open({
+    ...parts,
+    publishBinary: "/bin/true",
+    updateLimits,
+    captureBy,
+  });
   const namespaces = new NamespaceWatch();
   const { shims } = runtime;
   const podsandbox = await PodSandboxController.open({ ...parts, namespaces });

@@ -136,6 +136,13 @@ export interface ContainerCaptures {
    * container's OCI runtime cannot do it; `failed-precondition` for what CRIU cannot capture.
    */
   capture(id: string, request: CaptureRequest, operation: Operation): Promise<void>;
+  /**
+   * Why no container of a handler can be captured, or continue from what was captured; undefined where they can, as far
+   * as that depends on the handler.
+   */
+  obstacle(handler: BoundHandler, use: "capture" | "restore"): string | undefined;
+  /** Path or name of the OCI runtime of a handler: none can restore what another has captured. */
+  ociRuntimeOf(handler: BoundHandler): string;
 }
 
 /**
@@ -146,8 +153,8 @@ export interface ContainerCaptures {
 export interface ContainerRuntime {
   /** Pauses containers. */
   readonly freezer: ContainerFreezer;
-  /** Captures containers for checkpoints. Undefined where the runtime cannot do it. */
-  readonly captures: ContainerCaptures | undefined;
+  /** Captures containers for checkpoints. */
+  readonly captures: ContainerCaptures;
   /**
    * Creates and starts the container's process. A failure leaves nothing behind, and has the OCI
    * runtime's message. remove() removes what start() creates. When `operation.signal` is aborted, the

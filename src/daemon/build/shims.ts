@@ -1,7 +1,7 @@
 import type { Logger } from "../../base/logger.ts";
 import type { Clock } from "../../base/time.ts";
 import type { Sandbox } from "../../core/sandbox/index.ts";
-import { updateLimits } from "../../drivers/oci/index.ts";
+import { captureBy, updateLimits } from "../../drivers/oci/index.ts";
 import { PodFiles } from "../../drivers/podsandbox/index.ts";
 import { ShimController, ShimRuntime } from "../../drivers/shim/index.ts";
 import { usageReader } from "../../drivers/stats/index.ts";
@@ -37,6 +37,7 @@ export async function buildShims(
     usage: usageReader(parts.cgroups, parts.clock),
     publishBinary: publishProgram(),
     updateLimits,
+    captureBy,
   });
   undo.defer(() => runtime.close());
   const files = new PodFiles(parts.state);

@@ -90,6 +90,8 @@ export class OciRuntime implements ContainerRuntime {
       const deps = { ...this.#deps, paths: this.#paths, freezer: this.freezer };
       await captureProcesses(deps, container, request, operation);
     },
+    obstacle: () => undefined,
+    ociRuntimeOf: ({ path, name }) => path ?? name,
   };
   readonly #deps: Deps;
   readonly #paths: StateLayout;

@@ -6,7 +6,6 @@ import type { OciSpec } from "../../core/oci/index.ts";
 import type { RunningOperation } from "../../core/operation/index.ts";
 import type { Sandbox } from "../../core/sandbox/index.ts";
 import { type ContainerContext, runtimeOf } from "../container/context.ts";
-import { withoutCaptures } from "../container/restorable.ts";
 import type { PausedContainers } from "./pause-all.ts";
 
 /** The longest time of a checkpoint that has no other limit. Milliseconds. */
@@ -39,9 +38,8 @@ export async function capturable(
   }
   const runtime = runtimeOf(context, container);
   const sandbox = context.sandboxes.get(sandboxId);
-  if (runtime.captures === undefined) {
-    throw new RuntimeError("unimplemented", `${doing}: ${withoutCaptures(sandbox.handler)}`);
-  }
+  const obstacle = runtime.captures.obstacle(sandbox.handler, "capture");
+  if (obstacle !== undefined) throw new RuntimeError("unimplemented", `${doing}: ${obstacle}`);
   const spec = await runtime.spec(id);
   if (spec !== undefined) return { container, sandbox, captures: runtime.captures, spec };
   throw new RuntimeError(
@@ -66,12 +64,12 @@ export async function captureMemory(
 /** Captures the files of a paused container, after its memory. */
 export async function captureFiles(
   files: Checkpoints,
-  { container, sandbox, spec }: Capturable,
+  { container, sandbox, captures, spec }: Capturable,
   directory: string,
   operation: RunningOperation,
 ): Promise<void> {
   await operation.enter("capture-files", container.config.metadata?.name ?? "");
-  const runtimePath = sandbox.handler.path ?? sandbox.handler.name;
+  const runtimePath = captures.ociRuntimeOf(sandbox.handler);
   const earlierChanges = container.restore?.changes;
   const captured = { container, sandbox, spec, runtimePath, earlierChanges };
   await files.complete(directory, captured, operation);

@@ -87,6 +87,7 @@ export async function capturePod(
   const { files, outputs } = await context.checkpoints.open();
   await outputs.checkEmptyDirectory(directory);
   for (const container of containers) await capturable(context, container, doing);
+  refuseUnrestorable(context, sandbox, doing);
   using operation = context.operations.begin({
     name: "checkpoint-pod",
     subject: sandbox.id,
@@ -103,6 +104,16 @@ export async function capturePod(
     undo.defer("remove its files", () => outputs.clear(directory));
     await write(context, files, { ...plan, undo });
   });
+}
+
+/** A checkpoint of a pod is of use only where pods of its handler can be restored. */
+function refuseUnrestorable(context: ContainerContext, { handler }: Sandbox, doing: string): void {
+  const obstacle = context.runtimeOf(handler).captures.obstacle(handler, "restore");
+  if (obstacle === undefined) return;
+  throw new RuntimeError(
+    "unimplemented",
+    `${doing}: ${obstacle}; checkpoint its containers one by one, for analysis`,
+  );
 }
 
 /** The containers of a request, in the order of their ids, so that two requests take the locks in the same order. */

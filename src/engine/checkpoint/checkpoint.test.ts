@@ -118,8 +118,8 @@ describe("checkpointContainer()", () => {
 
   test("is unimplemented where the runtime captures nothing", async (t) => {
     const { engine, ofContainer } = await setUp(t);
-    Object.assign(engine.world.runtime, { captures: undefined });
-    await assert.rejects(ofContainer(), kind("unimplemented", /handler "crun" cannot do it/));
+    engine.world.runtime.obstacles.capture = "its shim is unknown";
+    await assert.rejects(ofContainer(), kind("unimplemented", /: its shim is unknown$/));
     assertUnchanged(engine);
   });
 
@@ -303,6 +303,17 @@ describe("checkpointPod()", () => {
     }
     assertUnchanged(engine);
     await ofPod({ containerIds: [app] });
+  });
+
+  test("is unimplemented where its pods could not be restored", async (t) => {
+    const { engine, ofPod } = await setUp(t);
+    engine.world.runtime.obstacles.restore = "its shim cannot";
+    const refused = kind(
+      "unimplemented",
+      /: its shim cannot; checkpoint its containers one by one/,
+    );
+    await assert.rejects(ofPod(), refused);
+    assertUnchanged(engine);
   });
 
   test("refuses a pod that is not ready, and names that cannot be those of files", async (t) => {

@@ -199,11 +199,8 @@ describe("restorePod()", () => {
     const message = /made by "runc", and handler "crun" has "crun"/;
     await assert.rejects(restore(engine), kind("failed-precondition", message));
     pods.set(path, [facts(), facts({ name: "side" })]);
-    Object.assign(engine.world.runtime, { captures: undefined });
-    await assert.rejects(
-      restore(engine),
-      kind("failed-precondition", /the runtime of handler "crun" cannot do it/),
-    );
+    engine.world.runtime.obstacles.restore = "its shim cannot";
+    await assert.rejects(restore(engine), kind("failed-precondition", /: its shim cannot$/));
     assertNothingIsLeft(engine);
   });
 

@@ -32,13 +32,6 @@ function digestOf(text: string): string {
   return text.slice(text.lastIndexOf("@") + 1);
 }
 
-/** Why the containers of a handler without captures cannot be captured or restored, for errors. */
-export function withoutCaptures({ name, runtimeType }: Sandbox["handler"]): string {
-  return runtimeType === undefined
-    ? `the runtime of handler "${name}" cannot do it`
-    : `handler "${name}" runs containers by the shim "${runtimeType}", and davit cannot do it by shims; use a handler with a path, such as crun or runc`;
-}
-
 /**
  * Rejects a checkpoint that the containers of a sandbox cannot continue from, with `failed-precondition`: its handler
  * cannot restore, or has another OCI runtime, or only one of the two has a terminal.
@@ -53,10 +46,10 @@ export function checkRestorable(
   const refuse = (why: string): never => {
     throw new RuntimeError("failed-precondition", `${doing}: ${why}`);
   };
-  if (context.runtimeOf(handler).captures === undefined) {
-    refuse(withoutCaptures(handler));
-  }
-  const own = basename(handler.path ?? handler.name);
+  const { captures } = context.runtimeOf(handler);
+  const obstacle = captures.obstacle(handler, "restore");
+  if (obstacle !== undefined) refuse(obstacle);
+  const own = basename(captures.ociRuntimeOf(handler));
   const of = `the checkpoint of container ${JSON.stringify(facts.name)}`;
   // Some checkpoints from elsewhere do not say it.
   if (facts.runtime !== "" && basename(facts.runtime) !== own) {

@@ -12,6 +12,7 @@ import type {
   ProcessClient,
   StartedContainer,
 } from "../../core/container/index.ts";
+import type { BoundHandler } from "../../core/handler/index.ts";
 import type { OciProcess, OciSpec } from "../../core/oci/index.ts";
 import type { Operation } from "../../core/operation/index.ts";
 import type { KnownIds } from "../../core/store/index.ts";
@@ -72,7 +73,12 @@ export class FakeRuntime implements ContainerRuntime {
       await this.trouble.at("capture", operation.signal);
       this.captured.set(id, request);
     },
+    obstacle: (_handler: BoundHandler, use: "capture" | "restore"): string | undefined =>
+      this.obstacles[use],
+    ociRuntimeOf: ({ path, name }: BoundHandler): string => path ?? name,
   };
+  /** Why nothing can be captured or restored. */
+  readonly obstacles: { capture?: string; restore?: string } = {};
   readonly trouble = new Trouble<Call>();
   /** Containers that ignore every signal of kill(). */
   readonly stubborn = new Set<string>();

@@ -5,7 +5,7 @@ import { mkdirSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import type { PodSandboxConfig } from "../../../src/gen/runtime/v1/api_pb.ts";
-import type { TestDaemon } from "../daemon.ts";
+import type { ConfigTable, TestDaemon } from "../daemon.ts";
 import { patient } from "../patience.ts";
 import {
   type ContainerInit,
@@ -121,12 +121,15 @@ export class CheckpointDirectory implements Disposable {
 }
 
 /**
- * A daemon that restores containers from archives. It has had its first pod, checkpoint and restore, which make the
- * bridge and directories that stay.
+ * A daemon that restores containers from archives, with this table `runtime` in its configuration. It has had its first
+ * pod, checkpoint and restore, which make the bridge and directories that stay.
  */
-export async function checkpointNode(directory: CheckpointDirectory): Promise<Node> {
+export async function checkpointNode(
+  directory: CheckpointDirectory,
+  runtime: ConfigTable = {},
+): Promise<Node> {
   const node = await Node.startWithBusybox({
-    config: { checkpoint: { restore_containers: true } },
+    config: { checkpoint: { restore_containers: true }, runtime },
   });
   const { daemon } = node;
   openDirectories(daemon);

@@ -10,6 +10,7 @@ import type { CaptureRequest, ContainerFreezer } from "../../../core/container/i
 import { endingStep, type Operation, type StepObserver } from "../../../core/operation/index.ts";
 import { type CgroupLayout, isFrozen, thawCgroup } from "../../../linux/cgroup/index.ts";
 import { type EndingContainer, explainEnd } from "../../../stdio/exec-session.ts";
+import type { OciSpec } from "../../../core/oci/index.ts";
 import { parseSpec } from "../../../oci-spec/index.ts";
 import { readBundleSpec } from "../bundle.ts";
 import { callRuntime, runtimeStep } from "../runtime-command.ts";
@@ -51,61 +52,92 @@ export async function captureProcesses(
   request: CaptureRequest,
   operation: Operation,
 ): Promise<void> {
-  const doing = `capture container "${container.id}"`;
-  const { cgroupPath } = container.state;
+  const { paths, onStep } = deps;
+  const { id, state } = container;
+  const { runtimePath, cgroupPath } = state;
+  const mark = paths.file(id, "captured");
+  const config = paths.file(id, "capture.conf");
+  try {
+    if (!request.leaveRunning) await writeFile(mark, "", { mode: 0o600 });
+    const spec = parseSpec((await readBundleSpec(paths, id)) ?? "");
+    const run = async (signal: AbortSignal): Promise<void> => {
+      const end = runtimeStep(onStep, "checkpoint", runtimePath);
+      const args = checkpointArguments(id, request);
+      const env = { CRIU_CONFIG_FILE: config };
+      const call = { ...state, root: paths.runtimeRoot(runtimePath), args, env, signal };
+      await endingStep(end, callRuntime({ ...call, timeoutMs: maxTimerMs }));
+    };
+    const by = { container, cgroupPath, runtimePath, spec, config, request, run };
+    await captureBy(deps, by, operation);
+  } catch (cause) {
+    await rm(mark, { force: true });
+    throw cause;
+  }
+}
+
+function checkpointArguments(id: string, request: CaptureRequest): readonly string[] {
+  return [
+    "checkpoint",
+    `--image-path=${request.images}`,
+    `--work-path=${request.work}`,
+    ...["--ext-unix-sk", "--file-locks"],
+    ...(request.leaveRunning ? ["--leave-running"] : []),
+    id,
+  ];
+}
+
+/** A capture by a program that runs `checkpoint` of an OCI runtime. */
+export interface RuntimeCapture {
+  readonly container: EndingContainer & { readonly id: string };
+  readonly cgroupPath: string;
+  /** Path or name of the OCI runtime. */
+  readonly runtimePath: string;
+  readonly spec: OciSpec;
+  /** Where CRIU's configuration is written: the OCI runtime has the path in CRIU_CONFIG_FILE. */
+  readonly config: string;
+  readonly request: CaptureRequest;
+  /** Resolves when the OCI runtime has ended. Nobody waits for it any more once the signal is aborted. */
+  readonly run: (signal: AbortSignal) => Promise<void>;
+}
+
+/** Captures the processes of a container. At the operation's deadline, CRIU is ended. See ContainerCaptures.capture. */
+export async function captureBy(
+  deps: Pick<CaptureDeps, "cgroups" | "freezer" | "log">,
+  capture: RuntimeCapture,
+  operation: Operation,
+): Promise<void> {
+  const { container, cgroupPath, request } = capture;
+  const { id } = container;
+  const doing = `capture container "${id}"`;
   await explainEnd(container, doing, async () => {
     const wasPaused = (await isFrozen(deps.cgroups, cgroupPath)) === true;
-    const mark = deps.paths.file(container.id, "captured");
     try {
-      if (!request.leaveRunning) await writeFile(mark, "", { mode: 0o600 });
-      await dump(deps, container, request, operation);
-      if (wasPaused && request.leaveRunning) await keepPaused(deps, container, wasPaused);
+      await dump(deps.log, capture, operation);
+      if (wasPaused && request.leaveRunning) await keepPaused(deps, capture, wasPaused);
     } catch (cause) {
-      await rm(mark, { force: true });
-      await keepPaused(deps, container, wasPaused);
+      await keepPaused(deps, capture, wasPaused);
       throw wrap(doing, await explainCapture(request.work, cause));
     }
   });
 }
 
-/** Runs `checkpoint` of the OCI runtime. At the operation's deadline it and its CRIU are ended. */
+/** Runs `checkpoint` of the OCI runtime. At the operation's deadline its CRIU is ended. */
 async function dump(
-  { paths, onStep, log }: CaptureDeps,
-  { id, state }: CapturedContainer,
-  request: CaptureRequest,
+  log: Logger,
+  { runtimePath, spec, config, request, run }: RuntimeCapture,
   { signal }: Operation,
 ): Promise<void> {
-  const spec = parseSpec((await readBundleSpec(paths, id)) ?? "");
-  const config = paths.file(id, "capture.conf");
   const options = [
     ...commonOptions,
     ["ghost-limit", ghostLimit] as const,
     ...(request.closeTcp ? ["tcp-close"] : []),
-    ...(await linkedMounts(state.runtimePath, spec, "capture")),
+    ...(await linkedMounts(runtimePath, spec, "capture")),
     ...deviceMounts(spec),
   ];
   await writeFile(config, criuConfig(options), { mode: 0o600 });
   signal.throwIfAborted();
   const stop = new AbortController();
-  const end = runtimeStep(onStep, "checkpoint", state.runtimePath);
-  const running = endingStep(
-    end,
-    callRuntime({
-      ...state,
-      root: paths.runtimeRoot(state.runtimePath),
-      args: [
-        "checkpoint",
-        `--image-path=${request.images}`,
-        `--work-path=${request.work}`,
-        ...["--ext-unix-sk", "--file-locks"],
-        ...(request.leaveRunning ? ["--leave-running"] : []),
-        id,
-      ],
-      env: { CRIU_CONFIG_FILE: config },
-      timeoutMs: maxTimerMs,
-      signal: stop.signal,
-    }),
-  );
+  const running = run(stop.signal);
   try {
     await beforeAbort(running, signal);
     const pids = sharedPids(spec);
@@ -133,13 +165,13 @@ async function dump(
  * have done so.
  */
 async function keepPaused(
-  { cgroups, freezer, log }: CaptureDeps,
-  { id, state }: CapturedContainer,
+  { cgroups, freezer, log }: Pick<CaptureDeps, "cgroups" | "freezer" | "log">,
+  { container: { id }, cgroupPath }: RuntimeCapture,
   wasPaused: boolean,
 ): Promise<void> {
   try {
     if (wasPaused) await freezer.pause(id, AbortSignal.timeout(freezeMs));
-    else await thawCgroup(cgroups, state.cgroupPath);
+    else await thawCgroup(cgroups, cgroupPath);
   } catch (error) {
     const state = wasPaused ? "pause" : "resume";
     log.warn(`failed to ${state} container "${id}" after a capture: ${messageOf(error)}`, {

@@ -1,6 +1,7 @@
 import { randomBytes } from "node:crypto";
 
 import { stat } from "node:fs/promises";
+import { join } from "node:path";
 
 import type { Any } from "@bufbuild/protobuf/wkt";
 import { messageOf, RuntimeError } from "../../../base/errors.ts";
@@ -17,6 +18,7 @@ import {
   bootstrapInput,
   parseBootstrap,
 } from "./bootstrap.ts";
+import type { PodFile } from "./state-layout.ts";
 
 /** The containerd namespace of Kubernetes. */
 export const namespace = "k8s.io";
@@ -36,6 +38,9 @@ export interface ShimEnvironment {
  * part for this shim of the pod. It identifies processes that have left the shim's process tree.
  */
 export const markName = "DAVIT_SHIM";
+
+/** In the bundle of a shim. */
+const criuConfigName: PodFile = "criu.conf";
 
 const startMs = 20_000;
 /** The name of a shim's socket is a digest in hexadecimal, after a slash. */
@@ -138,7 +143,11 @@ function startWith(
     socketDirectory: isShort ? directory : undefined,
   });
   const flags = call.debug ? ["-debug"] : [];
-  const env = { [markName]: `${id}.${randomBytes(6).toString("hex")}` };
+  const env = {
+    [markName]: `${id}.${randomBytes(6).toString("hex")}`,
+    // For the OCI runtime under it: it has no other way to options of CRIU that an OCI runtime does not have.
+    CRIU_CONFIG_FILE: join(call.bundle, criuConfigName),
+  };
   const run = { input: Buffer.from(input), env, timeoutMs: startMs };
   return runShim(call, [...flags, "start"], run);
 }

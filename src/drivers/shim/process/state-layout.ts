@@ -15,7 +15,7 @@ export type TaskFile =
   | "stderr";
 
 /** A file in the bundle of a pod's shim. */
-export type PodFile = "config.json" | "shim.json" | "options.pb" | "address" | "log";
+export type PodFile = "config.json" | "shim.json" | "options.pb" | "address" | "log" | "criu.conf";
 
 /**
  * The paths of the files of shims. Each path follows from an id alone, so that everything that a crash left
@@ -78,7 +78,10 @@ export class StateLayout {
     return join(this.pods, plainName(sandboxId));
   }
 
-  /** A file of a shim's bundle: `shim.json` is its state, `log` is the fifo that it logs to. */
+  /**
+   * A file of a shim's bundle: `shim.json` is its state, `log` is the fifo that it logs to, `criu.conf` the configuration
+   * of CRIU while it captures a container.
+   */
   podFile(sandboxId: string, name: PodFile): string {
     return join(this.pod(sandboxId), name);
   }

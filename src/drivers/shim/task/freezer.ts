@@ -1,4 +1,4 @@
-import { kindOf, RuntimeError, wrap } from "../../../base/errors.ts";
+import { isKind, kindOf, RuntimeError, wrap } from "../../../base/errors.ts";
 import { within } from "../../../base/wait.ts";
 import type { ContainerFreezer } from "../../../core/container/index.ts";
 import { Task } from "../../../gen/containerd/task/v3/task_pb.ts";
@@ -15,7 +15,9 @@ import type { TrackedTask } from "./tracked-task.ts";
 
 /** How long a shim may take to pause a task: longer than an OCI runtime, which it usually runs for it. */
 const pauseMs = 10_000;
-/** How long a shim may take to resume a task, and to report its state. */
+/** How long a shim may take to resume a task: less than the verbs wait, which end when the cgroup is thawed without it. */
+const resumeMs = 3_000;
+/** How long it may take to report the state of a task. */
 const askMs = 5_000;
 
 interface Deps {
@@ -65,14 +67,14 @@ export class ShimFreezer implements ContainerFreezer {
   async resume(id: string): Promise<void> {
     const task = this.#deps.find(id);
     if (task === undefined || (await within(task.ended, 0))) return;
-    const shim = await this.#deps.shims.get(task.state.sandboxId);
+    const doing = `resume container "${id}"`;
     try {
-      await shim.task.call(Task.method.resume, { id }, { timeoutMs: askMs });
+      await resumeAtShim(await this.#deps.shims.get(task.state.sandboxId), id);
     } catch (error) {
-      // Shims refuse to resume what is not paused.
-      if (isPausedStatus(await statusOf(shim, id))) throw wrap(`resume container "${id}"`, error);
+      const hangs = isKind(error, "deadline-exceeded") || isKind(error, "unavailable");
+      if (!hangs || (await this.#isFrozen(task)) === undefined) throw wrap(doing, error);
     }
-    // A shim does not resume a task that was frozen without it.
+    // A shim does not resume a task that was frozen without it, or while it captures a task.
     if ((await this.#isFrozen(task)) === true)
       await thawCgroup(this.#deps.cgroups, task.state.cgroupPath);
   }
@@ -100,6 +102,16 @@ export class ShimFreezer implements ContainerFreezer {
   /** Undefined where its cgroup is not on this host. */
   async #isFrozen({ state: { cgroupPath } }: TrackedTask): Promise<boolean | undefined> {
     return cgroupPath === "" ? undefined : isFrozen(this.#deps.cgroups, cgroupPath);
+  }
+}
+
+async function resumeAtShim(shim: PodShim, id: string): Promise<void> {
+  try {
+    await shim.task.call(Task.method.resume, { id }, { timeoutMs: resumeMs });
+  } catch (error) {
+    if (isKind(error, "deadline-exceeded")) throw error;
+    // Shims refuse to resume what is not paused.
+    if (isPausedStatus(await statusOf(shim, id))) throw error;
   }
 }
 

@@ -17,7 +17,7 @@ const stateMs = 2_000;
 /** The state of a container whose bundle is lost: only its cgroup is known. */
 export function lostState(cgroupPath: string): TaskState {
   const io = { logPath: undefined, terminal: false, streaming: false, stdin: false };
-  return { sandboxId: "", cgroupPath, program: "", ...io };
+  return { sandboxId: "", cgroupPath, program: "", ociRuntime: "", ...io };
 }
 
 /** The process by pid and start time, which is 0 for one that has ended. */

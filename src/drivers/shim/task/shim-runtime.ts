@@ -1,6 +1,6 @@
 import { mkdir, readdir, rm, writeFile } from "node:fs/promises";
 
-import { isKind, messageOf, RuntimeError } from "../../../base/errors.ts";
+import { messageOf, RuntimeError } from "../../../base/errors.ts";
 import type { Logger } from "../../../base/logger.ts";
 import { SingleFlight } from "../../../base/single-flight.ts";
 import { systemError } from "../../../base/system-error.ts";
@@ -27,11 +27,12 @@ import { Task } from "../../../gen/containerd/task/v3/task_pb.ts";
 import { type CgroupLayout, killCgroup } from "../../../linux/cgroup/index.ts";
 import { openProcess, SIGKILL } from "../../../linux/process/index.ts";
 import { explainEnd } from "../../../stdio/exec-session.ts";
-import { type PodShim, PodShims } from "../process/pod-shims.ts";
+import { PodShims } from "../process/pod-shims.ts";
 import { shimProgram } from "../process/shim-binary.ts";
 import { StateLayout } from "../process/state-layout.ts";
 import { createTask, taskOptions, writeBundle } from "./bundle.ts";
 import { TaskCleanup } from "./cleanup.ts";
+import { type CaptureBy, ShimCaptures } from "./captures.ts";
 import { ContainerIo } from "./container-io.ts";
 import { ShimEvents } from "./events.ts";
 import { TaskCommands } from "./exec/commands.ts";
@@ -40,6 +41,7 @@ import { findRun } from "./find-run.ts";
 import { ShimFreezer } from "./freezer.ts";
 import { refuseHostProcesses } from "./host-processes.ts";
 import { resumeIfPaused } from "./pause.ts";
+import { signalTask } from "./signal.ts";
 import { identityOf, lostState, readText, responded, startError } from "./shim-answers.ts";
 import { ShimUsers } from "./shim-users.ts";
 import { newTaskState, readTaskState, type TaskState } from "./task-state.ts";
@@ -68,9 +70,11 @@ interface Deps {
     cgroupPath: string,
     limits: ContainerLimits,
   ) => Promise<() => Promise<void>>;
+  /** Captures a container by a program that runs `checkpoint` of its OCI runtime. */
+  readonly captureBy: CaptureBy;
 }
 
-/** How long a shim may take to forward a signal before it is sent without the shim. */
+/** How long a shim may take to kill a task whose processes are not on this host. */
 const killMs = 2_000;
 const removeMs = 15_000;
 
@@ -82,7 +86,7 @@ const removeMs = 15_000;
  */
 export class ShimRuntime implements ContainerRuntime {
   readonly freezer: ShimFreezer;
-  readonly captures = undefined;
+  readonly captures: ShimCaptures;
   readonly #deps: Deps;
   readonly #paths: StateLayout;
   readonly #shims: PodShims;
@@ -108,6 +112,11 @@ export class ShimRuntime implements ContainerRuntime {
     this.#commands = new TaskCommands({ ...deps, paths, shims: this.#shims, get });
     const find = (id: string): TrackedTask | undefined => this.#tasks.get(id);
     this.freezer = new ShimFreezer({ cgroups: deps.cgroups, shims: this.#shims, find });
+    this.captures = new ShimCaptures({
+      ...deps,
+      ...{ paths, shims: this.#shims, freezer: this.freezer, get },
+      specOf: (id) => this.spec(id),
+    });
   }
 
   /** Creates the directories of the state, serves events, and ends shims that no container needs. */
@@ -227,25 +236,8 @@ export class ShimRuntime implements ContainerRuntime {
   }
 
   async kill(id: string, signalNumber: number): Promise<void> {
-    const { process, state } = this.#get(id, "signal");
-    const { cgroupPath } = state;
-    let shim: PodShim | undefined;
-    try {
-      shim = await this.#shims.get(state.sandboxId);
-      const request = { id, signal: signalNumber };
-      await shim.task.call(Task.method.kill, request, { timeoutMs: killMs });
-    } catch (error) {
-      if (isKind(error, "not-found")) return;
-      const hangs = isKind(error, "deadline-exceeded") || isKind(error, "unavailable");
-      // Only the shim can signal a process that is not on this host. If it hangs, a stop continues and kills it.
-      if (process === undefined && !hangs) throw error;
-      this.#deps.log.warn(
-        `the shim of container "${id}" did not forward a signal: ${messageOf(error)}`,
-      );
-      process?.kill(signalNumber);
-      if (hangs) shim = undefined;
-    }
-    await resumeIfPaused(this.#deps, { id, cgroupPath, shim });
+    const deps = { ...this.#deps, shims: this.#shims };
+    await signalTask(deps, this.#get(id, "signal"), signalNumber);
   }
 
   async killAll(id: string): Promise<void> {
