@@ -114,6 +114,7 @@ export const waiting: readonly string[] = [
   "test/integration/install.test.ts",
   "test/integration/leases.test.ts",
   "test/integration/migrate-images.test.ts",
+  "test/integration/migrate-plan.test.ts",
   "test/integration/reload.test.ts",
   "test/integration/sdk-examples.test.ts",
   "test/integration/sdk-package.test.ts",

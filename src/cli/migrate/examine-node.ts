@@ -32,10 +32,10 @@ export async function examineNode(
   const byKubelet = kubelet === undefined ? undefined : rivalOf(kubelet.endpoint);
   const bySocket = files.exists(sockets.crio) ? "crio" : "containerd";
   const rival = from ?? byKubelet ?? bySocket;
-  const socket =
-    byKubelet === rival && kubelet !== undefined
-      ? kubelet.endpoint.replace(/^unix:\/\//, "")
-      : sockets[rival];
+  const named = kubelet?.endpoint.replace(/^unix:\/\//, "");
+  // After the move, kubelet's socket is davit's. One whose name tells nothing is that of the runtime.
+  const isTheirs = named !== ours.server.listen && (byKubelet ?? rival) === rival;
+  const socket = named !== undefined && isTheirs ? named : sockets[rival];
   return {
     from: rival,
     nodeName: hostname().toLowerCase(),
@@ -59,7 +59,10 @@ async function askRuntime(socket: string): Promise<NodeFacts["running"]> {
     const { images } = await client.image.listImages({}, options);
     return {
       runtime: `${version.runtimeName} ${version.runtimeVersion}`,
-      pods: items.filter(({ state }) => state === PodSandboxState.SANDBOX_READY).length,
+      pods: items
+        .filter(({ state }) => state === PodSandboxState.SANDBOX_READY)
+        .map(({ metadata }) => `${metadata?.namespace}/${metadata?.name}`)
+        .toSorted(),
       containers: containers.filter(({ state }) => state === ContainerState.CONTAINER_RUNNING)
         .length,
       images: images.length,

@@ -74,3 +74,25 @@ test("formatPlan() prints skopeo and pulls for CRI-O, whose CNI directory differ
   assert.match(plan, /skopeo copy containers-storage:IMAGE/);
   assert.match(plan, /systemctl disable --now crio/);
 });
+
+test("the way back leads to the old runtime, also when kubelet uses davit by now", async (t) => {
+  const node = nodeOf(t, { [config]: "containerRuntimeEndpoint: unix:///run/davit/davit.sock\n" });
+  const plan = formatPlan(await examineNode(node, defaultConfig(), "crio"));
+  assert.match(plan, /And back[^]*sed -i '.*: unix:\/\/\/var\/run\/crio\/crio\.sock\|'/);
+});
+
+test("a socket of kubelet whose name tells nothing is that of the runtime", async (t) => {
+  const node = nodeOf(t, { [config]: "containerRuntimeEndpoint: unix:///nowhere/c.sock\n" });
+  const plan = formatPlan(await examineNode(node, defaultConfig(), "containerd"));
+  assert.match(plan, /davit migrate images --address \/nowhere\/c\.sock/);
+});
+
+test("pods are named as what cannot be moved", async (t) => {
+  const facts = await examineNode(nodeOf(t, {}), defaultConfig(), "containerd");
+  const pods = Array.from({ length: 22 }, (_, index) => `default/web-${index}`);
+  const running = { runtime: "containerd 2", pods, containers: 1, images: 0, imageBytes: 0n };
+  const plan = formatPlan({ ...facts, running });
+  assert.match(plan, /containerd 2 at .*: 22 pods, 1 running container\n/);
+  assert.match(plan, /pods +default\/web-0, .*default\/web-19 and 2 more: they cannot be moved/);
+  assert.doesNotMatch(formatPlan({ ...facts, running: { ...running, pods: [] } }), /  pods  /);
+});

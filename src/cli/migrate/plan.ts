@@ -1,6 +1,9 @@
+import { counted } from "../../base/counted.ts";
 import { formatBytes } from "../output/figures.ts";
 import { printable } from "../output/printable.ts";
 import type { KubeletEndpoint } from "./kubelet-endpoint.ts";
+
+const maxPods = 20;
 
 /** What was found on a node. */
 export interface NodeFacts {
@@ -13,7 +16,8 @@ export interface NodeFacts {
   readonly running:
     | {
         readonly runtime: string;
-        readonly pods: number;
+        /** NAMESPACE/NAME of those that are ready. */
+        readonly pods: readonly string[];
         readonly containers: number;
         readonly images: number;
         readonly imageBytes: bigint;
@@ -48,7 +52,8 @@ function found({ kubelet, running, socket, root, freeBytes, cni }: NodeFacts): r
     lines.push(`  runtime   ${socket} does not answer: ${running.problem}`);
   } else {
     lines.push(
-      `  runtime   ${running.runtime} at ${socket}: ${running.pods} pods, ${running.containers} running containers`,
+      `  runtime   ${running.runtime} at ${socket}: ${counted(running.pods.length, "pod")}, ${counted(running.containers, "running container")}`,
+      ...foundPods(running.pods),
       `  images    ${running.images}, ${formatBytes(running.imageBytes)} as the runtime counts them; unpacked up to three times that`,
     );
     const needed = running.imageBytes * 3n;
@@ -59,6 +64,14 @@ function found({ kubelet, running, socket, root, freeBytes, cni }: NodeFacts): r
   if (freeBytes !== undefined) lines.push(`  free      ${formatBytes(freeBytes)} for ${root}`);
   lines.push(...foundNetwork(cni));
   return lines;
+}
+
+/** davit cannot take over pods. A node has at most some hundred; the first ones show what they are. */
+function foundPods(pods: readonly string[]): readonly string[] {
+  if (pods.length === 0) return [];
+  const more = pods.length > maxPods ? ` and ${pods.length - maxPods} more` : "";
+  const names = pods.slice(0, maxPods).join(", ");
+  return [`  pods      ${names}${more}: they cannot be moved, and end in steps 2 and 3`];
 }
 
 function foundNetwork({ theirs, ours, file, hasPortmap }: NodeFacts["cni"]): readonly string[] {
@@ -134,7 +147,7 @@ function pointTo({ kubelet }: NodeFacts, endpoint: string): readonly string[] {
 }
 
 function backSteps(facts: NodeFacts): readonly (readonly string[])[] {
-  const { from, nodeName, kubelet, socket, davitSocket } = facts;
+  const { from, nodeName, socket, davitSocket } = facts;
   const unit = from === "crio" ? "crio" : "containerd";
   const images =
     from === "crio"
@@ -151,7 +164,8 @@ function backSteps(facts: NodeFacts): readonly (readonly string[])[] {
       "  systemctl disable --now davit        # it may serve containerd's socket for cAdvisor",
       `  systemctl enable --now ${unit}`,
       images,
-      ...pointTo(facts, kubelet?.endpoint ?? `unix://${socket}`),
+      // Not the socket of kubelet's files: after the move that is davit's.
+      ...pointTo(facts, `unix://${socket}`),
       `  printf 'runtime-endpoint: unix://%s\\n' ${socket} >/etc/crictl.yaml`,
       "  systemctl start kubelet",
       `  kubectl uncordon ${nodeName}`,
