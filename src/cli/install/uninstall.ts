@@ -100,7 +100,10 @@ async function takeDown(
   }
   if (network !== undefined) await removeNetwork(network, found.record?.chainsBefore ?? []);
   for (const item of items) await remove(root, item);
-  if (here && all) sharedDirectories(found.config).forEach(removeEmpty);
+  if (here && all) {
+    sharedDirectories(found.config).forEach(removeEmpty);
+    await stopSlice();
+  }
   await keepRecord(found.record, items, root);
   if (service.length > 0) await systemctl(["daemon-reload"]);
 }
@@ -142,6 +145,14 @@ async function serviceSteps(root: string): Promise<readonly (readonly string[])[
   if (root !== "" || !systemdRuns()) return [];
   const { enabled, active } = await serviceState();
   return enabled || active ? [["disable", "--now", "davit"]] : [];
+}
+
+/** With systemd's cgroups, pods were in slices of this one, which systemd keeps when they end. */
+async function stopSlice(): Promise<void> {
+  const cgroups = ["/sys/fs/cgroup/davit.slice", "/sys/fs/cgroup/systemd/davit.slice"];
+  if (systemdRuns() && cgroups.some((each) => existsSync(each))) {
+    await systemctl(["stop", "davit.slice"]);
+  }
 }
 
 /** Ends a daemon that no service manager runs; the lock says which process it is. */
