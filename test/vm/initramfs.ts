@@ -40,6 +40,19 @@ export function writeInitramfs(file: string, kernel: Kernel): void {
   writeFileSync(file, archive.end());
 }
 
+/** Writes an archive whose init prints `word` and turns the machine off. */
+export function writeProbe(file: string, word: string): void {
+  const archive = new Cpio();
+  for (const name of ["bin", "dev", "proc"]) archive.add(name, 0o040755);
+  archive.add("bin/busybox", 0o100755, readFileSync("/bin/busybox"));
+  const lines = [
+    ...["#!/bin/busybox sh", "/bin/busybox mount -t devtmpfs devtmpfs /dev"],
+    ...[`echo ${word} >/dev/tty1`, "/bin/busybox poweroff -f", ""],
+  ];
+  archive.add("init", 0o100755, Buffer.from(lines.join("\n")));
+  writeFileSync(file, archive.end());
+}
+
 /** The format that the kernel unpacks: "newc", linux/Documentation/driver-api/early-userspace/buffer-format. */
 class Cpio {
   readonly #parts: Buffer[] = [];

@@ -5,11 +5,12 @@
  * Most need no KVM and no emulation: they are user-mode Linux. The last line is `N passed, N failed, N skipped`. See
  * CONTRIBUTING.md.
  */
-import { execFileSync, spawnSync } from "node:child_process";
-import { mkdirSync, rmSync, truncateSync, writeFileSync } from "node:fs";
+import { spawnSync } from "node:child_process";
+import { mkdirSync, rmSync, writeFileSync } from "node:fs";
 import { availableParallelism } from "node:os";
 import path from "node:path";
 import { parseArgs } from "node:util";
+import { findDebianPackage, findSystem, type Journal, makeDisk, makeSystemDisk } from "./disks.ts";
 import { divide } from "./division.ts";
 import { writeInitramfs } from "./initramfs.ts";
 import {
@@ -20,6 +21,7 @@ import {
   type Kernel,
 } from "./kernel.ts";
 import { killMachines, type MachineEnd, runMachine } from "./machine.ts";
+import { runsHere } from "./probe.ts";
 import { writeTable } from "./report.ts";
 import { type Column, keepResults, readVerdicts, type Result, resultsIn } from "./results.ts";
 import { runsOf } from "../support/variants.ts";
@@ -43,7 +45,9 @@ interface Machine {
   /** Boots with an empty disk that the boots share; 1 and none if not given. */
   readonly bootsWithDisk?: number;
   /** How the disk's ext4 orders data and names; "ordered", as ext4 does by default, if not given. */
-  readonly journal?: "ordered" | "writeback";
+  readonly journal?: Journal;
+  /** True for a Debian system on that disk, which is the root, with the package of davit. */
+  readonly hasOwnSystem?: boolean;
   readonly words?: readonly string[];
   /** True for a machine that runs only if it is named. */
   readonly isOptional?: boolean;
@@ -59,6 +63,8 @@ interface Guest {
   readonly name: string;
   readonly kernel: Kernel;
   readonly tests: readonly string[];
+  /** Makes its disk, if that is not an empty one. */
+  readonly makeDisk?: typeof makeDisk;
 }
 
 const repo = path.resolve(import.meta.dirname, "../..");
@@ -73,6 +79,13 @@ const systemdWords = [
   "systemd.show_status=error",
   // It scans all libraries if /usr is newer than a file that nothing here writes.
   "systemd.mask=ldconfig.service",
+];
+
+/** A node as it is installed. Its terminal is that of the job. */
+const nodeWords = [
+  "davit.init=/lib/systemd/systemd",
+  ...["davit.root=disk", "systemd.show_status=error"],
+  ...["systemd.mask=getty.target", "systemd.mask=ldconfig.service"],
 ];
 
 const machines: readonly Machine[] = [
@@ -94,6 +107,16 @@ const machines: readonly Machine[] = [
     kernel: "user-mode",
     words: [...systemdWords, "apparmor=1", "security=apparmor", "davit.files=systemd,apparmor"],
     files: (chosen) => chosen.filter((file) => isOneOf(withSystemd, file)),
+  },
+  {
+    name: "packages",
+    what: "the Debian package on a Debian with systemd: install, reload, upgrade, reboot, purge",
+    minutes: 30,
+    column: "systemd",
+    kernel: "user-mode",
+    bootsWithDisk: 2,
+    hasOwnSystem: true,
+    words: nodeWords,
   },
   {
     name: "systemd-driver",
@@ -178,6 +201,7 @@ const { values, positionals } = parseArgs({
   },
 });
 const out = path.join(import.meta.dirname, "out");
+let userMode: Kernel | "none" | undefined;
 const total = { passed: 0, failed: 0, skipped: 0 };
 
 process.chdir(repo);
@@ -230,7 +254,19 @@ function prepare(withSelinux: boolean): string | undefined {
 /** The kernel of a machine. Where there is no user-mode Linux, qemu runs its tests, and takes much longer. */
 function kernelOf({ kernel }: Machine): Kernel | undefined {
   if (kernel === "debian-12") return findLegacyKernel(cache);
-  return (kernel === "user-mode" ? findUserModeKernel(cache) : undefined) ?? findKernel(cache);
+  return (kernel === "user-mode" ? userModeKernel() : undefined) ?? findKernel(cache);
+}
+
+/** User-mode Linux, if this processor can run it. */
+function userModeKernel(): Kernel | undefined {
+  if (userMode === undefined) {
+    const found = findUserModeKernel(cache);
+    const runs = found !== undefined && runsHere(found, cache);
+    if (found !== undefined && !runs)
+      print("user-mode Linux does not run here: qemu takes its place");
+    userMode = runs ? found : "none";
+  }
+  return userMode === "none" ? undefined : userMode;
 }
 
 /** The files that `--tests`, `--all` or neither chooses. */
@@ -251,6 +287,16 @@ function guestsOf(machine: Machine): readonly Guest[] {
     return [];
   }
   print(`${name}: ${what}`);
+  if (machine.hasOwnSystem === true) {
+    const [system, debianPackage] = [findSystem(cache), findDebianPackage(cache)];
+    if (system !== undefined && debianPackage !== undefined) {
+      const make = (file: string): void => makeSystemDisk(file, system, debianPackage);
+      return [{ machine, name, kernel, tests: [], makeDisk: make }];
+    }
+    print(`${name}: skipped: mmdebstrap, a mirror or a tool of scripts/package.sh is missing`);
+    total.skipped += 1;
+    return [];
+  }
   const tests = files?.(chosenFiles()) ?? [];
   if (job === "suites" && tests.length === 0) return [];
   // An emulator uses several processors, user-mode Linux one.
@@ -304,12 +350,10 @@ function unfinished(
 }
 
 /** Boots a machine, as often as it has to be, and returns how each boot ended, and all results. */
-async function runBoots({
-  machine,
-  name,
-  kernel,
-  tests,
-}: Guest): Promise<{ ends: readonly MachineEnd[]; results: ReadonlyMap<string, Result> }> {
+async function runBoots(
+  guest: Guest,
+): Promise<{ ends: readonly MachineEnd[]; results: ReadonlyMap<string, Result> }> {
+  const { machine, name, kernel, tests } = guest;
   const { job = machine.name, bootsWithDisk, words = [] } = machine;
   const at = (file: string): string => path.join(out, name, file);
   rmSync(path.join(out, name), { recursive: true, force: true });
@@ -318,9 +362,10 @@ async function runBoots({
   writeFileSync(at("tests"), tests.map((file) => `${file}\n`).join(""));
   const initramfs = at("initramfs.cpio");
   writeInitramfs(initramfs, kernel);
-  const disk = bootsWithDisk === undefined ? undefined : makeDisk(at("disk.img"), machine.journal);
+  const disk = bootsWithDisk === undefined ? undefined : at("disk.img");
   const ends: MachineEnd[] = [];
   try {
+    if (disk !== undefined) (guest.makeDisk ?? makeDisk)(disk, machine.journal);
     for (let boot = 1; boot <= (bootsWithDisk ?? 1); boot++) {
       const end = await runMachine({
         kernel,
@@ -342,15 +387,6 @@ async function runBoots({
     for (const file of [initramfs, disk]) if (file !== undefined) rmSync(file, { force: true });
   }
   return { ends, results: resultsIn(ends.map(({ output }) => output).join("\n")) };
-}
-
-/** An ext4 of 1 GiB in a sparse file. */
-function makeDisk(file: string, journal: Machine["journal"] = "ordered"): string {
-  writeFileSync(file, "");
-  truncateSync(file, 2 ** 30);
-  execFileSync("mkfs.ext4", ["-q", "-F", file]);
-  execFileSync("tune2fs", ["-o", `journal_data_${journal}`, file], { stdio: "ignore" });
-  return file;
 }
 
 function add(results: ReadonlyMap<string, Result>): void {

@@ -1,7 +1,8 @@
 #!/bin/busybox sh
 # The first process of the virtual machine, in its initramfs: loads the modules, makes the host's root
 # (read-only, by 9p) writable with a tmpfs over it, mounts what a machine has, and runs there
-# the job that the kernel's command line names: davit.repo, davit.job, davit.init.
+# the job that the kernel's command line names: davit.repo, davit.job, davit.init. With davit.root=disk the root is the
+# system on the disk, with the host's root at /host.
 export PATH=/bin
 /bin/busybox --install -s /bin
 mount -t proc proc /proc
@@ -21,6 +22,7 @@ for word in $(cat /proc/cmdline); do
   case "$word" in
     davit.repo=*) repo=${word#*=} ;;
     davit.init=*) init=${word#*=} ;;
+    davit.root=*) system=${word#*=} ;;
     davit.policy=*) policy=${word#*=} ;; # SELinux's
     davit.time=*) date -s "@${word#*=}" >/dev/null ;; # the kernel's driver for the clock is a module
   esac
@@ -41,22 +43,43 @@ if [ -n "${policy:-}" ]; then
   dd if=/policy of=/sys/fs/selinux/load bs=64M 2>/dev/null || fail "the policy cannot be loaded"
   labels=,context=system_u:object_r:bin_t:s0
 fi
-mount -t tmpfs -o mode=0755 upper /upper
-mkdir /upper/files /upper/work
-mount -t overlay -o "lowerdir=/lower,upperdir=/upper/files,workdir=/upper/work$labels" root /root ||
-  fail "no overlay over the host's root"
 
-# What changes lies on a tmpfs of its own: an overlay cannot lie on this overlay.
-for directory in tmp run var/tmp/davit-vm var/lib/davit var/lib/cni; do
-  mkdir -p "/root/$directory"
-  mount -t tmpfs -o mode=0755 "davit-vm" "/root/$directory"
-done
-chmod 1777 /root/tmp
-for disk in /dev/vda /dev/ubda; do
-  [ -b $disk ] || continue
-  mkdir -p /root/disk
-  mount -t ext4 $disk /root/disk || fail "the disk cannot be mounted"
-done
+host_root() {
+  mount -t tmpfs -o mode=0755 upper /upper
+  mkdir /upper/files /upper/work
+  mount -t overlay -o "lowerdir=/lower,upperdir=/upper/files,workdir=/upper/work$labels" root /root ||
+    fail "no overlay over the host's root"
+
+  # What changes lies on a tmpfs of its own: an overlay cannot lie on this overlay.
+  for directory in tmp run var/tmp/davit-vm var/lib/davit var/lib/cni; do
+    mkdir -p "/root/$directory"
+    mount -t tmpfs -o mode=0755 "davit-vm" "/root/$directory"
+  done
+  chmod 1777 /root/tmp
+  for disk in /dev/vda /dev/ubda; do
+    [ -b $disk ] || continue
+    mkdir -p /root/disk
+    mount -t ext4 $disk /root/disk || fail "the disk cannot be mounted"
+  done
+}
+
+disk_root() {
+  for disk in /dev/vda /dev/ubda; do
+    [ ! -b $disk ] || mount -t ext4 $disk /root || fail "the disk cannot be mounted"
+  done
+  mount -t tmpfs -o mode=0755 davit-vm /root/run
+  units=/root/run/systemd/system
+  mkdir -p $units/multi-user.target.requires
+  cp "/lower$repo/test/vm/guest/davit-vm.service" $units
+  ln -s ../davit-vm.service $units/multi-user.target.requires/
+  mount --bind "/lower$repo" /root/opt/davit
+  mount --move /lower /root/host
+}
+
+case "${system:-}" in
+  disk) disk_root ;;
+  *) host_root ;;
+esac
 
 if grep -q hostfs /proc/filesystems; then
   # Its nftables cannot translate addresses.
@@ -67,10 +90,12 @@ if grep -q hostfs /proc/filesystems; then
   done
 fi
 
-# Where the shipped unit looks for it.
-mkdir -p /root/opt/davit
-mount --bind "/root$repo" /root/opt/davit
-if [ -n "${init:-}" ]; then
+if [ -z "${system:-}" ]; then
+  # Where the shipped unit looks for it.
+  mkdir -p /root/opt/davit
+  mount --bind "/root$repo" /root/opt/davit
+fi
+if [ -n "${init:-}" ] && [ -z "${system:-}" ]; then
   # systemd starts what the test needs, and nothing of what the host has enabled.
   mount -t tmpfs -o mode=0755 davit-vm /root/etc/systemd/system
   cp "/root$repo/packaging/davit.service" "/root$repo"/test/vm/guest/davit-vm.* \
