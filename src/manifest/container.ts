@@ -21,6 +21,17 @@ export interface ContainerManifest {
   readonly stdin: boolean;
   readonly stdinOnce: boolean;
   readonly tty: boolean;
+  /** A user of the image by name, also USER:GROUP, instead of numbers. A Pod has no field for it. */
+  readonly username?: string;
+  /** Limits of setrlimit(2). A Pod has no field for them. */
+  readonly ulimits?: readonly Ulimit[];
+}
+
+/** A limit as in the CRI (KEP-5758); -1 is unlimited. */
+export interface Ulimit {
+  readonly name: string;
+  readonly soft: bigint;
+  readonly hard: bigint;
 }
 
 /** An environment variable: its value, or the pod field (fieldRef) that it comes from. */

@@ -2,7 +2,7 @@
 // asks no server. `parsePodManifests` turns text into Pods with the PodSandboxConfig that kubelet would send,
 // `containerConfig` makes the ContainerConfig of each container once its image and addresses are known, and
 // everything that davit does not support is rejected with its line.
-export type { ContainerManifest } from "./container.ts";
+export type { ContainerManifest, Ulimit } from "./container.ts";
 export {
   chooseHostIds,
   type IdRange,
@@ -12,6 +12,7 @@ export {
 } from "./ids.ts";
 export { ManifestError, parsePodManifests, parsePodNames } from "./parse.ts";
 export {
+  type HostAlias,
   type NodeInfo,
   ownPodDirectory,
   podDirectory,

@@ -26,6 +26,8 @@ export interface PodManifest {
   readonly initContainers: readonly ContainerManifest[];
   readonly volumes: readonly VolumeManifest[];
   readonly security: PodSecurity;
+  /** spec.hostAliases: with any, who runs the pod writes its hosts file. */
+  readonly hostAliases: readonly HostAlias[];
   /** spec.hostUsers is false: the sandbox needs an id mapping (`withIdMapping`) before it is created. */
   readonly userNamespace: boolean;
   /** undefined if the manifest does not set it. */
@@ -33,6 +35,12 @@ export interface PodManifest {
   readonly terminationGracePeriodSeconds: number;
   /** The directory of this pod for logs and emptyDir volumes. */
   readonly directory: string;
+}
+
+/** An entry of spec.hostAliases: names of an address, for the hosts file. */
+export interface HostAlias {
+  readonly ip: string;
+  readonly hostnames: readonly string[];
 }
 
 /** Facts about the node that requests depend on. */
@@ -68,7 +76,6 @@ const unsupportedSpecFields: UnsupportedFields = {
   imagePullSecrets: "pull the image first with davit pull --creds",
   activeDeadlineSeconds: "the deadline is enforced by kubelet",
   ephemeralContainers: "use davit exec",
-  hostAliases: "davit writes the hosts file of the pod",
   subdomain: "it requires cluster DNS",
   setHostnameAsFQDN: "it requires cluster DNS",
   hostnameOverride: "use hostname",
@@ -128,6 +135,7 @@ export function readPod(text: ManifestText, node: NodeInfo): PodManifest {
     initContainers,
     volumes,
     security,
+    hostAliases: readHostAliases(spec),
     userNamespace: readUserNamespace(spec),
     restartPolicy: spec.choice("restartPolicy", ["Always", "OnFailure", "Never"]),
     terminationGracePeriodSeconds: spec.integer("terminationGracePeriodSeconds", 0, 2 ** 31) ?? 30,
@@ -141,6 +149,18 @@ export function readPod(text: ManifestText, node: NodeInfo): PodManifest {
   spec.rejectUnread(unsupportedSpecFields);
   top.rejectUnread({ status: exported });
   return pod;
+}
+
+function readHostAliases(spec: Fields): readonly HostAlias[] {
+  return spec.objects("hostAliases").map((fields) => {
+    fields.require("ip");
+    const ip = fields.string("ip", /^[\da-fA-F.:]+$/, "an IP address") ?? "";
+    const hostnames = fields.strings("hostnames");
+    const wrong = hostnames.find((name) => !dnsSubdomain.test(name));
+    if (wrong !== undefined) fields.reject("hostnames", `has "${wrong}": must be ${dnsNameRule}`);
+    fields.rejectUnread();
+    return { ip, hostnames };
+  });
 }
 
 /** Reads only the names of the Pod in a document and ignores its other fields. */

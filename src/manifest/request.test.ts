@@ -91,6 +91,31 @@ describe("containerConfig()", () => {
     assert.deepEqual(config(manifest).mounts[0]?.uidMappings, []);
   });
 
+  test("mounts the hosts file of a pod with hostAliases, unless a volume is there", () => {
+    const plain = pod("");
+    assert.deepEqual(config(plain).mounts, []);
+    const [hosts] = config(plain, { hostsFile: "/d/etc-hosts" }).mounts;
+    assert.deepEqual([hosts?.containerPath, hosts?.hostPath], ["/etc/hosts", "/d/etc-hosts"]);
+    const own = podOf(
+      "{apiVersion: v1, kind: Pod, metadata: {name: p}, spec: {hostAliases: [{ip: 10.0.0.1, hostnames: [a, b.c]}], volumes: [{name: v, emptyDir: {}}], containers: [{name: c, image: i, volumeMounts: [{name: v, mountPath: /etc/hosts}]}]}}",
+    );
+    assert.deepEqual(own.hostAliases, [{ ip: "10.0.0.1", hostnames: ["a", "b.c"] }]);
+    assert.equal(config(own, { hostsFile: "/d/etc-hosts" }).mounts.length, 1);
+  });
+
+  test("takes a user by name and limits, which a Pod has no fields for", () => {
+    const plain = pod("");
+    const ulimits = [{ name: "nofile", soft: 10n, hard: -1n }];
+    const containers = plain.containers.map((each) => ({ ...each, username: "node:www", ulimits }));
+    const { securityContext } = config({ ...plain, containers }).linux ?? {};
+    assert.equal(securityContext?.runAsUsername, "node:www");
+    assert.equal(securityContext.runAsUser, undefined);
+    assert.deepEqual(
+      securityContext.ulimits.map(({ name, soft, hard }) => ({ name, soft, hard })),
+      ulimits,
+    );
+  });
+
   test("sets the OOM score by QoS class", () => {
     const score = (container: string): number =>
       Number(config(pod(container)).linux?.resources?.oomScoreAdj ?? 0n);

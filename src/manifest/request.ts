@@ -23,6 +23,8 @@ export interface RuntimeState {
   readonly podIps: readonly string[];
   /** The host path of each of the volumeMounts; undefined for an image volume. */
   readonly hostPaths: readonly (string | undefined)[];
+  /** The hosts file that is mounted at /etc/hosts; undefined leaves it to the server. */
+  readonly hostsFile?: string | undefined;
   readonly node: Pick<NodeInfo, "nodeName" | "memoryBytes">;
 }
 
@@ -48,6 +50,7 @@ const maskedPaths = [
   "/sys/firmware",
   "/sys/devices/virtual/powercap",
 ];
+const hostsPath = "/etc/hosts";
 const readonlyPaths = ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
 
 /** The request that kubelet would send to create the first instance of this container. */
@@ -114,11 +117,11 @@ function fieldValue(path: string, pod: PodManifest, state: RuntimeState): string
 function mountsOf(
   container: ContainerManifest,
   pod: PodManifest,
-  { hostPaths }: RuntimeState,
+  { hostPaths, hostsFile }: RuntimeState,
 ): MessageInitShape<typeof MountSchema>[] {
   const { uids = [], gids = [] } =
     pod.sandbox.linux?.securityContext?.namespaceOptions?.usernsOptions ?? {};
-  return container.volumeMounts.map((mount, at) => {
+  const mounts = container.volumeMounts.map((mount, at) => {
     const volume = pod.volumes.find(({ name }) => name === mount.name);
     const common = {
       containerPath: mount.mountPath,
@@ -134,6 +137,10 @@ function mountsOf(
       ? { ...common, image: { image: volume.reference }, imageSubPath: mount.subPath }
       : { ...common, hostPath: hostPaths[at] ?? "" };
   });
+  // As in kubelet: a volume of the container at this path counts more.
+  const isTaken = container.volumeMounts.some(({ mountPath }) => mountPath === hostsPath);
+  if (hostsFile === undefined || isTaken) return mounts;
+  return [...mounts, { containerPath: hostsPath, hostPath: hostsFile }];
 }
 
 function resourcesOf(
@@ -165,7 +172,7 @@ function milli(cpu: number): number {
 }
 
 function securityOf(
-  { security }: ContainerManifest,
+  { security, username, ulimits = [] }: ContainerManifest,
   pod: PodManifest,
   { imageUser }: RuntimeState,
 ): MessageInitShape<typeof LinuxContainerSecurityContextSchema> {
@@ -177,7 +184,7 @@ function securityOf(
   return {
     ...(namespaceOptions && { namespaceOptions }),
     privileged,
-    ...userOf(security, pod, imageUser),
+    ...(username === undefined ? userOf(security, pod, imageUser) : { runAsUsername: username }),
     supplementalGroups: supplementalGroupsOf(pod.security),
     supplementalGroupsPolicy: pod.security.supplementalGroupsPolicy,
     capabilities: {
@@ -189,6 +196,7 @@ function securityOf(
     maskedPaths: isMasked ? maskedPaths : [],
     readonlyPaths: isMasked ? readonlyPaths : [],
     seccomp: security.seccomp ?? pod.security.seccomp ?? defaultSeccomp(privileged),
+    ulimits: [...ulimits],
     ...(selinux === undefined ? {} : { selinuxOptions: selinux }),
     ...(apparmor === undefined ? {} : { apparmor }),
   };

@@ -1,14 +1,16 @@
 /** The commands that davit has for those who come from other tools, against a real daemon. */
 import assert from "node:assert/strict";
 import { execFile } from "node:child_process";
+import { once } from "node:events";
 import { existsSync } from "node:fs";
+import { createServer } from "node:net";
 import { after, before, describe, test } from "node:test";
 import { promisify } from "node:util";
 import type { ContainerStatus } from "../../src/gen/runtime/v1/api_pb.ts";
 import { podConfig } from "../support/pod.ts";
 import { Davit, podOf, program, sleeper } from "../support/suites/cli.ts";
 import { busybox, EXITED, Node, RUNNING } from "../support/suites/containers.ts";
-import { until } from "../support/suites/pods.ts";
+import { READY, until } from "../support/suites/pods.ts";
 
 const execute = promisify(execFile);
 let node: Node;
@@ -91,9 +93,9 @@ describe("start, restart and kill", () => {
         "main",
       ]);
       await davit.done("stop", "-t", "0", "two");
-      const stopped = await davit.run("start", "two");
+      const stopped = await davit.run("start", "two/main");
       assert.equal(stopped.code, 1);
-      assert.match(stopped.err, /its pod is not ready.*"davit run --replace FILE"/);
+      assert.match(stopped.err, /its pod is stopped.*"davit start default\/two"/);
     });
     const { runtime } = node.daemon.client;
     const config = podConfig({
@@ -121,6 +123,59 @@ describe("start, restart and kill", () => {
     assert.deepEqual([code, (await attemptsOf("owned")).at(-1)?.state], [1, RUNNING], err);
     assert.match(err, /kubelet created it and starts it again/);
     await davit.done("rm", "-f", "-t", "0", podSandboxId);
+  });
+});
+
+test("start and restart make a stopped pod again, with its volumes, limits and port", async () => {
+  const script = `echo "$(cat /v/times 2>/dev/null)again" >/v/times; cat /v/times /etc/hosts; ${sleeper}`;
+  const spec = `
+  hostAliases: [{ip: 192.0.2.7, hostnames: [db]}]
+  volumes: [{name: v, emptyDir: {}}]`;
+  const container =
+    "      volumeMounts: [{name: v, mountPath: /v}]\n" +
+    "      ports: [{containerPort: 80, hostPort: 8098}]";
+  await davit.withPods(podOf("stopped", script, { spec, container }), async () => {
+    await logHas(["logs", "stopped"], "192.0.2.7\tdb");
+    await davit.done("update", "--memory", "48m", "stopped");
+    await davit.done("stop", "-t", "0", "stopped");
+    assert.equal(await davit.done("start", "stopped"), "stopped\n");
+    await logHas(["logs", "stopped"], "againagain\n");
+    const { items } = await node.daemon.client.runtime.listPodSandbox({});
+    const own = items.filter(({ metadata }) => metadata?.name === "stopped");
+    assert.deepEqual(
+      own.map(({ metadata, state }) => [metadata?.attempt, state]),
+      [[1, READY]],
+      "the former pod is removed",
+    );
+    const [only, ...more] = await attemptsOf("stopped");
+    assert.deepEqual([only?.metadata?.attempt, only?.state, more.length], [1, RUNNING, 0]);
+    assert.equal(only?.resources?.linux?.memoryLimitInBytes, 50_331_648n);
+    const port = await davit.done("port", "stopped");
+    assert.match(port, /^10\.[\d.]+\n80\/tcp -> 0\.0\.0\.0:8098\n$/);
+    const hosts = await davit.done("exec", "stopped", "cat", "/etc/hosts");
+    const [address = ""] = port.split("\n");
+    assert.equal(
+      hosts
+        .split("\n")
+        .filter((line) => line.endsWith("\tstopped"))
+        .join(),
+      `${address}\tstopped`,
+    );
+
+    await davit.done("stop", "-t", "0", "stopped");
+    assert.equal(await davit.done("restart", "stopped"), "stopped\n");
+    await logHas(["logs", "stopped"], "againagainagain\n");
+    await davit.done("stop", "-t", "0", "stopped");
+    const taken = createServer().listen(8098);
+    await once(taken, "listening");
+    const refused = await davit.run("start", "stopped");
+    taken.close();
+    assert.equal(refused.code, 1);
+    assert.match(
+      refused.err,
+      /start pod "default\/stopped": host port 8098\/tcp is in use by process \d+/,
+    );
+    await davit.done("start", "stopped");
   });
 });
 

@@ -168,6 +168,7 @@ export const waiting: readonly string[] = [
   "test/integration/cli-other-tools.test.ts",
   "test/integration/cli-objects.test.ts",
   "test/integration/cli-run-image.test.ts",
+  "test/integration/cli-run-options.test.ts",
   "test/integration/cli-terminal.test.ts",
   "test/integration/cli.test.ts",
   "test/integration/crash-containers.test.ts",

@@ -2,6 +2,7 @@ import type { Call, Command } from "../command-line/command.ts";
 import { exitCode } from "../command-line/exit-code.ts";
 import { endedPods, prune, unusedImages } from "../disk/prune.ts";
 import { type DiskUsage, diskUsage } from "../disk/usage.ts";
+import { removeLeftDirectories } from "../lifecycle/left-directories.ts";
 import { podsDirectoryOption, podsRootOf } from "../lifecycle/read-manifests.ts";
 import { Objects } from "../objects/objects.ts";
 import { formatValue } from "../output/cri-message.ts";
@@ -89,7 +90,9 @@ export const systemPrune: Command = {
           .map(({ container }) => container.id),
       ]);
       const images = await unusedImages(objects, { all: call.options.has("all"), without });
-      return await prune(call, server, objects, { found: { ...ended, images }, podsRoot });
+      const code = await prune(call, server, objects, { found: { ...ended, images }, podsRoot });
+      await removeLeftDirectories(server, podsRoot);
+      return code;
     }),
 };
 

@@ -7,6 +7,7 @@ import type { NodeInfo, PodManifest } from "../../manifest/index.ts";
 import { readLog } from "../../linux/file/index.ts";
 import { doing } from "../server/explain.ts";
 import type { Server } from "../server/session.ts";
+import { markDirectory } from "./left-directories.ts";
 import { makeVolumes } from "./volumes.ts";
 
 export type { ProgressReport, RunningPod } from "../../client/pods/context.ts";
@@ -54,7 +55,16 @@ export async function earlyFailures(
 
 /** The context of client/pods for a command. */
 export function withParts(context: RunContext): PodRunContext {
-  return { ...context, server: { ...context.server, doing }, makeVolumes, lastLines };
+  const { server } = context;
+  return {
+    ...context,
+    server: { ...server, doing },
+    lastLines,
+    makeVolumes: async (pod, undo) => {
+      await makeVolumes(pod, undo);
+      await markDirectory(pod, server.endpoint);
+    },
+  };
 }
 
 async function lastLines({ logPath }: ContainerStatus): Promise<readonly string[]> {

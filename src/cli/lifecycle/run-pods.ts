@@ -11,6 +11,7 @@ import { progressOutput } from "../output/progress-output.ts";
 import type { Server } from "../server/session.ts";
 import { GracePeriodLines } from "./grace.ts";
 import { checkHostPorts } from "./host-ports.ts";
+import { removeLeftDirectories } from "./left-directories.ts";
 import { assignIds } from "./pod-ids.ts";
 import { PodRun } from "./pod-run.ts";
 import { PullProgress } from "./pull-progress.ts";
@@ -47,6 +48,7 @@ export async function runPods(
   const { terminal } = call;
   // Fail before anything is created if the server is not reachable.
   await new Objects(server).pods();
+  await removeLeftDirectories(server, podsRootOf(call));
   using claims = new DisposableStack();
   const isNew = new Map<PodManifest, boolean>();
   for (const pod of pods) isNew.set(pod, claims.use(await claimPodDirectory(pod)).isNew);

@@ -1,5 +1,6 @@
 // Containers that run again. A container of the CRI runs once (api.proto, StartContainer), so a new one is created from
 // the recorded config of the former one, with the next attempt number, as kubelet does after an exit.
+import { removeAfterAnnotation } from "../../client/pods/annotations.ts";
 import {
   type ContainerConfig,
   ContainerState,
@@ -75,7 +76,13 @@ export async function prepareAgain(
   if (pod === undefined || pod.state !== PodSandboxState.SANDBOX_READY) {
     throw new CommandFailure(
       exitCode.failed,
-      `${what}: its pod is not ready, and a stopped pod has no network any more; use "davit run --replace FILE"`,
+      `${what}: its pod is stopped and has no network any more; use "davit start ${podPath(pod)}" for the whole pod`,
+    );
+  }
+  if (pod.annotations[removeAfterAnnotation] !== undefined) {
+    throw new CommandFailure(
+      exitCode.failed,
+      `${what}: its pod is removed when it ends, by the --rm of davit run; use "davit run" again`,
     );
   }
   if (container.state === ContainerState.CONTAINER_CREATED) {

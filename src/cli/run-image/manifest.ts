@@ -1,11 +1,15 @@
-import { pidsLimitAnnotation } from "../../client/pods/annotations.ts";
+import { pidsLimitAnnotation, removeAfterAnnotation } from "../../client/pods/annotations.ts";
+import type { ContainerManifest } from "../../manifest/index.ts";
 import type { Options } from "../command-line/options.ts";
 import { readEnv } from "./env.ts";
+import { readHosts } from "./hosts.ts";
 import { readMounts } from "./mounts.ts";
 import { baseName } from "./name.ts";
 import { readPorts } from "./ports.ts";
 import { sizeQuantity } from "./sizes.ts";
 import type { PathKind } from "./target.ts";
+import { readUlimits } from "./ulimits.ts";
+import { readUser } from "./user.ts";
 
 /** A container that davit run was asked for. */
 export interface ImageRequest {
@@ -40,7 +44,7 @@ export function imageManifest(
   return {
     apiVersion: "v1",
     kind: "Pod",
-    metadata: metadataOf(options, podName),
+    metadata: metadataOf(request, podName),
     spec: {
       restartPolicy: "Never",
       ...spec(options),
@@ -50,7 +54,22 @@ export function imageManifest(
   };
 }
 
-function metadataOf(options: Options, name: string): object {
+/** What the options say about the container that a Pod has no fields for. */
+export function beyondManifest(options: Options): Pick<ContainerManifest, "username" | "ulimits"> {
+  const user = readUser(options);
+  const ulimits = readUlimits(options);
+  return {
+    ...(user !== undefined && "username" in user && { username: user.username }),
+    ...(ulimits.length > 0 && { ulimits }),
+  };
+}
+
+/** Whether the server removes the pod: with --detach and --rm, no command stays for it. */
+export function isRemovedByServer(options: Options): boolean {
+  return options.has("detach") && options.has("rm");
+}
+
+function metadataOf({ image, options }: ImageRequest, name: string): object {
   const namespace = options.text("namespace");
   const labels = pairs(options, "label");
   const pids = options.count("pids-limit");
@@ -58,6 +77,7 @@ function metadataOf(options: Options, name: string): object {
     ...pairs(options, "annotation"),
     ...(options.text("network") === "none" && { [networkAnnotation]: "none" }),
     ...(pids !== undefined && { [pidsLimitAnnotation]: String(pids) }),
+    ...(isRemovedByServer(options) && { [removeAfterAnnotation]: baseName(image) }),
   };
   return {
     name,
@@ -72,6 +92,7 @@ function spec(options: Options): object {
   const hostname = options.text("hostname");
   const runtimeClassName = options.text("runtime");
   const grace = options.count("stop-timeout");
+  const hostAliases = readHosts(options);
   return {
     ...(hostname !== undefined && { hostname }),
     ...(options.text("network") === "host" && { hostNetwork: true }),
@@ -82,6 +103,7 @@ function spec(options: Options): object {
     ...(runtimeClassName !== undefined && { runtimeClassName }),
     ...(grace !== undefined && { terminationGracePeriodSeconds: grace }),
     ...dns(options),
+    ...(hostAliases.length > 0 && { hostAliases }),
     ...unlessEmpty({ securityContext: podSecurity(options) }),
   };
 }
@@ -189,13 +211,8 @@ function profile(options: Options, text: string): object {
 }
 
 function user(options: Options): object {
-  const text = options.text("user");
-  if (text === undefined) return {};
-  const [uid = "", gid] = text.split(":");
-  return {
-    runAsUser: numericId(options, "user", uid),
-    ...(gid !== undefined && { runAsGroup: numericId(options, "user", gid) }),
-  };
+  const read = readUser(options);
+  return read === undefined || "username" in read ? {} : read;
 }
 
 /** Names are in the image, which a manifest does not know. */

@@ -5,7 +5,7 @@ export const imageOptions = {
   detach: { short: "d", doc: "Print the id of the pod and leave it running" },
   interactive: { short: "i", doc: "Send stdin to the container" },
   tty: { short: "t", doc: "Allocate a terminal with the size of this one" },
-  rm: { doc: "Remove the pod when the container has exited" },
+  rm: { doc: "Remove the pod when the container has exited; with -d, the server does it" },
   name: { value: "NAME", doc: "Name of the pod; by default that of the image with a suffix" },
   namespace: {
     short: "n",
@@ -44,7 +44,11 @@ export const imageOptions = {
     doc: "Mount an empty directory in memory (repeatable)",
   },
   workdir: { short: "w", value: "PATH", doc: "Working directory of the command" },
-  user: { short: "u", value: "UID[:GID]", doc: "User and group of the command, as numbers" },
+  user: {
+    short: "u",
+    value: "USER[:GROUP]",
+    doc: "User and group of the command, as numbers or as names of the image",
+  },
   "group-add": { value: "GID", many: true, doc: "Add a supplemental group (repeatable)" },
   entrypoint: {
     value: "PROGRAM",
@@ -53,6 +57,11 @@ export const imageOptions = {
   memory: { short: "m", value: "SIZE", doc: "Memory limit: 64m, 1g, 512Mi" },
   cpus: { value: "NUMBER", doc: "CPU limit: 0.5, 2" },
   "pids-limit": { value: "NUMBER", doc: "Limit of processes and threads (davit only)" },
+  ulimit: {
+    value: "NAME=SOFT[:HARD]",
+    many: true,
+    doc: "Limit of open files and so on: nofile=1024, core=0 (davit only, repeatable)",
+  },
   "shm-size": { value: "SIZE", doc: "Size of /dev/shm: 256m" },
   network: {
     alsoNamed: ["--net"],
@@ -64,6 +73,11 @@ export const imageOptions = {
   dns: { value: "ADDRESS", many: true, doc: "Name server instead of the host's (repeatable)" },
   "dns-search": { value: "DOMAIN", many: true, doc: "Search domain (repeatable)" },
   "dns-option": { value: "OPTION", many: true, doc: "Option of resolv.conf (repeatable)" },
+  "add-host": {
+    value: "HOST:IP",
+    many: true,
+    doc: "Name in /etc/hosts; the IP host-gateway is this machine (repeatable)",
+  },
   label: { short: "l", value: "KEY=VALUE", many: true, doc: "Label of the pod (repeatable)" },
   annotation: { value: "KEY=VALUE", many: true, doc: "Annotation of the pod (repeatable)" },
   "read-only": { doc: "Mount the root of the container read-only" },
@@ -100,7 +114,6 @@ const noLimit = "the CRI has no such limit";
 export const refusals: Readonly<Record<string, string>> = {
   restart: 'davit run does not restart containers; "davit restart" does it once, kubelet always',
   platform: "davit runs images of this machine's platform",
-  "add-host": "mount a hosts file: -v /path/to/hosts:/etc/hosts:ro",
   link: "containers that belong together are a pod: write a manifest, or use --network host",
   mount: "use -v HOST:PATH[:ro] or --tmpfs PATH",
   "volumes-from": "use -v HOST:PATH for both",
@@ -108,7 +121,6 @@ export const refusals: Readonly<Record<string, string>> = {
   P: "name the ports: -p 8080:80",
   expose: "all ports of a pod are reachable at its address; publish one with -p 8080:80",
   ip: "the network plugin chooses the address",
-  ulimit: `${noLimit}; set it in the container: sh -c 'ulimit -n 1024; exec PROGRAM'`,
   "memory-swap": `${noLimit}; -m limits memory without swap`,
   "cpu-shares": "use --cpus",
   c: "use --cpus for a CPU limit; the command follows IMAGE",

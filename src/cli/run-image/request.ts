@@ -29,8 +29,8 @@ function conflictOf({ options }: Call): string | undefined {
       ? 'with "--network host" the ports of the container are those of the host: leave out --publish'
       : 'with "--network none" there is nothing to publish: leave out --publish';
   }
-  if (options.has("detach") && options.has("rm")) {
-    return '"--rm" requires that davit run stays: leave out --detach, or remove the pod later with "davit down"';
+  if (options.has("detach") && options.has("rm") && options.has("wait")) {
+    return '"--wait" with --rm waits for a pod that may be gone already: leave out one of them';
   }
   if (options.has("wait") && !options.has("detach")) {
     return '"--wait" requires --detach: otherwise davit run waits until the container exits';

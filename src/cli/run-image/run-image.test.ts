@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { networkInterfaces, tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, describe, test } from "node:test";
 import { RuntimeError } from "../../base/errors.ts";
@@ -8,7 +8,8 @@ import { NamespaceMode } from "../../gen/runtime/v1/api_pb.ts";
 import { containerConfig, parsePodManifests, type PodManifest } from "../../manifest/index.ts";
 import { parseCommandLine } from "../command-line/parse.ts";
 import { run } from "../commands/run.ts";
-import { imageManifest } from "./manifest.ts";
+import { hostAddress, readHosts } from "./hosts.ts";
+import { beyondManifest, imageManifest } from "./manifest.ts";
 import { baseName, freeName } from "./name.ts";
 import { codeOf } from "./run.ts";
 import { checkImageName, type PathKind, targetOf } from "./target.ts";
@@ -188,7 +189,64 @@ describe("imageManifest()", () => {
     assert.equal(pod.terminationGracePeriodSeconds, 3);
     const terminal = config(manifest("-it", "x").pod);
     assert.deepEqual([terminal.tty, terminal.stdin, terminal.stdinOnce], [true, true, false]);
-    assert.match(errorOf("-u", "nobody", "x"), /must be a number/);
+    for (const bad of [":6", "a:", "a:b:c", "a b"]) {
+      assert.match(errorOf("-u", bad, "x"), /must be USER\[:GROUP\], each a number or a name/, bad);
+    }
+  });
+
+  test("keeps names of users and limits out of the manifest, which has no fields for them", () => {
+    const beyond = (...words: string[]) => beyondManifest(parse(...words, "x").options);
+    assert.deepEqual(beyond("-u", "5:6"), {});
+    for (const user of ["nobody", "www-data:www-data", "5:www", "nobody:6"]) {
+      assert.deepEqual(beyond("-u", user), { username: user });
+      const { securityContext } = config(manifest("-u", user, "x").pod).linux ?? {};
+      assert.equal(securityContext?.runAsGroup, undefined, user);
+    }
+    const limits = ["nofile=1024", "core=0:-1", "nofile=10:20", "memlock=unlimited"];
+    assert.deepEqual(beyond(...limits.flatMap((limit) => ["--ulimit", limit])).ulimits, [
+      { name: "nofile", soft: 10n, hard: 20n },
+      { name: "core", soft: 0n, hard: -1n },
+      { name: "memlock", soft: -1n, hard: -1n },
+    ]);
+    for (const [limit, expected] of [
+      ["nofile", /must be NAME=SOFT\[:HARD\]/],
+      ["nofile=x", /must be NAME=SOFT/],
+      ["nofile=20:10", /soft limit is above the hard one/],
+      ["nofile=-1:10", /soft limit is above the hard one/],
+      ["nproc=5", /the CRI has only nofile, .*--pids-limit limits processes/],
+    ] as const) {
+      assert.throws(() => beyond("--ulimit", limit), { message: expected }, limit);
+    }
+  });
+
+  test("adds names to the hosts file", () => {
+    const names = ["db:10.0.0.5", "Six=::1", "more:[fe80::2]", "gw:host-gateway"];
+    const { options } = parse(...names.flatMap((name) => ["--add-host", name]), "x");
+    assert.deepEqual(
+      readHosts(options, () => "192.0.2.1"),
+      [
+        { ip: "10.0.0.5", hostnames: ["db"] },
+        { ip: "::1", hostnames: ["six"] },
+        { ip: "fe80::2", hostnames: ["more"] },
+        { ip: "192.0.2.1", hostnames: ["gw"] },
+      ],
+    );
+    assert.throws(() => readHosts(options, () => undefined), { message: /no address besides/ });
+    const { pod } = manifest("--add-host", "db:10.0.0.5", "x");
+    assert.deepEqual(pod.hostAliases, [{ ip: "10.0.0.5", hostnames: ["db"] }]);
+    for (const bad of ["db", ":10.0.0.5", "db:", "db:10.0.0", "db:host"]) {
+      assert.match(errorOf("--add-host", bad, "x"), /must be HOST:IP|is not an IP address/, bad);
+    }
+    const own = Object.values(networkInterfaces()).flatMap((list) => list ?? []);
+    const outer = own.filter(({ internal }) => !internal).map(({ address }) => address);
+    const address = hostAddress();
+    assert.ok(address === undefined || outer.includes(address), address);
+  });
+
+  test("leaves the removal to the server with -d --rm", () => {
+    const { annotations } = manifest("-d", "--rm", "a/nginx:1").pod.sandbox;
+    assert.deepEqual(annotations, { "davit.remove-after": "nginx" });
+    assert.deepEqual(manifest("--rm", "nginx").pod.sandbox.annotations, {});
   });
 
   test("publishes ports", () => {

@@ -14,7 +14,7 @@ import { formatValue } from "../output/cri-message.ts";
 import { doing } from "../server/explain.ts";
 import { type Server, withServer } from "../server/session.ts";
 import { type ForegroundEnd, followContainer } from "./foreground.ts";
-import { type ImageRequest, imageManifest } from "./manifest.ts";
+import { beyondManifest, type ImageRequest, imageManifest, isRemovedByServer } from "./manifest.ts";
 import { baseName, freeName } from "./name.ts";
 import { readRequest } from "./request.ts";
 import { pathKind } from "./target.ts";
@@ -29,6 +29,7 @@ export async function runImage(call: Call, command: Command): Promise<number> {
   // All options are checked before the server is asked for anything.
   podOf(call, request, name);
   if (options.has("dry-run")) {
+    refuseBeyondManifest(request);
     terminal.out(formatValue(manifestOf(request, name), outputOf(call)));
     return exitCode.done;
   }
@@ -39,6 +40,41 @@ export async function runImage(call: Call, command: Command): Promise<number> {
     throw new CommandFailure(codeOf(error), withTried(request.image, messageOf(error)), {
       cause: error,
     });
+  }
+}
+
+/** Refuses options that another server would ignore. */
+async function checkServer(
+  { client, limit }: Server,
+  { image, options }: ImageRequest,
+): Promise<void> {
+  const what = `run image "${image}"`;
+  const refuse = (option: string, why: string): never => {
+    throw new CommandFailure(exitCode.unsupported, `${what}: leave out ${option}: ${why}`);
+  };
+  if (options.has("ulimit")) {
+    const { features } = await doing(what, client.runtime.status({}, limit()));
+    if (features?.containerUlimits !== true) refuse("--ulimit", "the server has no such limits");
+  }
+  if (isRemovedByServer(options)) {
+    const { runtimeName } = await doing(what, client.runtime.version({}, limit()));
+    if (runtimeName !== "davit") {
+      refuse("--rm with --detach", `${runtimeName} does not remove pods; use "davit down" later`);
+    }
+  }
+}
+
+/** A manifest without the user would run as root. */
+function refuseBeyondManifest({ image, options }: ImageRequest): void {
+  const { username, ulimits } = beyondManifest(options);
+  if (username !== undefined) {
+    throw options.invalid(
+      "user",
+      `is "${username}": a Pod has only numbers; "davit run --rm -u ${username} ${image} id" prints them`,
+    );
+  }
+  if (ulimits !== undefined) {
+    throw options.invalid("ulimit", "has no field in a Pod: leave it out, or leave out --dry-run");
   }
 }
 
@@ -55,6 +91,7 @@ async function run(call: Call, server: Server, request: ImageRequest): Promise<n
       .filter(({ metadata }) => metadata?.namespace === namespace)
       .map(({ metadata }) => metadata?.name),
   );
+  await checkServer(server, request);
   const name = options.text("name") ?? freeName(request.image, (each) => taken.has(each));
   const pod = podOf(call, request, name);
   const foreground = !options.has("detach");
@@ -124,7 +161,8 @@ function podOf(call: Call, request: ImageRequest, name: string): PodManifest {
   try {
     const [pod] = parsePodManifests(text, "", thisNode(podsRootOf(call)));
     if (pod === undefined) throw new TypeError("the manifest has no pod");
-    return pod;
+    const beyond = beyondManifest(request.options);
+    return { ...pod, containers: pod.containers.map((each) => ({ ...each, ...beyond })) };
   } catch (error) {
     if (!(error instanceof ManifestError)) throw error;
     const findings = error.message.replace(/^:\d+: /gm, "  ");

@@ -11,6 +11,7 @@ import {
   type RuntimeState,
 } from "../../manifest/index.ts";
 import type { PodRunContext, ProgressReport, RunningPod } from "./context.ts";
+import { writeHostsFile } from "./hosts-file.ts";
 import { SandboxRun } from "./sandbox-run.ts";
 import { hostPathsOf } from "./volumes.ts";
 
@@ -18,6 +19,12 @@ import { hostPathsOf } from "./volumes.ts";
 const containerMs = 120_000;
 const undoMs = 120_000;
 const pollMs = 100;
+
+/** A pod whose containers are being started. */
+interface MakingPod extends RunningPod {
+  readonly containers: Map<string, string>;
+  readonly hostsFile: string | undefined;
+}
 
 /**
  * Runs a pod: creates its volumes and its sandbox, runs its init containers one after another until each has
@@ -46,12 +53,8 @@ export async function runPod(
   const ips = [network?.ip ?? "", ...(network?.additionalIps ?? []).map(({ ip }) => ip)].filter(
     (ip) => ip !== "",
   );
-  const running: RunningPod & { readonly containers: Map<string, string> } = {
-    manifest: pod,
-    id,
-    ips,
-    containers: new Map(),
-  };
+  const hostsFile = await writeHostsFile(pod, ips);
+  const running: MakingPod = { manifest: pod, id, ips, hostsFile, containers: new Map() };
   for (const container of pod.initContainers) {
     const started = await startContainer(context, running, container, report);
     report.step(`waiting for init container ${container.name}`);
@@ -108,7 +111,7 @@ export async function earlyFailures(
 
 async function startContainer(
   context: PodRunContext,
-  pod: RunningPod,
+  pod: MakingPod,
   container: ContainerManifest,
   report: ProgressReport,
 ): Promise<string> {
@@ -127,6 +130,7 @@ async function startContainer(
     imageUser,
     podIps: pod.ips,
     hostPaths: await hostPathsOf(container.volumeMounts, manifest),
+    hostsFile: pod.hostsFile,
     node: context.node,
   };
   const options = { ...limit(containerMs), signal: context.signal };

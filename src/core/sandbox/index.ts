@@ -4,6 +4,7 @@ export { hasLayerLimit, layerLimitOf } from "./layer-limit.ts";
 export { askedEgress, type EgressRule, hasNoNetwork } from "./network-limits.ts";
 export { leaseIdOf, leaseLabel } from "./lease.ts";
 export { askedPidsLimit } from "./pids-limit.ts";
+export { removeAfterAnnotation, removedAfter } from "./remove-after.ts";
 export type {
   RunPodSandboxRequest,
   UpdatePodSandboxResourcesRequest,

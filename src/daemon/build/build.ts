@@ -26,8 +26,9 @@ import { removeContainersOf, stopContainersOf } from "../../engine/container/ind
 import { InflightCreates } from "../../engine/lifecycle/inflight-creates.ts";
 import { FailedTeardowns } from "../../engine/lifecycle/failed-teardowns.ts";
 import { Janitor } from "../../engine/lifecycle/janitor.ts";
-import { Leases } from "../../engine/lifecycle/leases.ts";
-import { defaultTimes, removeLeasedPod, type SandboxContext } from "../../engine/sandbox/index.ts";
+import { Leases, type RemovePod } from "../../engine/lifecycle/leases.ts";
+import { RemoveAfter } from "../../engine/lifecycle/remove-after.ts";
+import { defaultTimes, removeUnattended, type SandboxContext } from "../../engine/sandbox/index.ts";
 import { type CgroupLayout, detectCgroups } from "../../linux/cgroup/index.ts";
 import { hostBootId, isRunBySystemd, systemdDirectory } from "../../linux/host/index.ts";
 import { NamespaceWatch } from "../../linux/namespace/index.ts";
@@ -124,8 +125,8 @@ export async function build(options: BuildOptions): Promise<Built> {
   );
   const { images, containers, waitingUnpackers, gc } = built;
   const about = { ...options, ...built };
-  const removePod = (id: string, graceMs: number) => removeLeasedPod(sandboxes, id, graceMs);
-  const leases = undo.use(new Leases({ ...shared, store, removePod }));
+  const stores = { sandboxes: store, containers: containers.store };
+  const removals = removalsOf({ ...shared, ...stores, store }, () => sandboxes, undo);
   const sandboxes: SandboxContext = {
     ...shared,
     store,
@@ -139,24 +140,23 @@ export async function build(options: BuildOptions): Promise<Built> {
     labels: selinux,
     ownIds: await ownIdsOf(live, log),
     namespaces,
-    leases,
+    leases: removals.leases,
   };
   const has = { shims: shims !== undefined, layerLimits: built.hasLayerLimits };
   live.holdBack(handlerHoldback({ ...has, ownIds: sandboxes.ownIds !== undefined }));
   engine.parts.tasks.spawn("ask the OCI runtimes for their features", () => handlers.probe(log));
 
   const urls = undo.use(await openStreaming(live, { containers, sandboxes }));
-  const stores = { sandboxes: store, containers: containers.store };
   const cadvisor = undo.use(cadvisorOf(config, { ...options, ...stores, layout }));
   const contexts = { sandboxes, containers, images, nodeEvents };
-  const observers = [plugins, cadvisor, gc, leases];
+  const observers = [plugins, cadvisor, gc, removals];
   const kept = undo.move();
   return {
     cri: {
       ...contexts,
       ...factsOfStart(options),
       events: feedOf(sandboxes, containers.store, config.server),
-      leases,
+      leases: removals.leases,
       snapshots: snapshots.open,
       urls,
       stats: statsOf({ cgroups: layout, clock, meter, tuning }, containers),
@@ -169,6 +169,19 @@ export async function build(options: BuildOptions): Promise<Built> {
       recoverAll(contexts, { records, networks, config }).then(beginAll([snapshots, ...observers])),
     [Symbol.asyncDispose]: () => kept.disposeAsync(),
   };
+}
+
+/** What removes pods without a client: the ends of leases, and of containers that pods go with. */
+function removalsOf(
+  parts: Omit<ConstructorParameters<typeof RemoveAfter>[0], "removePod"> &
+    Pick<ConstructorParameters<typeof Leases>[0], "clock" | "store">,
+  context: () => SandboxContext,
+  undo: AsyncDisposableStack,
+): Pick<Leases, "begin" | "facts"> & { readonly leases: Leases } {
+  const removePod: RemovePod = (id, how) => removeUnattended(context(), id, how);
+  const leases = undo.use(new Leases({ ...parts, removePod }));
+  const removeAfter = undo.use(new RemoveAfter({ ...parts, removePod }));
+  return { leases, begin: beginAll([leases, removeAfter]), facts: () => leases.facts() };
 }
 
 /** All operations, and the history of those that have ended. */

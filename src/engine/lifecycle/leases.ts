@@ -52,11 +52,16 @@ export interface RemovedPod {
   readonly atMs: number;
 }
 
+/** Removes a pod that no client removes; see removeUnattended(). */
+export type RemovePod = (
+  id: string,
+  how: { readonly graceMs: number; readonly why: string },
+) => Promise<void>;
+
 interface Deps {
   readonly store: Pick<SandboxStore, "all">;
   readonly janitor: Pick<Janitor, "adopt">;
-  /** Removes a pod; see removeLeasedPod(). */
-  readonly removePod: (id: string, graceMs: number) => Promise<void>;
+  readonly removePod: RemovePod;
   readonly clock: Clock;
   readonly log: Logger;
 }
@@ -205,10 +210,10 @@ export class Leases implements Disposable {
       if (this.#removed.length > maxRemoved) this.#removed.shift();
       let { graceMs } = lease;
       janitor.adopt(id, () => {
-        const grace = graceMs;
+        const how = { graceMs, why: "its lease ended" };
         // A container that had its grace period is killed when the removal is repeated.
         graceMs = 0;
-        return removePod(id, grace);
+        return removePod(id, how);
       });
     }
   }

@@ -5,7 +5,7 @@ export { controllerOf, defaultTimes } from "./context.ts";
 export { listPodSandboxes, type SandboxFilter } from "./list.ts";
 export { recoverSandboxes } from "./recover.ts";
 export { removePodSandbox } from "./remove.ts";
-export { removeLeasedPod } from "./remove-leased.ts";
+export { removeUnattended } from "./remove-unattended.ts";
 export { runPodSandbox } from "./run.ts";
 export type { SandboxInfo, SandboxStatus, StatusContext } from "./status.ts";
 export { podSandboxStatus, recordedStatus } from "./status.ts";

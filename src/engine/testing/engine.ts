@@ -29,13 +29,14 @@ import {
   removeUnusedLayers,
 } from "../image/index.ts";
 import { Janitor } from "../lifecycle/janitor.ts";
-import { Leases } from "../lifecycle/leases.ts";
+import { Leases, type RemovePod } from "../lifecycle/leases.ts";
+import { RemoveAfter } from "../lifecycle/remove-after.ts";
 import { WriteBehindRecords } from "../../drivers/records/index.ts";
 import { Attachments, defaultPatience, NetworkTeardown } from "../network/index.ts";
 import {
   defaultTimes,
   recoverSandboxes,
-  removeLeasedPod,
+  removeUnattended,
   runPodSandbox,
   type SandboxContext,
 } from "../sandbox/index.ts";
@@ -157,6 +158,7 @@ export class FakeEngine {
   readonly events: NodeEvent[] = [];
   readonly late: WriteBehindRecords;
   readonly leases: Leases;
+  readonly removeAfter: RemoveAfter;
   readonly sandboxes: SandboxContext;
   readonly containers: ContainerContext;
   readonly images: ImageContext;
@@ -205,8 +207,10 @@ export class FakeEngine {
       ...options.images,
     };
     this.containers = this.#containerContext(shared, containerStore, store);
-    const removePod = (id: string, graceMs: number) => removeLeasedPod(this.sandboxes, id, graceMs);
+    const removePod: RemovePod = (id, how) => removeUnattended(this.sandboxes, id, how);
     this.leases = new Leases({ ...shared, store, removePod });
+    const stores = { sandboxes: store, containers: containerStore };
+    this.removeAfter = new RemoveAfter({ ...shared, ...stores, removePod });
     this.sandboxes = this.#sandboxContext(shared, store);
     t.after(() => this.end());
   }
@@ -350,6 +354,7 @@ export class FakeEngine {
     this.world.releaseAll();
     const { inflightCreates, janitor, teardown, tasks } = this.sandboxes;
     this.leases[Symbol.dispose]();
+    this.removeAfter[Symbol.dispose]();
     inflightCreates[Symbol.dispose]();
     janitor[Symbol.dispose]();
     teardown[Symbol.dispose]();
