@@ -12,7 +12,7 @@ import { readDns } from "./dns.ts";
 import { Fields, type ManifestText, type UnsupportedFields } from "./fields.ts";
 import { dnsLabel, dnsNameRule, dnsSubdomain } from "./names.ts";
 import { type PodSecurity, readPodSecurity } from "./security.ts";
-import { readVolumes, type VolumeManifest } from "./volumes.ts";
+import { readVolumes, type VolumeManifest, withinMemory } from "./volumes.ts";
 
 /** A Kubernetes Pod: the request for its sandbox, and what its containers need. */
 export interface PodManifest {
@@ -133,7 +133,7 @@ export function readPod(text: ManifestText, node: NodeInfo): PodManifest {
     runtimeHandler: spec.string("runtimeClassName", dnsSubdomain, dnsNameRule) ?? "",
     containers,
     initContainers,
-    volumes,
+    volumes: withinMemory(volumes, memoryLimit(containers, initContainers)),
     security,
     hostAliases: readHostAliases(spec),
     userNamespace: readUserNamespace(spec),
@@ -301,6 +301,17 @@ function asPortMapping(
 ): NonNullable<MessageInitShape<typeof PodSandboxConfigSchema>["portMappings"]>[number] {
   const { containerPort, hostPort, hostIp } = port;
   return { protocol: Protocol[port.protocol], containerPort, hostPort, hostIp };
+}
+
+/** The memory limit of a pod: that of its containers together, or of an init container; undefined if one has none. */
+function memoryLimit(
+  containers: readonly ContainerManifest[],
+  initContainers: readonly ContainerManifest[],
+): number | undefined {
+  const limitOf = ({ limits }: ContainerManifest): number => limits.memoryBytes ?? Infinity;
+  const together = containers.reduce((sum, each) => sum + limitOf(each), 0);
+  const bytes = Math.floor(Math.max(together, ...initContainers.map(limitOf)));
+  return Number.isFinite(bytes) && bytes > 0 ? bytes : undefined;
 }
 
 function requireFalse(spec: Fields, name: string, why: string): void {

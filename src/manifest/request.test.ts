@@ -103,6 +103,25 @@ describe("containerConfig()", () => {
     assert.equal(config(own, { hostsFile: "/d/etc-hosts" }).mounts.length, 1);
   });
 
+  test("gives volumes in memory the size of sizeLimit, within the limit of the pod and the node", () => {
+    const size = (emptyDir: string, ...limits: string[]): number | undefined => {
+      const containers = limits.map(
+        (limit, at) => `{name: c${at}, image: i, resources: {limits: {${limit}}}}`,
+      );
+      const [volume] = podOf(
+        `{apiVersion: v1, kind: Pod, metadata: {name: p}, spec: {volumes: [{name: v, emptyDir: {medium: Memory${emptyDir}}}], containers: [${containers.join()}]}}`,
+      ).volumes;
+      return volume?.kind === "emptyDir" ? volume.memoryBytes : undefined;
+    };
+    const nodeBytes = size(", sizeLimit: 1Ei", "") ?? 0;
+    assert.ok(nodeBytes > 0);
+    assert.equal(size("", ""), Math.floor(nodeBytes / 2));
+    assert.equal(size(", sizeLimit: 16Mi", ""), 2 ** 24);
+    assert.equal(size(", sizeLimit: 16Mi", "memory: 1Mi", "memory: 2Mi"), 3 * 2 ** 20);
+    assert.equal(size(", sizeLimit: 1Mi", "memory: 4Mi"), 2 ** 20);
+    assert.equal(size(", sizeLimit: 16Mi", "memory: 1Mi", ""), 2 ** 24);
+  });
+
   test("takes a user by name and limits, which a Pod has no fields for", () => {
     const plain = pod("");
     const ulimits = [{ name: "nofile", soft: 10n, hard: -1n }];

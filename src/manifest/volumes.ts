@@ -60,7 +60,7 @@ const unsupportedVolumes: UnsupportedFields = {
   iscsi: noDriver,
 };
 
-// The limit of a memory volume is half of the node's memory, which is also the default of tmpfs(5).
+// The size of a memory volume without a limit of its own; also the default of tmpfs(5).
 const halfOf = (bytes: number): number => Math.floor(bytes / 2);
 
 /** Reads spec.volumes. `memoryBytes` is the node's memory. */
@@ -103,8 +103,24 @@ function readEmptyDir(fields: Fields | undefined, name: string, nodeBytes: numbe
     fields?.reject("sizeLimit", "requires medium Memory: davit run does not limit volumes on disk");
   }
   fields?.rejectUnread();
-  const memoryBytes = Math.min(limit ?? nodeBytes, halfOf(nodeBytes));
+  const memoryBytes = Math.min(limit ?? halfOf(nodeBytes), nodeBytes);
   return { kind: "emptyDir", name, memoryBytes: inMemory ? Math.floor(memoryBytes) : undefined };
+}
+
+/**
+ * The volumes with those in memory no larger than the pod: as in kubelet, a tmpfs counts to the memory of the pod, so one
+ * that is larger could not be filled. `podBytes` is undefined for a pod without a limit.
+ */
+export function withinMemory(
+  volumes: readonly VolumeManifest[],
+  podBytes: number | undefined,
+): readonly VolumeManifest[] {
+  if (podBytes === undefined) return volumes;
+  return volumes.map((volume) =>
+    volume.kind === "emptyDir" && volume.memoryBytes !== undefined
+      ? { ...volume, memoryBytes: Math.min(volume.memoryBytes, podBytes) }
+      : volume,
+  );
 }
 
 function readHostPath(fields: Fields, name: string): VolumeManifest {

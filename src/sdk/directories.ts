@@ -6,6 +6,7 @@ import { join } from "node:path";
 import process from "node:process";
 import { createVolumes } from "../client/pods/volumes.ts";
 import type { Rollback } from "../base/rollback.ts";
+import { mountTmpfs, unmountAll } from "./tmpfs.ts";
 import { ownPodDirectory, type PodManifest, type PodNames } from "../manifest/index.ts";
 
 const prefix = "davit-sdk-";
@@ -41,7 +42,7 @@ export class PodDirectories {
         mkdir(join(pod.directory, "logs", name), { recursive: true, mode: 0o755 }),
       ),
     );
-    await createVolumes(pod, undefined);
+    await createVolumes(pod, mountTmpfs);
   };
 
   /** Removes the directory of a pod that was removed, if it has one. */
@@ -63,6 +64,7 @@ export class PodDirectories {
 
 /** What root has put there stays if this process is not root. */
 async function removeDirectory(path: string): Promise<void> {
+  await unmountAll(path);
   await rm(path, { recursive: true, force: true }).catch(() => undefined);
 }
 

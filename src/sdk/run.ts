@@ -12,6 +12,7 @@ import type { Connection } from "./connection.ts";
 import type { ContainerFacts } from "./container.ts";
 import { DavitError } from "./errors.ts";
 import { explain, invalid } from "./explain.ts";
+import { checkHostPorts } from "./host-ports.ts";
 import { lastLines } from "./logs.ts";
 import { applyManifests, runManifest, thisNode } from "./manifest.ts";
 import { type PodHost, RunningPodHandle } from "./pod.ts";
@@ -57,6 +58,7 @@ export async function run(
     ...(signal === undefined ? [] : [signal]),
   ]);
   const context = contextOf(host, ends);
+  await checked(host, what, context, [manifest], signal);
   if (credentials !== undefined && options.pull !== "never") {
     const always = options.pull === "always";
     const pulled = await new RunningPull(connection, image, { credentials, always, signal: ends });
@@ -164,6 +166,7 @@ export async function apply(
     ...(signal === undefined ? [] : [signal]),
   ]);
   const context = contextOf(host, ends);
+  await checked(host, what, context, pods, signal);
   const runs = (await assigned(what, context, pods)).map((pod) => {
     const one = `run pod "${pod.namespace}/${pod.name}"`;
     return runOne(host, context, pod, { keep, what: one, signal, options: {} }).catch(
@@ -223,6 +226,21 @@ async function prepareNames(
     );
   }
   await Promise.all(existing.map((pod) => pod.remove()));
+}
+
+/** Checks the ports of the host that pods request. */
+async function checked(
+  { connection }: RunHost,
+  what: string,
+  context: PodRunContext,
+  pods: readonly PodManifest[],
+  signal: AbortSignal | undefined,
+): Promise<void> {
+  try {
+    await checkHostPorts(context, what, pods);
+  } catch (error) {
+    throw connection.explain(what, error, signal);
+  }
 }
 
 async function assigned(

@@ -1,7 +1,7 @@
 import type { PodSandbox } from "../../gen/runtime/v1/api_pb.ts";
 import { PodSandboxState } from "../../gen/runtime/v1/api_pb.ts";
-import { formatHostPort } from "./host-port.ts";
-import { readPorts } from "./host-ports.ts";
+import { formatHostPort } from "../../client/pods/host-port.ts";
+import { readPorts } from "../../client/pods/host-ports.ts";
 import { readInfo } from "../output/cri-message.ts";
 import type { Server } from "../server/session.ts";
 

@@ -16,13 +16,9 @@ export type MountTmpfs = (
 ) => Promise<void>;
 
 /**
- * Creates the pod's emptyDir volumes in its directory, which exists, and checks its hostPath volumes. Without
- * `mountTmpfs`, an emptyDir in memory is rejected with `unimplemented`.
+ * Creates the pod's emptyDir volumes in its directory, which exists, and checks its hostPath volumes.
  */
-export async function createVolumes(
-  pod: PodManifest,
-  mountTmpfs: MountTmpfs | undefined,
-): Promise<void> {
+export async function createVolumes(pod: PodManifest, mountTmpfs: MountTmpfs): Promise<void> {
   await mkdir(join(pod.directory, "volumes"), { mode: 0o755 });
   for (const volume of pod.volumes) {
     try {
@@ -56,7 +52,7 @@ function emptyDirPath(pod: PodManifest, { name }: VolumeManifest): string {
 async function makeEmptyDir(
   pod: PodManifest,
   volume: VolumeManifest & { readonly kind: "emptyDir" },
-  mountTmpfs: MountTmpfs | undefined,
+  mountTmpfs: MountTmpfs,
 ): Promise<void> {
   const path = emptyDirPath(pod, volume);
   const { fsGroup } = pod.security;
@@ -64,12 +60,6 @@ async function makeEmptyDir(
   const mode = fsGroup === undefined ? 0o777 : 0o2777;
   await mkdir(path);
   if (volume.memoryBytes !== undefined) {
-    if (mountTmpfs === undefined) {
-      throw new RuntimeError(
-        "unimplemented",
-        "an emptyDir in memory must be mounted; use one on disk, or run the pod with davit run",
-      );
-    }
     await mountTmpfs(path, { sizeBytes: volume.memoryBytes, mode });
   }
   if (fsGroup !== undefined) await chown(path, 0, fsGroup);

@@ -51,6 +51,17 @@ export interface FakeOptions {
   readonly address?: string;
 }
 
+/** The config of a pod as in a verbose status. */
+function infoOf(pod: FakePod | undefined): string {
+  const port_mappings = (pod?.config.portMappings ?? []).map((port) => ({
+    protocol: port.protocol,
+    container_port: port.containerPort,
+    host_port: port.hostPort,
+    host_ip: port.hostIp,
+  }));
+  return JSON.stringify({ config: { port_mappings } });
+}
+
 const { CONTAINER_CREATED, CONTAINER_EXITED, CONTAINER_RUNNING } = cri.ContainerState;
 
 class Fake {
@@ -152,7 +163,10 @@ function addSandboxes(methods: Methods, fake: Fake): void {
     .unary(
       runtime("PodSandboxStatus"),
       [cri.PodSandboxStatusRequestSchema, cri.PodSandboxStatusResponseSchema],
-      ({ podSandboxId: id }) => ({ status: { id, network: { ip: fake.options.address ?? "" } } }),
+      ({ podSandboxId: id, verbose }) => ({
+        status: { id, network: { ip: fake.options.address ?? "" } },
+        ...(verbose && { info: { info: infoOf(fake.pods.find((pod) => pod.id === id)) } }),
+      }),
     )
     .unary(
       runtime("ListPodSandbox"),

@@ -1,0 +1,54 @@
+// File systems in memory for emptyDir volumes. This package has no addon, so mount(8) and umount(8) do it.
+import { execFile } from "node:child_process";
+import { readFile } from "node:fs/promises";
+import process from "node:process";
+import { promisify } from "node:util";
+import type { MountTmpfs } from "../client/pods/volumes.ts";
+import { DavitError } from "./errors.ts";
+import { explain } from "./explain.ts";
+
+const run = promisify(execFile);
+
+/** Mounts a tmpfs, as davit run does: nosuid, nodev and noexec. Throws `permission` without root. */
+export const mountTmpfs: MountTmpfs = async (path, { sizeBytes, mode }) => {
+  const what = `mount a tmpfs at "${path}"`;
+  const options = `size=${sizeBytes},mode=${mode.toString(8)},nosuid,nodev,noexec`;
+  try {
+    await run("mount", ["-t", "tmpfs", "-o", options, "davit", path]);
+  } catch (error) {
+    const { stderr = "", code } = error as { stderr?: string; code?: unknown };
+    if (typeof code !== "number") throw explain(what, error);
+    const [reason = ""] = stderr.trim().split("\n");
+    const isRoot = process.geteuid?.() === 0;
+    throw new DavitError(isRoot ? "failed" : "permission", `${what}: ${reason}`, {
+      hint: isRoot
+        ? undefined
+        : "only root can use an emptyDir with medium Memory; use one on disk",
+      cause: error,
+    });
+  }
+};
+
+/** Unmounts what is mounted in a directory, the last mount first. What cannot be unmounted stays. */
+export async function unmountAll(directory: string): Promise<void> {
+  const inside = mountPoints(await readFile("/proc/self/mountinfo", "utf8")).filter((path) =>
+    path.startsWith(`${directory}/`),
+  );
+  for (const path of inside.toReversed()) {
+    // A container that could not be removed may still use it.
+    await run("umount", ["--lazy", path]).catch(() => undefined);
+  }
+}
+
+/** The mount points of /proc/PID/mountinfo, proc_pid_mountinfo(5): field 5, with \040 for a space. */
+export function mountPoints(mountinfo: string): readonly string[] {
+  return mountinfo
+    .split("\n")
+    .map((line) => line.split(" ")[4] ?? "")
+    .filter((path) => path !== "")
+    .map((path) =>
+      path.replace(/\\([0-7]{3})/g, (_, octal: string) =>
+        String.fromCharCode(Number.parseInt(octal, 8)),
+      ),
+    );
+}
