@@ -5,7 +5,7 @@ import type { ExecResponse } from "../gen/davit/v1/containers_pb.ts";
 import type { SpawnOptions, TerminalSize } from "./api/container.ts";
 import type { Connection } from "./connection.ts";
 import { DavitError } from "./errors.ts";
-import { invalid, unsupported } from "./explain.ts";
+import { invalid } from "./explain.ts";
 import { pieces } from "./pieces.ts";
 
 /** A command to run. */
@@ -215,7 +215,7 @@ async function openByAddress(
 ): Promise<Command> {
   const { containerId, command, env, user, workdir, terminal, stdin, signal } = request;
   if (env !== undefined || user !== undefined || workdir !== undefined) {
-    throw unsupported(what, "env, user and workdir of a command need davit");
+    throw connection.unsupported(what, "env, user and workdir of a command need davit");
   }
   const tty = terminal !== undefined;
   const streams = { stdin, stdout: true, stderr: !tty };
@@ -241,7 +241,7 @@ async function openByAddress(
     resize: (size) => remote.resize(size),
     kill: (name) => {
       if (name !== "SIGKILL" && name !== 9)
-        throw unsupported(what, "signals other than SIGKILL need davit");
+        throw connection.unsupported(what, "signals other than SIGKILL need davit");
       remote.close();
     },
     close: () => remote.close(),

@@ -76,9 +76,14 @@ export class Connection {
     try {
       return await call;
     } catch (error) {
-      if (isMissingCall(error)) throw unsupported(what, "connect to a current davit", error);
+      if (isMissingCall(error)) throw this.unsupported(what, "connect to a current davit", error);
       throw this.explain(what, error, signal);
     }
+  }
+
+  /** The error for what this server cannot do, since it is not a current davit. */
+  unsupported(what: string, hint: string, cause?: unknown): DavitError {
+    return unsupported(what, { hint, server: this.server.name, cause });
   }
 
   /** The DavitError of a failure. One of a closed connection says so. */

@@ -49,12 +49,17 @@ export function invalid(message: string): DavitError {
   return new DavitError("invalid", message);
 }
 
-/** An error for what a server, other than a current davit, cannot do. */
-export function unsupported(doing: string, hint: string, cause?: unknown): DavitError {
-  return new DavitError("unsupported", `${doing}: the server is not davit, or is an older davit`, {
+/** An error for what a server, other than a current davit, cannot do. `server` is its name. */
+export function unsupported(
+  doing: string,
+  {
     hint,
+    server,
     cause,
-  });
+  }: { readonly hint: string; readonly server: string; readonly cause?: unknown },
+): DavitError {
+  const what = server === "davit" ? "an older davit" : `${server}, not davit`;
+  return new DavitError("unsupported", `${doing}: the server is ${what}`, { hint, cause });
 }
 
 /** Whether a call failed since the server does not have it. */

@@ -2,7 +2,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { isKind } from "../base/errors.ts";
 import type { Connection } from "./connection.ts";
 import { DavitError } from "./errors.ts";
-import { isMissingCall, unsupported } from "./explain.ts";
+import { isMissingCall } from "./explain.ts";
 
 /** The label of pods that the server removes with a lease (proto/davit/v1/leases.proto). */
 export const leaseLabel = "davit.dev/lease";
@@ -53,7 +53,11 @@ export class Lease {
       (error: unknown) => {
         reject(
           isMissingCall(error)
-            ? unsupported(what, 'use onDisconnect: "keep", or connect to a current davit', error)
+            ? this.#connection.unsupported(
+                what,
+                'use onDisconnect: "keep", or connect to a current davit',
+                error,
+              )
             : this.#connection.explain(what, error),
         );
       },

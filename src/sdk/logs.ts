@@ -1,7 +1,7 @@
 import { LogLine_Stream } from "../gen/davit/v1/containers_pb.ts";
 import type { LogLine, LogsOptions } from "./api/container.ts";
 import type { CommandTarget } from "./exec.ts";
-import { isMissingCall, unsupported } from "./explain.ts";
+import { isMissingCall } from "./explain.ts";
 
 /** The lines of a container's log. */
 export async function* logs(
@@ -36,7 +36,11 @@ export async function* logs(
   } catch (error) {
     if (isOver()) return;
     if (isMissingCall(error))
-      throw unsupported(what, "its log is a file of the node; connect to a current davit", error);
+      throw connection.unsupported(
+        what,
+        "its log is a file of the node; connect to a current davit",
+        error,
+      );
     throw connection.explain(what, error);
   }
 }

@@ -169,6 +169,7 @@ export const waiting: readonly string[] = [
   "test/integration/cli-objects.test.ts",
   "test/integration/cli-run-image.test.ts",
   "test/integration/cli-run-options.test.ts",
+  "test/integration/sdk-containerd.test.ts",
   "test/integration/sdk-volumes.test.ts",
   "test/integration/cli-terminal.test.ts",
   "test/integration/cli.test.ts",

@@ -86,18 +86,20 @@ async function portsOfPods(
 ): Promise<readonly PortInUse[]> {
   const others = pods.filter(({ id }) => replaced?.has(id) !== true);
   const ports = others.map(async (pod): Promise<readonly PortInUse[]> => {
-    const request = { podSandboxId: pod.id, verbose: true };
-    try {
-      const { status, info } = await client.runtime.podSandboxStatus(request, limit());
-      // A stopped pod has released its address and its ports. A pod in the host's network namespace has no
-      // address; its listening processes are found below.
-      if ((status?.network?.ip ?? "") === "") return [];
-      const holder = (): string => `in use by pod "${pathOf(pod)}"`;
-      return readPorts(readInfo(info)["info"]).map((port) => ({ port, holder }));
-    } catch (error) {
-      if (isKind(error, "not-found")) return []; // removed since it was listed
-      return await doing(`get the ports of pod "${pathOf(pod)}"`, Promise.reject(error));
-    }
+    const call = client.runtime.podSandboxStatus({ podSandboxId: pod.id, verbose: true }, limit());
+    // Removed since it was listed.
+    const present = call.catch((error: unknown) => {
+      if (isKind(error, "not-found")) return undefined;
+      throw error;
+    });
+    const answer = await doing(`get the ports of pod "${pathOf(pod)}"`, present);
+    if (answer === undefined) return [];
+    const { status, info } = answer;
+    // A stopped pod has released its address and its ports. A pod in the host's network namespace has no
+    // address; its listening processes are found below.
+    if ((status?.network?.ip ?? "") === "") return [];
+    const holder = (): string => `in use by pod "${pathOf(pod)}"`;
+    return readPorts(readInfo(info)["info"]).map((port) => ({ port, holder }));
   });
   return (await Promise.all(ports)).flat();
 }
