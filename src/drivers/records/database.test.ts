@@ -161,6 +161,75 @@ describe("Records.open()", () => {
     assert.deepEqual(logger.lines, []);
   });
 
+  test("undoes what a daemon that was killed had written of a new database", async () => {
+    using directory = temporaryDirectory();
+    const source = join(directory.path, "source.db");
+    using living = new DatabaseSync(source);
+    living.exec("PRAGMA journal_mode = DELETE; PRAGMA user_version = 1");
+    // With so small a cache, the database is written before the end of the transaction.
+    living.exec("PRAGMA cache_size = 1; BEGIN; CREATE TABLE half (made)");
+    const insert = living.prepare("INSERT INTO half VALUES (zeroblob(3000))");
+    for (let n = 0; n < 50; n++) insert.run();
+    const path = join(directory.path, "davit.db");
+    for (const suffix of ["", "-journal"]) copyFileSync(source + suffix, path + suffix);
+    const logger = new MemoryLogger();
+    await using records = Records.open(path, { logger });
+    records.sandboxes.put(fullSandbox("a"));
+    assert.ok(records.canBeWritten());
+    assert.deepEqual(logger.lines, []);
+    assert.equal(existsSync(`${path}-journal`), false);
+  });
+
+  for (const [what, bytes] of Object.entries({
+    "only its first page": 4096,
+    "zeros in place of its pages": 0,
+  })) {
+    test(`starts with a new database of which a power cut left ${what}`, async () => {
+      using directory = temporaryDirectory();
+      const path = join(directory.path, "davit.db");
+      {
+        using made = new DatabaseSync(path);
+        made.exec("PRAGMA journal_mode = WAL");
+      }
+      const whole = readFileSync(path);
+      writeFileSync(path, Buffer.concat([whole.subarray(0, bytes), Buffer.alloc(12_288 - bytes)]));
+      if (bytes > 0) truncateSync(path, bytes);
+      // The log's header is there, and its frames are not.
+      writeFileSync(`${path}-wal`, Buffer.alloc(8_192));
+      const logger = new MemoryLogger();
+      await using records = Records.open(path, { logger });
+      records.sandboxes.put(fullSandbox("a"));
+      assert.deepEqual(
+        logger.lines.map(({ level, message }) => `${level} ${message}`),
+        bytes > 0 ? [] : ["error the database is damaged; moved it aside and created a new one"],
+      );
+    });
+  }
+
+  test("keeps the whole writes of a log whose end a power cut has taken", async () => {
+    for (const end of ["cut", "zeros"] as const) {
+      using directory = temporaryDirectory();
+      const source = join(directory.path, "source.db");
+      await using living = Records.open(source, { logger: silentLogger });
+      living.sandboxes.put(fullSandbox("first"));
+      const size = living.walBytes();
+      living.sandboxes.put(fullSandbox("second"));
+      const path = join(directory.path, "davit.db");
+      copyFileSync(source, path);
+      const log = readFileSync(`${source}-wal`);
+      if (end === "zeros") log.fill(0, size + 100);
+      writeFileSync(`${path}-wal`, end === "zeros" ? log : log.subarray(0, size + 100));
+      const logger = new MemoryLogger();
+      await using records = Records.open(path, { logger });
+      assert.deepEqual(
+        records.sandboxes.load().map(({ id }) => id),
+        ["first"],
+      );
+      records.sandboxes.put(fullSandbox("third"));
+      assert.deepEqual(logger.lines, []);
+    }
+  });
+
   test("recovers the log of a killed daemon, also without its index", async () => {
     using directory = temporaryDirectory();
     const source = join(directory.path, "source.db");

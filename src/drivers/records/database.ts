@@ -37,6 +37,7 @@ export function openDatabase(
   try {
     makeDirectory(dirname(path));
     if (existsSync(path)) {
+      if (existsSync(`${path}-journal`)) rollBack(path);
       const damage = findDamage(path);
       if (damage !== undefined) moveAside(path, damage, deps);
     }
@@ -118,6 +119,21 @@ function openWritable(path: string, nowMs: number): DatabaseSync {
   } catch (error) {
     db.close();
     throw error;
+  }
+}
+
+/**
+ * Undoes what was written when the machine or the daemon stopped in the middle of making the database: afterwards its
+ * changes are in the write-ahead log. Such a journal cannot be undone by a reader (SQLITE_READONLY_ROLLBACK).
+ */
+function rollBack(path: string): void {
+  const db = new DatabaseSync(path, { timeout: busyTimeoutMs });
+  try {
+    readSchema(db);
+  } catch (error) {
+    if (!isCorruption(error)) throw error;
+  } finally {
+    db.close();
   }
 }
 
