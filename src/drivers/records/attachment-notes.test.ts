@@ -6,6 +6,7 @@ import { afterEach, beforeEach, describe, test } from "node:test";
 import { silentLogger } from "../../base/logger.ts";
 import type { Attachment } from "../../core/network/index.ts";
 import { FileAttachmentNotes } from "./attachment-notes.ts";
+import { MemoryLogger } from "./testing/sample.ts";
 
 let directory: string;
 let notes: FileAttachmentNotes;
@@ -52,10 +53,25 @@ describe("FileAttachmentNotes", () => {
     const path = join(directory, "a");
     truncateSync(path, JSON.stringify(attachment).length + 5);
     writeFileSync(join(directory, "b"), "rubbish\n");
-    writeFileSync(join(directory, "c"), "");
     writeFileSync(join(directory, "d"), "{}\n");
     assert.deepEqual(notes.load(none), [attachment]);
     assert.ok(existsSync(join(directory, "b")));
+  });
+
+  test("are removed if a power cut has left none of their bytes, with a warning that names the sandbox", async () => {
+    await notes.note(attachment);
+    writeFileSync(join(directory, "empty"), "");
+    writeFileSync(join(directory, "zeros"), Buffer.alloc(400));
+    const log = new MemoryLogger();
+    const next = new FileAttachmentNotes({ directory, log });
+    assert.deepEqual(next.load(none), [attachment]);
+    assert.deepEqual(readdirSync(directory), ["a"]);
+    const [first, second, ...others] = log.lines.map(({ message }) => message).sort();
+    assert.match(first ?? "", /sandbox "empty", as a power cut leaves it/);
+    assert.match(second ?? "", /sandbox "zeros"/);
+    assert.deepEqual(others, []);
+    next.load(none);
+    assert.equal(log.lines.length, 2);
   });
 
   test("name the sandbox when a note cannot be written", async () => {

@@ -1,4 +1,4 @@
-import { readdirSync, readFileSync } from "node:fs";
+import { readdirSync, readFileSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { isKind, messageOf, wrap } from "../../base/errors.ts";
 import type { Logger } from "../../base/logger.ts";
@@ -30,7 +30,10 @@ export class FileAttachmentNotes implements AttachmentNotes {
     this.#options = options;
   }
 
-  /** A note that cannot be read is kept, with a warning. */
+  /**
+   * A note that cannot be read is kept, with a warning. One without content is removed, with a warning: after a power cut,
+   * a file that was not synced may have its name and none of its bytes.
+   */
   load(recorded: KnownIds): readonly Attachment[] {
     const lost = this.#noted().filter((sandboxId) => !recorded.has(sandboxId));
     return lost.flatMap((sandboxId) => this.#read(sandboxId));
@@ -80,7 +83,15 @@ export class FileAttachmentNotes implements AttachmentNotes {
   #read(sandboxId: string): readonly Attachment[] {
     const path = this.#path(sandboxId);
     try {
-      const lines = readFileSync(path, "utf8").split("\n");
+      const text = readFileSync(path, "utf8");
+      if (/^\0*$/.test(text)) {
+        rmSync(path, { force: true });
+        const problem = `removed the empty note of the network of sandbox "${sandboxId}", as a power cut leaves it`;
+        const advice = "if an address stays in use, see docs/troubleshooting.md";
+        this.#options.log.warn(`${problem}; ${advice}`);
+        return [];
+      }
+      const lines = text.split("\n");
       // After the last newline comes an incomplete line, or nothing.
       return [parseNote(sandboxId, lines.at(-2) ?? "")];
     } catch (error) {
