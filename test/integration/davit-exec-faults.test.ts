@@ -24,6 +24,7 @@ import {
   type Pod,
   remove,
   runIn,
+  script,
   stop,
 } from "../support/suites/containers.ts";
 import { bare, code, failsWith, leakless, openDirectories, until } from "../support/suites/pods.ts";
@@ -41,8 +42,13 @@ before(async () => {
   daemon = node.daemon;
   openDirectories(daemon);
   pod = await openPod(daemon, bare());
-  id = await runIn(pod);
+  // The shell reaps what commands leave.
+  id = await runIn(pod, script("while :; do sleep 100000; done"));
   await pidOf(daemon, id);
+  await until(
+    "the container's own sleep runs",
+    () => processesWith("sleep\u0000100000").length > 0,
+  );
 });
 after(async () => {
   await closePod(pod);

@@ -53,7 +53,7 @@ export class TestStreams {
   letEnd(id: string): void {
     this.#open.add(id);
     const stdin = this.#writers.get(`${id}-stdin`);
-    if (stdin?.stream.writableEnded === true) stdin.letEnd();
+    if (stdin?.stream.writableEnded === true) void stdin.letEnd();
     for (const name of ["stdout", "stderr"]) this.#outputs.get(`${id}-${name}`)?.reader.letEnd();
   }
 
@@ -91,7 +91,7 @@ export class TestStreams {
     }
     writer.stream.end();
     // Before, what was written would be lost: fifo(7).
-    if (this.#open.has(id.slice(0, -"-stdin".length))) writer.letEnd();
+    if (this.#open.has(id.slice(0, -"-stdin".length))) void writer.letEnd();
   }
 
   async #output(
