@@ -1,6 +1,6 @@
 // File systems in memory for emptyDir volumes. This package has no addon, so mount(8) and umount(8) do it.
 import { execFile } from "node:child_process";
-import { readFile } from "node:fs/promises";
+import { readFile, realpath } from "node:fs/promises";
 import process from "node:process";
 import { promisify } from "node:util";
 import type { MountTmpfs } from "../client/pods/volumes.ts";
@@ -31,8 +31,10 @@ export const mountTmpfs: MountTmpfs = async (path, { sizeBytes, mode }) => {
 
 /** Unmounts what is mounted in a directory, the last mount first. What cannot be unmounted stays. */
 export async function unmountAll(directory: string): Promise<void> {
+  // The kernel's list has paths without symbolic links.
+  const real = await realpath(directory).catch(() => directory);
   const inside = mountPoints(await readFile("/proc/self/mountinfo", "utf8")).filter((path) =>
-    path.startsWith(`${directory}/`),
+    path.startsWith(`${real}/`),
   );
   for (const path of inside.toReversed()) {
     // A container that could not be removed may still use it.

@@ -155,7 +155,10 @@ test(
       podOf(),
       async (pod) => {
         const id = await runIn(pod, counter());
-        const refused = failsWith(code.unimplemented, /captures containers of runc's shim only/);
+        const refused = failsWith(
+          code.unimplemented,
+          /controller = "shim", whose containers davit does not capture/,
+        );
         await assert.rejects(checkpointContainer(daemon, id, location), refused);
         assert.ok(!existsSync(location));
       },

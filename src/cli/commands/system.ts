@@ -69,7 +69,8 @@ export const systemPrune: Command = {
   details:
     "Lists what it would remove and asks first. Removes the pods that davit run made and in which no container runs,\n" +
     "with their logs and emptyDir volumes, exited containers of its other pods, and images without a name that no\n" +
-    "container uses. Pods of kubelet and of other clients, and what runs, always stay.",
+    "container uses. Pods of kubelet and of other clients, and what runs, always stay. Also\n" +
+    "removes the directories that davit run -d --rm has left.",
   operands: [],
   options: { ...pruneOptions, "pods-directory": podsDirectoryOption },
   examples: [
@@ -91,7 +92,8 @@ export const systemPrune: Command = {
       ]);
       const images = await unusedImages(objects, { all: call.options.has("all"), without });
       const code = await prune(call, server, objects, { found: { ...ended, images }, podsRoot });
-      await removeLeftDirectories(server, podsRoot);
+      // Not after a "no" to the question.
+      if (code === exitCode.done) await removeLeftDirectories(server, podsRoot);
       return code;
     }),
 };

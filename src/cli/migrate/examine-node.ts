@@ -34,7 +34,8 @@ export async function examineNode(
   const rival = from ?? byKubelet ?? bySocket;
   const named = kubelet?.endpoint.replace(/^unix:\/\//, "");
   // After the move, kubelet's socket is davit's. One whose name tells nothing is that of the runtime.
-  const isTheirs = named !== ours.server.listen && (byKubelet ?? rival) === rival;
+  const isOurs = named !== undefined && withoutVar(named) === withoutVar(ours.server.listen);
+  const isTheirs = !isOurs && (byKubelet ?? rival) === rival;
   const socket = named !== undefined && isTheirs ? named : sockets[rival];
   return {
     from: rival,
@@ -47,6 +48,11 @@ export async function examineNode(
     davitSocket: ours.server.listen,
     cni: network(files, ours, theirConfig(files, rival).cni.confDir),
   };
+}
+
+/** /var/run is a symbolic link to /run. */
+function withoutVar(socket: string): string {
+  return socket.replace(/^\/var\/run\//, "/run/");
 }
 
 async function askRuntime(socket: string): Promise<NodeFacts["running"]> {

@@ -57,7 +57,8 @@ export interface Again {
 
 /**
  * Checks that a container can run again, and reads what is needed for it, so that nothing is stopped in vain. `verb` is
- * "start" or "restart". Throws `failed-precondition` for containers of kubelet and of pods that are not ready.
+ * "start" or "restart". Throws a CommandFailure for containers of kubelet, and of pods that
+ * are stopped or removed at their end.
  */
 export async function prepareAgain(
   server: Server,

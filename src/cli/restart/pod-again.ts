@@ -1,14 +1,17 @@
 // Stopped pods that run again. The CRI cannot start a stopped sandbox, so a new one is made from the recorded config with
 // the next attempt number, as kubelet does, and the former pod is removed when the new one runs.
+import { existsSync } from "node:fs";
 import { readFile, writeFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
-import { messageOf } from "../../base/errors.ts";
-import { withAddresses } from "../../client/pods/hosts-file.ts";
+import { messageOf, wrap } from "../../base/errors.ts";
+import { hostsFileName, withAddresses } from "../../client/pods/hosts-file.ts";
 import type { ContainerConfig, PodSandbox, PodSandboxConfig } from "../../gen/runtime/v1/api_pb.ts";
 import { PodSandboxState } from "../../gen/runtime/v1/api_pb.ts";
 import { CommandFailure, exitCode, exitCodeOf } from "../command-line/exit-code.ts";
 import { formatHostPort } from "../../client/pods/host-port.ts";
 import { readPorts } from "../../client/pods/host-ports.ts";
+import { notMountedMark } from "../../client/pods/volumes.ts";
+import { removeAfterAnnotation } from "../../core/sandbox/index.ts";
 import { hostPortsInUse } from "../lifecycle/host-ports.ts";
 import { removePod } from "../lifecycle/stop.ts";
 import { podPath } from "../objects/find.ts";
@@ -37,7 +40,8 @@ export function isStoppedPod(found: Found): found is Found & { readonly kind: "p
 
 /**
  * Checks that a stopped pod can run again, and reads what is needed for it. `verb` is "start" or "restart". Throws
- * `failed-precondition` for pods of kubelet, pods without containers, and host ports that are in use.
+ * a CommandFailure for pods of kubelet, pods without containers, pods that are removed at their end, host ports that are in
+ * use, and volumes in memory that the node has lost.
  */
 export async function preparePodAgain(
   server: Server,
@@ -52,6 +56,10 @@ export async function preparePodAgain(
       `${what}: kubelet created it, and runs it again itself`,
     );
   }
+  if (pod.annotations[removeAfterAnnotation] !== undefined) {
+    const why = 'it is being removed, by the --rm of davit run; use "davit run" again';
+    throw new CommandFailure(exitCode.failed, `${what}: ${why}`);
+  }
   const { info } = await recordedPod(server, pod);
   const former = podConfigOf(what, info);
   await checkPorts(server, objects, what, readPorts(info));
@@ -64,12 +72,26 @@ export async function preparePodAgain(
       return nextAttempt(config, { last, resources: recorded.status.resources?.linux });
     }),
   );
+  checkVolumes(what, configs);
   const { metadata } = former;
   const config: PodSandboxConfig =
     metadata === undefined
       ? former
       : { ...former, metadata: { ...metadata, attempt: metadata.attempt + 1 } };
   return { start: () => startPod(server, what, { pod, config, configs }) };
+}
+
+/** After a reboot, the directory of a volume in memory is on the disk, without its size and mode. */
+function checkVolumes(what: string, configs: readonly ContainerConfig[]): void {
+  const lost = configs
+    .flatMap(({ mounts }) => mounts)
+    .find(({ hostPath }) => existsSync(join(hostPath, notMountedMark)));
+  if (lost === undefined) return;
+  const why = `its volume in memory at "${lost.containerPath}" is gone since the node was started again`;
+  throw new CommandFailure(
+    exitCode.failed,
+    `${what}: ${why}; remove the pod with "davit rm", and use "davit run" again`,
+  );
 }
 
 /** A pod to run again. */
@@ -87,7 +109,9 @@ async function startPod(server: Server, what: string, again: PodAgain): Promise<
   const run = runtime.runPodSandbox({ config, runtimeHandler }, server.limit(podMs));
   const { podSandboxId } = await doing(what, run);
   try {
-    await renewHostsFile(server, podSandboxId, again);
+    await renewHostsFile(server, podSandboxId, again).catch((error: unknown) => {
+      throw wrap(`${what}: renew its hosts file`, error);
+    });
     for (const each of configs) {
       const request = { podSandboxId, config: each, sandboxConfig: config };
       const created = runtime.createContainer(request, server.limit(containerMs));
@@ -112,7 +136,7 @@ async function renewHostsFile(
   podSandboxId: string,
   { config, configs }: PodAgain,
 ): Promise<void> {
-  const path = join(dirname(config.logDirectory), "etc-hosts");
+  const path = join(dirname(config.logDirectory), hostsFileName);
   const mounts = configs.flatMap((each) => each.mounts);
   if (!mounts.some(({ hostPath }) => hostPath === path)) return;
   const { status } = await client.runtime.podSandboxStatus({ podSandboxId }, limit());

@@ -60,7 +60,7 @@ export const imageOptions = {
   ulimit: {
     value: "NAME=SOFT[:HARD]",
     many: true,
-    doc: "Limit of open files and so on: nofile=1024, core=0 (davit only, repeatable)",
+    doc: "Limit of open files and so on: nofile=1024, core=0; davit only (repeatable)",
   },
   "shm-size": { value: "SIZE", doc: "Size of /dev/shm: 256m" },
   network: {

@@ -6,7 +6,7 @@ import { NamespaceMode } from "../../gen/runtime/v1/api_pb.ts";
 import type { PodManifest } from "../../manifest/index.ts";
 
 /** The name of the file in the directory of a pod. */
-const fileName = "etc-hosts";
+export const hostsFileName = "etc-hosts";
 
 /**
  * Writes the hosts file of a pod into its directory. Resolves with its path; undefined for a pod without hostAliases,
@@ -17,7 +17,7 @@ export async function writeHostsFile(
   ips: readonly string[],
 ): Promise<string | undefined> {
   if (pod.hostAliases.length === 0) return undefined;
-  const path = join(pod.directory, fileName);
+  const path = join(pod.directory, hostsFileName);
   const { network } = pod.sandbox.linux?.securityContext?.namespaceOptions ?? {};
   try {
     const first =

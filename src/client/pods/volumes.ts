@@ -1,4 +1,4 @@
-import { chmod, chown, mkdir, open, realpath, stat } from "node:fs/promises";
+import { chmod, chown, mkdir, open, realpath, stat, writeFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { messageOf, RuntimeError, wrap } from "../../base/errors.ts";
 import { errnoCode } from "../../base/system-error.ts";
@@ -14,6 +14,9 @@ export type MountTmpfs = (
   path: string,
   options: { readonly sizeBytes: number; readonly mode: number },
 ) => Promise<void>;
+
+/** A file below the mount of a volume in memory: it can be seen only where nothing is mounted, as after a reboot. */
+export const notMountedMark = ".davit-not-mounted";
 
 /**
  * Creates the pod's emptyDir volumes in its directory, which exists, and checks its hostPath volumes.
@@ -60,6 +63,7 @@ async function makeEmptyDir(
   const mode = fsGroup === undefined ? 0o777 : 0o2777;
   await mkdir(path);
   if (volume.memoryBytes !== undefined) {
+    await writeFile(join(path, notMountedMark), "");
     await mountTmpfs(path, { sizeBytes: volume.memoryBytes, mode });
   }
   if (fsGroup !== undefined) await chown(path, 0, fsGroup);

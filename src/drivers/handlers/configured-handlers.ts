@@ -233,7 +233,7 @@ export class ConfiguredHandlers implements Handlers {
     return {
       recursiveReadOnlyMounts: features.mountOptions.includes("rro"),
       userNamespaces: nodeHas && features.idMappedMounts,
-      // Containers of shims are not captured.
+      // Pods of shims are neither captured nor restored; containers of the shim of runc can be captured.
       checkpoints: handler?.path !== "" && features.checkpoints === true,
     };
   }

@@ -71,7 +71,7 @@ export class LogRecords {
   #drop(): void {
     this.#dropped += 1;
     if (this.#dropped <= maxDropped) return;
-    const text = `it has more than ${maxDropped} lines that are not records of a CRI log (TIME STREAM TAG TEXT): remove the file from the archive`;
+    const text = `it has more than ${maxDropped} lines that are not records of a CRI log (TIME STREAM TAG TEXT): remove container.log from the archive, or make the checkpoint again`;
     throw new RuntimeError("invalid-argument", text);
   }
 }

@@ -206,30 +206,6 @@ describe("Records.open()", () => {
     });
   }
 
-  test("keeps the whole writes of a log whose end a power cut has taken", async () => {
-    for (const end of ["cut", "zeros"] as const) {
-      using directory = temporaryDirectory();
-      const source = join(directory.path, "source.db");
-      await using living = Records.open(source, { logger: silentLogger });
-      living.sandboxes.put(fullSandbox("first"));
-      const size = living.walBytes();
-      living.sandboxes.put(fullSandbox("second"));
-      const path = join(directory.path, "davit.db");
-      copyFileSync(source, path);
-      const log = readFileSync(`${source}-wal`);
-      if (end === "zeros") log.fill(0, size + 100);
-      writeFileSync(`${path}-wal`, end === "zeros" ? log : log.subarray(0, size + 100));
-      const logger = new MemoryLogger();
-      await using records = Records.open(path, { logger });
-      assert.deepEqual(
-        records.sandboxes.load().map(({ id }) => id),
-        ["first"],
-      );
-      records.sandboxes.put(fullSandbox("third"));
-      assert.deepEqual(logger.lines, []);
-    }
-  });
-
   test("recovers the log of a killed daemon, also without its index", async () => {
     using directory = temporaryDirectory();
     const source = join(directory.path, "source.db");

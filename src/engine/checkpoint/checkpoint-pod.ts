@@ -112,7 +112,7 @@ function refuseUnrestorable(context: ContainerContext, { handler }: Sandbox, doi
   if (obstacle === undefined) return;
   throw new RuntimeError(
     "unimplemented",
-    `${doing}: ${obstacle}; checkpoint its containers one by one, for analysis`,
+    `${doing}: ${obstacle}; or checkpoint its containers one by one, for analysis`,
   );
 }
 

@@ -14,7 +14,7 @@ const root = "/disk/root";
 const told = readTold();
 let node: RunningNode;
 before(async () => {
-  if (told.hasNewPods) removeEmptyFiles();
+  if (told.hasNewPods) removeEmptyAddresses();
   node = await startNode("/nonexistent");
 });
 after(async () => {
@@ -32,16 +32,14 @@ function namesIn(directory: string, options?: { readonly recursive: true }): rea
 }
 
 /**
- * Neither davit nor host-local's format syncs the note of a network and the file of an address. Where a power cut
- * has emptied them, the address stays in use; docs/vm-results.md says so.
+ * host-local does not sync the file of an address. One that a power cut has emptied stays in use; docs/vm-results.md says
+ * so.
  */
-function removeEmptyFiles(): void {
-  for (const directory of [ipamDir, path.join(root, "attachments")]) {
-    for (const name of namesIn(directory, { recursive: true })) {
-      const file = path.join(directory, name);
-      const info = statSync(file);
-      if (info.isFile() && info.size === 0 && path.basename(file) !== "lock") rmSync(file);
-    }
+function removeEmptyAddresses(): void {
+  for (const name of namesIn(ipamDir, { recursive: true })) {
+    const file = path.join(ipamDir, name);
+    const info = statSync(file);
+    if (info.isFile() && info.size === 0 && path.basename(file) !== "lock") rmSync(file);
   }
 }
 

@@ -1,4 +1,4 @@
-/** The node of the reboot test: records and addresses on the disk, the rest on a tmpfs, as on any node. */
+/** The node of the tests of resets and power cuts: records and addresses on the disk, the rest on a tmpfs, as on any node. */
 import { spawn } from "node:child_process";
 import { once } from "node:events";
 import {

@@ -1,6 +1,6 @@
-/** The Debian package on a node that systemd runs: the installation, ten edits, an upgrade, restarts; then the power goes. */
+/** The Debian package on a node that systemd runs: the installation, ten edits, an upgrade, restarts; then an orderly shutdown. */
 import assert from "node:assert/strict";
-import { readFileSync, rmSync, writeFileSync } from "node:fs";
+import { rmSync, writeFileSync } from "node:fs";
 import { test } from "node:test";
 import {
   archive,
@@ -126,8 +126,7 @@ test("journalctl has the log of the daemon", () => {
   assert.equal(property("NRestarts"), "0");
 });
 
-test("the node is ready for the second boot", () => {
+test("what the second boot must find is written", () => {
   const expectation: Expectation = { before, bootId: bootId(), pod };
   writeFileSync(expectationFile, JSON.stringify(expectation));
-  assert.ok(readFileSync(expectationFile, "utf8").length > 0);
 });

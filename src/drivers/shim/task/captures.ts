@@ -88,7 +88,10 @@ export class ShimCaptures implements ContainerCaptures {
     use: "capture" | "restore",
   ): string | undefined {
     const by = `handler "${name}" runs containers by the shim "${runtimeType}"`;
-    if (!isRuncType(runtimeType) || controller === "shim") {
+    if (controller === "shim") {
+      return `${by} with controller = "shim", whose containers davit does not capture; ${advice}`;
+    }
+    if (!isRuncType(runtimeType)) {
       return `${by}, and davit captures containers of runc's shim only; ${advice}`;
     }
     if (use === "capture") return undefined;
