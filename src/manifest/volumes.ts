@@ -103,7 +103,9 @@ function readEmptyDir(fields: Fields | undefined, name: string, nodeBytes: numbe
     fields?.reject("sizeLimit", "requires medium Memory: davit run does not limit volumes on disk");
   }
   fields?.rejectUnread();
-  const memoryBytes = Math.min(limit ?? halfOf(nodeBytes), nodeBytes);
+  // A size of 0 is none for tmpfs(5), and for kubelet.
+  const asked = limit === undefined || limit < 1 ? halfOf(nodeBytes) : limit;
+  const memoryBytes = Math.min(asked, nodeBytes);
   return { kind: "emptyDir", name, memoryBytes: inMemory ? Math.floor(memoryBytes) : undefined };
 }
 

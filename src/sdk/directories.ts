@@ -2,7 +2,7 @@
 import { lstat, mkdir, mkdtemp, readdir, readFile, readlink, rm } from "node:fs/promises";
 import { readFileSync, readlinkSync } from "node:fs";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import process from "node:process";
 import { createVolumes } from "../client/pods/volumes.ts";
 import type { Rollback } from "../base/rollback.ts";
@@ -35,6 +35,7 @@ export class PodDirectories {
   /** Makes the directory of a pod, with its volumes and those of its logs. `undo` removes it. */
   readonly makeVolumes = async (pod: PodManifest, undo: Rollback): Promise<void> => {
     undo.defer(`remove directory "${pod.directory}"`, () => removeDirectory(pod.directory));
+    await mkdir(dirname(pod.directory), { recursive: true, mode: 0o750 });
     await mkdir(pod.directory, { recursive: true, mode: 0o755 });
     // Made here, so that a program without root can remove them.
     await Promise.all(
@@ -64,7 +65,8 @@ export class PodDirectories {
 
 /** What root has put there stays if this process is not root. */
 async function removeDirectory(path: string): Promise<void> {
-  await unmountAll(path);
+  // rm() enters mounts.
+  if (!(await unmountAll(path))) return;
   await rm(path, { recursive: true, force: true }).catch(() => undefined);
 }
 

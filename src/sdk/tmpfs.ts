@@ -29,17 +29,20 @@ export const mountTmpfs: MountTmpfs = async (path, { sizeBytes, mode }) => {
   }
 };
 
-/** Unmounts what is mounted in a directory, the last mount first. What cannot be unmounted stays. */
-export async function unmountAll(directory: string): Promise<void> {
+/** Unmounts what is mounted in a directory, the last mount first. False if something is mounted there still. */
+export async function unmountAll(directory: string): Promise<boolean> {
   // The kernel's list has paths without symbolic links.
   const real = await realpath(directory).catch(() => directory);
-  const inside = mountPoints(await readFile("/proc/self/mountinfo", "utf8")).filter((path) =>
-    path.startsWith(`${real}/`),
-  );
-  for (const path of inside.toReversed()) {
+  for (const path of (await mountsIn(real)).toReversed()) {
     // A container that could not be removed may still use it.
     await run("umount", ["--lazy", path]).catch(() => undefined);
   }
+  return (await mountsIn(real)).length === 0;
+}
+
+async function mountsIn(directory: string): Promise<readonly string[]> {
+  const paths = mountPoints(await readFile("/proc/self/mountinfo", "utf8"));
+  return paths.filter((path) => path.startsWith(`${directory}/`));
 }
 
 /** The mount points of /proc/PID/mountinfo, proc_pid_mountinfo(5): field 5, with \040 for a space. */

@@ -1,5 +1,5 @@
 import { mkdir, readdir } from "node:fs/promises";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { RuntimeError } from "../../base/errors.ts";
 import type { Rollback } from "../../base/rollback.ts";
 import { systemError } from "../../base/system-error.ts";
@@ -33,7 +33,8 @@ export async function claimPodDirectory({
 }: PodManifest): Promise<DirectoryClaim> {
   let made: string | undefined;
   try {
-    // Containers of all users must be able to reach their volumes.
+    // As kubelet does: other users of the node must not run what a container has made setuid in its volumes.
+    await mkdir(dirname(directory), { recursive: true, mode: 0o750 });
     made = await mkdir(directory, { recursive: true, mode: 0o755 });
   } catch (cause) {
     const { kind, message } = systemError(

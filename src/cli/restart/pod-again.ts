@@ -1,9 +1,9 @@
 // Stopped pods that run again. The CRI cannot start a stopped sandbox, so a new one is made from the recorded config with
 // the next attempt number, as kubelet does, and the former pod is removed when the new one runs.
 import { existsSync } from "node:fs";
-import { readFile, writeFile } from "node:fs/promises";
+import { readFile, stat, writeFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
-import { messageOf, wrap } from "../../base/errors.ts";
+import { messageOf, RuntimeError, wrap } from "../../base/errors.ts";
 import { hostsFileName, withAddresses } from "../../client/pods/hosts-file.ts";
 import type { ContainerConfig, PodSandbox, PodSandboxConfig } from "../../gen/runtime/v1/api_pb.ts";
 import { PodSandboxState } from "../../gen/runtime/v1/api_pb.ts";
@@ -32,6 +32,8 @@ import { type Again, nextAttempt, restartable } from "./again.ts";
 const podMs = 240_000;
 const containerMs = 120_000;
 const removeMs = 60_000;
+/** The most of a hosts file, which its containers can write. */
+const maxHostsBytes = 1024 * 1024;
 
 /** Whether a command for a pod is about its sandbox, which was stopped, and not only about its containers. */
 export function isStoppedPod(found: Found): found is Found & { readonly kind: "pod" } {
@@ -144,6 +146,13 @@ async function renewHostsFile(
   // A pod in the network of the node has no line of its own.
   if (ip === "") return;
   const ips = [ip, ...additionalIps.map((each) => each.ip)];
+  const { size } = await stat(path);
+  if (size > maxHostsBytes) {
+    throw new RuntimeError(
+      "failed-precondition",
+      `"${path}" has ${size} bytes, the most are ${maxHostsBytes}; a container has written it: remove the pod`,
+    );
+  }
   await writeFile(path, withAddresses(await readFile(path, "utf8"), config.hostname, ips));
 }
 

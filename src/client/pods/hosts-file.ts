@@ -1,5 +1,5 @@
 // The hosts file of a pod with hostAliases. As in Kubernetes it belongs to who runs the pod, and the server only mounts it.
-import { readFile, writeFile } from "node:fs/promises";
+import { readFile, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { messageOf, RuntimeError } from "../../base/errors.ts";
 import { NamespaceMode } from "../../gen/runtime/v1/api_pb.ts";
@@ -24,7 +24,9 @@ export async function writeHostsFile(
       network === NamespaceMode.NODE
         ? await readFile("/etc/hosts", "utf8")
         : hostsOfPod(pod.sandbox.hostname, ips);
-    await writeFile(path, `${first.trimEnd()}\n${aliasLines(pod)}`, { mode: 0o644 });
+    // Without following a link that somebody else has put there.
+    await rm(path, { force: true });
+    await writeFile(path, `${first.trimEnd()}\n${aliasLines(pod)}`, { mode: 0o644, flag: "wx" });
   } catch (cause) {
     const what = `write the hosts file of pod "${pod.namespace}/${pod.name}"`;
     throw new RuntimeError("failed-precondition", `${what}: ${messageOf(cause)}`, { cause });

@@ -23,10 +23,10 @@ export interface LogSelection {
 
 /** How a log was begun with an earlier one. */
 export interface BegunLog {
-  /** What was copied; 0 also if there was nothing to copy, or the log had lines already. */
-  readonly bytes: number;
   /** Lines of the earlier log that are not records of a CRI log, and were left out. */
   readonly dropped: number;
+  /** Removes the log again, if it was made here and no other file has its name by now. */
+  readonly remove: () => Promise<void>;
 }
 
 /** Reads the logs of containers, whichever runtime wrote them. Containers may be able to write in their directories. */

@@ -5,7 +5,7 @@ import { NamespaceMode, Protocol } from "../../gen/runtime/v1/api_pb.ts";
 import { askedLayerLimit } from "./layer-limit.ts";
 import { checkNetworkLimits } from "./network-limits.ts";
 import { askedPidsLimit } from "./pids-limit.ts";
-import { removedAfter } from "./remove-after.ts";
+import { checkRemoveAfter } from "./remove-after.ts";
 import { namespaceModes, usesHostNetwork } from "./sandbox.ts";
 import { checkSysctls } from "./sysctls.ts";
 import { checkUserNamespace } from "./user-namespace.ts";
@@ -41,7 +41,7 @@ export function checkSandboxConfig(config: PodSandboxConfig | undefined): Checke
   checkSysctls(config);
   askedLayerLimit(config);
   askedPidsLimit(config);
-  removedAfter(config);
+  checkRemoveAfter(config);
   checkNetworkLimits(config);
   return Object.assign(config, { metadata });
 }

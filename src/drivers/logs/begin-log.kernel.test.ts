@@ -44,11 +44,26 @@ const names = (): readonly string[] => readdirSync(join(dir, "logs"));
 describe("beginLog()", () => {
   test("copies the records, once", async () => {
     writeFileSync(from, line("a") + "no record\n" + line("b"));
-    assert.deepEqual(await begin(), { bytes: 2 * line("a").length, dropped: 1 });
+    const begun = await begin();
+    assert.equal(begun.dropped, 1);
     assert.equal(readFileSync(log, "utf8"), line("a") + line("b"));
     assert.equal(statSync(log).mode & 0o7777, 0o640);
-    assert.deepEqual(await begin(), { bytes: 0, dropped: 0 });
+    assert.equal((await begin()).dropped, 0);
     assert.equal(readFileSync(log, "utf8"), line("a") + line("b"));
+    assert.deepEqual(names(), ["0.log"]);
+  });
+
+  test("can be undone, but not when another file has the name", async () => {
+    writeFileSync(from, line("a"));
+    await (await begin()).remove();
+    assert.deepEqual(names(), []);
+    const { remove } = await begin();
+    rmSync(log);
+    writeFileSync(log, line("own"));
+    await remove();
+    assert.equal(readFileSync(log, "utf8"), line("own"));
+    // Nothing was begun here.
+    await (await begin()).remove();
     assert.deepEqual(names(), ["0.log"]);
   });
 
@@ -64,7 +79,7 @@ describe("beginLog()", () => {
 
   test("makes the directory of the log, and nothing without a log of the checkpoint", async () => {
     log = join(dir, "new", "app", "0.log");
-    assert.deepEqual(await begin(), { bytes: 0, dropped: 0 });
+    assert.equal((await begin()).dropped, 0);
     assert.ok(!readdirSync(dir).includes("new"));
     writeFileSync(from, line("a"));
     await begin();
@@ -80,7 +95,7 @@ describe("beginLog()", () => {
     assert.ok(text.length <= most && text.length > most - line("4999").length);
     rmSync(log);
     truncateSync(from, 10 * 1024 ** 3);
-    assert.deepEqual(await begin(), { bytes: 0, dropped: 0 });
+    assert.equal((await begin()).dropped, 0);
     assert.equal(statSync(log).size, 0);
   });
 

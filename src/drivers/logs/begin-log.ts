@@ -4,7 +4,7 @@ import { basename, dirname } from "node:path";
 import { RuntimeError, wrap } from "../../base/errors.ts";
 import { errnoCode, systemError } from "../../base/system-error.ts";
 import type { BegunLog } from "../../core/container/index.ts";
-import { LogDirectory, openRegular } from "../../linux/file/index.ts";
+import { type FileIdentity, LogDirectory, openRegular } from "../../linux/file/index.ts";
 import { LogRecords } from "./log-records.ts";
 
 /** The most of an earlier log that is copied: its end. As much as a checkpoint of this node has. */
@@ -12,7 +12,7 @@ const maxBytes = 64 * 1024 * 1024;
 /** Its lines are checked in the daemon: a piece takes a few milliseconds. */
 const pieceBytes = 64 * 1024;
 
-const nothing: BegunLog = { bytes: 0, dropped: 0 };
+const nothing: BegunLog = { dropped: 0, remove: () => Promise.resolve() };
 
 interface BeginOptions {
   /** See LogDirectoryOptions. */
@@ -37,14 +37,17 @@ export async function beginLog(
   const hidden = `.${name}.earlier`;
   await using file = await directory.create(hidden);
   try {
-    const copied = await copyEnd(earlier, file, { most, signal });
+    const dropped = await copyEnd(earlier, file, { most, signal });
+    signal.throwIfAborted();
     // It gets the log's name when it is complete: a create that is repeated finds all of it, or nothing.
     await directory.rename(hidden, name);
-    const { dev, ino } = await file.stat({ bigint: true });
-    const found = await directory.identity(name);
-    if (found?.dev === dev && found.ino === ino) return copied;
+    if (await isAt(directory, name, file)) {
+      const own = await file.stat({ bigint: true });
+      return { dropped, remove: () => removeLog(path, own, linkedRoots) };
+    }
   } catch (cause) {
-    await directory.remove(hidden);
+    // A create that was repeated may have its own there by now.
+    if (await isAt(directory, hidden, file)) await directory.remove(hidden);
     signal.throwIfAborted();
     throw cause instanceof RuntimeError ? wrap(doing, cause) : systemError(doing, cause);
   }
@@ -52,6 +55,24 @@ export async function beginLog(
     "failed-precondition",
     `${doing}: another process renames files in its directory; stop it, or use another directory`,
   );
+}
+
+async function isAt(directory: LogDirectory, name: string, file: FileHandle): Promise<boolean> {
+  return isSame(await directory.identity(name), await file.stat({ bigint: true }));
+}
+
+function isSame(one: FileIdentity | undefined, other: FileIdentity): boolean {
+  return one?.dev === other.dev && one.ino === other.ino;
+}
+
+async function removeLog(
+  path: string,
+  own: FileIdentity,
+  linkedRoots: readonly string[],
+): Promise<void> {
+  using directory = await LogDirectory.open(dirname(path), { linkedRoots });
+  const name = basename(path);
+  if (isSame(await directory.identity(name), own)) await directory.remove(name);
 }
 
 /** Undefined if there is none. */
@@ -72,15 +93,14 @@ async function hasLines(directory: LogDirectory, name: string): Promise<boolean>
   return (await file.stat()).size > 0;
 }
 
-/** Copies the records at the end of a log, from the beginning of a line on. */
+/** Copies the records at the end of a log, from the beginning of a line on. Returns the count of other lines. */
 async function copyEnd(
   from: FileHandle,
   to: FileHandle,
   { most, signal }: { readonly most: number; readonly signal: AbortSignal },
-): Promise<BegunLog> {
+): Promise<number> {
   const { size } = await from.stat();
   const records = new LogRecords({ isCut: size > most });
-  let bytes = 0;
   for (let at = Math.max(0, size - most); at < size; ) {
     signal.throwIfAborted();
     // A record that is not complete yet keeps its piece.
@@ -92,7 +112,6 @@ async function copyEnd(
     for (let done = 0; done < text.length; ) {
       done += (await to.write(text, done)).bytesWritten;
     }
-    bytes += text.length;
   }
-  return { bytes, dropped: records.end() };
+  return records.end();
 }

@@ -87,7 +87,7 @@ export class OciRuntime implements ContainerRuntime {
     capture: async (id, request, operation) => {
       const container = this.#get(id, "capture");
       const { captureProcesses } = await import("./checkpoint/capture.ts");
-      const deps = { ...this.#deps, paths: this.#paths, freezer: this.freezer };
+      const deps = { ...this.#deps, paths: this.#paths };
       await captureProcesses(deps, container, request, operation);
     },
     obstacle: () => undefined,

@@ -26,9 +26,12 @@ export interface SignatureLayer {
 
 /**
  * The manifests that may have signatures in a list of referrers (distribution-spec, "Listing Referrers"): first those
- * whose type says so.
+ * whose type says so, then, in the list at a tag, those of which cosign wrote another type.
  */
-export function parseReferrers(bytes: Uint8Array): readonly Descriptor[] {
+export function parseReferrers(
+  bytes: Uint8Array,
+  { isAtTag = false }: { readonly isAtTag?: boolean } = {},
+): readonly Descriptor[] {
   const { manifests } = parseObject(bytes, "list of referrers");
   const records = (Array.isArray(manifests) ? manifests : []).map((raw: unknown) => asRecord(raw));
   const ofTypes = (isWanted: (type: string) => boolean): readonly Descriptor[] =>
@@ -37,7 +40,7 @@ export function parseReferrers(bytes: Uint8Array): readonly Descriptor[] {
       return found === undefined ? [] : [found];
     });
   const certain = ofTypes((type) => bundleType.test(type) || type === cosignType);
-  return [...certain, ...ofTypes((type) => type === emptyType)];
+  return isAtTag ? [...certain, ...ofTypes((type) => type === emptyType)] : certain;
 }
 
 /** The layers of a manifest that are signatures; others are ignored. */

@@ -140,7 +140,7 @@ export class RegistrySignatures implements SignatureSource {
       if (!isMissing || signal.aborted) throw error;
     }
     const index = await orNone(this.#manifest(tagOf(of, ""), undefined, signal));
-    return index === undefined ? [] : parseReferrers(index);
+    return index === undefined ? [] : parseReferrers(index, { isAtTag: true });
   }
 
   async #page(

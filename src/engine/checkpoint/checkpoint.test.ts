@@ -310,7 +310,7 @@ describe("checkpointPod()", () => {
     engine.world.runtime.obstacles.restore = "its shim cannot";
     const refused = kind(
       "unimplemented",
-      /: its shim cannot; checkpoint its containers one by one/,
+      /: its shim cannot; or checkpoint its containers one by one/,
     );
     await assert.rejects(ofPod(), refused);
     assertUnchanged(engine);

@@ -321,7 +321,7 @@ async function assemble(
   await adjustByPlugins(context, store.get(id), { spec, asked: early?.asked, operation, undo });
 
   if (plan.base.log !== undefined) {
-    await beginLog(context, store.get(id), plan.base.log, operation);
+    await beginLog(context, store.get(id), plan.base.log, { operation, undo });
   }
 
   await operation.enter("finish-record");

@@ -1,5 +1,6 @@
 import { hostname } from "node:os";
 import { join } from "node:path";
+import type { Rollback } from "../../base/rollback.ts";
 import { beforeAbort } from "../../base/wait.ts";
 import type { Digest } from "../../base/digest.ts";
 import { checkpointFiles, type OpenedCheckpoint } from "../../core/checkpoint/index.ts";
@@ -46,21 +47,21 @@ export function restoreSource(
   };
 }
 
-/**
- * Begins the log of a new container with that of its checkpoint. It stays when the create fails, as the logs of all
- * containers do; a create that is repeated leaves it as it is.
- */
+/** Begins the log of a new container with that of its checkpoint. A create that is repeated leaves a log as it is. */
 export async function beginLog(
   { logs, sandboxes }: Pick<ContainerContext, "logs" | "sandboxes">,
   container: Container,
   from: string,
-  operation: RunningOperation,
+  { operation, undo }: { readonly operation: RunningOperation; readonly undo: Rollback },
 ): Promise<void> {
   if (!container.hasLog) return;
   await operation.enter("copy-log");
   const { signal } = operation;
   // A disk that hangs must not hold the create.
-  const { dropped } = await beforeAbort(logs.begin(container.logPath, from, signal), signal);
+  const begun = await beforeAbort(logs.begin(container.logPath, from, signal), signal);
+  // kubelet counts the files of logs, and gives a repeated create another name.
+  undo.defer("remove the log that it began", begun.remove);
+  const { dropped } = begun;
   if (dropped === 0) return;
   const text = `left out ${dropped} lines of the log of a checkpoint that are not records of a log`;
   operation.log.warn(text, containerSubject(container, sandboxes));

@@ -41,6 +41,17 @@ describe("a pod with the annotation", () => {
     assert.equal(engine.logged("info").filter((line) => line === message).length, 1);
   });
 
+  test("stays if kubelet runs it", async (t) => {
+    const engine = new FakeEngine(t);
+    const { runtime, time } = engine.world;
+    await engine.removeAfter.begin();
+    const annotations = { ...annotated.annotations, "kubernetes.io/config.source": "api" };
+    const pod = await engine.run({ ...annotated, annotations });
+    runtime.exit(await engine.start(pod, named("main")));
+    await time.advance(10_000);
+    assert.deepEqual(pods(engine), [pod]);
+  });
+
   test("stays while the next attempt of its container runs", async (t) => {
     const engine = new FakeEngine(t);
     const { runtime, time } = engine.world;

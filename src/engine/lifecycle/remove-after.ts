@@ -10,7 +10,7 @@ const delayMs = 1_000;
 
 interface Deps {
   readonly sandboxes: Pick<SandboxStore, "peek">;
-  readonly containers: Pick<ContainerStore, "all" | "listen" | "listedOf">;
+  readonly containers: Pick<ContainerStore, "all" | "listen">;
   readonly janitor: Pick<Janitor, "adopt">;
   readonly removePod: RemovePod;
   readonly log: Logger;
@@ -57,12 +57,15 @@ export class RemoveAfter implements Disposable {
       });
       await removePod(sandboxId, { graceMs: 0, why: "its container ended" });
     };
-    janitor.adopt(sandboxId, remove, delayMs);
+    // A lease of the pod has an entry of its own.
+    janitor.adopt(`remove-after ${sandboxId}`, remove, delayMs);
   }
 
   #hasEnded(sandboxId: string, name: string): boolean {
-    return [...this.#deps.containers.listedOf(sandboxId)].every(
-      ({ state, config }) => config.metadata?.name !== name || state.name === "exited",
+    // Also one that is being created, which is not listed yet.
+    return [...this.#deps.containers.all()].every(
+      ({ sandboxId: pod, state, config }) =>
+        pod !== sandboxId || config.metadata?.name !== name || state.name === "exited",
     );
   }
 }

@@ -37,7 +37,11 @@ export class FakeLogs implements ContainerLogs {
   async begin(path: string, from: string, signal: AbortSignal): Promise<BegunLog> {
     await this.trouble.at("begin", signal);
     this.begun.set(path, from);
-    return { bytes: 1, dropped: this.dropped };
+    const remove = (): Promise<void> => {
+      this.begun.delete(path);
+      return Promise.resolve();
+    };
+    return { dropped: this.dropped, remove };
   }
 
   close(): void {

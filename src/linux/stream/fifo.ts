@@ -115,7 +115,8 @@ function isRead(descriptor: number): boolean {
     closeSync(openSync(`/proc/self/fd/${descriptor}`, O_WRONLY | O_NONBLOCK));
     return true;
   } catch (cause) {
-    if (errnoCode(cause) === "ENXIO") return false;
+    // Without descriptors for the moment, it is looked at again.
+    if (["ENXIO", "EMFILE", "ENFILE"].includes(errnoCode(cause) ?? "")) return false;
     throw systemError("look whether a FIFO is read", cause);
   }
 }

@@ -6,9 +6,14 @@ import { messageOf, wrap } from "../../../base/errors.ts";
 import type { Logger } from "../../../base/logger.ts";
 import { maxTimerMs } from "../../../base/time.ts";
 import { beforeAbort, within } from "../../../base/wait.ts";
-import type { CaptureRequest, ContainerFreezer } from "../../../core/container/index.ts";
+import type { CaptureRequest } from "../../../core/container/index.ts";
 import { endingStep, type Operation, type StepObserver } from "../../../core/operation/index.ts";
-import { type CgroupLayout, isFrozen, thawCgroup } from "../../../linux/cgroup/index.ts";
+import {
+  type CgroupLayout,
+  isFrozen,
+  keepFreezing,
+  thawCgroup,
+} from "../../../linux/cgroup/index.ts";
 import { type EndingContainer, explainEnd } from "../../../stdio/exec-session.ts";
 import type { OciSpec } from "../../../core/oci/index.ts";
 import { parseSpec } from "../../../oci-spec/index.ts";
@@ -27,7 +32,6 @@ import { captureLastPid, sharedPids } from "./last-pid.ts";
 export interface CaptureDeps {
   readonly paths: StateLayout;
   readonly cgroups: CgroupLayout;
-  readonly freezer: ContainerFreezer;
   readonly onStep?: StepObserver;
   readonly log: Logger;
 }
@@ -102,7 +106,7 @@ export interface RuntimeCapture {
 
 /** Captures the processes of a container. At the operation's deadline, CRIU is ended. See ContainerCaptures.capture. */
 export async function captureBy(
-  deps: Pick<CaptureDeps, "cgroups" | "freezer" | "log">,
+  deps: Pick<CaptureDeps, "cgroups" | "log">,
   capture: RuntimeCapture,
   operation: Operation,
 ): Promise<void> {
@@ -113,7 +117,8 @@ export async function captureBy(
     const wasPaused = (await isFrozen(deps.cgroups, cgroupPath)) === true;
     try {
       await dump(deps.log, capture, operation);
-      if (wasPaused && request.leaveRunning) await keepPaused(deps, capture, wasPaused);
+      // Its files are copied next, and must not be newer than its memory.
+      if (wasPaused && request.leaveRunning) await freezeAgain(deps, cgroupPath);
     } catch (cause) {
       await keepPaused(deps, capture, wasPaused);
       throw wrap(doing, await explainCapture(request.work, cause));
@@ -160,17 +165,25 @@ async function dump(
   }
 }
 
+/** Not by the freezer's pause(), which lets the container run when it fails. */
+async function freezeAgain(
+  { cgroups }: Pick<CaptureDeps, "cgroups">,
+  cgroupPath: string,
+): Promise<void> {
+  await keepFreezing(cgroups, cgroupPath, { signal: AbortSignal.timeout(freezeMs) });
+}
+
 /**
  * CRIU thaws a paused container when it has stopped its processes, and freezes it at the end: one that was ended may not
  * have done so.
  */
 async function keepPaused(
-  { cgroups, freezer, log }: Pick<CaptureDeps, "cgroups" | "freezer" | "log">,
+  { cgroups, log }: Pick<CaptureDeps, "cgroups" | "log">,
   { container: { id }, cgroupPath }: RuntimeCapture,
   wasPaused: boolean,
 ): Promise<void> {
   try {
-    if (wasPaused) await freezer.pause(id, AbortSignal.timeout(freezeMs));
+    if (wasPaused) await freezeAgain({ cgroups }, cgroupPath);
     else await thawCgroup(cgroups, cgroupPath);
   } catch (error) {
     const state = wasPaused ? "pause" : "resume";

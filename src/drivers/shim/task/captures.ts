@@ -3,11 +3,7 @@ import { type Any, AnySchema } from "@bufbuild/protobuf/wkt";
 import { isKind, messageOf, RuntimeError } from "../../../base/errors.ts";
 import { KeyedLock } from "../../../base/keyed-lock.ts";
 import type { Logger } from "../../../base/logger.ts";
-import type {
-  CaptureRequest,
-  ContainerCaptures,
-  ContainerFreezer,
-} from "../../../core/container/index.ts";
+import type { CaptureRequest, ContainerCaptures } from "../../../core/container/index.ts";
 import type { BoundHandler } from "../../../core/handler/index.ts";
 import type { OciSpec } from "../../../core/oci/index.ts";
 import type { Operation } from "../../../core/operation/index.ts";
@@ -23,7 +19,6 @@ import type { TrackedTask } from "./tracked-task.ts";
 export type CaptureBy = (
   deps: {
     readonly cgroups: CgroupLayout;
-    readonly freezer: ContainerFreezer;
     readonly log: Logger;
   },
   capture: {
@@ -40,7 +35,6 @@ export type CaptureBy = (
 
 interface Deps {
   readonly cgroups: CgroupLayout;
-  readonly freezer: ContainerFreezer;
   readonly log: Logger;
   readonly paths: StateLayout;
   readonly shims: Pick<PodShims, "get">;

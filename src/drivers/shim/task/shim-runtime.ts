@@ -114,7 +114,7 @@ export class ShimRuntime implements ContainerRuntime {
     this.freezer = new ShimFreezer({ cgroups: deps.cgroups, shims: this.#shims, find });
     this.captures = new ShimCaptures({
       ...deps,
-      ...{ paths, shims: this.#shims, freezer: this.freezer, get },
+      ...{ paths, shims: this.#shims, get },
       specOf: (id) => this.spec(id),
     });
   }
