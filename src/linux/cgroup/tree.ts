@@ -109,21 +109,24 @@ async function createLevels(
   parts: readonly string[],
   made: string[],
 ): Promise<void> {
-  let dir = hierarchy.path;
-  for (const part of parts) {
-    const parent = dir;
-    if (layout.version === "v2") await enableControllers(parent);
-    dir = `${parent}/${part}`;
+  // All directories first: one with another in it is not removed as empty.
+  const levels = parts.map((_, at) => [hierarchy.path, ...parts.slice(0, at + 1)].join("/"));
+  for (const dir of levels) {
     try {
       await mkdir(dir, 0o755);
       if (!made.includes(dir)) made.push(dir);
     } catch (cause) {
       if (errnoCode(cause) !== "EEXIST") throw systemError(`create cgroup "${dir}"`, cause);
     }
+  }
+  let parent = hierarchy.path;
+  for (const dir of levels) {
+    if (layout.version === "v2") await enableControllers(parent);
     if (hierarchy.controllers.includes("cpuset") && layout.version === "v1") {
       await inheritCpuset(parent, dir, "cpuset.cpus");
       await inheritCpuset(parent, dir, "cpuset.mems");
     }
+    parent = dir;
   }
 }
 
