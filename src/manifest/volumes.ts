@@ -103,7 +103,7 @@ function readEmptyDir(fields: Fields | undefined, name: string, nodeBytes: numbe
     fields?.reject("sizeLimit", "requires medium Memory: davit run does not limit volumes on disk");
   }
   fields?.rejectUnread();
-  // A size of 0 is none for tmpfs(5), and for kubelet.
+  // For tmpfs(5) and for kubelet, 0 means that no size was given.
   const asked = limit === undefined || limit < 1 ? halfOf(nodeBytes) : limit;
   const memoryBytes = Math.min(asked, nodeBytes);
   return { kind: "emptyDir", name, memoryBytes: inMemory ? Math.floor(memoryBytes) : undefined };

@@ -17,6 +17,7 @@ import {
   stateOf,
 } from "../support/suites/checkpoints.ts";
 import {
+  exec,
   containerStatus,
   createIn,
   inPod,
@@ -195,6 +196,13 @@ describe("a shim that fails at a checkpoint", () => {
             assert.ok(!existsSync(location));
             await until("it runs on", async () => !(await isPaused(daemon, id)));
             writeSandboxerScript(script, {});
+            // It starts commands as soon as it has resumed the task.
+            await until("its shim starts commands", () =>
+              exec(daemon, id, ["true"]).then(
+                () => true,
+                () => false,
+              ),
+            );
             await continuesFrom(daemon, id, seen);
           },
           "faulty",

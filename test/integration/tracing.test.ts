@@ -167,7 +167,7 @@ describe("the spans of calls", () => {
       const exec = callOf("ExecSync", probed.traceId);
       assert.match(
         JSON.stringify(collector.below(exec)),
-        /^\[\["exec sync",\["OCI runtime exec",.*"start process"/,
+        /^\[\["exec sync",\["davit-exec",.*"start process"/,
       );
       assert.equal(exec.attributes["davit.exit_code"], 0n);
 

@@ -7,6 +7,7 @@ import {
   mkdtempSync,
   readdirSync,
   readFileSync,
+  renameSync,
   rmSync,
   statSync,
   symlinkSync,
@@ -58,8 +59,9 @@ describe("beginLog()", () => {
     await (await begin()).remove();
     assert.deepEqual(names(), []);
     const { remove } = await begin();
-    rmSync(log);
-    writeFileSync(log, line("own"));
+    // It is made before the other one is gone, and has an inode of its own.
+    writeFileSync(`${log}.new`, line("own"));
+    renameSync(`${log}.new`, log);
     await remove();
     assert.equal(readFileSync(log, "utf8"), line("own"));
     // Nothing was begun here.
