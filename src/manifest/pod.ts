@@ -7,6 +7,7 @@ import {
   Protocol,
   SecurityProfile_ProfileType,
 } from "../gen/runtime/v1/api_pb.ts";
+import { ipVersion } from "../base/ip-address.ts";
 import { type ContainerManifest, type ContainerPort, readContainers } from "./container.ts";
 import { readDns } from "./dns.ts";
 import { Fields, type ManifestText, type UnsupportedFields } from "./fields.ts";
@@ -154,7 +155,10 @@ export function readPod(text: ManifestText, node: NodeInfo): PodManifest {
 function readHostAliases(spec: Fields): readonly HostAlias[] {
   return spec.objects("hostAliases").map((fields) => {
     fields.require("ip");
-    const ip = fields.string("ip", /^[\da-fA-F.:]+$/, "an IP address") ?? "";
+    const ip = fields.string("ip") ?? "";
+    if (ip !== "" && ipVersion(ip) === undefined) {
+      fields.reject("ip", `is "${ip}": must be an IP address`);
+    }
     const hostnames = fields.strings("hostnames");
     const wrong = hostnames.find((name) => !dnsSubdomain.test(name));
     if (wrong !== undefined) fields.reject("hostnames", `has "${wrong}": must be ${dnsNameRule}`);

@@ -33,7 +33,9 @@ export const mountTmpfs: MountTmpfs = async (path, { sizeBytes, mode }) => {
 export async function unmountAll(directory: string): Promise<boolean> {
   // The kernel's list has paths without symbolic links.
   const real = await realpath(directory).catch(() => directory);
-  for (const path of (await mountsIn(real)).toReversed()) {
+  const mounts = await mountsIn(real);
+  if (mounts.length === 0) return true;
+  for (const path of mounts.toReversed()) {
     // A container that could not be removed may still use it.
     await run("umount", ["--lazy", path]).catch(() => undefined);
   }

@@ -13,6 +13,7 @@ import {
   openSession,
   type Part,
   processesWith,
+  runReaper,
 } from "../support/suites/command-sessions.ts";
 import {
   byShim,
@@ -20,11 +21,9 @@ import {
   exec,
   Node,
   openPod,
-  pidOf,
   type Pod,
   remove,
   runIn,
-  script,
   stop,
 } from "../support/suites/containers.ts";
 import { bare, code, failsWith, leakless, openDirectories, until } from "../support/suites/pods.ts";
@@ -42,13 +41,7 @@ before(async () => {
   daemon = node.daemon;
   openDirectories(daemon);
   pod = await openPod(daemon, bare());
-  // The shell reaps what commands leave.
-  id = await runIn(pod, script("while :; do sleep 100000; done"));
-  await pidOf(daemon, id);
-  await until(
-    "the container's own sleep runs",
-    () => processesWith("sleep\u0000100000").length > 0,
-  );
+  id = await runReaper(pod);
 });
 after(async () => {
   await closePod(pod);

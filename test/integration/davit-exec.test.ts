@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import { readFileSync, statSync } from "node:fs";
 import { after, before, describe, test } from "node:test";
 import type { TestDaemon } from "../support/daemon.ts";
-import { openSession, processesWith } from "../support/suites/command-sessions.ts";
+import { openSession, processesWith, runReaper } from "../support/suites/command-sessions.ts";
 import {
   byRunc,
   closePod,
@@ -43,12 +43,7 @@ before(async () => {
   pod = await openPod(daemon, bare());
   const envs = [{ key: "ASKED", value: Buffer.from("for") }];
   const linux = { securityContext: { supplementalGroups: [4000n] } };
-  id = await runIn(pod, script("while :; do sleep 100000; done", { envs, linux }));
-  await pidOf(daemon, id);
-  await until(
-    "the container's own sleep runs",
-    () => processesWith("sleep\u0000100000").length > 0,
-  );
+  id = await runReaper(pod, { envs, linux });
 });
 after(async () => {
   await closePod(pod);

@@ -69,8 +69,8 @@ export const systemPrune: Command = {
   details:
     "Lists what it would remove and asks first. Removes the pods that davit run made and in which no container runs,\n" +
     "with their logs and emptyDir volumes, exited containers of its other pods, and images without a name that no\n" +
-    "container uses. Pods of kubelet and of other clients, and what runs, always stay. Also\n" +
-    "removes the directories that davit run -d --rm has left.",
+    "container uses, and the directories that davit run -d --rm has left. Pods of kubelet and of other clients, and\n" +
+    "what runs, always stay.",
   operands: [],
   options: { ...pruneOptions, "pods-directory": podsDirectoryOption },
   examples: [

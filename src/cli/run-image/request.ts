@@ -3,7 +3,7 @@ import type { Call } from "../command-line/command.ts";
 import { UsageError } from "../command-line/usage-error.ts";
 import type { Command } from "../command-line/command.ts";
 import { imageOptions } from "./options.ts";
-import type { ImageRequest } from "./manifest.ts";
+import { type ImageRequest, isRemovedByServer } from "./manifest.ts";
 import { checkImageName, pathKind } from "./target.ts";
 
 /** The request of `davit run IMAGE`. Throws a UsageError for options that exclude each other. */
@@ -29,7 +29,7 @@ function conflictOf({ options }: Call): string | undefined {
       ? 'with "--network host" the ports of the container are those of the host: leave out --publish'
       : 'with "--network none" there is nothing to publish: leave out --publish';
   }
-  if (options.has("detach") && options.has("rm") && options.has("wait")) {
+  if (isRemovedByServer(options) && options.has("wait")) {
     return '"--wait" with --rm waits for a pod that may be gone already: leave out one of them';
   }
   if (options.has("wait") && !options.has("detach")) {

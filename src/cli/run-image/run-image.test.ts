@@ -10,7 +10,7 @@ import { parseCommandLine } from "../command-line/parse.ts";
 import { run } from "../commands/run.ts";
 import { hostAddress, readHosts } from "./hosts.ts";
 import { beyondManifest, imageManifest } from "./manifest.ts";
-import { baseName, freeName } from "./name.ts";
+import { baseName } from "./name.ts";
 import { codeOf } from "./run.ts";
 import { checkImageName, type PathKind, targetOf } from "./target.ts";
 
@@ -366,24 +366,6 @@ describe("imageManifest()", () => {
     assert.equal(privileged?.privileged, true);
     assert.match(errorOf("--security-opt", "label=disable", "x"), /fields of a manifest/);
   });
-});
-
-test("baseName() and freeName() make pod names of images", () => {
-  for (const [image, name] of [
-    ["nginx", "nginx"],
-    ["docker.io/library/nginx:1.27", "nginx"],
-    ["localhost:5000/My_App@sha256:00", "my-app"],
-    ["x/---", "container"],
-    [`a/${"b".repeat(80)}`, "b".repeat(40)],
-  ] as const) {
-    assert.equal(baseName(image), name, image);
-  }
-  let calls = 0;
-  const random = (): number => Math.floor(calls++ / 4);
-  assert.equal(
-    freeName("nginx", (name) => name === "nginx-bbbb", random),
-    "nginx-cccc",
-  );
 });
 
 test("codeOf() returns the exit codes of docker run", () => {

@@ -26,9 +26,7 @@ import { removeContainersOf, stopContainersOf } from "../../engine/container/ind
 import { InflightCreates } from "../../engine/lifecycle/inflight-creates.ts";
 import { FailedTeardowns } from "../../engine/lifecycle/failed-teardowns.ts";
 import { Janitor } from "../../engine/lifecycle/janitor.ts";
-import { Leases, type RemovePod } from "../../engine/lifecycle/leases.ts";
-import { RemoveAfter } from "../../engine/lifecycle/remove-after.ts";
-import { defaultTimes, removeUnattended, type SandboxContext } from "../../engine/sandbox/index.ts";
+import { defaultTimes, type SandboxContext } from "../../engine/sandbox/index.ts";
 import { type CgroupLayout, detectCgroups } from "../../linux/cgroup/index.ts";
 import { hostBootId, isRunBySystemd, systemdDirectory } from "../../linux/host/index.ts";
 import { NamespaceWatch } from "../../linux/namespace/index.ts";
@@ -47,6 +45,7 @@ import type { Measured, Metrics } from "./metrics.ts";
 import { Networks } from "./networks.ts";
 import { type BuiltPlugins, pluginsOf } from "./plugins.ts";
 import { recoverAll } from "./recover.ts";
+import { removalsOf } from "./removals.ts";
 import { snapshotsOf } from "./snapshots.ts";
 import { statsOf } from "./stats.ts";
 
@@ -169,19 +168,6 @@ export async function build(options: BuildOptions): Promise<Built> {
       recoverAll(contexts, { records, networks, config }).then(beginAll([snapshots, ...observers])),
     [Symbol.asyncDispose]: () => kept.disposeAsync(),
   };
-}
-
-/** What removes pods without a client: the ends of leases, and of containers that pods go with. */
-function removalsOf(
-  parts: Omit<ConstructorParameters<typeof RemoveAfter>[0], "removePod"> &
-    Pick<ConstructorParameters<typeof Leases>[0], "clock" | "store">,
-  context: () => SandboxContext,
-  undo: AsyncDisposableStack,
-): Pick<Leases, "begin" | "facts"> & { readonly leases: Leases } {
-  const removePod: RemovePod = (id, how) => removeUnattended(context(), id, how);
-  const leases = undo.use(new Leases({ ...parts, removePod }));
-  const removeAfter = undo.use(new RemoveAfter({ ...parts, removePod }));
-  return { leases, begin: beginAll([leases, removeAfter]), facts: () => leases.facts() };
 }
 
 /** All operations, and the history of those that have ended. */

@@ -308,11 +308,8 @@ describe("checkpointPod()", () => {
   test("is unimplemented where its pods could not be restored", async (t) => {
     const { engine, ofPod } = await setUp(t);
     engine.world.runtime.obstacles.restore = "its shim cannot";
-    const refused = kind(
-      "unimplemented",
-      /: its shim cannot; or checkpoint its containers one by one/,
-    );
-    await assert.rejects(ofPod(), refused);
+    const refused = /: its shim cannot; or checkpoint its containers one by one/;
+    await assert.rejects(ofPod(), kind("unimplemented", refused));
     assertUnchanged(engine);
   });
 

@@ -11,6 +11,7 @@ import type {
 } from "../../../src/gen/davit/v1/containers_pb.ts";
 import type { TestDaemon } from "../daemon.ts";
 import { readProcesses } from "../snapshot/processes.ts";
+import { type ContainerInit, pidOf, type Pod, runIn, script } from "./containers.ts";
 import { until } from "./pods.ts";
 
 type Message = MessageInitShape<typeof ExecRequestSchema>;
@@ -125,6 +126,17 @@ export function openSession(
 ): CommandSession {
   const value = { containerId, command: [...command], ...start };
   return new CommandSession(daemon, { case: "start", value }, options);
+}
+
+/** Runs a container that reaps what commands leave, and waits until all of its own processes are there. */
+export async function runReaper(pod: Pod, changes: ContainerInit = {}): Promise<string> {
+  const id = await runIn(pod, script("while :; do sleep 100000; done", changes));
+  await pidOf(pod.daemon, id);
+  await until(
+    "the container's own sleep runs",
+    () => processesWith("sleep\u0000100000").length > 0,
+  );
+  return id;
 }
 
 /** The processes whose command line has the mark. */

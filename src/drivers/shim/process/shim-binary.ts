@@ -39,9 +39,6 @@ export interface ShimEnvironment {
  */
 export const markName = "DAVIT_SHIM";
 
-/** In the bundle of a shim. */
-const criuConfigName: PodFile = "criu.conf";
-
 const startMs = 20_000;
 /** The name of a shim's socket is a digest in hexadecimal, after a slash. */
 const socketNameBytes = 65;
@@ -146,7 +143,7 @@ function startWith(
   const env = {
     [markName]: `${id}.${randomBytes(6).toString("hex")}`,
     // For the OCI runtime under it: it has no other way to options of CRIU that an OCI runtime does not have.
-    CRIU_CONFIG_FILE: join(call.bundle, criuConfigName),
+    CRIU_CONFIG_FILE: join(call.bundle, "criu.conf" satisfies PodFile),
   };
   const run = { input: Buffer.from(input), env, timeoutMs: startMs };
   return runShim(call, [...flags, "start"], run);
