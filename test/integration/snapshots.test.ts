@@ -16,6 +16,7 @@ import { after, before, describe, test } from "node:test";
 import type * as sdk from "../../src/sdk/index.ts";
 import { failure as thrownBy } from "../../src/sdk/testing/failure.ts";
 import { patient } from "../support/patience.ts";
+import { nodeRoot } from "../support/node-root.ts";
 import { busyboxRoot } from "../support/sdk.ts";
 
 const repo = path.resolve(import.meta.dirname, "../..");
@@ -127,6 +128,31 @@ describe("the SDK", { skip }, () => {
     assert.equal((await logged(pod))[0], 1, "the first one was not disturbed");
     await restored.remove();
     assert.deepEqual(filesOf("restores"), []);
+  });
+
+  test("restores a program of several threads, each with its seccomp filter", async () => {
+    const rootfs = nodeRoot(path.join(directory, "node"));
+    const [loaded] = await davit.load({ rootfs, tag: "test.local/node:1" });
+    // Counts, and says what the kernel says of seccomp in each of its threads.
+    const code = `
+      const { readdirSync, readFileSync } = require("node:fs");
+      const modeOf = (id) => /^Seccomp:\\s*(.*)/m.exec(readFileSync("/proc/self/task/" + id + "/status", "utf8"))[1];
+      let count = 0;
+      setInterval(() => console.log(++count, readdirSync("/proc/self/task").map(modeOf).join("")), 50);`;
+    const options = { command: ["/bin/node", "-e", code], graceSeconds: 0 };
+    const line = /^(\d+) (2+)$/;
+    await using pod = await davit.run("test.local/node:1", { ...options, ready: { log: line } });
+    await using snapshot = await pod.snapshot();
+    await using restored = await davit.restore(snapshot, { ready: { log: line } });
+    for await (const { text } of restored.logs()) {
+      const [, count, modes = ""] = line.exec(text) ?? assert.fail(text);
+      assert.ok(Number(count) > 1, "it starts from scratch");
+      assert.ok(modes.length > 4, "Node.js has several threads");
+    }
+    await restored.remove();
+    await snapshot.remove();
+    await pod.remove();
+    await loaded?.remove();
   });
 
   test("forks a pod, and removes all of its copies", async () => {

@@ -21,7 +21,7 @@ export interface ClaimedThread {
     readonly ambient: bigint;
   };
   readonly noNewPrivileges: boolean;
-  /** It has a seccomp filter. */
+  /** It has a seccomp filter, of its own or by the first thread of its process. */
   readonly isFiltered: boolean;
   /** Label of SELinux or profile of AppArmor. */
   readonly label: string;
@@ -70,10 +70,12 @@ const kindsByName: Readonly<Record<string, ImageKind>> = {
   mountpoints: "mounts",
   userns: "users",
   inventory: "inventory",
+  pstree: "processes",
+  seccomp: "seccomp",
 };
 
 function kindOfName(name: string): ImageKind | undefined {
-  const stem = /^(?:(core|ids|mountpoints|userns)-\d+|(inventory))\.img$/.exec(name);
+  const stem = /^(?:(core|ids|mountpoints|userns)-\d+|(inventory|pstree|seccomp))\.img$/.exec(name);
   return kindsByName[stem?.[1] ?? stem?.[2] ?? ""];
 }
 
@@ -82,12 +84,20 @@ function kindOfName(name: string): ImageKind | undefined {
  * `invalid-argument` for images that are damaged or incomplete.
  */
 export function readClaims(images: ReadonlyMap<string, Uint8Array>): ImageClaims {
-  const of = (wanted: ImageKind): readonly ImageMessage[] =>
+  const filesOf = (wanted: ImageKind): readonly (readonly [string, readonly ImageMessage[]])[] =>
     [...images]
       .filter(([name]) => kindOfName(name) === wanted)
-      .flatMap(([, file]) => imageEntries(wanted, file))
-      .map((entry) => new ImageMessage(wanted, entry));
-  const threads = of("core").flatMap(threadOf);
+      .map(([name, file]) => [
+        name,
+        imageEntries(wanted, file).map((entry) => new ImageMessage(wanted, entry)),
+      ]);
+  const of = (wanted: ImageKind): readonly ImageMessage[] =>
+    filesOf(wanted).flatMap(([, entries]) => entries);
+  const cores = new Map(filesOf("core").map(([name, entries]) => [idOfName(name), entries]));
+  const filtered = filteredByProcess(cores, of("processes"), of("seccomp"));
+  const threads = [...cores].flatMap(([id, entries]) =>
+    entries.flatMap((core) => threadOf(core, filtered.has(id))),
+  );
   if (threads.length === 0) throw invalid("core", "there is no process");
   return {
     threads,
@@ -100,7 +110,46 @@ export function readClaims(images: ReadonlyMap<string, Uint8Array>): ImageClaims
 // CRIU's states of tasks: one that is dead has no credentials, and runs nothing.
 const deadStates = [2, 6];
 
-function threadOf(core: ImageMessage): readonly ClaimedThread[] {
+/** The id of the thread whose image has this name. */
+function idOfName(name: string): number {
+  return Number(/\d+/.exec(name)?.[0]);
+}
+
+const filterMode = 2;
+/** SECCOMP_FILTER_FLAG_TSYNC of seccomp(2): the kernel gives a filter to all threads of the process. */
+const toAllThreads = 1;
+
+/**
+ * The threads that get the seccomp filters of the first thread of their process. Where all threads have the same, CRIU
+ * writes that the others have none, and installs those of the first one for all (criu/seccomp.c, try_use_tsync).
+ */
+function filteredByProcess(
+  cores: ReadonlyMap<number, readonly ImageMessage[]>,
+  processes: readonly ImageMessage[],
+  seccomp: readonly ImageMessage[],
+): ReadonlySet<number> {
+  const filters = seccomp.flatMap((entry) => entry.messages(1));
+  const isForAll = (leader: number): boolean =>
+    (cores.get(leader) ?? []).some((core) => {
+      const [thread, task] = [core.message(5), core.message(3)];
+      const last = thread?.number(12) ?? task?.number(12) ?? -1;
+      return isFiltered(core) && ((filters[last]?.number(3) ?? 0) & toAllThreads) !== 0;
+    });
+  const [given, notGiven] = [new Set<number>(), new Set<number>()];
+  for (const process of processes) {
+    const ids = isForAll(process.number(1) ?? 0) ? given : notGiven;
+    for (const id of process.numbers(5)) ids.add(id);
+  }
+  // A thread that two processes claim is not more trusted than the worse of them.
+  for (const id of notGiven) given.delete(id);
+  return given;
+}
+
+function isFiltered(core: ImageMessage): boolean {
+  return [core.message(5)?.number(11), core.message(3)?.number(11)].includes(filterMode);
+}
+
+function threadOf(core: ImageMessage, byProcess: boolean): readonly ClaimedThread[] {
   const [task, thread] = [core.message(3), core.message(5)];
   const credentials = thread?.message(10);
   if (thread === undefined || credentials === undefined) {
@@ -108,7 +157,6 @@ function threadOf(core: ImageMessage): readonly ClaimedThread[] {
     throw invalid("core", "a thread has no credentials");
   }
   const set = (field: number): bigint => bitsOf(credentials.numbers(field));
-  const modes = [thread.number(11), task?.number(11)];
   return [
     {
       comm: thread.text(13) ?? task?.text(6) ?? "",
@@ -125,7 +173,7 @@ function threadOf(core: ImageMessage): readonly ClaimedThread[] {
         ambient: set(19),
       },
       noNewPrivileges: credentials.number(18) === 1,
-      isFiltered: modes.includes(2),
+      isFiltered: byProcess || isFiltered(core),
       label: credentials.text(15) ?? "",
     },
   ];

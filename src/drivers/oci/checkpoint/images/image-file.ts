@@ -10,6 +10,8 @@ export const imageMagic = {
   ids: 0x54432030,
   users: 0x55474906,
   mounts: 0x55563928,
+  processes: 0x50273030,
+  seccomp: 0x64413049,
   uts: 0x54473203,
   "ipc-shm": 0x46283044,
   "ipc-msg": 0x55453737,

@@ -42,9 +42,26 @@ function core(
     [18, 1],
     ...(change.creds ?? []),
   );
-  const thread = message([10, creds], [11, 2], [13, "app"], ...(change.thread ?? []));
+  const thread = message([10, creds], [11, 2], [12, 0], [13, "app"], ...(change.thread ?? []));
   return writeImage("core", [message([3, message([1, 1], [6, "app"])], [5, thread])]);
 }
+
+const unfiltered = core({ thread: [[11, 0]] });
+/** The tree of these processes: the ids of their threads, the first one first. */
+const tree = (...processes: readonly (readonly number[])[]): [string, Uint8Array] => [
+  "pstree.img",
+  writeImage(
+    "processes",
+    processes.map((threads) =>
+      message([1, threads[0] ?? 0], ...threads.map((id) => [5, id] as const)),
+    ),
+  ),
+];
+/** One seccomp filter with these flags. */
+const filters = (flags = 0): [string, Uint8Array] => [
+  "seccomp.img",
+  writeImage("seccomp", [message([1, message([1, new Uint8Array(8)], [3, flags])])]),
+];
 
 const ids = (...fields: readonly (readonly [number, Value])[]): Uint8Array =>
   writeImage("ids", [message([5, 21], [6, 22], [7, 23], [8, 24], [9, 25], [10, 26], ...fields)]);
@@ -126,6 +143,11 @@ describe("findExcess()", () => {
     assert.equal(excess({}), undefined);
   });
 
+  test("takes the filter of the first thread for all where the kernel gives it to them", () => {
+    const more = [["core-2.img", unfiltered], tree([1, 2]), filters(1)] as const;
+    assert.equal(excess({ more }), undefined);
+  });
+
   const capabilities = (field: number): Uint8Array =>
     core({
       creds: [
@@ -164,6 +186,26 @@ describe("findExcess()", () => {
     ],
     ["privileges on exec", { core: core({ creds: [[18, 0]] }) }, /without no_new_privs/],
     ["no filter", { core: core({ thread: [[11, 0]] }) }, /without a seccomp filter/],
+    [
+      "a thread without the filter of its process",
+      { more: [["core-2.img", unfiltered], tree([1, 2]), filters()] },
+      /without a seccomp filter/,
+    ],
+    [
+      "a thread of a process without a filter",
+      { core: unfiltered, more: [["core-2.img", unfiltered], tree([1, 2]), filters(1)] },
+      /without a seccomp filter/,
+    ],
+    [
+      "a thread of no process",
+      { more: [["core-2.img", unfiltered], tree([1]), filters(1)] },
+      /without a seccomp filter/,
+    ],
+    [
+      "a thread that another process claims",
+      { more: [["core-2.img", unfiltered], tree([1, 2], [2]), filters(1)] },
+      /without a seccomp filter/,
+    ],
     ["strict mode for a filter", { core: core({ thread: [[11, 1]] }) }, /without a seccomp filter/],
     [
       "another profile",
