@@ -9,12 +9,14 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/mount.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 /* Paths, each before those below it. No recursion: a container may nest as deep as PATH_MAX goes. */
@@ -359,6 +361,33 @@ static void open_oom_events(struct job *job) {
   free(events);
 }
 
+/*
+ * strings: a name. Makes a hierarchy of v1 without controllers that has the option favordynmods, and lets it go. It is
+ * mounted nowhere. No process is moved, and no cgroup is made.
+ */
+static void favor_migrations(struct job *job) {
+  static const char *const flags[] = {"none", "favordynmods"};
+  struct fault *fault = &job->fault;
+  int fs = (int)syscall(SYS_fsopen, "cgroup", FSOPEN_CLOEXEC);
+  if (fs < 0) {
+    fault_set(fault, "fsopen", "cgroup");
+    return;
+  }
+  for (size_t i = 0; i < sizeof flags / sizeof flags[0] && fault->err == 0; i++) {
+    if (syscall(SYS_fsconfig, fs, FSCONFIG_SET_FLAG, flags[i], NULL, 0) < 0) {
+      fault_set(fault, "fsconfig", flags[i]);
+    }
+  }
+  if (fault->err != 0) {
+    /* Nothing has been made. */
+  } else if (syscall(SYS_fsconfig, fs, FSCONFIG_SET_STRING, "name", job->strings[0], 0) < 0) {
+    fault_set(fault, "fsconfig", "name");
+  } else if (syscall(SYS_fsconfig, fs, FSCONFIG_CMD_CREATE, NULL, NULL, 0) < 0) {
+    fault_set(fault, "fsconfig", job->strings[0]);
+  }
+  close(fs);
+}
+
 const struct job_kind cgroup_jobs[] = {
     {"removeCgroups", 0, 1, remove_cgroups, false},
     {"listCgroups", 0, 0, list_names, false},
@@ -366,5 +395,6 @@ const struct job_kind cgroup_jobs[] = {
     {"writeCgroupFile", 2, 0, write_cgroup_file, false},
     {"killFrozen", 1, 0, kill_frozen, false},
     {"openOomEvents", 1, 0, open_oom_events, false},
+    {"favorMigrations", 1, 0, favor_migrations, false},
     {NULL, 0, 0, NULL, false},
 };

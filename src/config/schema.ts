@@ -268,7 +268,7 @@ const cadvisor: Section<CadvisorConfig> = {
 const tuning: Section<TuningConfig> = {
   enable: flag({
     default: true,
-    doc: "false turns all of them off: the raised priority of the event loop, compiled code that later starts reuse, cgroup files that stay open, the trimming of memory when idle, and the early wait for moves into cgroups. The results stay the same, davit is only slower. Try it when you suspect one of them.",
+    doc: "false turns all of them off: the raised priority of the event loop, compiled code that later starts reuse, cgroup files that stay open, the trimming of memory when idle, the early wait for moves into cgroups of v1, and the option of the kernel that makes them fast (Linux 6.18 and newer, until the next boot). The results stay the same, davit is only slower. Try it when you suspect one of them.",
   }),
 };
 

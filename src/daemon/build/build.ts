@@ -144,6 +144,9 @@ export async function build(options: BuildOptions): Promise<Built> {
   const has = { shims: shims !== undefined, layerLimits: built.hasLayerLimits };
   live.holdBack(handlerHoldback({ ...has, ownIds: sandboxes.ownIds !== undefined }));
   engine.parts.tasks.spawn("ask the OCI runtimes for their features", () => handlers.probe(log));
+  engine.parts.tasks.spawn("make moves into cgroups fast", () =>
+    tuning.speedUpCgroupMigration(layout),
+  );
 
   const urls = undo.use(await openStreaming(live, { containers, sandboxes }));
   const cadvisor = undo.use(cadvisorOf(config, { ...options, ...stores, layout }));

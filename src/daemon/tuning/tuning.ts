@@ -2,6 +2,7 @@ import {
   type CgroupLayout,
   expectCgroupMigration,
   prewarmCgroupMigration,
+  speedUpCgroupMigration,
 } from "../../linux/cgroup/index.ts";
 import { preferEventLoop } from "../../linux/process/index.ts";
 
@@ -12,6 +13,8 @@ import { preferEventLoop } from "../../linux/process/index.ts";
 export interface Tuning {
   /** Raises the priority of the thread that runs the event loop. */
   preferEventLoop(): void;
+  /** Makes moves of processes into cgroups fast where the kernel can do that. Never fails. */
+  speedUpCgroupMigration(layout: CgroupLayout): Promise<void>;
   /** Begins the kernel's wait before a process is moved into a cgroup. Never fails. */
   prewarmCgroupMigration(layout: CgroupLayout): void;
   /** Repeats that until `isOver`, for a process that another program moves. */
@@ -31,6 +34,9 @@ export function tuningOf({ enable }: { readonly enable: boolean }): Tuning {
   return {
     preferEventLoop: () => {
       if (enable) preferEventLoop();
+    },
+    speedUpCgroupMigration: async (layout) => {
+      if (enable) await speedUpCgroupMigration(layout);
     },
     prewarmCgroupMigration: (layout) => {
       if (enable) void prewarmCgroupMigration(layout);

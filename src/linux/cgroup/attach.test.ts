@@ -2,7 +2,12 @@ import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { test } from "node:test";
 
-import { prewarmCgroupMigration, expectCgroupMigration, ownCgroupProcs } from "./attach.ts";
+import {
+  prewarmCgroupMigration,
+  expectCgroupMigration,
+  ownCgroupProcs,
+  speedUpCgroupMigration,
+} from "./attach.ts";
 import { openFds } from "../testing/leaks.ts";
 import { detectCgroups, type LegacyCgroups } from "./layout.ts";
 
@@ -62,4 +67,14 @@ test("expectCgroupMigration() prewarms until the migration is over, and does not
 
 test("expectCgroupMigration() does nothing with cgroup v2", () => {
   expectCgroupMigration({ ...layout, version: "v2" } as never, () => assert.fail());
+});
+
+test("speedUpCgroupMigration() does nothing with cgroup v2 and before Linux 6.18", async () => {
+  assert.equal(
+    await speedUpCgroupMigration({ ...layout, version: "v2" } as never, "6.18.0"),
+    false,
+  );
+  for (const kernel of ["5.10.0-1-amd64", "6.17.13", "6.9-rc1"]) {
+    assert.equal(await speedUpCgroupMigration(layout, kernel), false, kernel);
+  }
 });

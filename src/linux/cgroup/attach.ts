@@ -1,8 +1,10 @@
 import { closeSync, openSync, readFileSync, write } from "node:fs";
+import { release } from "node:os";
 import { setTimeout as delay } from "node:timers/promises";
 import { promisify } from "node:util";
 
 import type { CgroupLayout, LegacyCgroups } from "./layout.ts";
+import { favorMigrations } from "./native.ts";
 
 const writeInPool = promisify(write);
 /** Shorter than an RCU grace period of the kernel, which takes at least two ticks. */
@@ -10,11 +12,42 @@ const intervalMs = 4;
 /** How long a migration is expected, by default. */
 const defaultExpectedMs = 100;
 let isPrewarming = false;
+let isFast = false;
 const expected = new Set<{ readonly isOver: () => boolean; readonly untilMs: number }>();
 
 /**
+ * Makes migrations into cgroups of v1 fast until the next boot: 0.3 ms instead of 4 to 25. True if they are now. It does
+ * nothing on v2 and before Linux 6.18, and where this process may not do it.
+ *
+ * NOTE(kernel): from Linux 6.18 on, the mount option favordynmods of any hierarchy makes the kernel take a lock of the
+ * process that is migrated instead of the lock of all processes, and that cannot be undone
+ * (cgroup_enable_per_threadgroup_rwsem in kernel/cgroup/cgroup.c). A fork and an exit then take one more lock, which is
+ * that of their own process. Older kernels undo the option with its hierarchy. While it exists, for some
+ * milliseconds, /proc/PID/cgroup has a line for it.
+ */
+export async function speedUpCgroupMigration(
+  layout: CgroupLayout,
+  kernel = release(),
+): Promise<boolean> {
+  if (layout.version === "v2" || !hasLockPerProcess(kernel)) return false;
+  try {
+    await favorMigrations("davit");
+    isFast = true;
+  } catch {
+    // As before: each first migration waits.
+  }
+  return isFast;
+}
+
+function hasLockPerProcess(kernel: string): boolean {
+  const [major = 0, minor = 0] = kernel.split(".").map((part) => Number.parseInt(part, 10));
+  return major > 6 || (major === 6 && minor >= 18);
+}
+
+/**
  * Prepares the kernel for processes that will soon be moved into cgroups. Call it some milliseconds ahead, without
- * waiting for it. It changes nothing, never fails, and does nothing on v2, where a child starts in its cgroup.
+ * waiting for it. It changes nothing, never fails, and does nothing on v2, where a child starts in its cgroup, and after
+ * {@link speedUpCgroupMigration}.
  *
  * NOTE(kernel): the first migration after a while waits for an RCU grace period, because it makes every
  * fork and exit take the slow path of `cgroup_threadgroup_rwsem` (kernel/cgroup/cgroup.c and
@@ -23,7 +56,7 @@ const expected = new Set<{ readonly isOver: () => boolean; readonly untilMs: num
  * to its own cgroup first, and the wait is over when the runtime has been loaded.
  */
 export async function prewarmCgroupMigration(layout: CgroupLayout): Promise<void> {
-  if (layout.version === "v2" || isPrewarming) return;
+  if (layout.version === "v2" || isFast || isPrewarming) return;
   isPrewarming = true;
   let fd: number | undefined;
   try {
@@ -50,7 +83,7 @@ export function expectCgroupMigration(
   isOver: () => boolean,
   longestMs = defaultExpectedMs,
 ): void {
-  if (layout.version === "v2") return;
+  if (layout.version === "v2" || isFast) return;
   expected.add({ isOver, untilMs: performance.now() + longestMs });
   if (expected.size === 1) void keepPrewarm(layout);
 }

@@ -3,7 +3,7 @@
  * Start at `layout.ts`. A cgroup is named by its path from the root of each hierarchy (`/davit/abc`). The layout is
  * a plain value, so that tests can use a directory of their own.
  */
-export { expectCgroupMigration, prewarmCgroupMigration } from "./attach.ts";
+export { expectCgroupMigration, prewarmCgroupMigration, speedUpCgroupMigration } from "./attach.ts";
 export { type CachedFiles, CgroupFdCache } from "./fd-cache.ts";
 export { freezeCgroup, isFrozen, keepFreezing, thawCgroup } from "./freeze.ts";
 export {

@@ -75,6 +75,15 @@ export async function openOomEvents(directory: string): Promise<number | undefin
   return descriptor < 0 ? undefined : descriptor;
 }
 
+/**
+ * pool, 10 ms, since the kernel waits for an RCU grace period. Makes a hierarchy of v1 without controllers that has the
+ * option favordynmods, and lets it go; it is mounted nowhere. EPERM outside of the first cgroup and user namespace.
+ * EINVAL before Linux 6.0.
+ */
+export async function favorMigrations(name: string): Promise<void> {
+  await runNumbersJob("favorMigrations", [name]);
+}
+
 /** What processes have open. */
 export interface OpenFiles {
   readonly processes: number;
