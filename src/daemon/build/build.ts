@@ -143,10 +143,7 @@ export async function build(options: BuildOptions): Promise<Built> {
   };
   const has = { shims: shims !== undefined, layerLimits: built.hasLayerLimits };
   live.holdBack(handlerHoldback({ ...has, ownIds: sandboxes.ownIds !== undefined }));
-  engine.parts.tasks.spawn("ask the OCI runtimes for their features", () => handlers.probe(log));
-  engine.parts.tasks.spawn("make moves into cgroups fast", () =>
-    tuning.speedUpCgroupMigration(layout),
-  );
+  warmUp(engine.parts.tasks, { handlers, tuning, layout, log });
 
   const urls = undo.use(await openStreaming(live, { containers, sandboxes }));
   const cadvisor = undo.use(cadvisorOf(config, { ...options, ...stores, layout }));
@@ -294,6 +291,19 @@ function containersOf(context: CriContext["containers"]): SandboxContext["contai
     stopAll: (id, graceMs) => stopContainersOf(context, id, graceMs),
     removeAll: (id) => removeContainersOf(context, id),
   };
+}
+
+/** What the first pods need, and the socket does not wait for. */
+function warmUp(
+  tasks: EngineParts["tasks"],
+  parts: Pick<BuildOptions, "tuning" | "log"> & {
+    readonly handlers: ReturnType<typeof handlersOf>;
+    readonly layout: CgroupLayout;
+  },
+): void {
+  const { handlers, tuning, layout, log } = parts;
+  tasks.spawn("ask the OCI runtimes for their features", () => handlers.probe(log));
+  tasks.spawn("make moves into cgroups fast", () => tuning.speedUpCgroupMigration(layout));
 }
 
 /** The host's cgroups. Rejects the systemd driver on a host without systemd, where no container would start. */
