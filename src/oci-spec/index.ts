@@ -35,7 +35,6 @@ export type { ContainerLabels, PluginAdjustments, SpecHost, SpecInput } from "./
 export { parseSpec, refuseNul, specText, startedProcess } from "./json.ts";
 export { isKernelPath } from "./kernel-paths.ts";
 export { checkPropagation, mountDestination } from "./mounts.ts";
-export type { ExecRequest } from "./process.ts";
 export { clampedOomScoreAdj, processSpec, withConsoleSize } from "./process.ts";
 export { resourceUpdate } from "./resource-update.ts";
 export { checkResources } from "./resources.ts";

@@ -1,5 +1,5 @@
 import { posix } from "node:path";
-import type { ContainerUser } from "../core/container/index.ts";
+import type { ContainerUser, ExecProcess } from "../core/container/index.ts";
 import type { ImageConfig } from "../core/image/index.ts";
 import type { ContainerConfig } from "../gen/runtime/v1/api_pb.ts";
 import { grantedCapabilities } from "./security/capabilities.ts";
@@ -55,18 +55,6 @@ function securityModules(input: SpecInput): Pick<OciProcess, "apparmorProfile" |
   };
 }
 
-/** A command to run in a running container. */
-export interface ExecRequest {
-  readonly args: readonly string[];
-  readonly terminal: boolean;
-  /** `KEY=value` lines of the command alone, each key once; they replace those of the container. */
-  readonly env?: readonly string[] | undefined;
-  /** Whom the command runs as, instead of the container's user. */
-  readonly user?: ContainerUser | undefined;
-  /** Its working directory, instead of the container's. */
-  readonly cwd?: string | undefined;
-}
-
 /**
  * A process that joins a container: as the container's first one in all but arguments, terminal and
  * its own variables, user and directory. With a terminal it has a TERM, the container's own or `xterm`.
@@ -77,7 +65,7 @@ export interface ExecRequest {
  * the seccomp filter and the labels are those of the container for all. Ambient ones would stay effective; the
  * container was given them for its own user, so another one does not get them.
  */
-export function processSpec(container: OciProcess, exec: ExecRequest): OciProcess {
+export function processSpec(container: OciProcess, exec: ExecProcess): OciProcess {
   if (exec.args.length === 0) refuse("exec: the command is empty");
   checkArgs(exec.args);
   const { terminal: _terminal, ...rest } =

@@ -1,8 +1,7 @@
 import { posix } from "node:path";
+import { type CheckedConfig, logPathIn } from "../core/container/index.ts";
 import type {
   ContainerConfig,
-  ContainerMetadata,
-  ImageSpec,
   LinuxContainerSecurityContext,
   PodSandboxConfig,
 } from "../gen/runtime/v1/api_pb.ts";
@@ -23,12 +22,6 @@ import { apparmorChoice, seccompChoice } from "./security/security.ts";
 import { signalOfCri } from "./stop-signal.ts";
 import { checkUlimits } from "./ulimits.ts";
 
-/** A config that has passed {@link checkContainerConfig}. */
-type CheckedContainerConfig = ContainerConfig & {
-  readonly metadata: ContainerMetadata;
-  readonly image: ImageSpec;
-};
-
 /**
  * Refuses a container config that cannot be carried out, before anything is created for it and
  * without reading image or node. `invalid-argument` naming field and value for what is wrong
@@ -39,7 +32,7 @@ export function checkContainerConfig(
   config: ContainerConfig | undefined,
   sandbox: PodSandboxConfig,
   host: Pick<SpecHost, "cgroupVersion" | "capabilities">,
-): CheckedContainerConfig {
+): CheckedConfig {
   if (config === undefined) refuse("config is missing");
   const { metadata, image } = config;
   if (metadata === undefined) refuse("metadata is missing");
@@ -55,7 +48,7 @@ export function checkContainerConfig(
     refuse(`stop_signal is ${config.stopSignal}, which is not a signal`);
   }
   if (config.windows !== undefined) refuse("windows is set, this node runs Linux containers");
-  containerLogPath(config, sandbox);
+  checkLogPath(config, sandbox);
   configEnv(config.envs);
   checkMounts(config);
   checkDevices(config);
@@ -67,29 +60,19 @@ export function checkContainerConfig(
   return Object.assign(config, { metadata, image });
 }
 
-/**
- * Absolute path of the container's log, or undefined when it has none. `invalid-argument` for a
- * path that leaves the pod's log directory, or a pod without one.
- */
-export function containerLogPath(
-  config: Pick<ContainerConfig, "logPath">,
-  sandbox: Pick<PodSandboxConfig, "logDirectory">,
-): string | undefined {
-  const { logPath } = config;
-  const { logDirectory } = sandbox;
-  if (logPath === "") return undefined;
+/** Refuses a log path that leaves the pod's log directory, or whose pod has none. */
+function checkLogPath({ logPath }: ContainerConfig, { logDirectory }: PodSandboxConfig): void {
+  if (logPath === "") return;
   if (logDirectory === "") {
     refuse(`log_path is ${quoted(logPath)}, but the pod has no log_directory to put it in`);
   }
-  const directory = posix.resolve("/", logDirectory);
-  const path = posix.join(directory, logPath);
-  const inside = directory === "/" ? "/" : `${directory}/`;
+  const inside = posix.join(logPathIn(logDirectory, ""), "/");
+  const path = logPathIn(logDirectory, logPath);
   if (!path.startsWith(inside) || path.endsWith("/") || logPath.includes("\0")) {
     refuse(
       `log_path must be a file below the pod's log_directory ${quoted(logDirectory)}, got ${quoted(logPath)}`,
     );
   }
-  return path;
 }
 
 function checkSecurityContext(

@@ -83,19 +83,19 @@ export interface ContainerSpecs {
     ofPlugins?: LinuxResources,
   ): ResourceUpdate;
   /** The process of an exec in the container (runtime-spec, config.md, process). */
-  process(
-    subject: SpecSubject,
-    exec: {
-      readonly args: readonly string[];
-      readonly terminal: boolean;
-      /** `KEY=value` lines that replace or add to those of the container. */
-      readonly env?: readonly string[] | undefined;
-      /** Whom the command runs as, instead of the container's user. */
-      readonly user?: ContainerUser | undefined;
-      /** Its working directory, instead of the container's. */
-      readonly cwd?: string | undefined;
-    },
-  ): Promise<OciProcess>;
+  process(subject: SpecSubject, exec: ExecProcess): Promise<OciProcess>;
+}
+
+/** A command to run in a running container: in what it differs from the container's own process. */
+export interface ExecProcess {
+  readonly args: readonly string[];
+  readonly terminal: boolean;
+  /** `KEY=value` lines of the command alone, each key once; they replace those of the container. */
+  readonly env?: readonly string[] | undefined;
+  /** Whom the command runs as, instead of the container's user. */
+  readonly user?: ContainerUser | undefined;
+  /** Its working directory, instead of the container's. */
+  readonly cwd?: string | undefined;
 }
 
 /** A config that has its required parts. */

@@ -1,4 +1,5 @@
 import { randomBytes } from "node:crypto";
+import { posix } from "node:path";
 import type { ContainerConfig, ContainerMetadata } from "../../gen/runtime/v1/api_pb.ts";
 import { containerCgroup, type Sandbox } from "../sandbox/index.ts";
 
@@ -13,19 +14,24 @@ export function containerName(metadata: ContainerMetadata, sandboxName: string):
   return [...own, sandboxName].join("_");
 }
 
+/** The path of a container's log, as the request has it, in the log directory of its pod. */
+export function logPathIn(logDirectory: string, logPath: string): string {
+  return posix.join(posix.resolve("/", logDirectory), logPath);
+}
+
 /** The paths of a container's log and cgroup. */
 export function pathsOf(
   id: string,
-  config: ContainerConfig,
-  sandbox: Sandbox,
+  config: Pick<ContainerConfig, "logPath">,
+  sandbox: Pick<Sandbox, "cgroup"> & { readonly config: Pick<Sandbox["config"], "logDirectory"> },
 ): { readonly logPath: string; readonly hasLog: boolean; readonly cgroupPath: string } {
-  const directory = sandbox.config.logDirectory;
-  const hasLog = config.logPath !== "" && directory !== "";
+  const { logDirectory } = sandbox.config;
+  const hasLog = config.logPath !== "" && logDirectory !== "";
   // NOTE(kubelet): it removes the directory of a dead container's log; with an empty path it
   // removed the host's root once. So the path is always absolute and used by this container alone.
-  const file = hasLog ? config.logPath.replace(/^\/+/, "") : `${id}.log`;
+  const directory = logDirectory === "" ? "/var/log/pods" : logDirectory;
   return {
-    logPath: `${directory === "" ? "/var/log/pods" : directory.replace(/\/+$/, "")}/${file}`,
+    logPath: logPathIn(directory, hasLog ? config.logPath : `${id}.log`),
     hasLog,
     cgroupPath: containerCgroup(sandbox.cgroup, id).path,
   };

@@ -12,6 +12,7 @@ export type { ClassOrigin, ResourceClasses } from "./classes.ts";
 export type {
   CheckedConfig,
   ContainerSpecs,
+  ExecProcess,
   ResourceUpdate,
   RootFiles,
   SpecSubject,
@@ -22,7 +23,7 @@ export type {
 } from "../../gen/runtime/v1/api_pb.ts";
 export type { BegunLog, ContainerLogs, LogLine, LogSelection } from "./logs.ts";
 export type { OomEvents, OomKillCount, OomWatch } from "./oom-events.ts";
-export { containerName, newContainerId, pathsOf } from "./from-request.ts";
+export { containerName, logPathIn, newContainerId, pathsOf } from "./from-request.ts";
 export type {
   AttachedClient,
   CaptureRequest,

@@ -4,7 +4,7 @@ import type { CriContext, RpcCall } from "../context.ts";
 
 /**
  * UpdateContainerResources: changes the resources of a created or running container. The annotations of
- * the request are for plugins of the runtime (NRI). davit has no such plugins and ignores them.
+ * the request are ignored: NRI has no message for them.
  */
 export async function updateContainerResources(
   context: CriContext,

@@ -4,6 +4,7 @@ import type {
   CheckedConfig,
   Container,
   ContainerSpecs,
+  ExecProcess,
   ResourceClasses,
   ResourceUpdate,
   SpecSubject,
@@ -24,7 +25,6 @@ import {
   clampedOomScoreAdj,
   containerLabels,
   containerSpec,
-  type ExecRequest,
   hasByteValues,
   nodeIdsOfContainer,
   onFirstCpu,
@@ -159,7 +159,7 @@ export class HostContainerSpecs implements ContainerSpecs {
     return spec;
   }
 
-  async process(subject: SpecSubject, exec: ExecRequest): Promise<OciProcess> {
+  async process(subject: SpecSubject, exec: ExecProcess): Promise<OciProcess> {
     const process = processSpec(await this.#processOf(subject), exec);
     refuseNul(process);
     if (this.#settingsOf(subject.sandbox).execCpuAffinity === "") return process;
