@@ -25,7 +25,7 @@ export interface ContainerBundle {
   readonly spec: OciSpec;
   /** cgroupfs path of the container below each hierarchy's root: the spec's `linux.cgroupsPath`. */
   readonly cgroupPath: string;
-  /** CRI log to write, in an existing directory; undefined for none. */
+  /** CRI log to write; missing directories of it are made. Undefined for none. */
   readonly logPath: string | undefined;
   readonly terminal: boolean;
   /** False: the process reads end of file. */
@@ -71,6 +71,7 @@ export interface StartedContainer {
 /** How a container's process ended. */
 export interface ContainerExit {
   readonly exitCode: number;
+  /** Nanoseconds since 1970, up to 10 ms early: a tick of the kernel's clock of file times. */
   readonly finishedAtNs: bigint;
   /** True when the OOM killer killed a process of it. */
   readonly oomKilled: boolean;

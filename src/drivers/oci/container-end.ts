@@ -42,7 +42,6 @@ export async function awaitExit(options: {
   /** Undefined: has ended before. */
   readonly process: WatchedProcess | undefined;
   readonly monitor: WatchedProcess | undefined;
-  readonly startedAtNs?: bigint;
   readonly exitFile: string;
   readonly clock: Clock;
   readonly log: Logger;
@@ -57,13 +56,13 @@ export async function awaitExit(options: {
     monitor.kill(SIGKILL);
     await within(monitor.exited, killedMs);
   }
-  const end = readExitFile(exitFile);
-  if (end === undefined) {
-    return { exitCode: unknownExitCode, finishedAtNs: clock.nowNs(), unknown: true };
-  }
-  // The kernel's clock for file times advances once a tick and is up to 10 ms late.
-  const { startedAtNs = 0n } = options;
-  return end.finishedAtNs < startedAtNs ? { ...end, finishedAtNs: startedAtNs } : end;
+  return (
+    readExitFile(exitFile) ?? {
+      exitCode: unknownExitCode,
+      finishedAtNs: clock.nowNs(),
+      unknown: true,
+    }
+  );
 }
 
 async function hasRecorded(monitor: WatchedProcess, timeouts: MonitorTimeouts): Promise<boolean> {

@@ -161,7 +161,7 @@ export class OciRuntime implements ContainerRuntime {
       state,
       operation,
     );
-    this.#track(id, state, { process, monitor, startedAtNs });
+    this.#track(id, state, { process, monitor });
     return {
       process: { pid: process.pid, startTime: String(process.startTime) },
       monitor: identityOf(monitor),
@@ -210,7 +210,7 @@ export class OciRuntime implements ContainerRuntime {
       return undefined;
     }
     const { process, started } = run;
-    this.#track(id, state, { ...started, process, monitor: openRecorded(monitor) });
+    this.#track(id, state, { process, monitor: openRecorded(monitor) });
     return started;
   }
 
@@ -325,7 +325,6 @@ export class OciRuntime implements ContainerRuntime {
     running: {
       readonly process: ProcessRef | undefined;
       readonly monitor: ProcessRef | Child | undefined;
-      readonly startedAtNs?: bigint;
     },
   ): void {
     const deps = { ...this.#deps, cleanup: this.#cleanup };

@@ -28,8 +28,6 @@ interface Running {
   readonly process: ProcessRef | undefined;
   /** Likewise. */
   readonly monitor: ProcessRef | Child | undefined;
-  /** Undefined for a container that was adopted. */
-  readonly startedAtNs?: bigint;
   /** Where the monitor writes the exit code. */
   readonly exitFile: string;
   /** The mark of a capture that ends the container. */

@@ -10,7 +10,7 @@ import { type ContainerContext, runtimeOf } from "./context.ts";
 import { pauseAgain } from "./paused.ts";
 import { resumeUntilCaptureEnds } from "./paused-for-checkpoint.ts";
 import { removeContainerById } from "./remove.ts";
-import { type ExitedState, logExit, watchContainer } from "./watch.ts";
+import { afterStart, type ExitedState, logExit, watchContainer } from "./watch.ts";
 
 const parallelLoads = 64;
 const clearMs = 2_000;
@@ -179,10 +179,11 @@ async function watchAgain(
 }
 
 function endUnknown(context: ContainerContext, container: Container, message: string): void {
+  const startedAtNs = container.state.name === "running" ? container.state.startedAtNs : 0n;
   const state: ExitedState = {
     name: "exited",
-    startedAtNs: container.state.name === "running" ? container.state.startedAtNs : 0n,
-    finishedAtNs: context.clock.nowNs(),
+    startedAtNs,
+    finishedAtNs: afterStart(startedAtNs, context.clock.nowNs()),
     exitCode: 255,
     reason: "Unknown",
     message,

@@ -34,13 +34,16 @@ describe("watchContainer()", () => {
       const engine = new FakeEngine(t);
       const id = await engine.start(await engine.run());
       const before = engine.containers.store.get(id).state;
-      engine.world.runtime.exit(id, { ...exit, finishedAtNs: 9n });
+      assert.ok(before.name === "running");
+      const { startedAtNs } = before;
+      const finishedAtNs = startedAtNs + 9n;
+      engine.world.runtime.exit(id, { ...exit, finishedAtNs });
       await settle();
       const { state } = engine.containers.store.get(id);
       assert.deepEqual(state, {
         name: "exited",
-        startedAtNs: before.name === "running" ? before.startedAtNs : 0n,
-        finishedAtNs: 9n,
+        startedAtNs,
+        finishedAtNs,
         exitCode: exit.exitCode,
         reason,
         message,
@@ -50,6 +53,16 @@ describe("watchContainer()", () => {
       assert.deepEqual([line?.fields["reason"], line?.fields["pod"]], [reason, "default/web"]);
     });
   }
+
+  test("records an end after the start, whatever the clocks say", async (t) => {
+    const engine = new FakeEngine(t);
+    const id = await engine.start(await engine.run());
+    engine.world.runtime.exit(id, { exitCode: 0, finishedAtNs: 1n });
+    await settle();
+    const { state } = engine.containers.store.get(id);
+    assert.ok(state.name === "exited" && state.startedAtNs > 1n);
+    assert.equal(state.finishedAtNs, state.startedAtNs + 1n);
+  });
 
   test("reports an exit on a full disk, and records it later", async (t) => {
     const engine = new FakeEngine(t);

@@ -55,7 +55,7 @@ function exitedState(
   return {
     name: "exited",
     startedAtNs,
-    finishedAtNs: exit.finishedAtNs,
+    finishedAtNs: afterStart(startedAtNs, exit.finishedAtNs),
     exitCode: exit.exitCode,
     reason: denied !== undefined && !exit.unknown ? "seccomp killed" : reasonOf(exit),
     message: exit.unknown
@@ -63,6 +63,14 @@ function exitedState(
       : (denied ?? why.evicted ?? endOf(exit)),
     ...(exit.usage && { usage: exit.usage }),
   };
+}
+
+/**
+ * The time of an end, later than that of the start, as clients expect it. A monitor's exit file has the kernel's time of
+ * files, which advances once a tick and is up to 10 ms late; and a clock may have been set back.
+ */
+export function afterStart(startedAtNs: bigint, finishedAtNs: bigint): bigint {
+  return finishedAtNs > startedAtNs ? finishedAtNs : startedAtNs + 1n;
 }
 
 function endOf({ captured }: ContainerExit): string {

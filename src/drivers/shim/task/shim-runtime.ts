@@ -181,7 +181,7 @@ export class ShimRuntime implements ContainerRuntime {
       await writeFile(mark, `${startedAtNs} ${pid}`, { mode: 0o600 });
       await operation.enter("start-process");
       await shim.task.call(Task.method.start, { id }, { signal: operation.signal, timeoutMs: 0 });
-      this.#track(id, { state, io, process, shim, startedAtNs });
+      this.#track(id, { state, io, process, shim });
       return { process: identityOf(process, pid), monitor: shim.process, startedAtNs };
     } catch (error) {
       io?.release();
@@ -211,7 +211,6 @@ export class ShimRuntime implements ContainerRuntime {
       io: state && (await this.#adoptIo(id, state)),
       process: openProcess(pid, BigInt(startTime)),
       shim: undefined,
-      startedAtNs: 0n,
     });
   }
 
@@ -226,7 +225,7 @@ export class ShimRuntime implements ContainerRuntime {
     const { started, process, shim } = run;
     const io = await this.#adoptIo(id, state);
     this.#endLostCommands(id, state);
-    this.#track(id, { state, io, process, shim, startedAtNs: started.startedAtNs });
+    this.#track(id, { state, io, process, shim });
     return started;
   }
 
@@ -324,10 +323,7 @@ export class ShimRuntime implements ContainerRuntime {
     await this.#events?.close();
   }
 
-  #track(
-    id: string,
-    running: Pick<RunningTask, "state" | "io" | "process" | "shim" | "startedAtNs">,
-  ): void {
+  #track(id: string, running: Pick<RunningTask, "state" | "io" | "process" | "shim">): void {
     const deps = {
       ...this.#deps,
       shims: this.#shims,

@@ -37,7 +37,6 @@ export interface RunningTask {
   readonly process: ProcessRef | undefined;
   /** The shim that it was started with; undefined when it was adopted. */
   readonly shim: PodShim | undefined;
-  readonly startedAtNs: bigint;
   /** Path of the note about its exit; see exit-note.ts. */
   readonly exitNote: string;
 }
@@ -82,7 +81,7 @@ export class TrackedTask implements EndingContainer {
 
   async #waitForExit(): Promise<ContainerExit> {
     const { shims, clock, log, signal, cleanup } = this.#deps;
-    const { exitNote, startedAtNs } = this.#task;
+    const { exitNote } = this.#task;
     const { id, state } = this;
     try {
       const end = await awaitTaskEnd({
@@ -97,7 +96,7 @@ export class TrackedTask implements EndingContainer {
       const exit = (await readExitNote(exitNote, log)) ?? {
         exitCode: end.exitCode,
         unknown: end.unknown,
-        finishedAtNs: end.finishedAtNs < startedAtNs ? startedAtNs : end.finishedAtNs,
+        finishedAtNs: end.finishedAtNs,
         oomKilled: await this.#ranOutOfMemory(),
       };
       const [usage] = await Promise.all([
