@@ -337,13 +337,12 @@ describe("a plugin that misbehaves", () => {
     assert.equal(plugin.calls("DEL").slice(calls)[0]?.env["CNI_CONTAINERID"], id);
   });
 
+  const set = (podCidr: string) =>
+    daemon.client.runtime.updateRuntimeConfig({ runtimeConfig: { networkConfig: { podCidr } } });
+
   test(
     "is told the pod, its ports and the node's pod CIDRs",
     leakless(served, async () => {
-      const set = (podCidr: string) =>
-        daemon.client.runtime.updateRuntimeConfig({
-          runtimeConfig: { networkConfig: { podCidr } },
-        });
       await assert.rejects(set("10.0.0.0/33"), failsWith(code.invalidArgument, /10\.0\.0\.0\/33/));
       await set("10.244.1.0/24,fd00:1::/64");
       await set("");
@@ -371,6 +370,16 @@ describe("a plugin that misbehaves", () => {
       });
     }),
   );
+
+  test("is told the pod CIDRs by the next daemon, to which kubelet does not send them", async () => {
+    await set("10.244.2.0/24");
+    await daemon.kill9();
+    await launchDaemon(daemon);
+    const from = plugin.calls("ADD").length;
+    await withPod(daemon, pod(), async () => undefined);
+    const { runtimeConfig } = plugin.calls("ADD")[from]?.config ?? {};
+    assert.deepEqual(runtimeConfig, { ipRanges: [[{ subnet: "10.244.2.0/24" }]] });
+  });
 
   interface Pending {
     readonly sandboxId: string;

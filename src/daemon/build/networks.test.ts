@@ -20,7 +20,7 @@ test("a refused reload closes every directory of networks that it has opened", a
   t.after(() => rmSync(root, { recursive: true }));
   for (const name of ["a", "b", "c"]) mkdirSync(join(root, name));
   const configOf = (main: string, others = "") =>
-    parseConfig(`[cni]\nconf_dir = "${join(root, main)}"\n${others}`, "d.toml");
+    parseConfig(`root = "${root}"\n[cni]\nconf_dir = "${join(root, main)}"\n${others}`, "d.toml");
   const live = new LiveConfig(configOf("a"));
   await using _networks = await Networks.open(live, {
     bootId: "boot",

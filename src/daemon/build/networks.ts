@@ -6,6 +6,7 @@ import type { Config } from "../../config/config.ts";
 import type { PluginObserver, PodNetwork } from "../../core/network/index.ts";
 import { CniNetwork } from "../../drivers/cni/index.ts";
 import type { LiveConfig, ReloadPart } from "../process/live-config.ts";
+import { PodCidrFile } from "./pod-cidr-file.ts";
 
 interface NetworkDeps {
   readonly bootId: string;
@@ -23,7 +24,7 @@ export class Networks implements AsyncDisposable, ReloadPart {
   readonly #live: LiveConfig;
   readonly #deps: NetworkDeps;
   #byDirectory: ByDirectory;
-  #podCidrs = "";
+  readonly #podCidrs: PodCidrFile;
   /** The network of most pods. The node's readiness depends on it. */
   readonly default: PodNetwork;
 
@@ -31,10 +32,14 @@ export class Networks implements AsyncDisposable, ReloadPart {
     this.#live = live;
     this.#deps = deps;
     this.#byDirectory = byDirectory;
+    this.#podCidrs = new PodCidrFile(live.value.root, deps.log);
     this.default = currentNetwork(
       () => this.#main,
-      (cidrs) => (this.#podCidrs = cidrs),
+      (cidrs) => {
+        this.#podCidrs.set(cidrs);
+      },
     );
+    this.#passPodCidrs();
   }
 
   static async open(live: LiveConfig, deps: NetworkDeps): Promise<Networks> {
@@ -88,7 +93,7 @@ export class Networks implements AsyncDisposable, ReloadPart {
     return () => {
       const old = this.#byDirectory;
       this.#byDirectory = byDirectory;
-      if (this.#podCidrs !== "") this.#main.setPodCidr(this.#podCidrs);
+      this.#passPodCidrs();
       const unused = [...old.values()].filter((each) => !this.all().includes(each));
       for (const network of unused) {
         network[Symbol.asyncDispose]().catch((error: unknown) => {
@@ -100,6 +105,14 @@ export class Networks implements AsyncDisposable, ReloadPart {
 
   async [Symbol.asyncDispose](): Promise<void> {
     for (const network of this.#byDirectory.values()) await network[Symbol.asyncDispose]();
+  }
+
+  #passPodCidrs(): void {
+    try {
+      this.#main.setPodCidr(this.#podCidrs.text);
+    } catch (error) {
+      this.#podCidrs.warn("cannot use", error);
+    }
   }
 
   get #main(): CniNetwork {

@@ -101,9 +101,9 @@ export async function removeBridge(name = "dvt0"): Promise<void> {
   if (links.includes(` ${name}:`)) await output("ip", "link", "delete", name);
 }
 
-/** Files of the first pod, container or shim that stay: directories, a socket, crun's compiled seccomp filters. */
+/** Files of the first pod, container, shim or pod CIDR that stay: directories, a socket, crun's compiled seccomp filters. */
 const keptFiles = [
-  /\/root\/attachments\/$/,
+  /\/root\/(attachments\/|pod-cidrs)$/,
   /\/state\/[\w-]*(crun|runc)\/$/,
   /\/state\/([\w-]*crun|shims\/runtime\/k8s\.io)\/\.cache\//,
   /\/state\/shims\/(events\.sock|((pods|tasks|work|runtime|runtime\/k8s\.io|s)\/)?)$/,
