@@ -13,6 +13,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, test } from "node:test";
 import { type ContainerConfig, ContainerConfigSchema } from "../../gen/runtime/v1/api_pb.ts";
+import { isKind } from "../../base/errors.ts";
 import { ClientPaths } from "./client-paths.ts";
 import { mountBelow, mountSources } from "./mount-sources.ts";
 
@@ -44,6 +45,22 @@ test("mountSources() keeps the order, follows links and makes what is missing", 
   assert.ok(existsSync(missing));
 });
 
+test("mountSources() says why there is no source", async () => {
+  symlinkSync("gone", join(dir, "dangling"));
+  for (const [path, kind, message] of [
+    [
+      "dangling",
+      "failed-precondition",
+      /dangling": a symbolic link on this path leads to nothing; /,
+    ],
+    ["dangling/below", "failed-precondition", /below": a symbolic link on this path leads to/],
+    ["file/below", "not-found", /below": find it: not a directory \(ENOTDIR\)$/],
+  ] as const) {
+    const found = mountSources(mounting(join(dir, path)), [], paths);
+    await assert.rejects(found, (error) => isKind(error, kind) && message.test(String(error)));
+  }
+});
+
 test("mountSources() accesses one mount after the other: while one hangs no other is accessed", async () => {
   const [dead, fine] = ["dead", "fine"].map((name) => join(dir, "file", name));
   const accessed: string[] = [];
@@ -59,7 +76,7 @@ test("mountSources() accesses one mount after the other: while one hangs no othe
   }
   const noted = new Noted(() => Promise.resolve("/"));
   await assert.rejects(mountSources(mounting(dead, fine), [], noted), (error: Error) =>
-    error.message.startsWith(`prepare mount of "${String(dead)}": ENOTDIR`),
+    error.message.startsWith(`prepare mount of "${String(dead)}": find it: not a directory`),
   );
   assert.deepEqual(accessed, [dead]);
 });

@@ -1,7 +1,8 @@
 import { mkdir, realpath } from "node:fs/promises";
+import { RuntimeError } from "../../base/errors.ts";
 import type { ContainerConfig, Mount } from "../../gen/runtime/v1/api_pb.ts";
 import { MountPropagation } from "../../gen/runtime/v1/api_pb.ts";
-import { errnoCode } from "../../base/system-error.ts";
+import { errnoCode, systemError } from "../../base/system-error.ts";
 import { canMapIds, listMounts } from "../../linux/mount/index.ts";
 import { checkPropagation } from "../../oci-spec/index.ts";
 import type { ClientPaths } from "./client-paths.ts";
@@ -77,14 +78,26 @@ export function mountBelow(directory: string, mountPoints: readonly string[]): s
   return mountPoints.find((point) => point.startsWith(prefix) && point !== directory);
 }
 
+/** The path without symbolic links. A missing directory is made. */
 async function existing(path: string): Promise<string> {
   try {
     return await realpath(path);
-  } catch (error) {
-    if (errnoCode(error) !== "ENOENT") throw error;
+  } catch (cause) {
+    if (errnoCode(cause) !== "ENOENT") throw systemError("find it", cause);
   }
-  await mkdir(path, { recursive: true, mode: 0o755 });
-  return realpath(path);
+  try {
+    await mkdir(path, { recursive: true, mode: 0o755 });
+    return await realpath(path);
+  } catch (cause) {
+    // What realpath(3) did not find and mkdir(2) finds is a link.
+    const isLink = ["ENOENT", "ENOTDIR"].includes(errnoCode(cause) ?? "");
+    if (!isLink) throw systemError("make it", cause);
+    throw new RuntimeError(
+      "failed-precondition",
+      "a symbolic link on this path leads to nothing; create what it names, or remove it",
+      { cause },
+    );
+  }
 }
 
 /** The mount that a path is on, by its name alone: the path itself is not accessed. */
