@@ -122,6 +122,20 @@ describe("hostsOf()", () => {
     assert.equal((await only("docker.io")).namespace, undefined);
   });
 
+  test("asks a server that is also one of the mirrors once, if it has the same settings", async () => {
+    const mirror = '[host."https://m.test"]\ncapabilities = ["pull", "resolve"]\n';
+    write("x.test", `server = "https://m.test"\n${mirror}`);
+    assert.equal((await only("x.test")).root, "https://m.test/v2");
+    for (const text of [
+      `server = "https://m.test"\n${mirror.replace(', "resolve"', "")}`,
+      `server = "https://m.test"\nskip_verify = true\n${mirror}`,
+      `server = "https://m.test:8443"\n${mirror}`,
+    ]) {
+      write("x.test", text);
+      assert.equal((await roots("x.test")).length, 2, text);
+    }
+  });
+
   test("asks an http address with settings for TLS by TLS first", async () => {
     write("x.test", 'server = "http://m.test:5000"\nskip_verify = true');
     const { root, mayBePlain } = await only("x.test");

@@ -1,5 +1,6 @@
 import { readdir, readFile, stat } from "node:fs/promises";
 import { dirname, isAbsolute, join, resolve } from "node:path";
+import { isDeepStrictEqual } from "node:util";
 
 import { messageOf, RuntimeError } from "../../base/errors.ts";
 import { isThisMachine, type TlsSettings } from "./connections.ts";
@@ -66,7 +67,17 @@ export async function hostsOf(
     return [await makeHost(await dockerCertificates(dir), registry, join(dir, "hosts.toml"))];
   }
   const entries = parseHostsFile(text, file);
-  return Promise.all(entries.map((entry) => makeHost(entry, registry, file)));
+  const hosts = await Promise.all(entries.map((entry) => makeHost(entry, registry, file)));
+  return hosts.filter((host, at) => !hosts.slice(0, at).some((earlier) => repeats(host, earlier)));
+}
+
+/** Whether a host would only be asked again what an earlier one was asked: `server` may name one of the mirrors. */
+function repeats(host: RegistryHost, earlier: RegistryHost): boolean {
+  const needed = host.capabilities.filter((capability) => capability !== "push");
+  return (
+    needed.every((capability) => earlier.capabilities.includes(capability)) &&
+    isDeepStrictEqual({ ...host, capabilities: [] }, { ...earlier, capabilities: [] })
+  );
 }
 
 /** The directory of a registry: a port may be written as `_PORT_`, where a name cannot contain `:`. */
