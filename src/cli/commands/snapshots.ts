@@ -88,7 +88,7 @@ export const snapshotsRm: Command = {
 };
 
 /** A snapshot for JSON and YAML: without the configs, whose variables may have passwords. */
-export function withoutConfigs(snapshot: Snapshot): Snapshot {
+function withoutConfigs(snapshot: Snapshot): Snapshot {
   const none = new Uint8Array();
   const containers = snapshot.containers.map((each) => ({ ...each, config: none }));
   return create(SnapshotSchema, { ...snapshot, config: none, containers });

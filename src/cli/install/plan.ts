@@ -179,7 +179,7 @@ export function linkIfThere(path: string): string | undefined {
 }
 
 /** The names in a directory, sorted; none if there is no directory. */
-export function listIfThere(path: string): readonly string[] {
+function listIfThere(path: string): readonly string[] {
   try {
     return readdirSync(path).toSorted();
   } catch (error) {

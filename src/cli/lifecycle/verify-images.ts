@@ -47,7 +47,7 @@ export async function verifyImages(
 }
 
 /** What was found out about an image, as text. */
-export function formatVerified(
+function formatVerified(
   asked: string,
   { configured, accepted, imageId, verifications }: VerifyResponse,
   terminal: Pick<Terminal, "style" | "width">,

@@ -42,7 +42,7 @@ const manifestTypes = [
 const architectures: Readonly<Record<string, string>> = { x64: "amd64" };
 
 /** This node's architecture as images name it. */
-export const nodeArchitecture = architectures[process.arch] ?? process.arch;
+const nodeArchitecture = architectures[process.arch] ?? process.arch;
 
 /**
  * Reads the manifest of an image for this node from containerd's store and checks that every blob is there. With

@@ -81,7 +81,7 @@ const order: readonly ColumnName[] = [
 ];
 
 /** The columns that a narrow terminal does not show, in the order in which they are dropped. */
-export const dropOrder: readonly (readonly ColumnName[])[] = [
+const dropOrder: readonly (readonly ColumnName[])[] = [
   ["history"],
   ["limit"],
   ["restarts"],

@@ -117,7 +117,7 @@ export function stopQuestion(row: Row): string {
 }
 
 /** The longest grace period of containers, in seconds. */
-export function graceOf(rows: readonly ContainerRow[]): number {
+function graceOf(rows: readonly ContainerRow[]): number {
   return rows.reduce(
     (most, { container }) => Math.max(most, stopGrace(container.container.annotations, undefined)),
     0,

@@ -23,7 +23,7 @@ export const commonHeaders: Readonly<Record<string, string>> = {
  * The policy of the page: only the script and style of the build run, the page connects to its own server
  * alone, and the browser refuses to turn text into HTML (trusted types).
  */
-export function pagePolicy({ script, style }: PageFile): string {
+function pagePolicy({ script, style }: PageFile): string {
   return [
     closedPolicy,
     `script-src '${script}'`,

@@ -15,7 +15,7 @@ import {
 import { GONE_PREFIX } from "./state-layout.ts";
 
 /** How many ids, from the first one on, are for containers. */
-export const projectCount = 2 ** 20;
+const projectCount = 2 ** 20;
 /** How many ids are tried, and how many of them in turn: then by chance. */
 const [maxTries, maxInTurn] = [64, 8];
 

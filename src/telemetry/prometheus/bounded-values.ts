@@ -1,5 +1,5 @@
 /** What replaces the values beyond the limit. */
-export const otherValue = "other";
+const otherValue = "other";
 
 /**
  * Bounds the values of a label that clients or files can choose: the first `limit` different values stay as they are,

@@ -12,7 +12,7 @@ export function labelText(names: readonly string[], values: readonly string[]): 
 }
 
 /** Escapes what the format gives a meaning in the value of a label. Cuts a value that is too long. */
-export function escapeLabel(value: string): string {
+function escapeLabel(value: string): string {
   return value
     .slice(0, maxLabelLength)
     .toWellFormed()

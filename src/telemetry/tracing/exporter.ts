@@ -29,7 +29,7 @@ export const exportTimes: ExportTimes = {
 };
 
 /** The limits of a daemon. The spans of a pod with one container are about 40, of 250 bytes each. */
-export const queueLimits: QueueLimits = {
+const queueLimits: QueueLimits = {
   spans: 8_192,
   bytes: 4 * 1024 * 1024,
   batchSpans: 512,

@@ -18,7 +18,7 @@ export interface Sender {
 }
 
 /** A stream takes data until this much waits. */
-export const highBytes = 64 * 1024;
+const highBytes = 64 * 1024;
 /** Then it takes more when less than this waits. */
 const lowBytes = 16 * 1024;
 

@@ -13,7 +13,7 @@ interface Rate {
 }
 
 /** No value is known. */
-export const noUsage: UsageView = {
+const noUsage: UsageView = {
   cpu: undefined,
   memory: undefined,
   disk: undefined,

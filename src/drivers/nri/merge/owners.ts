@@ -134,7 +134,7 @@ function refuseConflict(id: string, claim: Claim, plugin: string, other: string)
 }
 
 /** A field as messages name it: by NRI's name of it, with the entry. */
-export function claimName({ field, key }: Claim): string {
+function claimName({ field, key }: Claim): string {
   const name = FieldSchema.value[field]?.name ?? String(field);
   return key === undefined ? name : `${name} ${quote(key)}`;
 }

@@ -1,7 +1,7 @@
 import type { HeaderField } from "./static-table.ts";
 
 /** What an entry counts beyond the bytes of its name and value (RFC 7541, 4.1). */
-export const fieldOverheadBytes = 32;
+const fieldOverheadBytes = 32;
 
 /** The size of a header as RFC 7541 (4.1) and the limit of a header list (RFC 9113, 6.5.2) count it. */
 export function sizeOf([name, value]: HeaderField): number {
