@@ -18,14 +18,13 @@ import type { StateLayout } from "../state-layout.ts";
 import { logName, logSource } from "./log-links.ts";
 import {
   loggedMessage,
-  parseSyncMessage,
   programPath,
   runtimeProgram,
   runtimeEnv,
   runtimeMessage,
   runtimeStep,
-  type SyncMessage,
 } from "../runtime-command.ts";
+import { parseSyncMessage, type SyncMessage } from "./sync-message.ts";
 
 /** The longest directory before "/conmon-term.XXXXXX" that fits in a sockaddr_un (unix(7)). */
 const longestConsoleDirectory = 85;
