@@ -8,7 +8,7 @@ interface StopSignal {
 }
 
 /** The stop signal if neither request nor image has one. */
-export const defaultStopSignal: StopSignal = { name: "SIGTERM", number: 15 };
+const defaultStopSignal: StopSignal = { name: "SIGTERM", number: 15 };
 
 // signal(7): the numbers of x86 and ARM. Where a number has two names, the first one is ours.
 const numbers: Readonly<Record<string, number>> = {
@@ -56,18 +56,18 @@ const rtMax = 64;
  * The signal that stops a container: the request's, else the image's, else SIGTERM.
  *
  * An image's text that names no signal counts as none: the image cannot be asked to fix it, and
- * its containers must be stoppable. `onUnknown` is called for an unknown signal.
+ * its containers must be stoppable. `onUnknown` is called with it.
  */
 export function stopSignal(
   requested: Signal,
   image: string,
-  onUnknown?: (text: string) => void,
+  onUnknown: (text: string) => void,
 ): StopSignal {
   const asked = requested === Signal.RUNTIME_DEFAULT ? undefined : signalOfCri(requested);
   if (asked !== undefined) return asked;
   if (image === "") return defaultStopSignal;
   const known = parseSignal(image);
-  if (known === undefined) onUnknown?.(image);
+  if (known === undefined) onUnknown(image);
   return known ?? defaultStopSignal;
 }
 

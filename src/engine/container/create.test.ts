@@ -94,6 +94,20 @@ describe("createContainer()", () => {
     assert.equal(engine.world.roots.copied.size, 0);
   });
 
+  test("says that the stop signal of an image is not a signal, and stops with SIGTERM", async (t) => {
+    const { engine, pod } = await setUp(t);
+    const odd = { ...config, StopSignal: "SIGNONSENSE" };
+    engine.world.source.publish("odd", { layers: ["base"], config: odd });
+    await pullImage(engine.images, { name: "odd", auth: undefined }, never);
+    const input = containerRequest(pod, { image: { image: "odd" } });
+    const id = await createContainer(engine.containers, input, never);
+    assert.equal(engine.containers.store.get(id).stopSignal, "SIGTERM");
+    const [line] = engine.log.filter(({ message }) =>
+      message.startsWith("ignored the stop signal"),
+    );
+    assert.equal(line?.fields["stopSignal"], '"SIGNONSENSE"');
+  });
+
   test("gives a root the limit of its sandbox", async (t) => {
     const asked: string[] = [];
     const layerLimitOf = ({ id }: { readonly id: string }): number => {

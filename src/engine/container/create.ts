@@ -1,4 +1,5 @@
 import { RuntimeError } from "../../base/errors.ts";
+import { quote } from "../../base/quote.ts";
 import type { Rollback } from "../../base/rollback.ts";
 import {
   type CheckedConfig,
@@ -179,6 +180,18 @@ function declaredUnlessIgnored(
   return declaredVolumes(image.config, config);
 }
 
+function stopSignalOf({ log }: Pick<ContainerContext, "log">, plan: Plan): string {
+  const { id, config, image, sandbox } = plan;
+  const onUnknown = (text: string): void => {
+    log.warn("ignored the stop signal of an image, which is not a signal", {
+      ...sandboxSubject(sandbox),
+      container: id,
+      stopSignal: quote(text),
+    });
+  };
+  return stopSignal(config.stopSignal, image.config.stopSignal, onUnknown).name;
+}
+
 function checkSandboxReady(sandbox: Sandbox): void {
   if (sandbox.state.name === "ready") return;
   const reason = sandbox.state.name === "dead" ? `: ${sandbox.state.reason}` : "";
@@ -293,7 +306,7 @@ async function assemble(
     imageVolumes: volumes.images,
     volumes: volumes.paths,
     user: { uid: 0n, gid: 0n, supplementalGroups: [] },
-    stopSignal: stopSignal(config.stopSignal, image.config.stopSignal).name,
+    stopSignal: stopSignalOf(context, plan),
     ...pathsOf(id, config, sandbox),
     ...(restore && { restore }),
     createdAtNs: context.clock.nowNs(),
