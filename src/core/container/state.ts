@@ -34,7 +34,7 @@ export type ContainerState =
       readonly startedAtNs: bigint;
       readonly finishedAtNs: bigint;
       readonly exitCode: number;
-      /** Completed, Error, OOMKilled, StartError, Unknown: kubelet shows it. */
+      /** Completed, Error, OOMKilled, StartError, Checkpointed, "seccomp killed", Unknown: kubelet shows it. */
       readonly reason: string;
       readonly message: string;
       /** What it used until then. Undefined if that is not known. */
