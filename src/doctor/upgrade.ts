@@ -128,7 +128,7 @@ function contents({ counts }: Extract<RecordsInspection, { counts: unknown }>): 
 
 /** The entries of a root directory, as this davit makes and reads them. */
 const knownEntries =
-  /^(davit\.db(-wal|-shm|\.corrupt-.*)?|davit\.lock|install\.json|preloaded\.json|image-uses.*|layers|roots|history|attachments|archives|verification|lost\+found|\..*)$/;
+  /^(davit\.db(-wal|-shm|\.corrupt-.*)?|davit\.lock|install\.json|preloaded\.json|image-uses.*|pod-cidrs.*|layers|roots|history|attachments|archives|verification|checkpoints|lost\+found|\..*)$/;
 const knownLayers = /^([0-9a-f]{64}|\..*)$/;
 
 function examineLayout(root: string, to: Lists): void {
