@@ -5,8 +5,8 @@
 // @generated from file containerd/events/task.proto (package containerd.events, syntax proto3)
 /* eslint-disable */
 
-import type { GenFile, GenMessage } from "@bufbuild/protobuf/codegenv2";
-import { fileDesc, messageDesc } from "@bufbuild/protobuf/codegenv2";
+import type { GenFile, GenMessage } from "#descriptors";
+import { fileDesc, messageDesc } from "#descriptors";
 import type { Mount } from "../types/mount_pb.ts";
 import { file_containerd_types_mount } from "../types/mount_pb.ts";
 import type { Timestamp } from "@bufbuild/protobuf/wkt";

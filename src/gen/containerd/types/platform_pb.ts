@@ -5,8 +5,8 @@
 // @generated from file containerd/types/platform.proto (package containerd.types, syntax proto3)
 /* eslint-disable */
 
-import type { GenFile, GenMessage } from "@bufbuild/protobuf/codegenv2";
-import { fileDesc, messageDesc } from "@bufbuild/protobuf/codegenv2";
+import type { GenFile, GenMessage } from "#descriptors";
+import { fileDesc, messageDesc } from "#descriptors";
 import type { Message } from "@bufbuild/protobuf";
 
 /**

@@ -5,8 +5,8 @@
 // @generated from file davit/v1/images.proto (package davit.v1, syntax proto3)
 /* eslint-disable */
 
-import type { GenEnum, GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegenv2";
-import { enumDesc, fileDesc, messageDesc, serviceDesc } from "@bufbuild/protobuf/codegenv2";
+import type { GenEnum, GenFile, GenMessage, GenService } from "#descriptors";
+import { enumDesc, fileDesc, messageDesc, serviceDesc } from "#descriptors";
 import type { Message, UnknownEnum } from "@bufbuild/protobuf";
 
 /**

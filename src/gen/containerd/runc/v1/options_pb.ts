@@ -5,8 +5,8 @@
 // @generated from file containerd/runc/v1/options.proto (package containerd.runc.v1, syntax proto3)
 /* eslint-disable */
 
-import type { GenFile, GenMessage } from "@bufbuild/protobuf/codegenv2";
-import { fileDesc, messageDesc } from "@bufbuild/protobuf/codegenv2";
+import type { GenFile, GenMessage } from "#descriptors";
+import { fileDesc, messageDesc } from "#descriptors";
 import type { Message } from "@bufbuild/protobuf";
 
 /**

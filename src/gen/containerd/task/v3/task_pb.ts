@@ -6,8 +6,8 @@
 // @generated from file containerd/task/v3/task.proto (package containerd.task.v3, syntax proto3)
 /* eslint-disable */
 
-import type { GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegenv2";
-import { fileDesc, messageDesc, serviceDesc } from "@bufbuild/protobuf/codegenv2";
+import type { GenFile, GenMessage, GenService } from "#descriptors";
+import { fileDesc, messageDesc, serviceDesc } from "#descriptors";
 import type { Mount } from "../../types/mount_pb.ts";
 import { file_containerd_types_mount } from "../../types/mount_pb.ts";
 import type { ProcessInfo, Status } from "../../v1/types/task_pb.ts";

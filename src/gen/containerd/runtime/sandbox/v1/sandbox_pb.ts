@@ -6,8 +6,8 @@
 // @generated from file containerd/runtime/sandbox/v1/sandbox.proto (package containerd.runtime.sandbox.v1, syntax proto3)
 /* eslint-disable */
 
-import type { GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegenv2";
-import { fileDesc, messageDesc, serviceDesc } from "@bufbuild/protobuf/codegenv2";
+import type { GenFile, GenMessage, GenService } from "#descriptors";
+import { fileDesc, messageDesc, serviceDesc } from "#descriptors";
 import type { Metric } from "../../../types/metrics_pb.ts";
 import { file_containerd_types_metrics } from "../../../types/metrics_pb.ts";
 import type { Mount } from "../../../types/mount_pb.ts";

@@ -5,8 +5,8 @@
 // @generated from file containerd/services/content/v1/content.proto (package containerd.services.content.v1, syntax proto3)
 /* eslint-disable */
 
-import type { GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegenv2";
-import { fileDesc, messageDesc, serviceDesc } from "@bufbuild/protobuf/codegenv2";
+import type { GenFile, GenMessage, GenService } from "#descriptors";
+import { fileDesc, messageDesc, serviceDesc } from "#descriptors";
 import type { Message } from "@bufbuild/protobuf";
 
 /**

@@ -5,8 +5,8 @@
 // @generated from file containerd/services/images/v1/images.proto (package containerd.services.images.v1, syntax proto3)
 /* eslint-disable */
 
-import type { GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegenv2";
-import { fileDesc, messageDesc, serviceDesc } from "@bufbuild/protobuf/codegenv2";
+import type { GenFile, GenMessage, GenService } from "#descriptors";
+import { fileDesc, messageDesc, serviceDesc } from "#descriptors";
 import type { Descriptor } from "../../../types/descriptor_pb.ts";
 import { file_containerd_types_descriptor } from "../../../types/descriptor_pb.ts";
 import type { Message } from "@bufbuild/protobuf";

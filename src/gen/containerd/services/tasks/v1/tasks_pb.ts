@@ -5,8 +5,8 @@
 // @generated from file containerd/services/tasks/v1/tasks.proto (package containerd.services.tasks.v1, syntax proto3)
 /* eslint-disable */
 
-import type { GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegenv2";
-import { fileDesc, messageDesc, serviceDesc } from "@bufbuild/protobuf/codegenv2";
+import type { GenFile, GenMessage, GenService } from "#descriptors";
+import { fileDesc, messageDesc, serviceDesc } from "#descriptors";
 import type { Process } from "../../../v1/types/task_pb.ts";
 import { file_containerd_v1_types_task } from "../../../v1/types/task_pb.ts";
 import type { Message } from "@bufbuild/protobuf";

@@ -5,8 +5,8 @@
 // @generated from file io/containerd/cgroups/v2/metrics.proto (package io.containerd.cgroups.v2, syntax proto3)
 /* eslint-disable */
 
-import type { GenFile, GenMessage } from "@bufbuild/protobuf/codegenv2";
-import { fileDesc, messageDesc } from "@bufbuild/protobuf/codegenv2";
+import type { GenFile, GenMessage } from "#descriptors";
+import { fileDesc, messageDesc } from "#descriptors";
 import type { Message } from "@bufbuild/protobuf";
 
 /**

@@ -5,8 +5,8 @@
 // @generated from file containerd/services/events/ttrpc/v1/events.proto (package containerd.services.events.ttrpc.v1, syntax proto3)
 /* eslint-disable */
 
-import type { GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegenv2";
-import { fileDesc, messageDesc, serviceDesc } from "@bufbuild/protobuf/codegenv2";
+import type { GenFile, GenMessage, GenService } from "#descriptors";
+import { fileDesc, messageDesc, serviceDesc } from "#descriptors";
 import type { Envelope } from "../../../../types/event_pb.ts";
 import { file_containerd_types_event } from "../../../../types/event_pb.ts";
 import type { EmptySchema } from "@bufbuild/protobuf/wkt";
