@@ -47,7 +47,12 @@ export async function exchangeAtOnce(
   return requests.map((request, at) => answersTo(request, reply, at + 1));
 }
 
-function answersTo(request: Request, reply: readonly Message[], sequence: number): Message[] {
+/** The answers to a request in what the kernel sent. Throws a SystemError when it was refused. */
+export function answersTo(
+  request: Pick<Request, "doing">,
+  reply: readonly Message[],
+  sequence: number,
+): Message[] {
   const answers: Message[] = [];
   let ended = false;
   for (const message of reply) {
@@ -66,7 +71,7 @@ function answersTo(request: Request, reply: readonly Message[], sequence: number
 }
 
 /** Throws for an end with an error. A dump ends with DONE and may have no error number. */
-function checkEnd({ doing }: Request, { type, body }: Message): void {
+function checkEnd({ doing }: Pick<Request, "doing">, { type, body }: Message): void {
   const error = body.length < 4 ? 0 : body.readInt32LE(0);
   if (error >= 0) return;
   // Without the request (NETLINK_CAP_ACK): error number, its header, attributes.

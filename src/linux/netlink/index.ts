@@ -1,6 +1,6 @@
 /**
  * The kernel's routing tables (rtnetlink(7)): links, addresses and routes of a network namespace. Requests are values;
- * exchange() sends several in one job.
+ * exchange() sends several in one job. And rules of nftables, which are deleted by their handles.
  */
 export {
   addAddress,
@@ -27,6 +27,7 @@ export {
 } from "./links.ts";
 export type { Message, Request } from "./message.ts";
 export type { NetworkSysctl } from "./native.ts";
+export { deleteFromNft, listNftRules, type NftRule, type NftTable } from "./nftables.ts";
 export { removeLink } from "./remove-link.ts";
 export { interfaceTo } from "./route-lookup.ts";
 export {

@@ -10,7 +10,7 @@ export interface Request {
   /** For errors: what it does, as in `create link "veth0"`. */
   readonly doing: string;
   readonly type: number;
-  /** Besides NLM_F_REQUEST and, unless it is a dump, NLM_F_ACK. */
+  /** Besides NLM_F_REQUEST and NLM_F_ACK, which encodeRequest() sets. */
   readonly flags: number;
   /** The fields between header and attributes. */
   readonly fields: Uint8Array;
@@ -79,14 +79,17 @@ export function encodeAttributes(attributes: readonly Attribute[]): Buffer {
   return Buffer.concat(attributes.map(encodeAttribute));
 }
 
-/** The bytes of one message; `sequence` comes back in its answers. */
-export function encodeRequest(request: Request, sequence: number): Buffer {
+/**
+ * The bytes of one message; `sequence` comes back in its answers. It asks for an acknowledgement unless it is a dump or
+ * `acknowledged` is false.
+ */
+export function encodeRequest(request: Request, sequence: number, acknowledged = true): Buffer {
   const body = Buffer.concat([request.fields, encodeAttributes(request.attributes)]);
   const header = Buffer.alloc(headerBytes);
-  const isDump = (request.flags & flag.dump) === flag.dump;
+  const asks = acknowledged && (request.flags & flag.dump) !== flag.dump;
   header.writeUInt32LE(headerBytes + body.length, 0);
   header.writeUInt16LE(request.type, 4);
-  header.writeUInt16LE(request.flags | flag.request | (isDump ? 0 : flag.ack), 6);
+  header.writeUInt16LE(request.flags | flag.request | (asks ? flag.ack : 0), 6);
   header.writeUInt32LE(sequence, 8);
   return Buffer.concat([header, body], align(headerBytes + body.length));
 }
@@ -113,18 +116,21 @@ export function parseMessages(bytes: Buffer): readonly Message[] {
   return messages;
 }
 
-/** The attributes from `offset` on by their numbers. Throws `internal` for a length that leads out of the bytes. */
-export function parseAttributes(bytes: Buffer, offset = 0): ReadonlyMap<number, Buffer> {
-  const attributes = new Map<number, Buffer>();
+/** The attributes from `offset` on, in order. Throws `internal` for a length that leads out of the bytes. */
+export function* attributesOf(bytes: Buffer, offset = 0): Generator<readonly [number, Buffer]> {
   for (let at = offset; at < bytes.length; ) {
     const left = bytes.length - at;
     const length = left < attributeHeaderBytes ? left : bytes.readUInt16LE(at);
     if (length < attributeHeaderBytes || length > left) throw malformed("attribute", length);
     const type = bytes.readUInt16LE(at + 2) & typeMask;
-    attributes.set(type, bytes.subarray(at + attributeHeaderBytes, at + length));
+    yield [type, bytes.subarray(at + attributeHeaderBytes, at + length)];
     at += align(length);
   }
-  return attributes;
+}
+
+/** Like {@link attributesOf}, by their numbers. */
+export function parseAttributes(bytes: Buffer, offset = 0): ReadonlyMap<number, Buffer> {
+  return new Map(attributesOf(bytes, offset));
 }
 
 /** The 32-bit number in an attribute; undefined when it is not there. Throws `internal` when it is shorter. */

@@ -24,3 +24,12 @@ export async function exchangeMessages(
   const faults = sysctls.map(({ mayFail = false }) => (mayFail ? 0 : 1));
   return (await runBytesJob(job, [net ?? null, ...files], faults, messages)) ?? Buffer.alloc(0);
 }
+
+/**
+ * pool. Like `exchangeMessages()`, for the packet filter (nfnetlink) of this process's network namespace, by one socket that
+ * stays open. Messages that follow each other with one sequence number are a batch: of these, only the last one that changes
+ * something asks for an acknowledgement.
+ */
+export async function exchangeWithPacketFilter(messages: Uint8Array): Promise<Buffer> {
+  return (await runBytesJob("packetFilter", [], [], messages)) ?? Buffer.alloc(0);
+}

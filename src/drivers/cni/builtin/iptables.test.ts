@@ -103,6 +103,7 @@ test("says what failed, with the program and its words", async () => {
   });
 });
 
+const notInNft = (): Promise<boolean> => Promise.resolve(false);
 const removal = {
   family: 4,
   table: "nat",
@@ -113,10 +114,36 @@ const removal = {
 
 test("removes by one process what the record says", async () => {
   const { calls, run } = played(() => ({}));
-  await new Iptables(run).remove("remove", removal, signal);
+  await new Iptables(run, notInNft).remove("remove", removal, signal);
   assert.deepEqual(calls, [
     { file: "iptables-restore", lines: ["-D SHARED -j OWN", "-F OWN", "-X OWN"] },
   ]);
+});
+
+test("removes from nftables without a process", async () => {
+  const { calls, run } = played(() => ({}));
+  const asked: unknown[] = [];
+  const iptables = new Iptables(run, (...args) => {
+    asked.push(args);
+    return Promise.resolve(true);
+  });
+  await iptables.remove("remove", removal, signal);
+  assert.deepEqual(asked, [[{ family: 4, name: "nat" }, "OWN", ["SHARED"]]]);
+  assert.deepEqual(calls, []);
+  // Without a record, ADD can have made anything.
+  const { recorded: _, ...unrecorded } = removal;
+  await iptables.remove("remove", unrecorded, signal);
+  assert.equal(asked.length, 1);
+});
+
+test("asks nftables no more once iptables had what nftables did not have, but after a failure it does", async () => {
+  const answers = [() => Promise.reject(new Error("interrupted")), notInNft, notInNft];
+  let asked = 0;
+  const { calls, run } = played(() => ({}));
+  const iptables = new Iptables(run, () => answers[asked++]?.() ?? assert.fail());
+  for (let n = 0; n < 4; n++) await iptables.remove("remove", removal, signal);
+  assert.equal(asked, 2);
+  assert.equal(calls.length, 4);
 });
 
 test("reads when the rules are others, and leaves those of others", async () => {
@@ -126,7 +153,7 @@ test("reads when the rules are others, and leaves those of others", async () => 
     '-A SHARED -m comment --comment "a b" -j OWN\n-A SHARED -j OWN2\n-A OTHER -j OWN\n',
   ].join("");
   const { calls, run } = played((_, at) => (at === 0 ? { code: 1 } : { stdout: saved }));
-  await new Iptables(run).remove("remove", removal, signal);
+  await new Iptables(run, notInNft).remove("remove", removal, signal);
   assert.deepEqual(calls.at(-1)?.lines, [
     '-D SHARED -m comment --comment "a b" -j OWN',
     "-F OWN",
@@ -136,7 +163,7 @@ test("reads when the rules are others, and leaves those of others", async () => 
 
 test("nothing to remove is two reads at most", async () => {
   const { calls, run } = played((_, at) => (at === 0 ? { code: 1 } : { stdout: tables }));
-  await new Iptables(run).remove("remove", removal, signal);
+  await new Iptables(run, notInNft).remove("remove", removal, signal);
   assert.deepEqual(
     calls.map(({ file }) => file),
     ["iptables-restore", "iptables-save"],

@@ -2,6 +2,7 @@ import { isKind, RuntimeError } from "../../../base/errors.ts";
 import { KeyedLock } from "../../../base/keyed-lock.ts";
 import { SystemError } from "../../../base/system-error.ts";
 import { run } from "../../../linux/process/index.ts";
+import { removeFromNft } from "./nft-removal.ts";
 import { parseSavedTable, type Rule, ruleLine, type SavedTable } from "./rule-text.ts";
 
 /** 4 for iptables, 6 for ip6tables. */
@@ -36,7 +37,7 @@ export interface Removal {
   readonly referring: readonly string[];
   /**
    * The rules outside of the container's first chain that ADD made, when a record says that it succeeded. They are removed
-   * together with this chain by a single process if nothing else has changed.
+   * together with this chain, in one transaction, if nothing else has changed.
    */
   readonly recorded?: readonly Rule[];
 }
@@ -85,15 +86,19 @@ function packageOf(file: string): string {
 /**
  * Changes of rules as the CNI plugins make them, whichever backend iptables has, in as few processes as possible: a
  * first iptables-restore states what should be there already and fails as a whole if it is not. Only then what is
- * there is read.
+ * there is read. What nftables has is removed without a process.
  */
 export class Iptables {
   readonly #run: RunProgram;
+  readonly #removeFromNft: typeof removeFromNft;
+  /** False once iptables had rules that nftables did not have. */
+  #mayBeNft = true;
   // Two that read and then write would both make what is shared.
   readonly #reading = new KeyedLock();
 
-  constructor(run: RunProgram = runOnHost) {
+  constructor(run: RunProgram = runOnHost, fromNft = removeFromNft) {
     this.#run = run;
+    this.#removeFromNft = fromNft;
   }
 
   /**
@@ -124,17 +129,34 @@ export class Iptables {
   async remove(doing: string, removal: Removal, signal: AbortSignal): Promise<void> {
     const { family, table, chains, recorded } = removal;
     if (recorded !== undefined) {
+      const isGone = await this.#removedFromNft(removal);
+      if (isGone === true) return;
       const lines = [
         ...recorded.map((rule) => ruleLine("-D", rule)),
         `-F ${chains[0]}`,
         `-X ${chains[0]}`,
       ];
-      if ((await this.#restore(family, table, lines, signal)) === undefined) return;
+      if ((await this.#restore(family, table, lines, signal)) === undefined) {
+        if (isGone === false) this.#mayBeNft = false;
+        return;
+      }
     }
     await this.#again(doing, family, async () => {
       const lines = removalLines(await this.#save(doing, family, table, signal), removal);
       return lines.length === 0 ? undefined : this.#restore(family, table, lines, signal);
     });
+  }
+
+  /** Undefined after a failure: only iptables can say what is wrong then. */
+  async #removedFromNft({
+    family,
+    table,
+    chains,
+    referring,
+  }: Removal): Promise<boolean | undefined> {
+    if (!this.#mayBeNft) return undefined;
+    const nft = { family, name: table };
+    return this.#removeFromNft(nft, chains[0], referring).catch(() => undefined);
   }
 
   /** Removes rules of chains that stay, each if it is there. */

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { podAddress } from "./pod-addresses.ts";
 import { parsePortmapConf } from "./portmap-conf.ts";
-import { nftAddition, nftRemoval } from "./portmap-nftables.ts";
+import { nftAddition } from "./portmap-nftables.ts";
 
 const mapping = (hostPort: number, containerPort: number, protocol: string, hostIP = "") => ({
   hostPort,
@@ -49,27 +49,4 @@ test("IPv6 without SNAT has no masquerading", () => {
   const text = nftAddition(conf({ snat: false }), "c1", podAddress("2001:db8::2/64"));
   assert.doesNotMatch(text, /masquerad|127\.0\.0\.1|192\.168/);
   assert.match(text, /ip6 daddr 2001:db8:a::1 tcp dport 8085 dnat to \[2001:db8::2\]:85/);
-});
-
-test("removes the rules with the container's comment, and no others", () => {
-  const rule = (handle: unknown, comment: string, chain = "hostports", family = "ip") => ({
-    rule: { family, table: "cni_hostport", chain, handle, comment },
-  });
-  const listing = JSON.stringify({
-    nftables: [
-      { metainfo: {} },
-      rule(4, "c1"),
-      rule(5, "c2"),
-      rule(6, "c1", "masquerading"),
-      rule(7, "c1", "other"),
-      rule("8; flush ruleset", "c1"),
-      rule(9, "c1", "hostports", "ip; flush ruleset"),
-    ],
-  });
-  assert.equal(
-    nftRemoval(listing, "c1"),
-    "delete rule ip cni_hostport hostports handle 4\ndelete rule ip cni_hostport masquerading handle 6\n",
-  );
-  assert.equal(nftRemoval(listing, "c3"), "");
-  assert.equal(nftRemoval("{}", "c1"), "");
 });

@@ -1,6 +1,6 @@
 import { ipVersion } from "../../../base/ip-address.ts";
-import { RuntimeError } from "../../../base/errors.ts";
-import { isObject } from "../conflist.ts";
+import { RuntimeError, wrap } from "../../../base/errors.ts";
+import { deleteFromNft, listNftRules } from "../../../linux/netlink/index.ts";
 import { type Family, inParallel, type RunProgram, runOnHost } from "./iptables.ts";
 import type { PodAddress } from "./pod-addresses.ts";
 import type { PortMapping, PortmapConf } from "./portmap-conf.ts";
@@ -8,7 +8,7 @@ import { isUnspecified } from "./portmap-rules.ts";
 
 const table = "cni_hostport";
 /** Where rules of containers are. The second one has those of older versions of the plugin. */
-const containerChains: readonly unknown[] = ["hostports", "hostip_hostports", "masquerading"];
+const containerChains = ["hostports", "hostip_hostports", "masquerading"];
 
 /**
  * What makes the rules of a container's host ports in a table of their own, for `nft -f`: those of portmap since 1.6.1 with
@@ -57,23 +57,7 @@ function translation(
   return `${isOne ? `${type} daddr ${hostIp} ` : ""}${protocol} dport ${hostPort} dnat to ${to}`;
 }
 
-/** What removes the rules of a container, for `nft -f`, by what `nft -j -a list table` printed; "" for nothing. */
-export function nftRemoval(listing: string, containerId: string): string {
-  const parsed: unknown = JSON.parse(listing);
-  const objects = isObject(parsed) && Array.isArray(parsed["nftables"]) ? parsed["nftables"] : [];
-  const lines = objects.flatMap((object: unknown) => {
-    const rule = isObject(object) ? object["rule"] : undefined;
-    if (!isObject(rule) || rule["comment"] !== containerId) return [];
-    const { family, chain, handle } = rule;
-    const isOurs = containerChains.includes(chain) && (family === "ip" || family === "ip6");
-    return isOurs && Number.isSafeInteger(handle)
-      ? [`delete rule ${family} ${table} ${String(chain)} handle ${String(handle)}\n`]
-      : [];
-  });
-  return lines.join("");
-}
-
-/** Host ports by nftables: one process for each family at ADD, two at DEL. */
+/** Host ports by nftables: one process for each family at ADD, none at DEL. */
 export class NftPortmap {
   readonly #run: RunProgram;
 
@@ -97,33 +81,30 @@ export class NftPortmap {
     doing: string,
     containerId: string,
     recorded: readonly Family[] | undefined,
-    signal: AbortSignal,
   ): Promise<void> {
     await inParallel(recorded ?? ([4, 6] as const), async (family) => {
-      let failure: string | undefined;
-      // A call for the same container may have deleted them between reading and writing.
-      for (let tries = 0; tries < 2; tries++) {
-        const input = nftRemoval(await this.#list(doing, family, signal), containerId);
-        if (input === "") return;
-        failure = await this.#nft(input, signal);
-        if (failure === undefined) return;
+      try {
+        // A call for the same container may delete them between reading and writing.
+        await removeRules(family, containerId).catch(() => removeRules(family, containerId));
+      } catch (error) {
+        throw wrap(doing, error);
       }
-      if (failure !== undefined) throw failed(doing, failure);
     });
-  }
-
-  async #list(doing: string, family: Family, signal: AbortSignal): Promise<string> {
-    const args = ["-j", "-a", "list", "table", family === 4 ? "ip" : "ip6", table];
-    const { code, stdout, stderr } = await this.#run({ file: "nft", args, signal });
-    if (code === 0) return stdout;
-    if (stderr.includes("No such file or directory")) return "{}";
-    throw failed(doing, stderr);
   }
 
   async #nft(input: string, signal: AbortSignal): Promise<string | undefined> {
     const { code, stderr } = await this.#run({ file: "nft", args: ["-f", "-"], input, signal });
     return code === 0 ? undefined : stderr;
   }
+}
+
+async function removeRules(family: Family, containerId: string): Promise<void> {
+  const nft = { family, name: table };
+  const rules = await listNftRules(nft, containerChains);
+  await deleteFromNft(
+    nft,
+    rules.filter(({ comment }) => comment === containerId),
+  );
 }
 
 function failed(doing: string, stderr: string): RuntimeError {

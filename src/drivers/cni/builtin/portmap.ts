@@ -52,7 +52,7 @@ export class PortmapPlugin implements BuiltinPlugin {
     const known =
       recorded && previous && targetAddresses(previous, ifName).map(({ family }) => family);
     if (call.conf["backend"] === "nftables") {
-      await (await nftPortmap()).remove(doing, containerId, known, signal);
+      await (await nftPortmap()).remove(doing, containerId, known);
       return;
     }
     const remove = (family: Family): Promise<void> => {

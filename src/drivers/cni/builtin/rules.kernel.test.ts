@@ -8,15 +8,18 @@ import { Random } from "../../../../test/support/random.ts";
 import { pinNamespaces, unpinNamespace } from "../../../linux/namespace/index.ts";
 import type { CniResult } from "../result.ts";
 import { FirewallPlugin } from "./firewall.ts";
+import { Iptables, runOnHost } from "./iptables.ts";
 import { IptablesMasquerade } from "./masquerade.ts";
 import type { BuiltinPlugin, PluginCall } from "./plugin.ts";
 import { PortmapPlugin } from "./portmap.ts";
+import { chainName } from "./rule-text.ts";
 import {
   clearRules,
   iptablesDirectory,
   resetRules,
   runPlugin,
   savedRules,
+  sh,
 } from "./testing/beside-plugins.ts";
 
 const { signal } = new AbortController();
@@ -104,6 +107,19 @@ function someFirewall(random: Random): Readonly<Record<string, unknown>> {
 function callOf(conf: PluginCall["conf"], random: Random): PluginCall {
   const hex = Array.from({ length: 64 }, () => random.between(0, 15).toString(16)).join("");
   return { containerId: hex, netns: "/run/netns/x", ifName: "eth0", conf, signal };
+}
+
+const onePod: CniResult = { cniVersion: "1.0.0", ips: [{ address: "10.0.0.2/24" }] };
+
+function portsCall(containerId: string, count: number, backend = "iptables"): PluginCall {
+  const portMappings = Array.from({ length: count }, (_, at) => ({
+    hostPort: 8000 + at,
+    containerPort: 80,
+    protocol: "tcp",
+  }));
+  const conf = { name: "pods", type: "portmap", cniVersion: "1.0.0", backend };
+  const call = { containerId, netns: "/run/netns/x", ifName: "eth0", signal };
+  return { ...call, conf: { ...conf, runtimeConfig: { portMappings } } };
 }
 
 interface Side {
@@ -202,6 +218,40 @@ for (const backend of ["nft", "legacy"] as const) {
       }
     });
 
+    test(`what a record says is removed by ${backend === "nft" ? "no process" : "one process"}`, async () => {
+      const started: string[] = [];
+      const iptables = new Iptables((program) => {
+        started.push(program.file);
+        return runOnHost(program);
+      });
+      const portmap = new PortmapPlugin(iptables);
+      await resetRules("nat");
+      const first = portsCall("first", 1);
+      const second = portsCall("second", 1);
+      await portmap.add(first, onePod);
+      const before = await savedRules("nat");
+      await portmap.add(second, onePod);
+      started.length = 0;
+      await portmap.del(second, onePod);
+      assert.equal(await savedRules("nat"), before);
+      assert.deepEqual(started, backend === "nft" ? [] : ["iptables-restore"]);
+    });
+
+    test("a chain that somebody else uses stays with all of its rules", async () => {
+      const portmap = new PortmapPlugin();
+      await resetRules("nat");
+      const call = portsCall("used", 20);
+      await portmap.add(call, onePod);
+      const chain = chainName("pods", "used", "DN-");
+      await sh("iptables", ["-t", "nat", "-A", "FOREIGN", "-j", chain]);
+      const before = await savedRules("nat");
+      await assert.rejects(portmap.del(call, onePod), /iptables-restore exited with code/);
+      assert.equal(await savedRules("nat"), before);
+      await sh("iptables", ["-t", "nat", "-D", "FOREIGN", "-j", chain]);
+      await portmap.del(call, onePod);
+      assert.ok(!(await savedRules("nat")).includes(chain));
+    });
+
     test(`masquerading of ptp, ${counts.masquerade} configurations`, async () => {
       await resetRules("nat");
       const baseline = await savedRules("nat");
@@ -215,6 +265,23 @@ for (const backend of ["nft", "legacy"] as const) {
     });
   });
 }
+
+test("portmap by nftables removes any number of rules, and only its own", async () => {
+  const portmap = new PortmapPlugin();
+  const ruleset = (): Promise<string> => sh("nft", ["-s", "list", "ruleset"]);
+  const [other, many] = [portsCall("a", 1, "nftables"), portsCall("ab", 250, "nftables")];
+  try {
+    await portmap.add(other, onePod);
+    const before = await ruleset();
+    await portmap.add(many, onePod);
+    await portmap.del(many, onePod);
+    assert.equal(await ruleset(), before);
+    await portmap.del(other, undefined);
+    assert.ok(!(await ruleset()).includes("dnat"));
+  } finally {
+    await clearRules();
+  }
+});
 
 async function compareMasquerade(random: Random, netns: string, baseline: string): Promise<void> {
   const kinds = random.pick<readonly (4 | 6)[]>([[4], [6], [4, 6], [4, 4], [4, 4, 6]]);
