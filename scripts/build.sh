@@ -17,10 +17,12 @@ version=$(sed -n 's/^ *"version": *"\([^"]*\)".*/\1/p' package.json | head -n 1)
 # exports, and so loads undici, WebSocket and fetch. A start takes 60 ms less without that.
 here='"use strict";const bundleUrl = require("node:url").pathToFileURL(__filename).href;'
 
+# The Node.js of this checkout, since that of the machine may be too old for TypeScript.
+node=node_modules/.bin/node
+[ -x "$node" ] || node=node
+
 bundle() {
-  node_modules/.bin/esbuild "$1" --bundle "--outfile=$2" --format=cjs --platform=node --target=node24 \
-    --preserve-symlinks --minify-whitespace --minify-syntax --legal-comments=none --log-level=warning --define:import.meta.url=bundleUrl \
-    --define:import.meta.main=true "--define:DAVIT_VERSION=\"$version\"" "$3" ${4:+"$4"}
+  "$node" scripts/bundle.ts "$1" "$2" "$version" "$3" ${4:+"$4"}
 }
 
 mkdir -p dist
@@ -29,18 +31,15 @@ exec 9<package.json
 flock 9
 # Code that was compiled is kept by the program's id, its digest, which takes the place of the zeros.
 id=0000000000000000
-bundle src/cli/main.ts dist/davit.new.cjs "--banner:js=/*$id*/$here" --sourcemap=linked
+bundle src/cli/main.ts dist/davit.new.cjs "/*$id*/$here" --source-map
 sed -i 's/davit\.new\.cjs\.map/davit.cjs.map/' dist/davit.new.cjs
 digest=$(sha256sum dist/davit.new.cjs | cut -c 1-${#id})
 sed -i "1s/$id/$digest/" dist/davit.new.cjs
-bundle src/cli/start-serve.ts dist/serve.new.cjs "--banner:js=$here"
+bundle src/cli/start-serve.ts dist/serve.new.cjs "$here"
 # It starts once for each layer, and is a few files of src/.
-bundle src/unpack/program.ts dist/davit-unpack.new.cjs "--banner:js=$here"
-bundle src/unpack/archive-program.ts dist/davit-archive.new.cjs "--banner:js=$here"
-bundle src/verify/program.ts dist/davit-verify.new.cjs "--banner:js=$here"
-# The Node.js of this checkout, since that of the machine may be too old for TypeScript.
-node=node_modules/.bin/node
-[ -x "$node" ] || node=node
+bundle src/unpack/program.ts dist/davit-unpack.new.cjs "$here"
+bundle src/unpack/archive-program.ts dist/davit-archive.new.cjs "$here"
+bundle src/verify/program.ts dist/davit-verify.new.cjs "$here"
 "$node" scripts/build-page.ts dist/ui.new.json
 # What programs import: packages without dependencies, for Node 20 as well. Node prints the line of an error that a
 # program does not catch, so lines stay as they are.
