@@ -1,5 +1,4 @@
 import { readFileSync } from "node:fs";
-import * as tls from "node:tls";
 
 // The CA bundles of Debian, Fedora, SUSE and Alpine. Node's own tls.getCACertificates("system") reads each certificate several times and takes 150 ms.
 const systemBundles = [
@@ -19,5 +18,5 @@ export function systemCertificates(): readonly string[] {
       // Of another distribution.
     }
   }
-  return tls.getCACertificates("bundled");
+  return process.getBuiltinModule("node:tls").getCACertificates("bundled");
 }

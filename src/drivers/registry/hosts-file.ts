@@ -1,4 +1,3 @@
-import { validateHeaderName, validateHeaderValue } from "node:http";
 import { parse, TomlError } from "smol-toml";
 
 import { RuntimeError } from "../../base/errors.ts";
@@ -165,6 +164,7 @@ class TableReader {
       const key = `header.${JSON.stringify(name)}`;
       if (list === undefined) throw this.#refusal(key, "must be a text or a list of texts");
       try {
+        const { validateHeaderName, validateHeaderValue } = process.getBuiltinModule("node:http");
         validateHeaderName(name);
         for (const text of list) validateHeaderValue(name, text);
       } catch {

@@ -1,5 +1,5 @@
-import * as http from "node:http";
-import * as https from "node:https";
+import type * as http from "node:http";
+import type * as https from "node:https";
 import type { Socket } from "node:net";
 import { fileURLToPath } from "node:url";
 
@@ -135,7 +135,8 @@ class Agents implements Disposable {
     const isPlain = url.protocol === "http:";
     const agent = isPlain ? this.#plainAgent() : this.#secureAgent();
     const { promise, resolve, reject } = Promise.withResolvers<http.IncomingMessage>();
-    const request = (isPlain ? http : https).get(url, { agent, signal }, resolve);
+    const { get } = process.getBuiltinModule(isPlain ? "node:http" : "node:https");
+    const request = get(url, { agent, signal }, resolve);
     request.on("error", reject);
     const check = (socket: Socket): void => {
       // Read in any case: Node.js keeps the address for later reads, when the peer may have closed the connection.
@@ -158,12 +159,15 @@ class Agents implements Disposable {
     this.#secure?.destroy();
   }
 
+  // Most policies need neither HTTP nor TLS when the daemon starts.
   #plainAgent(): http.Agent {
-    return (this.#plain ??= new http.Agent({ keepAlive: true, proxyEnv: { ...this.#env } }));
+    const { Agent } = process.getBuiltinModule("node:http");
+    return (this.#plain ??= new Agent({ keepAlive: true, proxyEnv: { ...this.#env } }));
   }
 
   #secureAgent(): https.Agent {
-    return (this.#secure ??= new https.Agent({
+    const { Agent } = process.getBuiltinModule("node:https");
+    return (this.#secure ??= new Agent({
       keepAlive: true,
       proxyEnv: { ...this.#env },
       ca: [...systemCertificates()],
