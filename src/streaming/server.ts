@@ -2,8 +2,7 @@
 // returns an address with a token, a connection to it is upgraded to SPDY or WebSocket, and its
 // streams are passed to the StreamTargets. Start at StreamingServer.
 import { readFile } from "node:fs/promises";
-import { createServer as createHttpServer, type IncomingMessage, type Server } from "node:http";
-import { createServer as createHttpsServer } from "node:https";
+import type { IncomingMessage, Server } from "node:http";
 import { isIPv6, type Socket } from "node:net";
 import type { Duplex } from "node:stream";
 import { kindOf, messageOf, RuntimeError, wrap } from "../base/errors.ts";
@@ -16,7 +15,6 @@ import type {
   OfSandbox,
   StreamChoice,
   StreamTargets,
-  StreamUrls,
 } from "../core/streaming/index.ts";
 import { makeCertificate } from "./certificate.ts";
 import type { RunCommand } from "./command.ts";
@@ -74,7 +72,7 @@ const maxHeaders = 100;
 const closeTimeoutMs = 5_000;
 
 /** Creates addresses and serves connections to them. */
-export class StreamingServer implements StreamUrls, AsyncDisposable {
+export class StreamingServer implements AsyncDisposable {
   readonly #options: StreamingServerOptions;
   readonly #server: Server;
   readonly #tokens: Tokens<StreamRequest>;
@@ -90,9 +88,12 @@ export class StreamingServer implements StreamUrls, AsyncDisposable {
     const limits = { maxHeaderSize: maxHeaderBytes };
     // NOTE(node): by default, a TLS handshake may take 2 minutes.
     const handshakeTimeout = options.tokenTimeoutMs ?? defaultTokenTimeoutMs;
+    // Loaded with the first server, which most starts do not need.
     const server = config.tls
-      ? createHttpsServer({ ...limits, handshakeTimeout, ...(await certificateOf(config, clock)) })
-      : createHttpServer(limits);
+      ? process
+          .getBuiltinModule("node:https")
+          .createServer({ ...limits, handshakeTimeout, ...(await certificateOf(config, clock)) })
+      : process.getBuiltinModule("node:http").createServer(limits);
     server.maxHeadersCount = maxHeaders;
     const streaming = new StreamingServer(options, server);
     await streaming.#listen();
@@ -137,6 +138,7 @@ export class StreamingServer implements StreamUrls, AsyncDisposable {
     return this.#sessions.counts;
   }
 
+  /** A URL that is valid for one minute and can be used once; `resource-exhausted` when too many are unused. */
   exec(request: ExecRequest & OfSandbox, choice: StreamChoice): string {
     return this.#url({ verb: "exec", request, choice });
   }

@@ -1,4 +1,4 @@
-import { type IncomingMessage, STATUS_CODES } from "node:http";
+import type { IncomingMessage } from "node:http";
 import type { Duplex } from "node:stream";
 
 /** A request to upgrade its connection from HTTP to another protocol. */
@@ -56,7 +56,7 @@ export function refuseUpgrade(
 ): void {
   const body = `${reason}\n`;
   const head = [
-    `HTTP/1.1 ${code} ${STATUS_CODES[code] ?? ""}`,
+    `HTTP/1.1 ${code} ${process.getBuiltinModule("node:http").STATUS_CODES[code] ?? ""}`,
     "Connection: close",
     "Content-Type: text/plain; charset=utf-8",
     `Content-Length: ${Buffer.byteLength(body)}`,

@@ -88,8 +88,8 @@ export interface OfSandbox {
 /** Creates URLs that are valid for one minute and can be used once. */
 export interface StreamUrls {
   /** `resource-exhausted` when too many URLs are unused. */
-  exec(request: ExecRequest & OfSandbox, choice: StreamChoice): string;
-  attach(request: AttachRequest & OfSandbox, choice: StreamChoice): string;
+  exec(request: ExecRequest & OfSandbox, choice: StreamChoice): Promise<string>;
+  attach(request: AttachRequest & OfSandbox, choice: StreamChoice): Promise<string>;
   /** `ports` are those of the request; empty when the client chooses them on the connection. */
-  portForward(sandboxId: string, ports: readonly number[]): string;
+  portForward(sandboxId: string, ports: readonly number[]): Promise<string>;
 }

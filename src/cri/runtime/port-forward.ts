@@ -3,10 +3,10 @@ import type { PortForwardRequest } from "../../gen/runtime/v1/api_pb.ts";
 import type { CriContext } from "../context.ts";
 
 /** PortForward: returns a URL that is valid once, for a short time. */
-export function portForward(
+export async function portForward(
   context: CriContext,
   request: PortForwardRequest,
-): { readonly url: string } {
+): Promise<{ readonly url: string }> {
   const { podSandboxId: sandboxId, port: ports } = request;
-  return { url: requestPortForward(context, { sandboxId, ports }) };
+  return { url: await requestPortForward(context, { sandboxId, ports }) };
 }

@@ -1,8 +1,8 @@
 import type { WriteBehindRecords } from "../../drivers/records/index.ts";
 import type { SandboxContext } from "../../engine/sandbox/index.ts";
-import type { StreamingServer } from "../../streaming/index.ts";
 import type { Measured } from "./metrics.ts";
 import type { Networks } from "./networks.ts";
+import type { Streaming } from "./streaming.ts";
 
 type Engine = Pick<SandboxContext, "teardown" | "janitor" | "inflightCreates" | "failedTeardowns">;
 
@@ -13,7 +13,7 @@ export function gaugesOf(
     readonly networks: Networks;
     readonly records: WriteBehindRecords;
     readonly waitingUnpackers: () => number;
-    readonly urls: Pick<StreamingServer, "sessions">;
+    readonly urls: Pick<Streaming, "sessions">;
   },
 ): Measured["gauges"] {
   const { networks, records, waitingUnpackers, urls } = parts;

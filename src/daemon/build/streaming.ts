@@ -1,18 +1,27 @@
+import type { StreamUrls } from "../../core/streaming/index.ts";
 import type { ContainerContext } from "../../engine/container/index.ts";
 import type { SandboxContext } from "../../engine/sandbox/index.ts";
 import { EngineTargets } from "../../engine/streaming/index.ts";
 import { connectLoopback } from "../../linux/stream/index.ts";
-import { StreamingServer } from "../../streaming/index.ts";
+import { StreamingServer, type StreamingServerOptions } from "../../streaming/index.ts";
 import type { LiveConfig } from "../process/live-config.ts";
 
-/** Serves the streams of exec, attach and port-forward. Close it before the engine that it leads to. */
-export function openStreaming(
+/** The server for streams and the addresses that it gives out. Close it before the engine that it leads to. */
+export interface Streaming extends StreamUrls, AsyncDisposable {
+  readonly sessions: StreamingServer["sessions"];
+}
+
+/**
+ * Serves the streams of exec, attach and port-forward. A server whose port is free to choose is opened with the first
+ * address that a client asks for. Any other is opened now: its port may be in use, and its certificate wrong.
+ */
+export async function openStreaming(
   live: LiveConfig,
   deps: {
     readonly containers: ContainerContext;
     readonly sandboxes: SandboxContext;
   },
-): Promise<StreamingServer> {
+): Promise<Streaming> {
   const { containers, sandboxes } = deps;
   const { clock, log } = containers;
   const targets = new EngineTargets({ containers, sandboxes, connect: connectLoopback });
@@ -25,5 +34,50 @@ export function openStreaming(
       return live.value.streaming.creationTimeoutSeconds;
     },
   };
-  return StreamingServer.open({ config, targets, log, clock });
+  const streaming = new LateServer({ config, targets, log, clock });
+  if (config.port !== 0 || config.tls) await streaming.opened();
+  return streaming;
+}
+
+class LateServer implements Streaming {
+  readonly #options: StreamingServerOptions;
+  #opening: Promise<StreamingServer> | undefined;
+  #server: StreamingServer | undefined;
+
+  constructor(options: StreamingServerOptions) {
+    this.#options = options;
+  }
+
+  get sessions(): StreamingServer["sessions"] {
+    return this.#server?.sessions ?? { exec: 0, attach: 0, portforward: 0 };
+  }
+
+  async exec(...request: Parameters<StreamingServer["exec"]>): Promise<string> {
+    return (await this.opened()).exec(...request);
+  }
+
+  async attach(...request: Parameters<StreamingServer["attach"]>): Promise<string> {
+    return (await this.opened()).attach(...request);
+  }
+
+  async portForward(...request: Parameters<StreamingServer["portForward"]>): Promise<string> {
+    return (await this.opened()).portForward(...request);
+  }
+
+  /** Opens the server if it is not open. After a failure, such as one for a lack of descriptors, the next call tries again. */
+  async opened(): Promise<StreamingServer> {
+    this.#opening ??= StreamingServer.open(this.#options);
+    try {
+      this.#server = await this.#opening;
+      return this.#server;
+    } catch (error) {
+      this.#opening = undefined;
+      throw error;
+    }
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    const server = await this.#opening?.catch(() => undefined);
+    await server?.[Symbol.asyncDispose]();
+  }
 }

@@ -238,13 +238,14 @@ describe("a paused container", () => {
     };
     await assert.rejects(execSync(engine.containers, command, never), refused);
     const { containers, sandboxes } = engine;
-    const urls = { exec: () => "url", attach: () => "url", portForward: () => "url" };
+    const url = () => Promise.resolve("url");
+    const urls = { exec: url, attach: url, portForward: url };
     const choice = { stdin: false, stdout: true, stderr: true, terminal: false };
     const streaming = { containers, sandboxes, urls };
-    assert.throws(() => requestExec(streaming, command, choice), refused);
+    await assert.rejects(requestExec(streaming, command, choice), refused);
     await resumeIn(engine, id);
     assert.equal((await execSync(engine.containers, command, never)).exitCode, 0);
-    assert.equal(requestExec(streaming, command, choice), "url");
+    assert.equal(await requestExec(streaming, command, choice), "url");
   });
 
   test("is resumed by a stop for its grace period", async (t) => {

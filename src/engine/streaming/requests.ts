@@ -21,7 +21,7 @@ export interface StreamingContext {
  * The URL at which a client may run a command. `failed-precondition` for a container that is not
  * running or is paused, `invalid-argument` for an invalid combination of streams and for invalid variables.
  */
-export function requestExec(
+export async function requestExec(
   context: StreamingContext,
   request: {
     readonly containerId: string;
@@ -30,7 +30,7 @@ export function requestExec(
     readonly envs?: readonly ExecVariable[];
   },
   choice: StreamChoice,
-): string {
+): Promise<string> {
   checkChoice("exec", choice);
   const container = runningContainer(context.containers, request.containerId, "exec in");
   checkNotPaused(context.containers, container, "exec in");
@@ -39,35 +39,35 @@ export function requestExec(
   const { command, envs = [] } = request;
   const env = envs.length === 0 ? {} : { env: execEnv(containerId, envs) };
   const { terminal } = choice;
-  return context.urls.exec({ containerId, sandboxId, command, terminal, ...env }, choice);
+  return await context.urls.exec({ containerId, sandboxId, command, terminal, ...env }, choice);
 }
 
 /** The URL at which a client may attach to a container, also to a paused one; errors as for requestExec. */
-export function requestAttach(
+export async function requestAttach(
   context: StreamingContext,
   request: { readonly containerId: string },
   choice: StreamChoice,
-): string {
+): Promise<string> {
   checkChoice("attach", choice);
   const container = runningContainer(context.containers, request.containerId, "attach to");
   // Whether there is a terminal depends on the container; the client chooses only the streams.
   const terminal = container.config.tty;
   const { id: containerId, sandboxId } = container;
-  return context.urls.attach({ containerId, sandboxId, terminal }, choice);
+  return await context.urls.attach({ containerId, sandboxId, terminal }, choice);
 }
 
 /** The URL at which a client may reach ports of a sandbox. `failed-precondition` if it is not ready. */
-export function requestPortForward(
+export async function requestPortForward(
   context: StreamingContext,
   request: { readonly sandboxId: string; readonly ports: readonly number[] },
-): string {
+): Promise<string> {
   const { id } = readySandbox(context.sandboxes, request.sandboxId);
   const bad = request.ports.find((port) => !Number.isInteger(port) || port < 1 || port > 65_535);
   if (bad !== undefined) {
     const text = `forward to sandbox "${id}": a port must be from 1 to 65535, got ${bad}`;
     throw new RuntimeError("invalid-argument", text);
   }
-  return context.urls.portForward(id, request.ports);
+  return await context.urls.portForward(id, request.ports);
 }
 
 /** A ready sandbox; `failed-precondition` for any other. */
