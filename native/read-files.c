@@ -76,7 +76,7 @@ static char *text_of(const char *buffer, ssize_t count, size_t length) {
   return text;
 }
 
-static char *read_text(int fd, char *buffer) {
+static char *read_text(int fd, char *buffer, size_t *size) {
   size_t length = 0;
   ssize_t count = 1;
   while (count != 0 && length < MAX_TEXT) {
@@ -85,6 +85,7 @@ static char *read_text(int fd, char *buffer) {
     if (count < 0) break;
     length += (size_t)count;
   }
+  if (size != NULL) *size = length;
   return text_of(buffer, count, length);
 }
 
@@ -102,7 +103,7 @@ static void read_texts(struct job *job) {
   for (size_t i = 0; i < opener.count; i++) {
     int fd = open_next(&opener, i);
     if (fd < 0) continue;
-    job->texts[i] = read_text(fd, buffer);
+    job->texts[i] = read_text(fd, buffer, job->text_sizes == NULL ? NULL : &job->text_sizes[i]);
     close(fd);
   }
   opener_close(&opener);
@@ -115,6 +116,13 @@ static void read_texts(struct job *job) {
 static void read_files(struct job *job) {
   if (job->strings[0] == NULL) read_texts(job);
   else fault_set_errno(&job->fault, EINVAL, "read files in", job->strings[0]);
+}
+
+/* strings: null, then files. Texts: as above, but UTF-8, with the NUL bytes between the words of command lines. */
+static void read_words(struct job *job) {
+  job->text_sizes = calloc(job->string_count, sizeof *job->text_sizes);
+  if (job->text_sizes == NULL) fault_set_errno(&job->fault, ENOMEM, "read files", "");
+  else read_files(job);
 }
 
 /* strings: net path, then files as above. */
@@ -136,7 +144,7 @@ static void read_file_in_namespaces(struct job *job) {
     if (enter_namespace(&fault, job->strings[i + 1], CLONE_NEWNET) < 0) continue;
     int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     if (fd < 0) continue;
-    job->texts[i] = read_text(fd, buffer);
+    job->texts[i] = read_text(fd, buffer, NULL);
     close(fd);
   }
 }
@@ -262,6 +270,7 @@ static void list_devices(struct job *job) {
 
 const struct job_kind read_jobs[] = {
     {"readFiles", 1, 0, read_files, false},
+    {"readWords", 1, 0, read_words, false},
     {"readFilesInNamespace", 1, 0, read_files_in_namespace, true},
     {"readFileInNamespaces", 1, 0, read_file_in_namespaces, true},
     {"openFiles", 0, 0, open_files, false},

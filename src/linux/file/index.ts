@@ -23,6 +23,7 @@ export {
   readFiles,
   readFileInNamespaces,
   readFilesInNamespace,
+  readWords,
   relabel,
   setAttributes,
   setXattr,

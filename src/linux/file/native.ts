@@ -80,6 +80,17 @@ export async function readFiles(paths: readonly string[]): Promise<readonly (str
 }
 
 /**
+ * pool. Like {@link readFiles}, for files of words that end with NUL bytes, as command lines of processes are (proc_pid_cmdline(5)).
+ * Bytes that are not UTF-8 become U+FFFD.
+ */
+export async function readWords(
+  paths: readonly string[],
+): Promise<readonly (readonly string[] | null)[]> {
+  const texts = await runTextsJob("readWords", [null, ...paths]);
+  return texts.map((text) => (text === null ? null : text.split("\0")));
+}
+
+/**
  * own, 0.1 ms. Like {@link readFiles}, inside a network namespace. Paths go through `/proc/thread-self`, because
  * `/proc/self` is the process's first thread, which stays outside
  * (proc_thread-self(5)). Rejects with `not-found` when nothing is at `net`, and with

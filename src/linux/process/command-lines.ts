@@ -1,12 +1,15 @@
 import { readdir, readFile, stat } from "node:fs/promises";
 
 import { valueWithin } from "../../base/wait.ts";
+import { readWords } from "../file/index.ts";
 import { processStartTime } from "./process-ref.ts";
 
 // Command line and environment are in the process's memory. A process that hangs in the kernel may hold its lock.
 const readMs = 1_000;
 /** Reads in progress. One that hangs occupies a thread of the pool, so it must not be started again. */
 const reads = new Map<string, Promise<string>>();
+
+let isReading = false;
 
 /** A process that was found by its command line. */
 export interface FoundProcess {
@@ -26,14 +29,34 @@ export async function findByCommandLine(
 ): Promise<readonly FoundProcess[]> {
   const pids = await allPids();
   const root = await rootOf("self");
-  const match = async (pid: number): Promise<readonly FoundProcess[]> => {
-    const args = await wordsOf(pid, "cmdline");
+  const match = async (args: readonly string[], pid: number): Promise<readonly FoundProcess[]> => {
     if (!isWanted(args)) return [];
     const startTime = processStartTime(pid);
     if (startTime === undefined || (await rootOf(String(pid))) !== root) return [];
     return [{ pid, startTime: String(startTime), args }];
   };
-  return (await Promise.all(pids.map(match))).flat();
+  const lines = await commandLines(pids);
+  return (await Promise.all(pids.map((pid, at) => match(lines[at] ?? [], pid)))).flat();
+}
+
+/** Like {@link wordsOf} for all of them, in one job: a node has hundreds of processes. If one hangs, each is read by itself. */
+async function commandLines(pids: readonly number[]): Promise<readonly (readonly string[])[]> {
+  const lines = await valueWithin(readTogether(pids), readMs);
+  return lines ?? (await Promise.all(pids.map((pid) => wordsOf(pid, "cmdline"))));
+}
+
+/** Undefined while an earlier call hangs, which occupies a thread of the pool. */
+async function readTogether(
+  pids: readonly number[],
+): Promise<readonly (readonly string[])[] | undefined> {
+  if (isReading) return undefined;
+  isReading = true;
+  try {
+    const lines = await readWords(pids.map((pid) => `/proc/${pid}/cmdline`));
+    return lines.map((line) => line ?? []);
+  } finally {
+    isReading = false;
+  }
 }
 
 /**

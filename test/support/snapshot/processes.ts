@@ -102,15 +102,15 @@ function describe(entry: ProcessEntry): string {
  * socket with a path is named by the path.
  */
 export function descriptorNames(pid: number): readonly string[] {
-  const paths = unixSocketPaths(pid);
+  const sockets = socketNames(pid);
   return readdirSync(`/proc/${pid}/fd`).flatMap((fd) => {
     const target = readLinkOrEmpty(`/proc/${pid}/fd/${fd}`);
     if (target === "") return [];
     const [, type = "", inode = ""] =
       /^(socket|pipe|net|ipc|uts|mnt|pid|user|cgroup):\[(\d+)\]$/.exec(target) ?? [];
     if (type === "") return [target];
-    const path = type === "socket" ? paths.get(inode) : undefined;
-    return [path === undefined ? type : `${type} ${path}`];
+    const name = type === "socket" ? sockets.get(inode) : undefined;
+    return [name === undefined ? type : `${type} ${name}`];
   });
 }
 
@@ -127,13 +127,23 @@ export function isLateSync(target: string): boolean {
   return target.endsWith("/root/layers");
 }
 
-function unixSocketPaths(pid: number): ReadonlyMap<string, string> {
-  const paths = new Map<string, string>();
-  for (const line of readOrEmpty(`/proc/${pid}/net/unix`).split("\n")) {
-    const [, , , , , , inode, path] = line.trim().split(/\s+/);
-    if (inode !== undefined && path !== undefined) paths.set(inode, path);
+/** What is known of sockets by their inodes: the path of a unix socket, and what a daemon keeps once it has needed it. */
+function socketNames(pid: number): ReadonlyMap<string, string> {
+  const names = new Map<string, string>();
+  const rowsOf = (file: string): readonly (readonly string[])[] =>
+    readOrEmpty(`/proc/${pid}/net/${file}`)
+      .split("\n")
+      .map((line) => line.trim().split(/\s+/));
+  for (const [, , , , , , inode, path] of rowsOf("unix")) {
+    if (inode !== undefined && path !== undefined) names.set(inode, path);
   }
-  return paths;
+  for (const [, protocol, , , , , , , , inode] of rowsOf("netlink")) {
+    if (inode !== undefined && protocol === "12") names.set(inode, "(netfilter)");
+  }
+  for (const [, , , state, , , , , , inode] of [...rowsOf("tcp"), ...rowsOf("tcp6")]) {
+    if (inode !== undefined && state === "0A") names.set(inode, "(listening)");
+  }
+  return names;
 }
 
 function readOrEmpty(path: string): string {

@@ -116,8 +116,9 @@ export function leakOptions(daemon: TestDaemon): LeakCheckOptions {
     ...own,
     ignoreFiles: [...(own.ignoreFiles ?? []), ...keptFiles],
     allow: {
-      // Opened by the first checkpoint, or at the first start of such a program, and kept.
-      fd: [/\/davit\.db(-wal)?$/, /^\/memfd:davit-program /],
+      // Opened by the first checkpoint, at the first start of such a program, with the first host port that is removed and
+      // with the first address for streams, and kept.
+      fd: [/\/davit\.db(-wal)?$/, /^\/memfd:davit-program /, /^socket \((netfilter|listening)\)$/],
       // Chains that portmap creates once and keeps. Empty chains have no effect.
       iptables: [/^ip6?tables-save (nat|filter) (:|-A \S+ .*-j )CNI-(HOSTPORT|FORWARD|ADMIN)/],
       nft: [/ \/ chain CNI-(HOSTPORT|FORWARD|ADMIN)/, /jump CNI-(HOSTPORT|FORWARD|ADMIN)/],
