@@ -229,7 +229,12 @@ const streaming: Section<StreamingConfig> = {
     default: "127.0.0.1",
     doc: "The address to which exec, attach and port-forward connect. kubelet is on the same machine; other clients need a token.",
   }),
-  port: integer({ default: 0, min: 0, max: 65535, doc: "The port; 0 means any free port." }),
+  port: integer({
+    default: 0,
+    min: 0,
+    max: 65535,
+    doc: "The port; 0 means any free port. davit listens on that with the first call for streams, unless streaming.tls is set.",
+  }),
   tls: flag({
     default: false,
     doc: "true enables HTTPS. Without tls_cert_file davit generates a certificate at each start.",
