@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { RuntimeError } from "../../../base/errors.ts";
 import { type Addition, Iptables, type RunProgram } from "./iptables.ts";
 import { PortmapPlugin } from "./portmap.ts";
 
@@ -136,14 +137,18 @@ test("removes from nftables without a process", async () => {
   assert.equal(asked.length, 1);
 });
 
-test("asks nftables no more once iptables had what nftables did not have, but after a failure it does", async () => {
-  const answers = [() => Promise.reject(new Error("interrupted")), notInNft, notInNft];
-  let asked = 0;
-  const { calls, run } = played(() => ({}));
-  const iptables = new Iptables(run, () => answers[asked++]?.() ?? assert.fail());
-  for (let n = 0; n < 4; n++) await iptables.remove("remove", removal, signal);
-  assert.equal(asked, 2);
-  assert.equal(calls.length, 4);
+test("asks nftables no more once iptables had to do it, but again if the rules only changed meanwhile", async () => {
+  const disturbed = () => Promise.reject(new RuntimeError("unavailable", "it changed"));
+  const impossible = () => Promise.reject(new RuntimeError("invalid-argument", "no such protocol"));
+  for (const last of [notInNft, impossible]) {
+    const answers = [disturbed, last, last];
+    let asked = 0;
+    const { calls, run } = played(() => ({}));
+    const iptables = new Iptables(run, () => answers[asked++]?.() ?? assert.fail());
+    for (let n = 0; n < 4; n++) await iptables.remove("remove", removal, signal);
+    assert.equal(asked, 2);
+    assert.equal(calls.length, 4);
+  }
 });
 
 test("reads when the rules are others, and leaves those of others", async () => {

@@ -91,7 +91,7 @@ function packageOf(file: string): string {
 export class Iptables {
   readonly #run: RunProgram;
   readonly #removeFromNft: typeof removeFromNft;
-  /** False once iptables had rules that nftables did not have. */
+  /** False once iptables has removed what could not be removed from nftables. */
   #mayBeNft = true;
   // Two that read and then write would both make what is shared.
   readonly #reading = new KeyedLock();
@@ -147,7 +147,7 @@ export class Iptables {
     });
   }
 
-  /** Undefined after a failure: only iptables can say what is wrong then. */
+  /** False if iptables has to do it. Undefined if it was only disturbed: then the next removal can be tried again. */
   async #removedFromNft({
     family,
     table,
@@ -156,7 +156,9 @@ export class Iptables {
   }: Removal): Promise<boolean | undefined> {
     if (!this.#mayBeNft) return undefined;
     const nft = { family, name: table };
-    return this.#removeFromNft(nft, chains[0], referring).catch(() => undefined);
+    return this.#removeFromNft(nft, chains[0], referring).catch((error: unknown) =>
+      isKind(error, "unavailable") ? undefined : false,
+    );
   }
 
   /** Removes rules of chains that stay, each if it is there. */
