@@ -229,7 +229,6 @@ test("checkMounts() refuses mounts that cannot be meant", () => {
     [{ containerPath: "/a/..", hostPath: "/h" }, /the root itself/],
     [{ containerPath: "/m" }, /host_path of "\/m" is empty/],
     [{ containerPath: "/m", hostPath: "h" }, /host_path must be absolute/],
-    [{ ...ok, imageSubPath: "x" }, /needs an image/],
     [{ ...image, hostPath: "/h" }, /an image and a host_path/],
     [{ ...image, readonly: false }, /must be readonly/],
     [{ ...image, image: {} }, /image of "\/m" is empty/],
@@ -254,7 +253,9 @@ test("checkMounts() refuses mounts that cannot be meant", () => {
       String(why),
     );
   }
-  checkMounts(containerConfig({ mounts: [ok, image, { ...image, imageSubPath: "a/b" }] }));
+  // kubelet sets image_sub_path for volumes without an image, too.
+  const subPath = { ...ok, imageSubPath: "a/b" };
+  checkMounts(containerConfig({ mounts: [ok, subPath, image, { ...image, imageSubPath: "a/b" }] }));
 });
 
 test("each mount of a pod that has ids of its own without asking has the pod's ids", () => {
