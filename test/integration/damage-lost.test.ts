@@ -41,6 +41,7 @@ import {
   launchDaemon,
   leaklessAcross,
   listIds,
+  NODE,
   NOTREADY,
   output,
   parentOf,
@@ -148,6 +149,18 @@ test(
     assert.ok(!it.pids.some(isThere));
     await closePod(it.pod);
     await checkUsable();
+  }),
+);
+
+test(
+  "without the state directory a pod with only the host's namespaces is NOTREADY, too",
+  leaklessAcross(served, async () => {
+    const pod = await openPod(daemon, podOf({ network: NODE, ipc: NODE, pid: NODE }));
+    await daemon.stop();
+    await deleteDirectory(daemon.paths.state);
+    await launchDaemon(daemon);
+    assert.equal((await statusOf(daemon, pod.id)).state, NOTREADY);
+    await closePod(pod);
   }),
 );
 

@@ -61,7 +61,7 @@ interface Deps {
  *
  * A sandbox is three bind-mounted namespaces, three files and a tmpfs; only a pod-wide PID
  * namespace needs a process, and the sandbox ends with it. Without one the sandbox lives as
- * long as its namespaces are mounted.
+ * long as its namespaces are mounted, and one with only the host's namespaces as long as its files exist.
  */
 export class PodSandboxController implements SandboxController {
   readonly name = "podsandbox";
@@ -194,7 +194,7 @@ export class PodSandboxController implements SandboxController {
   }
 
   async load(sandbox: Sandbox): Promise<string | undefined> {
-    await this.#files.closeDirectory(sandbox);
+    const hasFiles = await this.#files.closeDirectory(sandbox);
     const pins = this.#paths.pinned(sandbox);
     const holder = sandbox.process === undefined ? undefined : findHolder(sandbox.process);
     const tracked = this.#track(sandbox.id, holder, pins);
@@ -203,6 +203,8 @@ export class PodSandboxController implements SandboxController {
     if (holder === undefined && needsHolder(sandbox)) {
       tracked.end("the process that held its PID namespace is gone");
     }
+    // A pod with only the host's namespaces has nothing else that ends: none of its containers could start.
+    if (!hasFiles && pinEntries(pins).length === 0) tracked.end("its files are gone");
     return tracked.ended ? (await tracked.exit).reason : undefined;
   }
 

@@ -41,16 +41,18 @@ export class PodFiles {
 
   /**
    * Closes the directory of a sandbox to other users of the node. Changes something only for a sandbox of
-   * an older davit, whose directory other users could enter. No error for a missing directory.
+   * an older davit, whose directory other users could enter. False if there is no such directory.
    */
-  async closeDirectory(sandbox: Sandbox): Promise<void> {
+  async closeDirectory(sandbox: Sandbox): Promise<boolean> {
     const path = this.#paths.directory(sandbox.id);
     const { mode, owner } = directoryAccess(sandbox);
     try {
       if (owner !== undefined) await chown(path, owner.uid, owner.gid);
       await chmod(path, mode);
+      return true;
     } catch (cause) {
       if (errnoCode(cause) !== "ENOENT") throw systemError(`close "${path}" to other users`, cause);
+      return false;
     }
   }
 

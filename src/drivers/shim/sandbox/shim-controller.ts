@@ -43,7 +43,7 @@ export interface PodFiles {
   netnsPath(id: string): string;
   make(sandbox: Sandbox): Promise<void>;
   paths(sandbox: Sandbox): SandboxEnvironment["files"];
-  closeDirectory(sandbox: Sandbox): Promise<void>;
+  closeDirectory(sandbox: Sandbox): Promise<unknown>;
   remove(id: string): Promise<void>;
 }
 
