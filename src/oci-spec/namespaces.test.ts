@@ -67,10 +67,12 @@ test("containerNamespaces() gives each PID mode its namespace", () => {
   assert.equal(pathOf(input({ pid: CONTAINER }, { pid: CONTAINER }), "pid"), undefined);
   assert.equal(pathOf(input({}, {}, { sandboxPid: 42 }), "pid"), "/proc/42/ns/pid");
   assert.equal(pathOf(input({ pid: NODE }, { pid: NODE }), "pid"), "none");
+  // The zero value is POD: a pod without a namespace to share gives each container its own.
+  assert.equal(pathOf(input({ pid: CONTAINER }, {}, { sandboxPid: 42 }), "pid"), undefined);
   const target = { pid: TARGET, targetId: "c0" };
   assert.equal(pathOf(input({}, target, { targetPid: 7 }), "pid"), "/proc/7/ns/pid");
   for (const [from, why] of [
-    [input({ pid: CONTAINER }, {}), /sandbox was made without one/],
+    [input({}, {}), /pod's PID namespace is gone, make a new sandbox/],
     [input({}, target), /container "c0".* does not run/],
   ] as const) {
     assert.throws(

@@ -15,9 +15,9 @@ import type { OciIdMapping, OciLinux, OciNamespace } from "../core/oci/index.ts"
  *
  * User, network, IPC and UTS are the pod's: its pins, or the host's where the pod has none (a namespace
  * that is not listed is the runtime's own, and the daemon runs in the host's). PID follows the
- * container's own mode. Mount is always new; cgroup is new on v2, but not for a privileged
- * container, which sees the node's whole tree. `failed-precondition` for a namespace to join that
- * does not exist.
+ * container's own mode; POD is what its pod has, so a namespace of its own in a pod with CONTAINER.
+ * Mount is always new; cgroup is new on v2, but not for a privileged container, which sees the node's
+ * whole tree. `failed-precondition` for a namespace to join that does not exist.
  */
 export function containerNamespaces(
   input: Pick<
@@ -87,12 +87,13 @@ function pidNamespace(
   if (mode === NamespaceMode.TARGET) {
     return [{ type: "pid", path: pidPath(input.targetPid, targetGone(options?.targetId ?? "")) }];
   }
+  // POD is also what a client sends that sets no mode: the pod decides.
   if (podMode === NamespaceMode.NODE) return [];
-  return [{ type: "pid", path: pidPath(input.sandboxPid, noPodNamespace) }];
+  if (podMode === NamespaceMode.CONTAINER) return [{ type: "pid" }];
+  return [{ type: "pid", path: pidPath(input.sandboxPid, podNamespaceGone) }];
 }
 
-const noPodNamespace =
-  "the container requests the pod's PID namespace, but its sandbox was made without one; set pid to CONTAINER, or make the sandbox with pid POD";
+const podNamespaceGone = "the pod's PID namespace is gone, make a new sandbox";
 
 function targetGone(target: string): string {
   return `container "${target}", whose PID namespace is wanted, does not run`;
