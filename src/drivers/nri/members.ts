@@ -217,7 +217,9 @@ export class Members {
     const at = subject === undefined ? "" : ` at ${event ?? ""} of ${describeSubject(subject)}`;
     const next =
       launched === undefined ? "" : "; davit starts it again when davit itself is restarted";
-    this.#log.error(`lost NRI plugin "${plugin}"${at}: ${reason}${next}`, {
+    // A plugin that connects may go when it is asked nothing, as at each update of its DaemonSet.
+    const level = launched === undefined && unanswered === undefined ? "warn" : "error";
+    this.#log[level](`lost NRI plugin "${plugin}"${at}: ${reason}${next}`, {
       plugin,
       event,
       ...subject,

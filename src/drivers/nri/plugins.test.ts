@@ -153,6 +153,9 @@ describe("NriPlugins", () => {
     assert.match(told[2] ?? "", /^lost 20 dying: /);
     assert.match(told[3] ?? "", /^lost 10 slow: .*1000 ms.* at CreateContainer of container "c"$/);
     assert.equal(told.length, 4);
+    const lost = node.lines.filter((line) => line.includes("lost NRI plugin"));
+    assert.match(lost[0] ?? "", /^warn: .*"20-dying": .*closed/);
+    assert.match(lost[1] ?? "", /^error: .*"10-slow" at CreateContainer/);
   });
 
   it("continues when a plugin dies or sends garbage while it is asked", async () => {
