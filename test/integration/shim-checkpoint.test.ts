@@ -1,9 +1,10 @@
 /** Checkpoints of containers of runc's shim by its task API, what continues from them, and a shim that fails meanwhile. */
 import assert from "node:assert/strict";
-import { existsSync, readdirSync, rmSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import path from "node:path";
 import { after, before, describe, test } from "node:test";
 import type { TestDaemon } from "../support/daemon.ts";
+import { HeldCriu } from "../support/held-criu.ts";
 import { makeSandboxer, removeSandboxer, writeSandboxerScript } from "../support/sandboxer.ts";
 import {
   CheckpointDirectory,
@@ -26,6 +27,8 @@ import {
   runIn,
   sh,
   start,
+  type Pod,
+  exited,
 } from "../support/suites/containers.ts";
 import { code, failsWith, leakless, pod as podOf, until } from "../support/suites/pods.ts";
 
@@ -35,6 +38,7 @@ let directory = "";
 let script = "";
 const served = (): TestDaemon => daemon;
 const checkpoints = new CheckpointDirectory();
+const held = new HeldCriu(checkpoints.at("held"));
 
 before(async () => {
   const sandboxer = makeSandboxer();
@@ -45,6 +49,7 @@ before(async () => {
     byRunc: { runtime_type, options: { BinaryName: "runc" } },
     // Runs tasks by crun, and fails as the script says.
     faulty: { runtime_type, runtime_path: sandboxer.program, options: { BinaryName: "crun" } },
+    held: { runtime_type, options: { BinaryName: held.runtimePath } },
     bySandboxer: { controller: "shim", runtime_type: sandboxer.program },
   };
   node = await checkpointNode(checkpoints, { handlers });
@@ -169,14 +174,63 @@ test(
   }),
 );
 
+/** What the daemon keeps of captures. */
+function captures(): readonly string[] {
+  const at = path.join(daemon.paths.root, "checkpoints/captures");
+  return existsSync(at) ? readdirSync(at) : [];
+}
+
+/** Whether the shim of a container starts commands in it. */
+async function startsCommands(id: string): Promise<boolean> {
+  return exec(daemon, id, ["true"]).then(
+    () => true,
+    () => false,
+  );
+}
+
 describe("a shim that fails at a checkpoint", () => {
+  // With all that davit asks of a task.
+  const hang = { does: "hang" } as const;
+  const silent = { Checkpoint: hang, Pause: hang, Resume: hang, State: hang, Kill: hang };
   const faults = [
-    [{ does: "fail", kind: "unimplemented" }, code.unimplemented, /the shim of the pod has no/],
-    [{ does: "fail", kind: "unknown" }, code.unknown, /capture container/],
-    [{ does: "hang" }, code.deadlineExceeded, /capture-memory/],
+    [
+      "fails with unimplemented",
+      { Checkpoint: { does: "fail", kind: "unimplemented" } },
+      code.unimplemented,
+      /the shim of the pod has no checkpoints/,
+    ],
+    [
+      "fails with unknown",
+      { Checkpoint: { does: "fail", kind: "unknown" } },
+      code.unknown,
+      /capture container/,
+    ],
+    [
+      "does not answer",
+      silent,
+      code.deadlineExceeded,
+      /capture-memory, .*took longer than 2 s; its shim does not answer, .*: allow more time, or stop/,
+    ],
+    [
+      "does not answer about the capture",
+      { Checkpoint: hang, Resume: hang },
+      code.deadlineExceeded,
+      /took longer than 2 s; its shim does not answer/,
+    ],
+    [
+      "sends what is no message",
+      { Checkpoint: { does: "say", hex: "ff" } },
+      code.unknown,
+      /its shim has sent what davit cannot read .*: use a handler with a path/,
+    ],
+    [
+      "answers and has done nothing",
+      { Checkpoint: { does: "empty" } },
+      code.unknown,
+      /has written no images of it: use a handler with a path/,
+    ],
   ] as const;
-  for (const [fault, expected, message] of faults) {
-    const name = fault.does === "fail" ? `fails with ${fault.kind}` : "hangs";
+  for (const [name, faulty, expected, message] of faults) {
     test(
       `${name}: the container runs on, and there is no file`,
       leakless(served, () =>
@@ -187,25 +241,121 @@ describe("a shim that fails at a checkpoint", () => {
             const id = await runIn(pod, counter());
             const seen = await stateOf(daemon, id);
             const location = checkpoints.at("failed.tar");
-            // As a shim does that is busy: it resumes the task when it can.
-            const others = fault.does === "hang" ? { Resume: { does: "held" } as const } : {};
-            writeSandboxerScript(script, { Checkpoint: fault, ...others });
+            writeSandboxerScript(script, faulty);
             const request = { containerId: id, location, timeout: 2n };
             const call = daemon.client.runtime.checkpointContainer(request);
             await assert.rejects(call, failsWith(expected, message));
             assert.ok(!existsSync(location));
-            await until("it runs on", async () => !(await isPaused(daemon, id)));
+            assert.deepEqual(captures(), []);
+            assert.equal(await isPaused(daemon, id), false);
             writeSandboxerScript(script, {});
-            // It starts commands as soon as it has resumed the task.
-            await until("its shim starts commands", () =>
-              exec(daemon, id, ["true"]).then(
+            assert.ok(await startsCommands(id), "its shim starts commands");
+            await continuesFrom(daemon, id, seen);
+          },
+          "faulty",
+        ),
+      ),
+    );
+  }
+});
+
+describe("the shim of runc", () => {
+  /** The shim of a pod. */
+  function shimOf(pod: Pod): number {
+    const file = path.join(daemon.paths.state, "shims/pods", pod.id, "shim.json");
+    const { process } = JSON.parse(readFileSync(file, "utf8")) as {
+      readonly process: { readonly pid: number };
+    };
+    return process.pid;
+  }
+
+  const checkpoint = (containerId: string, location: string, timeout: bigint) =>
+    daemon.client.runtime.checkpointContainer({ containerId, location, timeout });
+
+  for (const handler of ["byCrun", "byRunc"]) {
+    test(
+      `that was stopped before a checkpoint captures nothing later (${handler})`,
+      leakless(served, () =>
+        inPod(
+          daemon,
+          podOf(),
+          async (pod) => {
+            const id = await runIn(pod, counter());
+            const seen = await stateOf(daemon, id);
+            const location = checkpoints.at("stopped.tar");
+            const shim = shimOf(pod);
+            process.kill(shim, "SIGSTOP");
+            try {
+              const unanswered = failsWith(code.deadlineExceeded, /its shim does not answer/);
+              await assert.rejects(checkpoint(id, location, 1n), unanswered);
+              assert.equal(await isPaused(daemon, id), false);
+              const refused = failsWith(code.failedPrecondition, /has not answered the last/);
+              await assert.rejects(checkpoint(id, location, 5n), refused);
+              assert.equal(await isPaused(daemon, id), false);
+              assert.deepEqual(captures(), []);
+            } finally {
+              process.kill(shim, "SIGCONT");
+            }
+            assert.ok(await startsCommands(id), "its shim starts commands");
+            await continuesFrom(daemon, id, seen);
+            // From the shim's late answer on.
+            await until("it is captured again", () =>
+              checkpoint(id, location, 10n).then(
                 () => true,
                 () => false,
               ),
             );
+            assert.deepEqual(captures(), []);
+            await continuesFrom(daemon, id, seen);
+            rmSync(location);
+          },
+          handler,
+        ),
+      ),
+    );
+  }
+
+  for (const [end, name] of [
+    ["SIGSTOP", "stopped"],
+    ["SIGKILL", "killed"],
+  ] as const) {
+    test(
+      `that is ${name} in the middle of a checkpoint leaves no file and no process of CRIU`,
+      leakless(served, () =>
+        inPod(
+          daemon,
+          podOf(),
+          async (pod) => {
+            const id = await runIn(pod, counter());
+            const seen = await stateOf(daemon, id);
+            const location = checkpoints.at("middle.tar");
+            const shim = shimOf(pod);
+            held.hold();
+            const call = checkpoint(id, location, 3n);
+            call.catch(() => undefined);
+            await until("CRIU is in the middle", () => held.isHeld());
+            process.kill(shim, end);
+            try {
+              const expected =
+                end === "SIGKILL"
+                  ? failsWith(code.failedPrecondition, /shim has ended, and the container with it/)
+                  : failsWith(code.deadlineExceeded, /its shim does not answer/);
+              await assert.rejects(call, expected);
+              assert.ok(!existsSync(location));
+              assert.deepEqual(captures(), []);
+              if (end === "SIGSTOP") assert.equal(await isPaused(daemon, id), false);
+            } finally {
+              held.release();
+              if (end === "SIGSTOP") process.kill(shim, "SIGCONT");
+            }
+            if (end === "SIGKILL") {
+              assert.equal((await exited(daemon, id)).exitCode, 137);
+              return;
+            }
+            assert.ok(await startsCommands(id), "its shim starts commands");
             await continuesFrom(daemon, id, seen);
           },
-          "faulty",
+          "held",
         ),
       ),
     );

@@ -152,6 +152,8 @@ async function dump(
     if (!signal.aborted) {
       // The processes have ended, and davit may have removed the container before the runtime did.
       if (!request.leaveRunning && (await finished())) return;
+      // It outlives an OCI runtime that is killed, or that ends with its shim.
+      await endCriu(request.work, log);
       throw error;
     }
     // CRIU first: without its runtime it would end the processes of a capture that does not leave them running.

@@ -1,7 +1,14 @@
 import assert from "node:assert/strict";
+import { existsSync, mkdirSync, mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { describe, test } from "node:test";
+import { setImmediate as turn } from "node:timers/promises";
+import { RuntimeError } from "../../../base/errors.ts";
+import { silentLogger } from "../../../base/logger.ts";
 import type { BoundHandler } from "../../../core/handler/index.ts";
-import { ShimCaptures } from "./captures.ts";
+import type { Operation } from "../../../core/operation/index.ts";
+import { type CaptureBy, ShimCaptures } from "./captures.ts";
 
 const captures = new ShimCaptures({} as ConstructorParameters<typeof ShimCaptures>[0]);
 const handlerOf = (more: Partial<BoundHandler>): BoundHandler => ({
@@ -35,5 +42,44 @@ describe("ShimCaptures.obstacle()", () => {
         assert.match(captures.obstacle(handlerOf(more), use) ?? "", reason);
       }
     }
+  });
+});
+
+describe("ShimCaptures.capture()", () => {
+  test("that its shim does not answer says so, and the next one is refused until it does", async (t) => {
+    const root = mkdtempSync(join(tmpdir(), "davit-captures-"));
+    t.after(() => rmSync(root, { recursive: true }));
+    const { promise: answer, resolve } = Promise.withResolvers<unknown>();
+    const late = new RuntimeError("deadline-exceeded", "took longer than 1 s");
+    const captureBy: CaptureBy = async (_deps, { run }) => {
+      await assert.rejects(run(AbortSignal.abort(late)));
+      throw late;
+    };
+    const deps = {
+      log: silentLogger,
+      paths: { podFile: () => join(root, "criu.conf") },
+      shims: { get: () => Promise.resolve({ task: { call: () => answer } }) },
+      captureBy,
+      get: (id: string) => ({ id, state: { sandboxId: "pod", cgroupPath: "", ociRuntime: "crun" } }),
+      specOf: () => Promise.resolve({}),
+    } as unknown as ConstructorParameters<typeof ShimCaptures>[0];
+    const own = new ShimCaptures(deps);
+    const work = join(root, "work");
+    const request = { images: join(work, "i"), work, closeTcp: false, leaveRunning: true };
+    const given = { signal: new AbortController().signal } as unknown as Operation;
+    await assert.rejects(own.capture("c", request, given), {
+      kind: "deadline-exceeded",
+      message: /^took longer than 1 s; its shim does not answer, and .*: allow more time, or stop/,
+    });
+    await assert.rejects(own.capture("c", request, given), {
+      kind: "failed-precondition",
+      message: /^capture container "c": its shim has not answered the last capture yet; try again/,
+    });
+    // As runc does: it makes the directory of images, whatever has become of it.
+    mkdirSync(request.images, { recursive: true });
+    resolve({});
+    while (existsSync(work)) await turn();
+    await turn();
+    await assert.rejects(own.capture("c", request, given), { message: "took longer than 1 s" });
   });
 });

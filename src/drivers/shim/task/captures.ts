@@ -1,18 +1,17 @@
-import { create, toBinary } from "@bufbuild/protobuf";
-import { type Any, AnySchema } from "@bufbuild/protobuf/wkt";
-import { isKind, messageOf, RuntimeError } from "../../../base/errors.ts";
+import { kindOf, messageOf, RuntimeError } from "../../../base/errors.ts";
 import { KeyedLock } from "../../../base/keyed-lock.ts";
 import type { Logger } from "../../../base/logger.ts";
+import { within } from "../../../base/wait.ts";
 import type { CaptureRequest, ContainerCaptures } from "../../../core/container/index.ts";
 import type { BoundHandler } from "../../../core/handler/index.ts";
 import type { OciSpec } from "../../../core/oci/index.ts";
 import type { Operation } from "../../../core/operation/index.ts";
-import { CheckpointOptionsSchema } from "../../../gen/containerd/runc/v1/options_pb.ts";
-import { Task } from "../../../gen/containerd/task/v3/task_pb.ts";
 import type { CgroupLayout } from "../../../linux/cgroup/index.ts";
+import { removeTree } from "../../../linux/file/index.ts";
 import { isRuncType, runtimeOfOptions } from "../process/options.ts";
-import type { PodShim, PodShims } from "../process/pod-shims.ts";
+import type { PodShims } from "../process/pod-shims.ts";
 import type { StateLayout } from "../process/state-layout.ts";
+import { advice, CaptureCall } from "./capture-call.ts";
 import type { TrackedTask } from "./tracked-task.ts";
 
 /** How a container is captured by a program that runs `checkpoint` of its OCI runtime; see `RuntimeCapture` there. */
@@ -33,6 +32,9 @@ export type CaptureBy = (
   operation: Operation,
 ) => Promise<void>;
 
+/** How long davit may take to end the container of a shim that has ended. */
+const endMs = 5_000;
+
 interface Deps {
   readonly cgroups: CgroupLayout;
   readonly log: Logger;
@@ -44,8 +46,6 @@ interface Deps {
   readonly specOf: (id: string) => Promise<OciSpec | undefined>;
 }
 
-const advice = "use a handler with a path, such as crun or runc";
-
 /**
  * Captures containers by the task API of runc's shim, which runs `checkpoint` of the OCI runtime. Another shim writes files
  * that davit does not know.
@@ -54,6 +54,8 @@ export class ShimCaptures implements ContainerCaptures {
   readonly #deps: Deps;
   /** By pod: CRIU's configuration is a file of its shim. */
   readonly #locks = new KeyedLock();
+  /** Containers whose shim has not answered a capture yet that was given up. */
+  readonly #unanswered = new Set<string>();
 
   constructor(deps: Deps) {
     this.#deps = deps;
@@ -69,12 +71,45 @@ export class ShimCaptures implements ContainerCaptures {
       throw new RuntimeError("failed-precondition", text);
     }
     using _turn = await this.#locks.acquire(sandboxId, operation.signal);
+    if (this.#unanswered.has(id)) throw unansweredError(id);
     const shim = await shims.get(sandboxId);
     const config = paths.podFile(sandboxId, "criu.conf");
-    const run = (signal: AbortSignal): Promise<void> => checkpoint(shim, id, request, signal);
+    const calls: CaptureCall[] = [];
+    const run = async (signal: AbortSignal): Promise<void> => {
+      const call = new CaptureCall(shim, id, request, config);
+      calls.push(call);
+      await call.result(signal);
+    };
     const runtimePath = container.state.ociRuntime;
     const capture = { container, cgroupPath, runtimePath, spec, config, request, run };
-    await captureBy(this.#deps, capture, operation);
+    const open = (): CaptureCall | undefined => calls.find(({ isAnswered }) => !isAnswered);
+    try {
+      await captureBy(this.#deps, capture, operation);
+      // CRIU may have been done when the deadline came, of which its shim has said nothing.
+      if (open() !== undefined) operation.signal.throwIfAborted();
+    } catch (cause) {
+      // Not before CRIU has ended: it traces the processes, which do not end until then.
+      if (calls.some(({ hasShimEnded }) => hasShimEnded)) await within(container.ended, endMs);
+      const unanswered = open();
+      if (unanswered === undefined) throw cause;
+      void this.#cleanLate(id, unanswered, request);
+      const what = "its shim does not answer, and the container was left as it was";
+      const text = `${messageOf(cause)}; ${what}: allow more time, or stop the pod, which ends the shim`;
+      throw new RuntimeError(kindOf(cause), text, { cause });
+    }
+  }
+
+  /** Refuses captures of the container until its shim answers, and then removes what its OCI runtime has made late. */
+  async #cleanLate(id: string, call: CaptureCall, { work }: CaptureRequest): Promise<void> {
+    this.#unanswered.add(id);
+    await call.answered;
+    try {
+      await removeTree(work);
+    } catch (error) {
+      const text = `failed to remove an abandoned capture of container "${id}": ${messageOf(error)}`;
+      this.#deps.log.error(text, { error });
+    }
+    this.#unanswered.delete(id);
   }
 
   obstacle(
@@ -97,34 +132,7 @@ export class ShimCaptures implements ContainerCaptures {
   }
 }
 
-/** Has the shim run `checkpoint`. The task is not known to the shim any more when its process ends with the capture. */
-async function checkpoint(
-  shim: PodShim,
-  id: string,
-  request: CaptureRequest,
-  signal: AbortSignal,
-): Promise<void> {
-  try {
-    const call = { id, path: request.images, options: optionsOf(request) };
-    await shim.task.call(Task.method.checkpoint, call, { signal, timeoutMs: 0 });
-  } catch (cause) {
-    if (!isKind(cause, "unimplemented")) throw cause;
-    const text = `the shim of the pod has no checkpoints (${messageOf(cause)}): ${advice}`;
-    throw new RuntimeError("unimplemented", text, { cause });
-  }
-}
-
-/**
- * containerd.runc.v1.CheckpointOptions. The images go where the request says (CheckpointTaskRequest.path). Not `openTcp`: it
- * blocks the network of the whole pod meanwhile. CRIU's configuration has what it does with connections.
- */
-function optionsOf({ work, leaveRunning }: CaptureRequest): Any {
-  const options = create(CheckpointOptionsSchema, {
-    exit: !leaveRunning,
-    externalUnixSockets: true,
-    fileLocks: true,
-    workPath: work,
-  });
-  const value = toBinary(CheckpointOptionsSchema, options);
-  return create(AnySchema, { typeUrl: CheckpointOptionsSchema.typeName, value });
+function unansweredError(id: string): RuntimeError {
+  const text = `capture container "${id}": its shim has not answered the last capture yet; try again later, or stop the pod, which ends the shim`;
+  return new RuntimeError("failed-precondition", text);
 }

@@ -5,6 +5,7 @@ import { Task } from "../../../gen/containerd/task/v3/task_pb.ts";
 import { Status } from "../../../gen/containerd/v1/types/task_pb.ts";
 import {
   type CgroupLayout,
+  freezeCgroup,
   isFrozen,
   keepFreezing,
   reclaimMemory,
@@ -17,6 +18,8 @@ import type { TrackedTask } from "./tracked-task.ts";
 const pauseMs = 10_000;
 /** How long a shim may take to resume a task: less than the verbs wait, which end when the cgroup is thawed without it. */
 const resumeMs = 3_000;
+/** The same for runc's shim, which has nothing to do unless another client has paused the task. */
+const runcResumeMs = 500;
 /** How long it may take to report the state of a task. */
 const askMs = 5_000;
 
@@ -28,8 +31,12 @@ interface Deps {
 }
 
 /**
- * Pauses containers by the task API of their shim: their processes may be in a virtual machine, and a shim starts no
- * command in a task that it does not know to run.
+ * Pauses containers of runc's shim by the freezer of their cgroup, as containers without a shim, and those of other shims
+ * by the task API: their processes may be in a virtual machine.
+ *
+ * NOTE(containerd): runc's shim keeps for itself whether a task is paused, and starts no command in one that is. It
+ * changes that by its OCI runtime only, which does not resume what was thawed without it. So a shim that did not answer
+ * in time would refuse commands from then on; one that was not told of the pause does not.
  */
 export class ShimFreezer implements ContainerFreezer {
   readonly #deps: Deps;
@@ -44,15 +51,9 @@ export class ShimFreezer implements ContainerFreezer {
     if (task === undefined || (await within(task.ended, 0))) {
       throw new RuntimeError("failed-precondition", `${doing}: it is not running`);
     }
-    const shim = await this.#deps.shims.get(task.state.sandboxId);
     try {
-      // A shim refuses to pause a task that is paused already.
-      if (!isPausedStatus(await statusOf(shim, id))) {
-        await shim.task.call(Task.method.pause, { id }, { timeoutMs: pauseMs, signal });
-      }
-      // Its runtime may not wait until all processes are frozen.
-      const { cgroupPath } = task.state;
-      if (cgroupPath !== "") await keepFreezing(this.#deps.cgroups, cgroupPath, { signal });
+      if (isOfRunc(task)) await this.#freeze(task, signal);
+      else await this.#pauseAtShim(task, signal);
     } catch (error) {
       await this.resume(id).catch(() => undefined);
       if (signal.aborted) throw error;
@@ -64,15 +65,41 @@ export class ShimFreezer implements ContainerFreezer {
     }
   }
 
+  async #freeze({ state: { cgroupPath }, ended }: TrackedTask, signal: AbortSignal): Promise<void> {
+    const { cgroups } = this.#deps;
+    if (!(await freezeCgroup(cgroups, cgroupPath, { signal }))) {
+      const text = `its cgroup "${cgroupPath}" does not exist`;
+      throw new RuntimeError("failed-precondition", text);
+    }
+    if (!(await within(ended, 0))) return;
+    // What is left of it must be able to end.
+    await thawCgroup(cgroups, cgroupPath);
+    throw new RuntimeError("failed-precondition", "it has ended");
+  }
+
+  async #pauseAtShim({ id, state }: TrackedTask, signal: AbortSignal): Promise<void> {
+    const shim = await this.#deps.shims.get(state.sandboxId);
+    // A shim refuses to pause a task that is paused already.
+    if (!isPausedStatus(await statusOf(shim, id))) {
+      await shim.task.call(Task.method.pause, { id }, { timeoutMs: pauseMs, signal });
+    }
+    // Its runtime may not wait until all processes are frozen.
+    const { cgroupPath } = state;
+    if (cgroupPath !== "") await keepFreezing(this.#deps.cgroups, cgroupPath, { signal });
+  }
+
   async resume(id: string): Promise<void> {
     const task = this.#deps.find(id);
     if (task === undefined || (await within(task.ended, 0))) return;
     const doing = `resume container "${id}"`;
+    const ofRunc = isOfRunc(task);
     try {
-      await resumeAtShim(await this.#deps.shims.get(task.state.sandboxId), id);
+      const shim = await this.#deps.shims.get(task.state.sandboxId);
+      await resumeAtShim(shim, id, ofRunc ? runcResumeMs : resumeMs);
     } catch (error) {
       const hangs = isKind(error, "deadline-exceeded") || isKind(error, "unavailable");
-      if (!hangs || (await this.#isFrozen(task)) === undefined) throw wrap(doing, error);
+      const canThaw = ofRunc || (hangs && (await this.#isFrozen(task)) !== undefined);
+      if (!canThaw) throw wrap(doing, error);
     }
     // A shim does not resume a task that was frozen without it, or while it captures a task.
     if ((await this.#isFrozen(task)) === true)
@@ -105,13 +132,18 @@ export class ShimFreezer implements ContainerFreezer {
   }
 }
 
-async function resumeAtShim(shim: PodShim, id: string): Promise<void> {
+/** Whether davit pauses a task without its shim. */
+function isOfRunc({ state: { ociRuntime, cgroupPath } }: TrackedTask): boolean {
+  return ociRuntime !== "" && cgroupPath !== "";
+}
+
+async function resumeAtShim(shim: PodShim, id: string, timeoutMs: number): Promise<void> {
   try {
-    await shim.task.call(Task.method.resume, { id }, { timeoutMs: resumeMs });
+    await shim.task.call(Task.method.resume, { id }, { timeoutMs });
   } catch (error) {
     if (isKind(error, "deadline-exceeded")) throw error;
     // Shims refuse to resume what is not paused.
-    if (isPausedStatus(await statusOf(shim, id))) throw error;
+    if (isPausedStatus(await statusOf(shim, id, timeoutMs))) throw error;
   }
 }
 
@@ -120,9 +152,13 @@ function isPausedStatus(status: Status | undefined): boolean {
 }
 
 /** Undefined for a task that the shim does not have any more. */
-async function statusOf(shim: PodShim, id: string): Promise<Status | undefined> {
+async function statusOf(
+  shim: PodShim,
+  id: string,
+  timeoutMs = askMs,
+): Promise<Status | undefined> {
   try {
-    return (await shim.task.call(Task.method.state, { id }, { timeoutMs: askMs })).status;
+    return (await shim.task.call(Task.method.state, { id }, { timeoutMs })).status;
   } catch (error) {
     if (kindOf(error) === "not-found") return undefined;
     throw wrap(`read state of container "${id}"`, error);
