@@ -218,7 +218,7 @@ describe("a shim that fails at a checkpoint", () => {
       /took longer than 2 s; its shim does not answer/,
     ],
     [
-      "sends what is no message",
+      "sends what is not a message",
       { Checkpoint: { does: "say", hex: "ff" } },
       code.unknown,
       /its shim has sent what davit cannot read .*: use a handler with a path/,

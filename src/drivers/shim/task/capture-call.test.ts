@@ -83,7 +83,10 @@ describe("CaptureCall.result()", () => {
       "that is the end of the connection",
       Promise.reject(unavailable),
       own,
-      { kind: "unavailable", message: /connection to its shim was lost \(.*\): try again, or stop/ },
+      {
+        kind: "unavailable",
+        message: /connection to its shim was lost \(.*\): try again, or stop/,
+      },
       true,
     ],
   ] as const) {

@@ -60,7 +60,10 @@ describe("ShimCaptures.capture()", () => {
       paths: { podFile: () => join(root, "criu.conf") },
       shims: { get: () => Promise.resolve({ task: { call: () => answer } }) },
       captureBy,
-      get: (id: string) => ({ id, state: { sandboxId: "pod", cgroupPath: "", ociRuntime: "crun" } }),
+      get: (id: string) => ({
+        id,
+        state: { sandboxId: "pod", cgroupPath: "", ociRuntime: "crun" },
+      }),
       specOf: () => Promise.resolve({}),
     } as unknown as ConstructorParameters<typeof ShimCaptures>[0];
     const own = new ShimCaptures(deps);

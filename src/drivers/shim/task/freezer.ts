@@ -36,7 +36,7 @@ interface Deps {
  *
  * NOTE(containerd): runc's shim keeps for itself whether a task is paused, and starts no command in one that is. It
  * changes that by its OCI runtime only, which does not resume what was thawed without it. So a shim that did not answer
- * in time would refuse commands from then on; one that was not told of the pause does not.
+ * in time would refuse commands from then on; one that does not know of the pause does not.
  */
 export class ShimFreezer implements ContainerFreezer {
   readonly #deps: Deps;
@@ -152,11 +152,7 @@ function isPausedStatus(status: Status | undefined): boolean {
 }
 
 /** Undefined for a task that the shim does not have any more. */
-async function statusOf(
-  shim: PodShim,
-  id: string,
-  timeoutMs = askMs,
-): Promise<Status | undefined> {
+async function statusOf(shim: PodShim, id: string, timeoutMs = askMs): Promise<Status | undefined> {
   try {
     return (await shim.task.call(Task.method.state, { id }, { timeoutMs })).status;
   } catch (error) {
