@@ -165,13 +165,18 @@ export class ContainerCleanup {
 
   /** Has the runtime run the poststop hooks and delete its own state of the container. */
   async deleteState(id: string, state: RuntimeState, timeoutMs: number): Promise<void> {
+    const own = join(this.#paths.runtimeRoot(state.runtimePath), id);
     try {
+      // NOTE(runc): it removes its directory of the container with all that a restore that was interrupted has mounted
+      // there, which would be the files of the container.
+      if (existsSync(join(own, "criu-root"))) {
+        await unmount(...restoreMounts(this.#paths, id, state.runtimePath));
+      }
       await this.call(state, ["delete", "--force", id], { timeoutMs });
     } catch (error) {
       // Its files are removed below anyway.
       this.#log.warn(`container "${id}": ${messageOf(error)}`);
     }
-    const own = join(this.#paths.runtimeRoot(state.runtimePath), id);
     if (existsSync(own)) await this.#removeTrees([own], id, state.runtimePath);
   }
 
