@@ -1,6 +1,6 @@
 /** Checkpoints of containers of runc's shim by its task API, what continues from them, and a shim that fails meanwhile. */
 import assert from "node:assert/strict";
-import { existsSync, readdirSync, readFileSync, rmSync } from "node:fs";
+import { existsSync, readdirSync, rmSync } from "node:fs";
 import path from "node:path";
 import { after, before, describe, test } from "node:test";
 import type { TestDaemon } from "../support/daemon.ts";
@@ -9,26 +9,25 @@ import { makeSandboxer, removeSandboxer, writeSandboxerScript } from "../support
 import {
   CheckpointDirectory,
   checkpointContainer,
+  checkpointed,
   checkpointNode,
   checkpointPod,
-  type CounterState,
   continuesFrom,
   counter,
   isPaused,
+  shimOf,
   stateOf,
 } from "../support/suites/checkpoints.ts";
 import {
-  exec,
   containerStatus,
   createIn,
+  exec,
+  exited,
   inPod,
   type Node,
   RUNNING,
   runIn,
-  sh,
   start,
-  type Pod,
-  exited,
 } from "../support/suites/containers.ts";
 import { code, failsWith, leakless, pod as podOf, until } from "../support/suites/pods.ts";
 
@@ -38,7 +37,7 @@ let directory = "";
 let script = "";
 const served = (): TestDaemon => daemon;
 const checkpoints = new CheckpointDirectory();
-const held = new HeldCriu(checkpoints.at("held"));
+const held = new HeldCriu(checkpoints.at("held"), "crun");
 
 before(async () => {
   const sandboxer = makeSandboxer();
@@ -100,7 +99,7 @@ for (const [handler, runtime] of [
       "is what a container of the same OCI runtime without a shim can continue from",
       leakless(served, async () => {
         const location = checkpoints.at(`${runtime}-moved.tar`);
-        const seen = await checkpointed(handler, location);
+        const seen = await checkpointed(daemon, handler, location);
         const restored = async (pod: Parameters<typeof createIn>[0]): Promise<void> => {
           const id = await createIn(pod, counter({ image: { image: location } }));
           await start(daemon, id);
@@ -113,30 +112,11 @@ for (const [handler, runtime] of [
   });
 }
 
-/** Writes a checkpoint of a container of the handler. Returns its state before. */
-async function checkpointed(handler: string, location: string): Promise<CounterState> {
-  const seen: CounterState[] = [];
-  await inPod(
-    daemon,
-    podOf(),
-    async (pod) => {
-      const id = await runIn(pod, counter());
-      seen.push(await stateOf(daemon, id));
-      await sh(daemon, id, "echo kept > /new");
-      await checkpointContainer(daemon, id, location);
-    },
-    handler,
-  );
-  const [state] = seen;
-  assert.ok(state !== undefined);
-  return state;
-}
-
 test(
-  "what cannot be restored is refused by name: a pod, an archive, a sandboxer",
+  "what cannot be restored is refused by name: a pod and an archive with crun, a sandboxer",
   leakless(served, async () => {
     const location = checkpoints.at("refused.tar");
-    await checkpointed("byCrun", location);
+    await checkpointed(daemon, "byCrun", location);
     await inPod(
       daemon,
       podOf(),
@@ -145,12 +125,12 @@ test(
         const output = checkpoints.make();
         const refused = failsWith(
           code.unimplemented,
-          /before davit has checked them; use a handler with/,
+          /restores by runc only, not by "crun"; use a handler with/,
         );
         await assert.rejects(checkpointPod(pod, [id], output), refused);
         assert.deepEqual(readdirSync(output), []);
         const create = createIn(pod, counter({ image: { image: location } }));
-        const message = /handler "byCrun" runs containers by the shim .* has checked them/;
+        const message = /handler "byCrun" runs containers by the shim .* by runc only/;
         await assert.rejects(create, failsWith(code.failedPrecondition, message));
       },
       "byCrun",
@@ -260,15 +240,6 @@ describe("a shim that fails at a checkpoint", () => {
 });
 
 describe("the shim of runc", () => {
-  /** The shim of a pod. */
-  function shimOf(pod: Pod): number {
-    const file = path.join(daemon.paths.state, "shims/pods", pod.id, "shim.json");
-    const { process } = JSON.parse(readFileSync(file, "utf8")) as {
-      readonly process: { readonly pid: number };
-    };
-    return process.pid;
-  }
-
   const checkpoint = (containerId: string, location: string, timeout: bigint) =>
     daemon.client.runtime.checkpointContainer({ containerId, location, timeout });
 

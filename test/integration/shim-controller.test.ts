@@ -6,7 +6,7 @@ import path from "node:path";
 import { silentLogger } from "../../src/base/logger.ts";
 import { systemClock } from "../../src/base/time.ts";
 import { describeController } from "../../src/core/sandbox/testing/controller-contract.ts";
-import { captureBy, updateLimits } from "../../src/drivers/oci/index.ts";
+import { captureBy, endCriu, prepareRestore, updateLimits } from "../../src/drivers/oci/index.ts";
 import { processesOf } from "../../src/drivers/oci/testing/sandbox.ts";
 import { PodFiles, PodSandboxController } from "../../src/drivers/podsandbox/index.ts";
 import { ShimController, ShimRuntime } from "../../src/drivers/shim/index.ts";
@@ -27,6 +27,8 @@ async function openController(
     publishBinary: "/bin/true",
     updateLimits,
     captureBy,
+    endCriu,
+    prepareRestore,
   });
   const namespaces = new NamespaceWatch();
   const { shims } = runtime;

@@ -9,7 +9,7 @@ import {
   type ContainerScript,
   describeContainerRuntime,
 } from "../../src/core/container/testing/runtime-contract.ts";
-import { captureBy, updateLimits } from "../../src/drivers/oci/index.ts";
+import { captureBy, endCriu, prepareRestore, updateLimits } from "../../src/drivers/oci/index.ts";
 import { ContractHost } from "../../src/drivers/oci/testing/contract-host.ts";
 import { processesOf, TestHost } from "../../src/drivers/oci/testing/sandbox.ts";
 import { ShimRuntime } from "../../src/drivers/shim/index.ts";
@@ -35,6 +35,8 @@ describeContainerRuntime("ShimRuntime", async () => {
       publishBinary: "/bin/true",
       updateLimits,
       captureBy,
+      endCriu,
+      prepareRestore,
     });
   const assertGone = (id: string): void => {
     for (const directory of ["tasks", "pods", "work", "runtime/k8s.io"]) {

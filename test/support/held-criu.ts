@@ -1,17 +1,17 @@
-/** A crun whose CRIU a test can hold when it has captured a container and has not ended yet. */
+/** An OCI runtime whose CRIU a test can hold in the middle of a capture or a restore. */
 import { existsSync, mkdirSync, rmSync, writeFileSync } from "node:fs";
 import path from "node:path";
 
-/** Scripts in a directory: a crun, and what its CRIU runs (criu(8), --action-script). */
+/** Scripts in a directory: an OCI runtime, and what its CRIU runs (criu(8), --action-script). */
 export class HeldCriu {
-  /** For `runtime.handlers.NAME.path`, or the option `BinaryName` of runc's shim. */
+  /** For `runtime.handlers.NAME.path`, or the option `BinaryName` of runc's shim. It has the name of the runtime. */
   readonly runtimePath: string;
   readonly #hold: string;
   readonly #isHeld: string;
 
-  constructor(directory: string) {
+  constructor(directory: string, runtime: "crun" | "runc") {
     mkdirSync(directory, { recursive: true });
-    this.runtimePath = path.join(directory, "held-crun");
+    this.runtimePath = path.join(directory, runtime);
     this.#hold = path.join(directory, "hold");
     this.#isHeld = path.join(directory, "is-held");
     const action = path.join(directory, "action");
@@ -20,20 +20,21 @@ export class HeldCriu {
     };
     write(
       this.runtimePath,
-      `for word; do
-  [ "$word" = checkpoint ] && [ -e "${this.#hold}" ] && echo 'action-script "${action}"' >>"$CRIU_CONFIG_FILE"
-done
-exec crun "$@"`,
+      `for word; do case $word in checkpoint|restore)
+  [ -e "${this.#hold}" ] && echo 'action-script "${action}"' >>"$CRIU_CONFIG_FILE" ;;
+esac; done
+exec ${runtime} "$@"`,
     );
+    // When everything is captured, and before a restore has made a process.
     write(
       action,
-      `[ "$CRTOOLS_SCRIPT_ACTION" = post-dump ] || exit 0
+      `case $CRTOOLS_SCRIPT_ACTION in post-dump|pre-restore) ;; *) exit 0 ;; esac
 touch "${this.#isHeld}"
 while [ -e "${this.#hold}" ]; do sleep 0.02; done`,
     );
   }
 
-  /** Holds CRIU from the next capture on. */
+  /** Holds CRIU from the next capture or restore on. */
   hold(): void {
     rmSync(this.#isHeld, { force: true });
     writeFileSync(this.#hold, "");

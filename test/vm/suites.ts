@@ -217,6 +217,7 @@ export const waiting: readonly string[] = [
   "test/integration/shim-crash.test.ts",
   "test/integration/shim-faults.test.ts",
   "test/integration/shim-pause.test.ts",
+  "test/integration/shim-restore.test.ts",
   "test/integration/shim-sandboxer-answers.test.ts",
   "test/integration/shim-sandboxer.test.ts",
   "test/integration/shim-streaming.test.ts",

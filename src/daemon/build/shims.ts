@@ -1,7 +1,7 @@
 import type { Logger } from "../../base/logger.ts";
 import type { Clock } from "../../base/time.ts";
 import type { Sandbox } from "../../core/sandbox/index.ts";
-import { captureBy, updateLimits } from "../../drivers/oci/index.ts";
+import { captureBy, endCriu, prepareRestore, updateLimits } from "../../drivers/oci/index.ts";
 import { PodFiles } from "../../drivers/podsandbox/index.ts";
 import { ShimController, ShimRuntime } from "../../drivers/shim/index.ts";
 import { usageReader } from "../../drivers/stats/index.ts";
@@ -12,6 +12,7 @@ import { publishProgram } from "../process/publish-program.ts";
 export {
   encodeOptions,
   isRuncType,
+  obstacleToRestores,
   runtimeOfOptions,
   shimProgram,
 } from "../../drivers/shim/index.ts";
@@ -38,6 +39,8 @@ export async function buildShims(
     publishBinary: publishProgram(),
     updateLimits,
     captureBy,
+    endCriu,
+    prepareRestore,
   });
   undo.defer(() => runtime.close());
   const files = new PodFiles(parts.state);

@@ -45,6 +45,7 @@ function handlersWith(
     encodeOptions: () => undefined,
     isRuncType: () => false,
     runtimeOfOptions: () => "",
+    obstacleToRestores: () => undefined,
   };
   return new ConfiguredHandlers({ defaultHandler: "crun", handlers, shims, readFeatures });
 }
@@ -104,18 +105,26 @@ describe("the features of handlers", () => {
     assert.deepEqual(await handlers.runtimeFeatures(handlers.bind("odd")), least);
   });
 
-  test("have checkpoints where the runtime was built with CRIU and no shim is in between", async () => {
+  test("have checkpoints where the runtime was built with CRIU and a shim in between restores", async () => {
     const withCriu = { ...able, checkpoints: true };
     const shim = { ...kata, options: { BinaryName: "crun" } };
     const deps = {
       defaultHandler: "shim",
-      handlers: { crun: plain, shim, without: { ...plain, path: "other" } },
+      handlers: {
+        crun: plain,
+        restoring: { ...shim, controller: "podsandbox", options: { BinaryName: "runc" } },
+        sandboxer: { ...shim, options: { BinaryName: "runc" } },
+        shim,
+        without: { ...plain, path: "other" },
+      },
       readFeatures: (path: string) => Promise.resolve(path === "crun" ? withCriu : able),
       shims: {
         shimProgram: () => "/usr/bin/shim",
         encodeOptions: () => undefined,
         isRuncType: () => true,
         runtimeOfOptions: () => "crun",
+        obstacleToRestores: ({ BinaryName }: Readonly<Record<string, unknown>>) =>
+          BinaryName === "runc" ? undefined : "it cannot",
       },
     };
     const handlers = new ConfiguredHandlers(deps);
@@ -124,6 +133,8 @@ describe("the features of handlers", () => {
     assert.deepEqual(found, [
       ["", false],
       ["crun", true],
+      ["restoring", true],
+      ["sandboxer", false],
       ["shim", false],
       ["without", false],
     ]);

@@ -35,6 +35,8 @@ export interface ShimKnowledge {
   isRuncType(type: string): boolean;
   /** The OCI runtime that such a shim runs. */
   runtimeOfOptions(options: HandlerDefinition["options"]): string;
+  /** Why such a shim cannot restore containers; undefined where it can. */
+  obstacleToRestores(options: HandlerDefinition["options"]): string | undefined;
 }
 
 /** What the handlers are made of. */
@@ -227,15 +229,21 @@ export class ConfiguredHandlers implements Handlers {
 
   #offered(name: string): Features {
     const handler = this.#definition(name);
-    const features = handler && this.#runtimes.get(ociRuntimeOf(this.#deps.shims, handler));
+    if (handler === undefined) return noFeatures;
+    const features = this.#runtimes.get(ociRuntimeOf(this.#deps.shims, handler));
     if (features === undefined) return noFeatures;
     const nodeHas = userNamespaceObstacle() === undefined;
     return {
       recursiveReadOnlyMounts: features.mountOptions.includes("rro"),
       userNamespaces: nodeHas && features.idMappedMounts,
-      // Pods of shims are neither captured nor restored; containers of the shim of runc can be captured.
-      checkpoints: handler?.path !== "" && features.checkpoints === true,
+      checkpoints: this.#restores(handler) && features.checkpoints === true,
     };
+  }
+
+  /** Whether pods of a handler can be restored, as far as that depends on a shim. */
+  #restores({ path, controller, options }: HandlerDefinition): boolean {
+    if (path !== "") return true;
+    return controller !== "shim" && this.#deps.shims?.obstacleToRestores(options) === undefined;
   }
 
   #withDefault(of: (name: string) => Features): readonly HandlerFeatures[] {

@@ -1,5 +1,6 @@
 import { writeFileSync } from "node:fs";
 import { type FileHandle, mkdir } from "node:fs/promises";
+import { join } from "node:path";
 
 import { messageOf, RuntimeError } from "../../base/errors.ts";
 import type { Logger } from "../../base/logger.ts";
@@ -138,12 +139,23 @@ function openCreated(pid: number): ProcessRef {
 
 async function prepareRestore(
   { paths, log }: StartDeps,
-  given: { readonly bundle: ContainerBundle; readonly restore: RestoreSource },
+  { bundle, restore }: { readonly bundle: ContainerBundle; readonly restore: RestoreSource },
   { runtimePath }: RuntimeState,
   signal: AbortSignal,
 ): Promise<PreparedRestore> {
-  const loaded = await import("./checkpoint/restore.ts");
-  return loaded.prepareRestore({ paths, log }, { ...given, runtimePath }, signal);
+  const [loaded, { restoreMounts }] = await Promise.all([
+    import("./checkpoint/restore.ts"),
+    import("./checkpoint/restore-mounts.ts"),
+  ]);
+  const { id, spec, cgroupPath } = bundle;
+  const directory = paths.file(id, "restore");
+  const plan = {
+    ...{ id, spec, cgroupPath, restore, runtimePath, directory, log },
+    work: paths.bundle(id),
+    config: join(directory, "criu.conf"),
+    mounts: restoreMounts(paths, id, runtimePath),
+  };
+  return await loaded.prepareRestore(plan, signal);
 }
 
 /** Undoes a failed start. What cannot be undone in time is removed with the container. */

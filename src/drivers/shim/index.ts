@@ -3,4 +3,5 @@
 export { encodeOptions, isRuncType, runtimeOfOptions } from "./process/options.ts";
 export { shimProgram } from "./process/shim-binary.ts";
 export { ShimController } from "./sandbox/shim-controller.ts";
+export { obstacleToRestores } from "./task/restore.ts";
 export { ShimRuntime } from "./task/shim-runtime.ts";

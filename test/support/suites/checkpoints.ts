@@ -1,7 +1,7 @@
 /** Containers that count, their checkpoints, and pods that continue from them. */
 import assert from "node:assert/strict";
 import { randomUUID } from "node:crypto";
-import { mkdirSync, mkdtempSync, rmSync } from "node:fs";
+import { mkdirSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import type { PodSandboxConfig } from "../../../src/gen/runtime/v1/api_pb.ts";
@@ -98,6 +98,38 @@ export function restoreOf(
     (each) => requestIn({ daemon, id: "", config }, each).config,
   );
   return { checkpointPath, config, containerConfigs };
+}
+
+/** Writes a checkpoint of a counter in a pod of the handler, with a file "/new". Returns its state before. */
+export async function checkpointed(
+  daemon: TestDaemon,
+  handler: string,
+  location: string,
+): Promise<CounterState> {
+  const seen: CounterState[] = [];
+  await inPod(
+    daemon,
+    podOf(),
+    async (pod) => {
+      const id = await runIn(pod, counter());
+      seen.push(await stateOf(daemon, id));
+      await sh(daemon, id, "echo kept > /new");
+      await checkpointContainer(daemon, id, location);
+    },
+    handler,
+  );
+  const [state] = seen;
+  assert.ok(state !== undefined);
+  return state;
+}
+
+/** The pid of the shim of a pod. */
+export function shimOf({ daemon, id }: Pod): number {
+  const file = path.join(daemon.paths.state, "shims/pods", id, "shim.json");
+  const { process } = JSON.parse(readFileSync(file, "utf8")) as {
+    readonly process: { readonly pid: number };
+  };
+  return process.pid;
 }
 
 /** A directory for checkpoints. */

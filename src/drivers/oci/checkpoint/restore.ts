@@ -5,7 +5,8 @@ import type { Readable } from "node:stream";
 import { messageOf, RuntimeError, wrap } from "../../../base/errors.ts";
 import { KeyedLock } from "../../../base/keyed-lock.ts";
 import type { Logger } from "../../../base/logger.ts";
-import type { ContainerBundle, RestoreSource } from "../../../core/container/index.ts";
+import type { RestoreSource } from "../../../core/container/index.ts";
+import type { OciSpec } from "../../../core/oci/index.ts";
 import { runFileSteps } from "../../../linux/file/index.ts";
 import { mountOverlay, unmount } from "../../../linux/mount/index.ts";
 import {
@@ -16,7 +17,6 @@ import {
   openFifoWriter,
 } from "../../../linux/stream/index.ts";
 import type { MonitorRestore } from "../container-monitor.ts";
-import type { StateLayout } from "../state-layout.ts";
 import { checkCgroups } from "./check-cgroups.ts";
 import { checkImages } from "./check-images.ts";
 import { commonOptions, criuConfig } from "./criu-config.ts";
@@ -26,27 +26,40 @@ import { explainRestore } from "./failure.ts";
 import { withHostname } from "./images/uts.ts";
 import { restoreLastPid, sharedPids } from "./last-pid.ts";
 import { readImage } from "./read-image.ts";
-import { removeRootYards, removeYards, restoreMounts } from "./restore-mounts.ts";
+import { removeRootYards, removeYards } from "./restore-mounts.ts";
 import { closesTcpByOption } from "./runtime-options.ts";
 import { presentIpcObjects } from "./shared-ipc.ts";
 
-/** What {@link prepareRestore} works with. */
-export interface RestoreDeps {
-  readonly paths: StateLayout;
+/** A container that is to continue from images, and where that works. */
+export interface RestorePlan {
+  readonly id: string;
+  readonly spec: OciSpec;
+  readonly cgroupPath: string;
+  readonly restore: RestoreSource;
+  /** Path or name of the OCI runtime. */
+  readonly runtimePath: string;
+  /** A directory that does not exist, for the files of the restore. */
+  readonly directory: string;
+  /** The directory in which CRIU works. */
+  readonly work: string;
+  /** Where CRIU's configuration is written: the OCI runtime has the path in CRIU_CONFIG_FILE. */
+  readonly config: string;
+  /** What may be mounted meanwhile, with the images in the directory first. */
+  readonly mounts: readonly [string, ...string[]];
   readonly log: Logger;
 }
 
-/** A restore that is ready to be started by a monitor. */
+/** A restore that is ready to be started. */
 export interface PreparedRestore {
-  /** For the monitor. */
+  /** For what starts the OCI runtime. */
   readonly monitor: MonitorRestore;
   /**
    * Resolves with the pid of the first process when all processes are restored and wait for letRun(). `answer` is
-   * the monitor's; its failure is explained.
+   * that of the monitor, or of another program that runs the OCI runtime; its failure is explained.
    */
-  created(answer: Promise<number>): Promise<number>;
+  created(answer: Promise<unknown>): Promise<number>;
   /** Lets the processes run on. Resolves when the OCI runtime has ended as well. */
-  letRun(answer: Promise<number>): Promise<void>;
+  letRun(answer: Promise<unknown>): Promise<void>;
   /** Ends CRIU before the processes run: it undoes what it has made, also outside of the bundle. Never rejects. */
   end(): Promise<void>;
   /** Removes the mounts, also those of an OCI runtime that was ended, and closes the descriptors. Never rejects. */
@@ -66,24 +79,17 @@ cd "\${0%/*}" && echo "$CRTOOLS_INIT_PID" >restored && read -r answer <resume &&
 const ipcLocks = new KeyedLock();
 
 /**
- * Makes the directory `restore` of the bundle: CRIU's configuration, the script and the FIFOs by which the processes
+ * Makes the directory of a restore, and CRIU's configuration: the script and the FIFOs by which the processes
  * wait, and the images, as a read-only overlay: those of the checkpoint, which other restores may read at the same
  * time, below those in `own`, which were rewritten for this pod.
  *
  * NOTE(criu): links to the images do not do. It opens some of them when its root is the container's.
  */
 export async function prepareRestore(
-  { paths, log }: RestoreDeps,
-  start: {
-    readonly bundle: ContainerBundle;
-    readonly restore: RestoreSource;
-    readonly runtimePath: string;
-  },
+  plan: RestorePlan,
   signal: AbortSignal,
 ): Promise<PreparedRestore> {
-  const { bundle, restore, runtimePath } = start;
-  const { id, spec } = bundle;
-  const directory = paths.file(id, "restore");
+  const { id, spec, restore, runtimePath, directory, config } = plan;
   const file = (name: string): string => join(directory, name);
   const ipc = spec.linux.namespaces.find(({ type }) => type === "ipc")?.path;
   const ipcLock = ipc === undefined ? undefined : await ipcLocks.acquire(ipc, signal);
@@ -99,25 +105,21 @@ export async function prepareRestore(
       { step: "make-directory", path: directory, mode: 0o700 },
       { step: "make-directory", path: file("images"), mode: 0o700 },
       { step: "write-file", path: file("action"), mode: 0o700, text: actionScript },
-      { step: "write-file", path: file("criu.conf"), mode: 0o600, text: criuConfig(options) },
+      { step: "write-file", path: config, mode: 0o600, text: criuConfig(options) },
       { step: "make-directory", path: file("own"), mode: 0o700 },
     ]);
     await writeOwnImages(file("own"), restore, ipc);
     for (const fifo of ["restored", "resume"]) makeFifo(file(fifo));
     await mountOverlay({ directory, target: "images", lower: ["own", restore.images] });
     return new Restore({
-      directory,
+      ...plan,
       images: restore.images,
-      bundle: paths.bundle(id),
-      mounts: restoreMounts(paths, id, runtimePath),
       pids: sharedPids(spec),
-      cgroupPath: bundle.cgroupPath,
       ipcLock,
-      log,
       monitor: {
         images: file("images"),
         options: await runtimeArguments(runtimePath, restore),
-        env: { CRIU_CONFIG_FILE: file("criu.conf") },
+        env: { CRIU_CONFIG_FILE: config },
       },
     });
   } catch (cause) {
@@ -150,17 +152,12 @@ async function writeOwnImages(
   }
 }
 
-interface RestoreFiles {
-  /** The directory of the bundle with the files of the restore. */
-  readonly directory: string;
+interface RestoreFiles
+  extends Pick<RestorePlan, "directory" | "work" | "mounts" | "cgroupPath" | "log"> {
   readonly images: string;
-  readonly bundle: string;
-  readonly mounts: readonly [string, ...string[]];
-  readonly cgroupPath: string;
   /** The PID namespace of the pod, if it is shared. */
   readonly pids: string | undefined;
   readonly ipcLock: Disposable | undefined;
-  readonly log: Logger;
   readonly monitor: MonitorRestore;
 }
 
@@ -178,9 +175,10 @@ class Restore implements PreparedRestore {
     this.#resume = openFifoWriter(join(directory, "resume"));
   }
 
-  async created(answer: Promise<number>): Promise<number> {
+  async created(answer: Promise<unknown>): Promise<number> {
     const failed = this.#explained(answer);
-    const pid = Number(await Promise.race([firstLine(this.#restored.stream), failed]));
+    const line = await Promise.race([firstLine(this.#restored.stream), failed]);
+    const pid = Number(line);
     if (!Number.isInteger(pid) || pid <= 0) {
       throw new RuntimeError("internal", "restore: CRIU has not named the first process");
     }
@@ -191,25 +189,25 @@ class Restore implements PreparedRestore {
     return pid;
   }
 
-  async letRun(answer: Promise<number>): Promise<void> {
+  async letRun(answer: Promise<unknown>): Promise<void> {
     this.#resume.stream.write("run\n");
     await this.#explained(answer);
   }
 
-  async #explained(answer: Promise<number>): Promise<number> {
+  async #explained(answer: Promise<unknown>): Promise<void> {
     try {
-      return await answer;
+      await answer;
     } catch (cause) {
-      throw await explainRestore(this.#restore.bundle, cause);
+      throw await explainRestore(this.#restore.work, cause);
     }
   }
 
   async end(): Promise<void> {
     this.#resume.stream.write("stop\n");
-    const { bundle, log } = this.#restore;
+    const { work, log } = this.#restore;
     try {
-      await endCriu(bundle, log);
-      await removeRootYards(join(bundle, "restore.log"));
+      await endCriu(work, log);
+      await removeRootYards(join(work, "restore.log"));
     } catch (error) {
       log.warn(`failed to end CRIU of a restored container: ${messageOf(error)}`, { error });
     }
@@ -218,11 +216,11 @@ class Restore implements PreparedRestore {
   async close(): Promise<void> {
     this.#restored.close();
     this.#resume.close();
-    const { bundle, ipcLock, mounts, log } = this.#restore;
+    const { work, ipcLock, mounts, log } = this.#restore;
     ipcLock?.[Symbol.dispose]();
     try {
       await unmount(...mounts);
-      await removeYards(bundle);
+      await removeYards(work);
     } catch (error) {
       log.warn(`failed to unmount images of a restored container: ${messageOf(error)}`, { error });
     }

@@ -39,6 +39,9 @@ export interface ShimEnvironment {
  */
 export const markName = "DAVIT_SHIM";
 
+/** The variable by which CRIU finds its configuration: `criu.conf` in the bundle of the shim. */
+export const criuConfigVariable = "CRIU_CONFIG_FILE";
+
 const startMs = 20_000;
 /** The name of a shim's socket is a digest in hexadecimal, after a slash. */
 const socketNameBytes = 65;
@@ -143,7 +146,7 @@ function startWith(
   const env = {
     [markName]: `${id}.${randomBytes(6).toString("hex")}`,
     // For the OCI runtime under it: it has no other way to options of CRIU that an OCI runtime does not have.
-    CRIU_CONFIG_FILE: join(call.bundle, "criu.conf" satisfies PodFile),
+    [criuConfigVariable]: join(call.bundle, "criu.conf" satisfies PodFile),
   };
   const run = { input: Buffer.from(input), env, timeoutMs: startMs };
   return runShim(call, [...flags, "start"], run);

@@ -8,6 +8,7 @@ export type TaskFile =
   | "exit.json"
   | "facts.json"
   | "options.pb"
+  | "restore"
   | "started"
   | "work"
   | "stdin"
@@ -63,7 +64,8 @@ export class StateLayout {
   /**
    * A file of a container's bundle: `facts.json` is the state that a later daemon needs, `started` the time of the
    * start in nanoseconds since 1970 and the pid, written before the start; `exit.json` is how the container ended,
-   * written before the shim deletes the task; `stdin`, `stdout` and `stderr` are fifos.
+   * written before the shim deletes the task; `restore` is a directory with what it is restored from; `stdin`, `stdout` and
+   * `stderr` are fifos.
    */
   taskFile(id: string, name: TaskFile): string {
     return join(this.task(id), name);
@@ -80,7 +82,7 @@ export class StateLayout {
 
   /**
    * A file of a shim's bundle: `shim.json` is its state, `log` is the fifo that it logs to, `criu.conf` the configuration
-   * of CRIU while it captures a container.
+   * of CRIU while it captures or restores a container.
    */
   podFile(sandboxId: string, name: PodFile): string {
     return join(this.pod(sandboxId), name);

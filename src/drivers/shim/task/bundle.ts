@@ -50,17 +50,26 @@ export function taskOptions({ handler, cgroupPath }: ContainerBundle, runtimeRoo
   return encodeOptions(runtimeType, { ...options, ...driver }, runtimeRoot);
 }
 
-/** Has the shim create the task, which is then ready to start. Returns the pid of its process, as the shim reports it. */
+/**
+ * Has the shim create the task, which is then ready to start. Returns the pid of its process, as the shim reports it; 0
+ * for one that is to be restored.
+ */
 export async function createTask(
   paths: StateLayout,
   shim: PodShim,
-  task: { readonly bundle: ContainerBundle; readonly state: TaskState; readonly options: Any },
+  task: {
+    readonly bundle: ContainerBundle;
+    readonly state: TaskState;
+    readonly options: Any;
+    /** The directory of images that its start restores it from; empty for none. */
+    readonly checkpoint: string;
+  },
   signal: AbortSignal,
 ): Promise<number> {
-  const { bundle, state, options } = task;
+  const { bundle, state, options, checkpoint } = task;
   const { id, terminal } = bundle;
   const fifos = ContainerIo.pathsFor(shim, paths, id, state);
-  const request = { id, bundle: paths.task(id), terminal, ...fifos, options };
+  const request = { id, bundle: paths.task(id), terminal, ...fifos, options, checkpoint };
   const { pid } = await shim.task.call(
     Task.method.create,
     { ...request, rootfs: rootfsOf(bundle) },

@@ -9,6 +9,7 @@ import { silentLogger } from "../../../base/logger.ts";
 import type { BoundHandler } from "../../../core/handler/index.ts";
 import type { Operation } from "../../../core/operation/index.ts";
 import { type CaptureBy, ShimCaptures } from "./captures.ts";
+import { CriuTurns } from "./criu-turns.ts";
 
 const captures = new ShimCaptures({} as ConstructorParameters<typeof ShimCaptures>[0]);
 const handlerOf = (more: Partial<BoundHandler>): BoundHandler => ({
@@ -20,13 +21,21 @@ const handlerOf = (more: Partial<BoundHandler>): BoundHandler => ({
 });
 
 describe("ShimCaptures.obstacle()", () => {
-  test("is nothing for a capture by runc's shim, and refuses a restore", () => {
-    for (const BinaryName of ["runc", "/usr/bin/crun"]) {
-      const handler = handlerOf({ options: { BinaryName } });
-      assert.equal(captures.obstacle(handler, "capture"), undefined);
-      const message = captures.obstacle(handler, "restore") ?? "";
-      assert.match(message, /^handler "h" runs containers by the shim "io\.containerd\.runc\.v2"/);
-      assert.match(message, /run before davit has checked them; use a handler with a path/);
+  test("is nothing for captures by runc's shim, and for restores with runc in the usual places", () => {
+    for (const [options, reason] of [
+      [{}, undefined],
+      [{ BinaryName: "/usr/sbin/runc" }, undefined],
+      [
+        { BinaryName: "/usr/bin/crun" },
+        /and that shim restores by runc only, not by "crun"; use a/,
+      ],
+      [{ Root: "/run/other" }, /with the option Root, .*; use a handler with a path/],
+      [{ CriuWorkPath: "/var/criu" }, /with the option CriuWorkPath, .*; use a handler/],
+    ] as const) {
+      assert.equal(captures.obstacle(handlerOf({ options }), "capture"), undefined);
+      const message = captures.obstacle(handlerOf({ options }), "restore");
+      if (reason === undefined) assert.equal(message, undefined);
+      else assert.match(message ?? "", reason);
     }
   });
 
@@ -57,6 +66,7 @@ describe("ShimCaptures.capture()", () => {
     };
     const deps = {
       log: silentLogger,
+      criu: new CriuTurns(),
       paths: { podFile: () => join(root, "criu.conf") },
       shims: { get: () => Promise.resolve({ task: { call: () => answer } }) },
       captureBy,
@@ -76,7 +86,8 @@ describe("ShimCaptures.capture()", () => {
     });
     await assert.rejects(own.capture("c", request, given), {
       kind: "failed-precondition",
-      message: /^capture container "c": its shim has not answered the last capture yet; try again/,
+      message:
+        /^capture container "c": the shim of its pod has not answered the last capture yet; try again/,
     });
     // As runc does: it makes the directory of images, whatever has become of it.
     mkdirSync(request.images, { recursive: true });

@@ -1,5 +1,4 @@
 import { kindOf, messageOf, RuntimeError } from "../../../base/errors.ts";
-import { KeyedLock } from "../../../base/keyed-lock.ts";
 import type { Logger } from "../../../base/logger.ts";
 import { within } from "../../../base/wait.ts";
 import type { CaptureRequest, ContainerCaptures } from "../../../core/container/index.ts";
@@ -9,9 +8,11 @@ import type { Operation } from "../../../core/operation/index.ts";
 import type { CgroupLayout } from "../../../linux/cgroup/index.ts";
 import { removeTree } from "../../../linux/file/index.ts";
 import { isRuncType, runtimeOfOptions } from "../process/options.ts";
+import { obstacleToRestores } from "./restore.ts";
 import type { PodShims } from "../process/pod-shims.ts";
 import type { StateLayout } from "../process/state-layout.ts";
 import { advice, CaptureCall } from "./capture-call.ts";
+import type { CriuTurns } from "./criu-turns.ts";
 import type { TrackedTask } from "./tracked-task.ts";
 
 /** How a container is captured by a program that runs `checkpoint` of its OCI runtime; see `RuntimeCapture` there. */
@@ -40,6 +41,7 @@ interface Deps {
   readonly log: Logger;
   readonly paths: StateLayout;
   readonly shims: Pick<PodShims, "get">;
+  readonly criu: CriuTurns;
   readonly captureBy: CaptureBy;
   /** A container that runs; `not-found` for others. */
   readonly get: (id: string, doing: string) => TrackedTask;
@@ -52,17 +54,13 @@ interface Deps {
  */
 export class ShimCaptures implements ContainerCaptures {
   readonly #deps: Deps;
-  /** By pod: CRIU's configuration is a file of its shim. */
-  readonly #locks = new KeyedLock();
-  /** Containers whose shim has not answered a capture yet that was given up. */
-  readonly #unanswered = new Set<string>();
 
   constructor(deps: Deps) {
     this.#deps = deps;
   }
 
   async capture(id: string, request: CaptureRequest, operation: Operation): Promise<void> {
-    const { paths, shims, captureBy, get, specOf } = this.#deps;
+    const { paths, shims, criu, captureBy, get, specOf } = this.#deps;
     const container = get(id, "capture");
     const { sandboxId, cgroupPath } = container.state;
     const spec = await specOf(id);
@@ -70,8 +68,7 @@ export class ShimCaptures implements ContainerCaptures {
       const text = `capture container "${id}": the spec that it was started with is lost`;
       throw new RuntimeError("failed-precondition", text);
     }
-    using _turn = await this.#locks.acquire(sandboxId, operation.signal);
-    if (this.#unanswered.has(id)) throw unansweredError(id);
+    using _turn = await criu.take(sandboxId, `capture container "${id}"`, operation.signal);
     const shim = await shims.get(sandboxId);
     const config = paths.podFile(sandboxId, "criu.conf");
     const calls: CaptureCall[] = [];
@@ -92,16 +89,15 @@ export class ShimCaptures implements ContainerCaptures {
       if (calls.some(({ hasShimEnded }) => hasShimEnded)) await within(container.ended, endMs);
       const unanswered = open();
       if (unanswered === undefined) throw cause;
-      void this.#cleanLate(id, unanswered, request);
+      void criu.refuseDuring(sandboxId, this.#cleanLate(id, unanswered, request));
       const what = "its shim does not answer, and the container was left as it was";
       const text = `${messageOf(cause)}; ${what}: allow more time, or stop the pod, which ends the shim`;
       throw new RuntimeError(kindOf(cause), text, { cause });
     }
   }
 
-  /** Refuses captures of the container until its shim answers, and then removes what its OCI runtime has made late. */
+  /** Waits for the late answer, and removes what the OCI runtime has made until then. Never rejects. */
   async #cleanLate(id: string, call: CaptureCall, { work }: CaptureRequest): Promise<void> {
-    this.#unanswered.add(id);
     await call.answered;
     try {
       await removeTree(work);
@@ -109,11 +105,10 @@ export class ShimCaptures implements ContainerCaptures {
       const text = `failed to remove an abandoned capture of container "${id}": ${messageOf(error)}`;
       this.#deps.log.error(text, { error });
     }
-    this.#unanswered.delete(id);
   }
 
   obstacle(
-    { name, runtimeType = "", controller }: BoundHandler,
+    { name, runtimeType = "", controller, options = {} }: BoundHandler,
     use: "capture" | "restore",
   ): string | undefined {
     const by = `handler "${name}" runs containers by the shim "${runtimeType}"`;
@@ -124,15 +119,11 @@ export class ShimCaptures implements ContainerCaptures {
       return `${by}, and davit captures containers of runc's shim only; ${advice}`;
     }
     if (use === "capture") return undefined;
-    return `${by}, which would let restored processes run before davit has checked them; ${advice}`;
+    const why = obstacleToRestores(options);
+    return why === undefined ? undefined : `${by}, ${why}; ${advice}`;
   }
 
   ociRuntimeOf({ options = {} }: BoundHandler): string {
     return runtimeOfOptions(options);
   }
-}
-
-function unansweredError(id: string): RuntimeError {
-  const text = `capture container "${id}": its shim has not answered the last capture yet; try again later, or stop the pod, which ends the shim`;
-  return new RuntimeError("failed-precondition", text);
 }

@@ -10,6 +10,7 @@ import {
   removeCgroup,
 } from "../../../linux/cgroup/index.ts";
 import { SIGKILL } from "../../../linux/process/index.ts";
+import { isRestored, unmountRestore } from "./restore.ts";
 import type { TaskState } from "./task-state.ts";
 import type { StateLayout } from "../process/state-layout.ts";
 import type { PodShim, PodShims } from "../process/pod-shims.ts";
@@ -25,6 +26,7 @@ export class TaskCleanup {
   readonly #environment: ShimEnvironment;
   readonly #shims: PodShims;
   readonly #log: Logger;
+  readonly #endCriu: (work: string, log: Logger) => Promise<void>;
 
   constructor(deps: {
     readonly cgroups: CgroupLayout;
@@ -32,12 +34,14 @@ export class TaskCleanup {
     readonly environment: ShimEnvironment;
     readonly shims: PodShims;
     readonly log: Logger;
+    readonly endCriu: (work: string, log: Logger) => Promise<void>;
   }) {
     this.#cgroups = deps.cgroups;
     this.#paths = deps.paths;
     this.#environment = deps.environment;
     this.#shims = deps.shims;
     this.#log = deps.log;
+    this.#endCriu = deps.endCriu;
   }
 
   /** After the end of the task's first process: ends the others, and has the shim delete the task. */
@@ -63,6 +67,11 @@ export class TaskCleanup {
   /** Removes a task at any point of its start or its end. Idempotent. */
   async destroy(id: string, state: TaskState): Promise<void> {
     const shim = state.sandboxId === "" ? undefined : await this.#shims.find(state.sandboxId);
+    // The shim answers nothing else about a task that it restores.
+    if (isRestored(this.#paths, id)) {
+      await this.#endCriu(this.#paths.work(id), this.#log);
+      await unmountRestore(this.#paths, id);
+    }
     await this.#killCgroup(state.cgroupPath);
     if (shim === undefined || !(await this.#destroyAtShim(shim, id, state))) {
       await this.#runDelete(id, state);

@@ -1,4 +1,4 @@
-import { mkdir, readdir, rm, writeFile } from "node:fs/promises";
+import { mkdir, readdir, rm } from "node:fs/promises";
 
 import { messageOf, RuntimeError } from "../../../base/errors.ts";
 import type { Logger } from "../../../base/logger.ts";
@@ -30,20 +30,22 @@ import { explainEnd } from "../../../stdio/exec-session.ts";
 import { PodShims } from "../process/pod-shims.ts";
 import { shimProgram } from "../process/shim-binary.ts";
 import { StateLayout } from "../process/state-layout.ts";
-import { createTask, taskOptions, writeBundle } from "./bundle.ts";
+import { taskOptions, writeBundle } from "./bundle.ts";
 import { TaskCleanup } from "./cleanup.ts";
 import { type CaptureBy, ShimCaptures } from "./captures.ts";
 import { ContainerIo } from "./container-io.ts";
+import { CriuTurns } from "./criu-turns.ts";
 import { ShimEvents } from "./events.ts";
 import { TaskCommands } from "./exec/commands.ts";
 import { endLostCommands, findLostCommands } from "./exec/lost-commands.ts";
 import { findRun } from "./find-run.ts";
 import { ShimFreezer } from "./freezer.ts";
-import { refuseHostProcesses } from "./host-processes.ts";
 import { resumeIfPaused } from "./pause.ts";
+import { type PrepareRestore, removeRestore, withRestoreSpec } from "./restore.ts";
 import { signalTask } from "./signal.ts";
 import { identityOf, lostState, readText, responded, startError } from "./shim-answers.ts";
 import { ShimUsers } from "./shim-users.ts";
+import { startTask } from "./start.ts";
 import { newTaskState, readTaskState, type TaskState } from "./task-state.ts";
 import { type RunningTask, TrackedTask } from "./tracked-task.ts";
 import { updateTask } from "./update.ts";
@@ -72,6 +74,10 @@ interface Deps {
   ) => Promise<() => Promise<void>>;
   /** Captures a container by a program that runs `checkpoint` of its OCI runtime. */
   readonly captureBy: CaptureBy;
+  /** Prepares a restore of a container by such a program. */
+  readonly prepareRestore: PrepareRestore;
+  /** Ends the CRIU that works in a directory. */
+  readonly endCriu: (work: string, log: Logger) => Promise<void>;
 }
 
 /** How long a shim may take to kill a task whose processes are not on this host. */
@@ -92,6 +98,7 @@ export class ShimRuntime implements ContainerRuntime {
   readonly #shims: PodShims;
   readonly #cleanup: TaskCleanup;
   readonly #commands: TaskCommands;
+  readonly #criu = new CriuTurns();
   readonly #tasks = new Map<string, TrackedTask>();
   readonly #kills = new SingleFlight();
   readonly #shimUsers: ShimUsers;
@@ -114,7 +121,7 @@ export class ShimRuntime implements ContainerRuntime {
     this.freezer = new ShimFreezer({ cgroups: deps.cgroups, shims: this.#shims, find });
     this.captures = new ShimCaptures({
       ...deps,
-      ...{ paths, shims: this.#shims, get },
+      ...{ paths, shims: this.#shims, criu: this.#criu, get },
       specOf: (id) => this.spec(id),
     });
   }
@@ -163,24 +170,14 @@ export class ShimRuntime implements ContainerRuntime {
     let io: ContainerIo | undefined;
     try {
       await operation.enter("write-bundle");
-      await writeBundle(this.#paths, bundle, state, options);
+      await writeBundle(this.#paths, withRestoreSpec(this.#paths, bundle), state, options);
       if (!state.streaming) io = await ContainerIo.open(this.#paths, id, state, this.#deps);
       await operation.enter("start-monitor");
       const shim = await this.#shims.open(sandboxId, { program, options }, operation.signal);
       io ??= await ContainerIo.open(this.#paths, id, state, this.#deps, shim);
-      await operation.enter("create-process");
-      const task = { bundle, state, options };
-      const pid = await createTask(this.#paths, shim, task, operation.signal);
-      await refuseHostProcesses(bundle, pid, this.#deps.cgroups);
-      const process = openProcess(pid);
-      await bundle.beforeCommand?.(pid);
-      await operation.enter("mark-start");
-      // Before the call: a short process has ended when the call returns.
-      const startedAtNs = this.#deps.clock.nowNs();
-      const mark = this.#paths.taskFile(id, "started");
-      await writeFile(mark, `${startedAtNs} ${pid}`, { mode: 0o600 });
-      await operation.enter("start-process");
-      await shim.task.call(Task.method.start, { id }, { signal: operation.signal, timeoutMs: 0 });
+      const deps = { ...this.#deps, paths: this.#paths, criu: this.#criu };
+      const task = { bundle, state, options, shim };
+      const { pid, process, startedAtNs } = await startTask(deps, task, operation);
       this.#track(id, { state, io, process, shim });
       return { process: identityOf(process, pid), monitor: shim.process, startedAtNs };
     } catch (error) {
@@ -365,6 +362,7 @@ export class ShimRuntime implements ContainerRuntime {
 
   /** Removes the bundle after everything except the pod's shim: it shows a later daemon that something is left. */
   async #removeFiles(id: string, state: TaskState | undefined): Promise<void> {
+    await removeRestore(this.#paths, id);
     await rm(this.#paths.work(id), { recursive: true, force: true });
     await rm(this.#paths.task(id), { recursive: true, force: true });
     this.#tasks.delete(id);
