@@ -1,12 +1,13 @@
 /**
- * The daemon dies at every stage of StopContainer, RemoveContainer, UpdateContainerResources and ExecSync, and of
- * the recovery after it.
+ * The daemon dies at every stage of StopContainer, RemoveContainer, UpdateContainerResources, ExecSync and
+ * ReopenContainerLog, and of the recovery after it.
  */
 import { after, test } from "node:test";
 import { podKinds } from "../support/crash/sites.ts";
 import { nameOf, spotsOf } from "../support/crash/spots.ts";
 import { killExec, killRemove, killStop } from "../support/crash/container-kills.ts";
 import { containerSites } from "../support/crash/containers.ts";
+import { killReopen } from "../support/crash/logs.ts";
 import { killUpdate } from "../support/crash/updates.ts";
 
 const sites = containerSites();
@@ -35,6 +36,12 @@ for (const kind of podKinds) {
     for (const spot of spotsOf("exec-sync")) {
       test(`${nameOf(spot)}, ${kind}, then ${then}`, () =>
         sites.run((site) => killExec(site, spot, kind, again)));
+    }
+    for (const spot of spotsOf("reopen-log")) {
+      for (const old of ["renamed back", "left"] as const) {
+        test(`${nameOf(spot)}, the old file is ${old}, ${kind}, then ${then}`, () =>
+          sites.run((site) => killReopen(site, spot, kind, { old, ends: false }, again)));
+      }
     }
   }
   for (const spot of spotsOf("remove-container")) {

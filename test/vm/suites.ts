@@ -95,6 +95,7 @@ export const withSystemd: readonly string[] = [
 export const waiting: readonly string[] = [
   "src/drivers/oci/attach.kernel.test.ts",
   "src/linux/cgroup/attach.kernel.test.ts",
+  "src/drivers/oci/rotation.kernel.test.ts",
   "src/drivers/oci/checkpoint/checkpoint.kernel.test.ts",
   "src/drivers/oci/checkpoint/rounds.kernel.test.ts",
   "src/drivers/overlay/changes.kernel.test.ts",
@@ -176,6 +177,7 @@ export const waiting: readonly string[] = [
   "test/integration/cli.test.ts",
   "test/integration/crash-containers.test.ts",
   "test/integration/crash-images.test.ts",
+  "test/integration/crash-logs.test.ts",
   "test/integration/crash-streaming.test.ts",
   "test/integration/crash.test.ts",
   "test/integration/daemon-log.test.ts",

@@ -235,9 +235,15 @@ export interface ContainerRuntime {
   update(id: string, limits: ContainerLimits, signal: AbortSignal): Promise<() => Promise<void>>;
   /**
    * Closes the log and opens it again at its path (kubelet has rotated it away). Does nothing while
-   * the open log still exists. A failure leaves no new file.
+   * the open log still exists. A failure leaves no new file at the path. `operation`, if given, enters the stages.
    */
-  reopenLog(id: string, logPath: string): Promise<void>;
+  reopenLog(id: string, logPath: string, operation?: Pick<Operation, "enter">): Promise<void>;
+  /**
+   * Completes a rotation of the log that got stuck between the use of the new file and its name, mostly as an earlier
+   * daemon died: the file gets the path of the log, and one that is there the name of a rotated log. True when that was
+   * done. When a container ends, this is done before wait() resolves.
+   */
+  completeRotation(id: string): Promise<boolean>;
   /**
    * Removes everything of a container, also when a start, an end or an earlier removal was interrupted, by
    * this daemon or an earlier one; remaining processes are killed. Idempotent. `operation`, if given,

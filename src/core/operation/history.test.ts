@@ -38,14 +38,14 @@ test("OperationHistory forgets removed objects first", () => {
   assert.equal(names(history, "c").length, 2);
 });
 
-test("OperationHistory keeps failures of all objects, and only failures of execs", () => {
+test("OperationHistory keeps failures of all objects, and only failures of execs and rotations", () => {
   const history = new OperationHistory();
-  history.add("a", past("exec-sync"));
+  for (const name of ["exec-sync", "reopen-log"]) history.add("a", past(name));
   assert.deepEqual(history.of("a"), []);
-  history.add("a", past("exec-sync", " failed"));
+  for (const name of ["exec-sync", "reopen-log"]) history.add("a", past(name, " failed"));
   for (let turn = 0; turn < 70; turn++)
     history.add(`p${turn}`, past("run-pod-sandbox", ` ${turn}`));
-  assert.deepEqual(names(history, "a"), ["exec-sync failed"]);
+  assert.deepEqual(names(history, "a"), ["exec-sync failed", "reopen-log failed"]);
   assert.equal(history.failures().length, 64);
   assert.equal(history.failures().at(-1)?.error, " 69");
 });

@@ -124,9 +124,12 @@ export class OperationHistory {
   }
 }
 
-/** False for a successful ExecSync: probes run all the time and do not explain the state of their container. */
+/**
+ * False for a successful ExecSync or rotation of a log: these happen all the time and do not explain the state of their
+ * container.
+ */
 export function explainsState({ operation, error }: PastOperation): boolean {
-  return operation !== "exec-sync" || error !== undefined;
+  return error !== undefined || (operation !== "exec-sync" && operation !== "reopen-log");
 }
 
 /** True for a removal, a failed create, and a pull. Their history is evicted before that of existing objects. */

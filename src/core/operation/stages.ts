@@ -177,6 +177,9 @@ export const stages = {
   // ContainerRuntime.attach() enters all but the last.
   attach: ["connect", "wait-for-end", "answer"],
   "port-forward": ["connect", "answer"],
+  // ContainerRuntime.reopenLog(), but not that of shims. Nothing may fail after the log has its name: the caller of a
+  // rotation that failed gives that name to the old file again.
+  "reopen-log": ["hand-over-log", "publish-log"],
   "pull-image": [
     "resolve",
     "verify-image",

@@ -3,7 +3,7 @@ import { join } from "node:path";
 import type { Config } from "../../config/config.ts";
 import type { CriContext } from "../../cri/index.ts";
 import type { WriteBehindRecords } from "../../drivers/records/index.ts";
-import { recoverContainers } from "../../engine/container/index.ts";
+import { completeRotations, recoverContainers } from "../../engine/container/index.ts";
 import {
   attributeLayers,
   forgetIncompleteImages,
@@ -39,6 +39,7 @@ export async function recoverAll(
   await recoverSandboxes(sandboxes, records);
   const unread = new Set(records.setAside().map(({ kind }) => kind));
   await recoverAllContainers(contexts, records);
+  completeRotations(contexts.containers);
   sweepCheckpointsLater(config, contexts.containers, records);
   preloadLater(config, images);
   if (unread.has("sandbox") || unread.has("attachment")) return;

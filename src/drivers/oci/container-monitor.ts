@@ -21,8 +21,8 @@ export interface ContainerMonitor {
   attach(target: AttachTarget, client: AttachedClient, operation: Operation): Promise<void>;
   /**
    * Continues a log in a new file at its path, and waits until that is in use; see ContainerRuntime.reopenLog. While the
-   * path still names the file in use, nothing is done, as its lines would be lost. After an error no new file exists.
-   * `deadline-exceeded` when the monitor does not do it in time.
+   * path still names the file in use, nothing is done, as its lines would be lost. After an error no new file exists
+   * at the path. `deadline-exceeded` when the monitor does not do it in time.
    */
   reopenLog(target: LogTarget): Promise<void>;
   /** Closes what is kept open. Monitors continue. */
@@ -88,4 +88,6 @@ export interface LogTarget {
   readonly linkedRoots: readonly string[];
   /** How long the monitor may take. */
   readonly timeoutMs?: number;
+  /** Enters the stages, if given. */
+  readonly operation?: Pick<Operation, "enter"> | undefined;
 }

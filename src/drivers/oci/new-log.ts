@@ -13,7 +13,10 @@ export interface LogNames extends Disposable {
 }
 
 /** Opens the directory of a log; disposal closes it. */
-export async function openLogNames({ logPath, linkedRoots }: LogTarget): Promise<LogNames> {
+export async function openLogNames({
+  logPath,
+  linkedRoots,
+}: Pick<LogTarget, "logPath" | "linkedRoots">): Promise<LogNames> {
   const directory = await LogDirectory.open(dirname(logPath), { linkedRoots });
   const name = basename(logPath);
   return {

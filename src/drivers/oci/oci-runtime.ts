@@ -1,3 +1,4 @@
+import { existsSync } from "node:fs";
 import { mkdir, readdir } from "node:fs/promises";
 import { RuntimeError } from "../../base/errors.ts";
 import type { Logger } from "../../base/logger.ts";
@@ -272,7 +273,11 @@ export class OciRuntime implements ContainerRuntime {
     );
   }
 
-  async reopenLog(id: string, logPath: string): Promise<void> {
+  async reopenLog(
+    id: string,
+    logPath: string,
+    operation?: Pick<Operation, "enter">,
+  ): Promise<void> {
     const { monitor } = this.#get(id, "reopen log of");
     if (monitor === undefined) {
       throw new RuntimeError(
@@ -283,7 +288,20 @@ export class OciRuntime implements ContainerRuntime {
     const { logRoots: linkedRoots = [] } = this.#deps;
     const program = await this.#monitorOf(id);
     const target = { id, paths: this.#paths, monitorPid: monitor.pid, logPath, linkedRoots };
-    await program.reopenLog(target);
+    await program.reopenLog({ ...target, operation });
+  }
+
+  async completeRotation(id: string): Promise<boolean> {
+    const container = this.#containers.get(id);
+    return container !== undefined && this.#completeRotation(id, container.monitor?.pid);
+  }
+
+  /** `monitorPid` is undefined when the monitor has ended. Its code is loaded where there is something to complete. */
+  async #completeRotation(id: string, monitorPid?: number): Promise<boolean> {
+    if (!existsSync(this.#paths.file(id, "rotation"))) return false;
+    const { completeRotation } = await import("./rotation.ts");
+    const { logRoots: linkedRoots = [] } = this.#deps;
+    return completeRotation({ id, paths: this.#paths, monitorPid, linkedRoots });
   }
 
   async remove(id: string, operation?: Pick<Operation, "enter">): Promise<void> {
@@ -328,8 +346,12 @@ export class OciRuntime implements ContainerRuntime {
     },
   ): void {
     const deps = { ...this.#deps, cleanup: this.#cleanup };
-    const capturedFile = this.#paths.file(id, "captured");
-    const tracked = { id, state, ...running, exitFile: this.#paths.exit(id), capturedFile };
+    const tracked = {
+      ...{ id, state, ...running },
+      exitFile: this.#paths.exit(id),
+      capturedFile: this.#paths.file(id, "captured"),
+      completeLog: () => this.#completeRotation(id),
+    };
     this.#containers.set(id, new TrackedContainer(deps, tracked));
   }
 

@@ -14,6 +14,7 @@ type BundleFile =
   | "next-log"
   | "runtime.log"
   | "started"
+  | "rotation"
   | "capture.conf"
   | "captured"
   | "restore";
@@ -51,9 +52,10 @@ export class StateLayout {
    * later daemon needs, `pid` and `attach` are the monitor's, `ctl` is conmon's, `console` is where davit-monitor
    * gets a terminal, `oom` marks that the container ran out of memory, `cri-log`, `cri-log.tmp` and `next-log` are
    * created for conmon (conmon/log-links.ts), `runtime.log` is the OCI runtime's own log where the container has a
-   * terminal, `started` is the time of the start in nanoseconds since 1970, written before it, `capture.conf` is
-   * CRIU's configuration of a capture, `captured` marks one that ends the container, `restore` a directory with what
-   * restores the container (checkpoint/restore.ts).
+   * terminal, `started` is the time of the start in nanoseconds since 1970, written before it, `rotation`
+   * names the new file of a log until that has its name (rotation.ts), `capture.conf` is CRIU's configuration of a
+   * capture, `captured` marks one that ends the container, `restore` a directory with what restores the container
+   * (checkpoint/restore.ts).
    */
   file(id: string, name: BundleFile): string {
     return join(this.bundle(id), name);

@@ -3,6 +3,7 @@ import { existsSync } from "node:fs";
 import { messageOf } from "../../base/errors.ts";
 import type { Logger } from "../../base/logger.ts";
 import type { Clock } from "../../base/time.ts";
+import { valueWithin } from "../../base/wait.ts";
 import type { ContainerExit, UsageReader } from "../../core/container/index.ts";
 import type { Child, ProcessRef } from "../../linux/process/index.ts";
 import { lastUsage } from "../../stdio/last-usage.ts";
@@ -32,6 +33,8 @@ interface Running {
   readonly exitFile: string;
   /** The mark of a capture that ends the container. */
   readonly capturedFile: string;
+  /** Completes a rotation of its log when the monitor has ended; see ContainerRuntime.completeRotation. */
+  readonly completeLog: () => Promise<unknown>;
 }
 
 /** A container that this daemon has started or adopted: waits for its end and cleans up after it. */
@@ -93,6 +96,7 @@ export class TrackedContainer implements ExecContainer {
       const [oomKilled, usage] = await Promise.all([
         cleanup.ranOutOfMemory(id, state, killed),
         lastUsage(this.#deps, state.cgroupPath),
+        this.#completeLog(),
       ]);
       try {
         await cleanup.endProcesses(state, verbMs);
@@ -110,6 +114,16 @@ export class TrackedContainer implements ExecContainer {
         oomKilled: false,
         unknown: true,
       };
+    }
+  }
+
+  /** Never rejects. A disk that hangs does not delay the exit for longer. */
+  async #completeLog(): Promise<void> {
+    try {
+      await valueWithin(this.#running.completeLog(), verbMs);
+    } catch (error) {
+      const { log } = this.#deps;
+      log.warn(`failed to complete the log of container "${this.id}": ${messageOf(error)}`);
     }
   }
 

@@ -3,7 +3,6 @@ import { describe, test } from "node:test";
 import { RuntimeError } from "../../base/errors.ts";
 import { FakeEngine, never } from "../testing/engine.ts";
 import { execSync } from "./exec-sync.ts";
-import { reopenContainerLog } from "./reopen-log.ts";
 import { stopContainer } from "./stop.ts";
 
 function exec(
@@ -90,32 +89,5 @@ describe("execSync()", () => {
       await assert.rejects(exec(engine, id), new RegExp(`stage ${stage}.*fault at`));
       engine.faults.heal(`exec-sync/${stage}`);
     }
-  });
-});
-
-describe("reopenContainerLog()", () => {
-  test("reopens the log at its path", async (t) => {
-    const engine = new FakeEngine(t);
-    const pod = await engine.run({ logDirectory: "/var/log/pods/web" });
-    const id = await engine.start(pod, { logPath: "app/0.log" });
-    await reopenContainerLog(engine.containers, id.slice(0, 12));
-    assert.deepEqual([...engine.world.runtime.reopened], [["/var/log/pods/web/app/0.log", 1]]);
-  });
-
-  test("does nothing without a log", async (t) => {
-    const engine = new FakeEngine(t);
-    const id = await engine.start(await engine.run());
-    await reopenContainerLog(engine.containers, id);
-    assert.equal(engine.world.runtime.reopened.size, 0);
-  });
-
-  test("rejects a container that is not running", async (t) => {
-    const engine = new FakeEngine(t);
-    const id = await engine.create(await engine.run());
-    await assert.rejects(reopenContainerLog(engine.containers, id), {
-      kind: "failed-precondition",
-      message: /is created, not running/,
-    });
-    await assert.rejects(reopenContainerLog(engine.containers, "none"), { kind: "not-found" });
   });
 });

@@ -19,7 +19,7 @@ export { pluginHost } from "./plugin-host.ts";
 export { type LogRequest, readContainerLog } from "./read-log.ts";
 export { recoverContainers } from "./recover.ts";
 export { removeContainer } from "./remove.ts";
-export { reopenContainerLog } from "./reopen-log.ts";
+export { completeRotations, reopenContainerLog } from "./reopen-log.ts";
 export { startContainer } from "./start.ts";
 export { CancellableOperations } from "../lifecycle/cancellable-operations.ts";
 export { type ContainerInfo, type ContainerStatus, containerStatus } from "./status.ts";

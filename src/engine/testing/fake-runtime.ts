@@ -32,6 +32,7 @@ type Call =
   | "attach"
   | "update"
   | "reopenLog"
+  | "completeRotation"
   | "remove"
   | "orphans"
   | "pause"
@@ -88,6 +89,8 @@ export class FakeRuntime implements ContainerRuntime {
   readonly limits = new Map<string, ContainerLimits>();
   /** How often each log was reopened, by path. */
   readonly reopened = new Map<string, number>();
+  /** The containers whose rotation an earlier daemon did not complete. */
+  readonly stuckRotations = new Set<string>();
   /** The last command that ran in a container, and the client of its streams. */
   command: { readonly process: OciProcess; readonly client?: ProcessClient } | undefined;
   /** What a command does with its client's streams. */
@@ -240,9 +243,19 @@ export class FakeRuntime implements ContainerRuntime {
     };
   }
 
-  async reopenLog(_id: string, logPath: string): Promise<void> {
+  async reopenLog(
+    _id: string,
+    logPath: string,
+    operation?: Pick<Operation, "enter">,
+  ): Promise<void> {
+    await operation?.enter("publish-log");
     await this.trouble.at("reopenLog");
     this.reopened.set(logPath, (this.reopened.get(logPath) ?? 0) + 1);
+  }
+
+  async completeRotation(id: string): Promise<boolean> {
+    await this.trouble.at("completeRotation");
+    return this.stuckRotations.delete(id);
   }
 
   async remove(id: string, operation?: Pick<Operation, "enter">): Promise<void> {

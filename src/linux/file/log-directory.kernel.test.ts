@@ -175,8 +175,8 @@ describe("LogDirectory", () => {
         await opened.rename("new", "0.log");
         assert.ok(statSync(at("0.log")).isFile());
         assert.equal(readFileSync(at("0.log"), "utf8"), "new");
-        const { dev, ino } = await file.stat({ bigint: true });
-        assert.deepEqual(await opened.identity("0.log"), { dev, ino });
+        const { dev, ino, size } = await file.stat({ bigint: true });
+        assert.deepEqual(await opened.identity("0.log"), { dev, ino, size });
       }
       assert.equal(readFileSync(at("canary"), "utf8"), "canary");
       for (const name of ["0.log", "new"]) rmSync(at(name), { recursive: true, force: true });

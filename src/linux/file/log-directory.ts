@@ -19,6 +19,12 @@ export interface FileIdentity {
   readonly ino: bigint;
 }
 
+/** A file at a name. */
+interface NamedFile extends FileIdentity {
+  /** In bytes. */
+  readonly size: bigint;
+}
+
 /** How {@link LogDirectory} finds a directory. */
 export interface LogDirectoryOptions {
   /**
@@ -110,10 +116,10 @@ export class LogDirectory implements Disposable {
   }
 
   /** The file that has the name; a symbolic link is not followed. Undefined when there is none. */
-  async identity(name: string): Promise<FileIdentity | undefined> {
+  async identity(name: string): Promise<NamedFile | undefined> {
     try {
-      const { dev, ino } = await lstat(this.#at(name), { bigint: true });
-      return { dev, ino };
+      const { dev, ino, size } = await lstat(this.#at(name), { bigint: true });
+      return { dev, ino, size };
     } catch (cause) {
       if (errnoCode(cause) === "ENOENT") return undefined;
       throw systemError(`stat log "${this.#shown(name)}"`, cause);

@@ -5,6 +5,7 @@ import type { FileIdentity } from "../../../linux/file/index.ts";
 import type { LogTarget } from "../container-monitor.ts";
 import { type LogNames, openLogNames, publish } from "../new-log.ts";
 import { holds, openFiles } from "../open-files.ts";
+import { forgetRotation, lockRotation, noteRotation, publishLate } from "../rotation.ts";
 import { lockControlFifo, discardUnread, sendToMonitor } from "./control-fifo.ts";
 import { endOffer, hasLogLink, isOfferLeft, isOffered, offerLog } from "./log-links.ts";
 import { type WaitResult, waitForMonitor } from "./wait.ts";
@@ -23,7 +24,8 @@ const closeMs = 100;
  * have another file opened or changed.
  */
 export async function reopenLog(target: LogTarget): Promise<void> {
-  const { id, paths, monitorPid } = target;
+  const { id, paths, monitorPid, operation } = target;
+  using _rotation = await lockRotation(id);
   using _lock = await lockControlFifo(paths.file(id, "ctl"));
   const listing = openFiles(monitorPid);
   listing.catch(() => undefined);
@@ -37,10 +39,13 @@ export async function reopenLog(target: LogTarget): Promise<void> {
   }
   const earlier = isOfferLeft(paths, id) ? await finishEarlier(target, names) : undefined;
   const opened = earlier ?? (await offerNewFile(target, names));
-  const [published, ended] = await Promise.allSettled([
-    publish(target, names, opened),
-    endOffer(paths, id),
-  ]);
+  await operation?.enter("publish-log");
+  const publishing =
+    earlier === undefined
+      ? publish(target, names, opened)
+      : publishLate(target.logPath, names, earlier);
+  const [published, ended] = await Promise.allSettled([publishing, endOffer(paths, id)]);
+  if (published.status === "fulfilled") forgetRotation(target);
   for (const each of [published, ended]) if (each.status === "rejected") throw each.reason;
 }
 
@@ -64,15 +69,18 @@ async function finishEarlier(
 
 /** Creates the new file and has conmon open it. */
 async function offerNewFile(target: LogTarget, names: LogNames): Promise<FileIdentity> {
-  const { id, paths, monitorPid, timeoutMs = defaultTimeoutMs } = target;
+  const { id, paths, monitorPid, operation, timeoutMs = defaultTimeoutMs } = target;
   const { directory, hidden } = names;
   await using file = await directory.create(hidden);
   const identity = await file.stat({ bigint: true });
   const undo = async (): Promise<void> => {
     await endOffer(paths, id);
     await directory.remove(hidden);
+    forgetRotation(target);
   };
+  noteRotation(target, identity);
   try {
+    await operation?.enter("hand-over-log");
     await offerLog(paths, id, file.fd);
     // The mount keeps the file open.
     file.close().catch(() => undefined);

@@ -1,13 +1,12 @@
 import { RuntimeError, wrap } from "../../../base/errors.ts";
-import { KeyedLock } from "../../../base/keyed-lock.ts";
 import { valueWithin } from "../../../base/wait.ts";
 import type { LogTarget } from "../container-monitor.ts";
 import { openLogNames, publish } from "../new-log.ts";
 import { holds, openFiles } from "../open-files.ts";
+import { forgetRotation, lockRotation, noteRotation, publishLate } from "../rotation.ts";
 import { ControlConnection } from "./control.ts";
 
 const defaultTimeoutMs = 5_000;
-const locks = new KeyedLock();
 
 /**
  * Gives davit-monitor a new file for the log; see ContainerMonitor.reopenLog.
@@ -15,11 +14,12 @@ const locks = new KeyedLock();
  * davit creates the file under a hidden name, sends its descriptor, and gives it the log's name after the answer. So the
  * file at the log's path is in use, and a process that writes in the directory cannot have another file opened. The
  * monitor answers before it switches, and does not switch when its answer cannot be sent. So a request that davit has
- * given up, or that a daemon that died has left, changes nothing.
+ * given up, or that a daemon that died has left, changes nothing. What is left of one that was answered is completed by the
+ * next call, the next daemon or the end of the container (rotation.ts).
  */
 export async function reopenLog(target: LogTarget): Promise<void> {
-  const { id, monitorPid } = target;
-  using _lock = await locks.acquire(id);
+  const { id, monitorPid, operation } = target;
+  using _lock = await lockRotation(id);
   const listing = openFiles(monitorPid);
   listing.catch(() => undefined);
   using names = await openLogNames(target);
@@ -29,19 +29,24 @@ export async function reopenLog(target: LogTarget): Promise<void> {
   if (files === undefined) throw failure(target, "failed-precondition", "davit-monitor has ended");
   const earlier = await directory.identity(hidden);
   if (earlier !== undefined && holds(files, earlier)) {
-    // A daemon died between the answer and the rename.
-    await publish(target, names, earlier);
+    await publishLate(target.logPath, names, earlier);
+    forgetRotation(target);
     return;
   }
   await using file = await directory.create(hidden);
   const identity = await file.stat({ bigint: true });
+  noteRotation(target, identity);
   try {
+    await operation?.enter("hand-over-log");
     await handOver(target, file.fd);
   } catch (error) {
     await directory.remove(hidden);
+    forgetRotation(target);
     throw error;
   }
+  await operation?.enter("publish-log");
   await publish(target, names, identity);
+  forgetRotation(target);
 }
 
 /** Resolves when the monitor writes to the file; when it rejects, the old log stays in use. */
