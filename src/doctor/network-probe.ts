@@ -10,6 +10,7 @@ import { findProgram, run } from "../linux/process/index.ts";
 import { makePrivateBind, unmount } from "../linux/mount/index.ts";
 import { pinNamespaces, unpinNamespace } from "../linux/namespace/index.ts";
 import { readFiles, readFilesInNamespace } from "../linux/file/index.ts";
+import { reservationDirectories } from "./host-local.ts";
 
 export { type NetworkReading, type PluginStep, readNetwork } from "../drivers/cni/index.ts";
 
@@ -69,7 +70,7 @@ export async function probeNetwork(
   },
 ): Promise<NetworkProbe> {
   const bridges = bridgesOf(reading);
-  const ipams = ipamDirectoriesOf(reading);
+  const ipams = reservationDirectories(reading);
   const linksBefore = await linkNames();
   const ipamsBefore = ipams.filter(existsSync);
   const forwardingBefore = await readForwarding();
@@ -139,16 +140,6 @@ function bridgesOf({ network }: NetworkReading): readonly string[] {
   return bridges.map(({ config }) =>
     typeof config["bridge"] === "string" ? config["bridge"] : "cni0",
   );
-}
-
-/** The directories in which host-local reserves addresses of this network (its documentation, "dataDir"). */
-function ipamDirectoriesOf({ network }: NetworkReading): readonly string[] {
-  return (network?.plugins ?? []).flatMap(({ config }) => {
-    const ipam = config["ipam"] as { readonly type?: unknown; readonly dataDir?: unknown } | null;
-    if (typeof ipam !== "object" || ipam?.type !== "host-local") return [];
-    const dataDir = typeof ipam.dataDir === "string" ? ipam.dataDir : "/var/lib/cni/networks";
-    return [join(dataDir, network?.name ?? "")];
-  });
 }
 
 async function freeReservedAddresses(

@@ -3,6 +3,7 @@ import type { NetworkReading, NetworkProbe, PluginStep } from "../network-probe.
 import { type Check, firstLine, numberOf, type DoctorContext } from "../check.ts";
 import { catalogue, type Finding, type Fix } from "../finding.ts";
 import type { Host } from "../host.ts";
+import { ownerlessAddresses, reservationDirectories } from "../host-local.ts";
 import { missingFixes } from "../known-fixes.ts";
 
 const kinds = catalogue("network", {
@@ -38,6 +39,10 @@ const kinds = catalogue("network", {
   "left-behind": [
     "warning",
     "DEL does not remove everything that ADD created, so leftovers accumulate",
+  ],
+  "reservation-without-owner": [
+    "warning",
+    "host-local takes the address for used, and no DEL finds it, so pods run out of addresses earlier",
   ],
   "forwarding-off": ["error", "packets between pods and other machines are dropped"],
   "forwarding-later": [
@@ -81,6 +86,7 @@ export const networkCheck: Check = {
       found.push(...describeReading(reading, config.cni.binDirs));
       found.push(...(await portmapFixes(host, reading, config.cni.binDirs)));
       found.push(...(await replacedPlugins(host, reading, config.cni.binDirs)));
+      found.push(...(await checkReservations(host, reading)));
       if (reading.network === undefined || reading.missing.length > 0) continue;
       if (!host.isRoot) {
         context.skip(`network: ADD and DEL of network "${reading.network.name}" need root`);
@@ -182,6 +188,20 @@ async function replacedPlugins(
     const text = `${program} does not say that it is the "${type}" of the CNI plugins`;
     const fix = "set cni.builtin = false if it is a program of your own, or remove it";
     found.push(kinds.report("plugin-replaced", text, fix));
+  }
+  return found;
+}
+
+/** Addresses that a power cut has left in use. */
+async function checkReservations(host: Host, reading: NetworkReading): Promise<readonly Finding[]> {
+  const found: Finding[] = [];
+  for (const directory of reservationDirectories(reading)) {
+    const addresses = await ownerlessAddresses(host, directory);
+    if (addresses.length === 0) continue;
+    const shown = `${addresses.slice(0, 3).join(", ")}${addresses.length > 3 ? " ..." : ""}`;
+    const text = `${addresses.length} files in ${directory} are empty and name no pod: ${shown}`;
+    const remove = `find ${directory} -name "*[.:]*[.:]*" -empty -mmin +1 -delete`;
+    found.push(kinds.report("reservation-without-owner", text, remove));
   }
   return found;
 }

@@ -1,0 +1,36 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { ownerlessAddresses, reservationDirectories } from "./host-local.ts";
+import { FixtureHost, healthyReading } from "./testing/fixture-host.ts";
+
+const directory = "/var/lib/cni/networks/pods";
+
+test("ownerlessAddresses() are empty files of addresses that nobody has just made", async () => {
+  const host = new FixtureHost();
+  const files: Readonly<Record<string, string>> = {
+    "10.1.0.2": "",
+    "10.1.0.3": "0123\r\neth0",
+    "10.1.0.4": "",
+    "fd00::2": "",
+    "last_reserved_ip.0": "",
+    lock: "",
+  };
+  host.directories.set(directory, Object.keys(files));
+  for (const [name, text] of Object.entries(files)) host.files.set(`${directory}/${name}`, text);
+  const file = { kind: "file", mode: 0o644, inode: 9n } as const;
+  host.fileInfos.set(`${directory}/10.1.0.4`, { ...file, modifiedMs: host.timeMs - 1_000 });
+  assert.deepEqual(await ownerlessAddresses(host, directory), ["10.1.0.2", "fd00::2"]);
+  assert.deepEqual(await ownerlessAddresses(host, "/missing"), []);
+});
+
+test("reservationDirectories() are those of host-local, by the name of the network", () => {
+  const withIpam = (ipam: unknown): readonly string[] =>
+    reservationDirectories({
+      ...healthyReading,
+      network: { ...healthyReading.network, plugins: [{ type: "bridge", config: { ipam } }] },
+    });
+  assert.deepEqual(reservationDirectories(healthyReading), [directory]);
+  assert.deepEqual(withIpam({ type: "host-local", dataDir: "/run/cni" }), ["/run/cni/pods"]);
+  for (const other of [null, undefined, { type: "dhcp" }]) assert.deepEqual(withIpam(other), []);
+  assert.deepEqual(reservationDirectories({ ...healthyReading, network: undefined }), []);
+});
