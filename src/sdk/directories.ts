@@ -4,15 +4,13 @@ import { readFileSync, readlinkSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import process from "node:process";
+import { defaultPodsDirectory, makePodsDirectory } from "../client/pods/pods-directory.ts";
 import { createVolumes } from "../client/pods/volumes.ts";
 import type { Rollback } from "../base/rollback.ts";
 import { mountTmpfs, unmountAll } from "./tmpfs.ts";
 import { ownPodDirectory, type PodManifest, type PodNames } from "../manifest/index.ts";
 
 const prefix = "davit-sdk-";
-
-/** For pods that stay when the program ends: where the command line finds their files. */
-const keptRoot = "/var/lib/davit-run";
 
 /**
  * The directories of the pods of one connection: one below the temporary directory, which is removed with the pods. Its
@@ -27,15 +25,16 @@ export class PodDirectories {
       this.#own ??= makeOwn();
       return await this.#own;
     }
+    // The command line finds the files of pods that stay there.
     return process.geteuid?.() === 0
-      ? keptRoot
+      ? defaultPodsDirectory
       : join(tmpdir(), `davit-pods-${process.geteuid?.()}`);
   }
 
   /** Makes the directory of a pod, with its volumes and those of its logs. `undo` removes it. */
   readonly makeVolumes = async (pod: PodManifest, undo: Rollback): Promise<void> => {
     undo.defer(`remove directory "${pod.directory}"`, () => removeDirectory(pod.directory));
-    await mkdir(dirname(pod.directory), { recursive: true, mode: 0o750 });
+    await makePodsDirectory(dirname(pod.directory));
     await mkdir(pod.directory, { recursive: true, mode: 0o755 });
     // Made here, so that a program without root can remove them.
     await Promise.all(

@@ -4,6 +4,7 @@ import type { Call, Command, OptionSpec } from "../command-line/command.ts";
 import { CommandFailure, exitCode } from "../command-line/exit-code.ts";
 import { UsageError } from "../command-line/usage-error.ts";
 import { errnoCode, systemError } from "../../base/system-error.ts";
+import { defaultPodsDirectory } from "../../client/pods/pods-directory.ts";
 import {
   ManifestError,
   type NodeInfo,
@@ -39,7 +40,7 @@ export function filesOf(call: Call, command: Command): readonly string[] {
 
 /** The directory for logs and emptyDir volumes of pods. */
 export function podsRootOf({ options }: Call): string {
-  return options.text("pods-directory") ?? "/var/lib/davit-run";
+  return options.text("pods-directory") ?? defaultPodsDirectory;
 }
 
 /** The facts about this machine that requests depend on. */

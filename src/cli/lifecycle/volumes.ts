@@ -3,6 +3,7 @@ import { dirname, join } from "node:path";
 import { RuntimeError } from "../../base/errors.ts";
 import type { Rollback } from "../../base/rollback.ts";
 import { systemError } from "../../base/system-error.ts";
+import { makePodsDirectory } from "../../client/pods/pods-directory.ts";
 import { createVolumes } from "../../client/pods/volumes.ts";
 import { listMounts, mountTmpfs, unmount } from "../../linux/mount/index.ts";
 import { lockFile, removeTree } from "../../linux/file/index.ts";
@@ -33,8 +34,7 @@ export async function claimPodDirectory({
 }: PodManifest): Promise<DirectoryClaim> {
   let made: string | undefined;
   try {
-    // As kubelet does: other users of the node must not run what a container has made setuid in its volumes.
-    await mkdir(dirname(directory), { recursive: true, mode: 0o750 });
+    await makePodsDirectory(dirname(directory));
     made = await mkdir(directory, { recursive: true, mode: 0o755 });
   } catch (cause) {
     const { kind, message } = systemError(
