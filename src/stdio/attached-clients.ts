@@ -64,6 +64,15 @@ function lagError(id: string): RuntimeError {
 }
 
 /**
+ * Tells a client that it is attached. To be called when it is known to those who read the output, and before it gets any: its
+ * connection may not be open for the client before.
+ */
+export async function tellAttached(streams: ClientStreams, operation: Operation): Promise<void> {
+  await operation.enter("wait-for-end");
+  streams.onStarted?.();
+}
+
+/**
  * Waits for the end of an attached client's session: the container has ended and the client has taken all output.
  * Rejects when the client lags too far behind or the operation is aborted.
  */
@@ -72,7 +81,6 @@ export async function untilAttachEnds(
   containerEnd: Promise<unknown>,
   operation: Operation,
 ): Promise<void> {
-  await operation.enter("wait-for-end");
   await beforeAbort(Promise.race([containerEnd, lagged]), operation.signal);
   await finish([streams.stdout, streams.stderr], operation.signal);
 }

@@ -4,9 +4,10 @@ import { buffer, text } from "node:stream/consumers";
 import { finished } from "node:stream/promises";
 import { describe, test } from "node:test";
 import { openRemoteCommand, type RemoteCommand } from "../client/streaming/index.ts";
-import { dial } from "../client/streaming/dial.ts";
+import { dial, dialWebSocket } from "../client/streaming/dial.ts";
 import { SpdySession } from "../wire/spdy/session.ts";
 import { formatStatus } from "../wire/remote-command/status.ts";
+import { WebSocketConnection } from "../wire/websocket/connection.ts";
 import { openServer } from "./testing/open-server.ts";
 
 const all = { stdin: true, stdout: true, stderr: true, terminal: false };
@@ -153,6 +154,49 @@ for (const transport of transports) {
     });
   });
 }
+
+test("attach by spdy: the last stream is open when the client gets the output", async () => {
+  await using opened = await openServer();
+  const order: string[] = [];
+  opened.targets.attaching = async () => {
+    for (let turn = 0; turn < 20; turn++) await new Promise((next) => setImmediate(next));
+    order.push("attached");
+  };
+  const url = opened.server.attach({ containerId: "c", sandboxId: "s", terminal: false }, all);
+  const remote = await openRemoteCommand(url, all);
+  order.push("open");
+  assert.deepEqual(order, ["attached", "open"]);
+  remote.stdin?.end("a");
+  remote.stderr?.resume();
+  assert.equal(await readAll(remote.stdout), "a");
+  assert.deepEqual(await remote.end, { exitCode: 0 });
+  // A client that cannot be attached is told why.
+  opened.targets.attaching = () => Promise.reject(new Error("its monitor has ended"));
+  const next = opened.server.attach({ containerId: "c", sandboxId: "s", terminal: false }, all);
+  const failed = await openRemoteCommand(next, all);
+  for (const output of [failed.stdout, failed.stderr]) output?.resume();
+  assert.deepEqual(await failed.end, { failure: "its monitor has ended" });
+});
+
+test("attach by websocket: the empty message comes when the client gets the output", async () => {
+  await using opened = await openServer();
+  const order: string[] = [];
+  opened.targets.attaching = async () => {
+    for (let turn = 0; turn < 20; turn++) await new Promise((next) => setImmediate(next));
+    order.push("attached");
+  };
+  const url = opened.server.attach({ containerId: "c", sandboxId: "s", terminal: false }, all);
+  const { transport } = await dialWebSocket(url, ["v5.channel.k8s.io"]);
+  const { promise: greeted, resolve } = Promise.withResolvers<undefined>();
+  const onMessage = ({ piece }: { readonly piece: Buffer }): void => {
+    order.push(piece.toString("hex"));
+    resolve(undefined);
+  };
+  const connection = new WebSocketConnection({ transport, role: "client", onMessage });
+  await greeted;
+  assert.deepEqual(order, ["attached", "01"]);
+  connection.destroy();
+});
 
 test("exec: a client that closes only one output does not end the command", async () => {
   await using opened = await openServer({

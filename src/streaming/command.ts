@@ -23,6 +23,8 @@ export interface ServeCommandOptions {
   readonly choice: CommandChoice;
   readonly creationTimeoutMs: number;
   readonly run: RunCommand;
+  /** The client is told that it is connected when `run` calls `onStarted`, or has ended; otherwise at once. */
+  readonly tellsStart?: boolean;
 }
 
 /** Serves exec or attach over SPDY. Resolves when the client has received the end or has disconnected. */
@@ -45,29 +47,46 @@ export async function serveSpdyCommand(
   switchProtocols(upgrade, ["Upgrade: SPDY/3.1", ...chosen]);
   const { choice, creationTimeoutMs } = options;
   const { transport } = upgrade;
-  const peer = await acceptSpdyCommand({ transport, protocol, choice, creationTimeoutMs });
-  await runFor(peer, options.run);
+  const start = startOf(options);
+  const accepting = { transport, protocol, choice, creationTimeoutMs };
+  const peer = await acceptSpdyCommand({ ...accepting, connected: start?.promise });
+  await runFor(peer, options.run, start);
 }
 
 /** Serves exec or attach over WebSocket, like {@link serveSpdyCommand}. */
 export async function serveWebSocketCommand(
   upgrade: Upgrade,
-  { choice, run }: ServeCommandOptions,
+  options: ServeCommandOptions,
 ): Promise<void> {
   const name = acceptWebSocket(upgrade, [...channelProtocols.keys()], "channel.k8s.io");
   const protocol = channelProtocols.get(name ?? "");
   if (protocol === undefined) return;
-  await runFor(acceptWebSocketCommand(upgrade.transport, protocol, choice), run);
+  const { choice, run } = options;
+  const start = startOf(options);
+  const peer = acceptWebSocketCommand(upgrade.transport, protocol, choice, start?.promise);
+  await runFor(peer, run, start);
+}
+
+/** The moment at which the client is told that it is connected; undefined: at once. */
+type Start = PromiseWithResolvers<undefined> | undefined;
+
+function startOf({ tellsStart }: ServeCommandOptions): Start {
+  return tellsStart === true ? Promise.withResolvers<undefined>() : undefined;
 }
 
 /** Runs the command and sends its end to the client. */
-async function runFor(peer: CommandPeer, run: RunCommand): Promise<void> {
-  await peer.finish(await endOf(peer, run));
+async function runFor(peer: CommandPeer, run: RunCommand, start: Start): Promise<void> {
+  const end = await endOf(peer, run, start);
+  start?.resolve(undefined);
+  // The client is told first.
+  await start?.promise;
+  await peer.finish(end);
 }
 
-async function endOf(peer: CommandPeer, run: RunCommand): Promise<CommandEnd> {
+async function endOf(peer: CommandPeer, run: RunCommand, start: Start): Promise<CommandEnd> {
+  const onStarted = start && ((): void => start.resolve(undefined));
   try {
-    return await run(peer.streams, peer.signal);
+    return await run({ ...peer.streams, onStarted }, peer.signal);
   } catch (error) {
     // The client gets the reason when a command did not run.
     if (isKind(error, "canceled") && peer.signal.aborted)

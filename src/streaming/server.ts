@@ -259,6 +259,8 @@ export class StreamingServer implements AsyncDisposable {
       choice: streamRequest.choice,
       creationTimeoutMs,
       run: this.#run(streamRequest),
+      // An attach is answered when its client gets the output.
+      tellsStart: streamRequest.verb === "attach",
     };
     await (to === "spdy" ? serveSpdyCommand : serveWebSocketCommand)(upgrade, options);
   }

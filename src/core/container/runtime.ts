@@ -222,7 +222,8 @@ export interface ContainerRuntime {
   ): Promise<ExecEnd>;
   /**
    * Attaches a client to the container's streams, in addition to others. Resolves at the container's end,
-   * when the client has read everything. Rejects when the operation is aborted, and
+   * when the client has read everything. The client gets what the container writes after the operation has
+   * entered `wait-for-end`, all of it. Rejects when the operation is aborted, and
    * with `resource-exhausted` for a client that does not keep up: the container never waits for one.
    * Neither touches the container.
    */

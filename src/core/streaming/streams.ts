@@ -21,7 +21,10 @@ export interface ClientStreams {
   readonly sizes: AsyncIterable<TerminalSize>;
   /** Numbers of signals for the command itself. Undefined where the client cannot send any. Ends with the client. */
   readonly signals?: AsyncIterable<number> | undefined;
-  /** Called at most once, when the command runs or has run. */
+  /**
+   * Called at most once: when the command runs or has run, or when an attached client gets what the container writes from
+   * then on.
+   */
   readonly onStarted?: (() => void) | undefined;
 }
 

@@ -1,7 +1,8 @@
 /** Clients that attach to containers. */
 // variants: conmon
 import assert from "node:assert/strict";
-import { readdirSync } from "node:fs";
+import { writeFileSync } from "node:fs";
+import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
 import { setImmediate as delay } from "node:timers/promises";
 
@@ -25,6 +26,8 @@ after(() => host[Symbol.asyncDispose]());
 class Attached {
   readonly client = new TestClient();
   readonly end: Promise<void>;
+  /** Resolves when it gets all output from then on, or is not attached at all. */
+  readonly attached: Promise<unknown>;
   readonly #gone = new AbortController();
 
   constructor(
@@ -36,8 +39,12 @@ class Attached {
     const stdin = options.stdin === true ? open : "none";
     const { terminal = false } = options;
     const streams = this.client.streams(...names);
-    this.end = runtime.attach(id, { streams, terminal, stdin }, testOperation(this.#gone.signal));
-    this.end.catch(() => undefined);
+    const { promise, resolve } = Promise.withResolvers<undefined>();
+    const operation = testOperation(this.#gone.signal, (stage) => {
+      if (stage === "wait-for-end") resolve(undefined);
+    });
+    this.end = runtime.attach(id, { streams, terminal, stdin }, operation);
+    this.attached = Promise.race([promise, this.end.catch(() => undefined)]);
   }
 
   async leave(): Promise<void> {
@@ -67,13 +74,11 @@ const ended = async (id: string): Promise<number> =>
 describe("OciRuntime.attach()", () => {
   test("attaches several clients, which leave without ending anything", async () => {
     const options = { args: parrot, stdin: true };
-    await withContainer(options, async (id, monitor) => {
+    await withContainer(options, async (id) => {
       await until("it has written", () => host.log(id).length === 1);
       const holding = holdings();
-      const accepted = (): number => readdirSync(`/proc/${monitor}/fd`).length;
-      const before = accepted();
       const [one, two] = [new Attached(id, options), new Attached(id, options, "stdout")];
-      await until("the monitor knows both", () => accepted() === before + 2);
+      await Promise.all([one.attached, two.attached]);
       one.client.stdin.write("a\n");
       await Promise.all([one.client.stdout.has("a\n"), two.client.stdout.has("a\n")]);
       await one.client.stderr.has("ea\n");
@@ -103,6 +108,7 @@ describe("OciRuntime.attach()", () => {
     const options = { args: parrot, stdin: true, stdinOnce: true };
     await withContainer(options, async (id) => {
       const listener = new Attached(id, options, "stdout");
+      await listener.attached;
       const writer = new Attached(id, options);
       writer.client.stdin.end("x\n".repeat(20_000));
       await Promise.all([writer.end, listener.end]);
@@ -132,10 +138,9 @@ describe("OciRuntime.attach()", () => {
       assert.ok(holdings().fds <= holding.fds + 1, "they share one connection");
       const writer = new Attached(id, options);
       const listener = new Attached(id, options, "stdout");
-      await until("both are attached", () => {
-        writer.client.stdin.write("still there\n");
-        return [writer, listener].every(({ client }) => client.stdout.text.includes("still there"));
-      });
+      await Promise.all([writer.attached, listener.attached]);
+      writer.client.stdin.write("still there\n");
+      for (const { client } of [writer, listener]) await client.stdout.has("still there");
       writer.client.stdin.end();
       await Promise.all([writer.end, listener.end]);
       assert.equal(await ended(id), 0);
@@ -144,9 +149,12 @@ describe("OciRuntime.attach()", () => {
   });
 
   test("drops what is typed for a process that has no stdin", async () => {
-    await withContainer({ args: sh("sleep 0.3; echo done") }, async (id) => {
+    const script = "while [ ! -e /tmp/go ]; do sleep 0.02; done; echo done";
+    await withContainer({ args: sh(script) }, async (id) => {
       const client = new Attached(id, { stdin: false });
       client.client.stdin.end(Buffer.alloc(1_000_000));
+      await client.attached;
+      writeFileSync(join(host.rootfs, "tmp/go"), "");
       await client.end;
       assert.equal(client.client.stdout.text, "done\n");
     });
@@ -177,6 +185,7 @@ describe("OciRuntime.attach()", () => {
       slow.client.stdout.paceMs = 1000;
       const quick = new Attached(id, options);
       quick.client.stdout.keeps = false;
+      await slow.attached;
       quick.client.stdin.write("go\n");
       await assert.rejects(slow.end, (error) => isKind(error, "resource-exhausted"));
       slow.client.stdout.destroy();
@@ -190,7 +199,7 @@ describe("OciRuntime.attach()", () => {
   }, async () => {
     await withContainer({ args: ["sleep", "100"] }, async (id, monitor) => {
       const clients = Array.from({ length: 28 }, () => new Attached(id, {}, "stdout"));
-      await delay();
+      await Promise.all(clients.map(({ attached }) => attached));
       const cutOff = (error: unknown): boolean =>
         isKind(error, "unavailable") && /runs on; it serves 28 clients/.test(String(error));
       await assert.rejects(new Attached(id, {}, "stdout").end, cutOff);

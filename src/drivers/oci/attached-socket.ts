@@ -2,7 +2,7 @@ import { within } from "../../base/wait.ts";
 import type { Operation } from "../../core/operation/index.ts";
 import type { ClientStreams } from "../../core/streaming/index.ts";
 import type { DescriptorStream } from "../../linux/stream/index.ts";
-import { AttachedClients, untilAttachEnds } from "../../stdio/attached-clients.ts";
+import { AttachedClients, tellAttached, untilAttachEnds } from "../../stdio/attached-clients.ts";
 import type { LogStream } from "../../stdio/cri-log-lines.ts";
 import type { AttachTarget } from "./container-monitor.ts";
 
@@ -24,6 +24,7 @@ export async function passOutput(
   streams: ClientStreams,
   operation: Operation,
 ): Promise<void> {
+  await tellAttached(streams, operation);
   const clients = new AttachedClients(target.id);
   using attached = clients.add(streams);
   const onPacket = (packet: Buffer): void => {

@@ -17,7 +17,10 @@ export type MonitorName = "conmon" | "davit";
  */
 export interface ContainerMonitor {
   start(options: MonitorStart): Promise<StartingMonitor>;
-  /** Attaches a client to a container's streams, whose terminal follows the client's; see ContainerRuntime.attach. */
+  /**
+   * Attaches a client to a container's streams, whose terminal follows the client's; see ContainerRuntime.attach. The monitor
+   * serves it when the operation enters `wait-for-end`: a connection alone says only that the monitor will.
+   */
   attach(target: AttachTarget, client: AttachedClient, operation: Operation): Promise<void>;
   /**
    * Continues a log in a new file at its path, and waits until that is in use; see ContainerRuntime.reopenLog. While the
@@ -73,6 +76,7 @@ export interface MonitorRestore {
 export interface AttachTarget {
   readonly id: string;
   readonly paths: StateLayout;
+  readonly monitorPid: number;
   /** Settles when its first process has ended. */
   readonly processEnded: Promise<unknown>;
   readonly ended: Promise<unknown>;

@@ -254,7 +254,8 @@ export class OciRuntime implements ContainerRuntime {
       throw new RuntimeError("failed-precondition", text);
     }
     const program = await this.#monitorOf(id);
-    const target = { id, paths: this.#paths, processEnded, ended: exit };
+    const { pid: monitorPid } = monitor;
+    const target = { id, paths: this.#paths, monitorPid, processEnded, ended: exit };
     await program.attach(target, client, operation);
   }
 

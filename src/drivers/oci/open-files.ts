@@ -1,4 +1,4 @@
-import { readdir, stat } from "node:fs/promises";
+import { readdir, readlink, stat } from "node:fs/promises";
 import { join } from "node:path";
 
 import { errnoCode, systemError } from "../../base/system-error.ts";
@@ -35,4 +35,17 @@ async function fileAt(path: string): Promise<FileIdentity | undefined> {
     if (errnoCode(cause) === "ENOENT") return undefined;
     throw systemError(`stat "${path}"`, cause);
   }
+}
+
+/** The inodes of the sockets that a process has open; none when it has ended. */
+export async function openSockets(pid: number): Promise<readonly string[]> {
+  const directory = `/proc/${pid}/fd`;
+  const names = await readdir(directory).catch((cause: unknown) => {
+    if (errnoCode(cause) === "ENOENT") return [];
+    throw systemError(`list open sockets of process ${pid}`, cause);
+  });
+  const links = await Promise.all(
+    names.map((name) => readlink(join(directory, name)).catch(() => "")),
+  );
+  return links.flatMap((link) => /^socket:\[(\d+)\]$/.exec(link)?.[1] ?? []);
 }

@@ -222,6 +222,7 @@ export class FakeRuntime implements ContainerRuntime {
     await operation.enter("connect");
     this.attached = client;
     await this.trouble.at("attach", operation.signal);
+    client.streams.onStarted?.();
     await beforeAbort(this.#known(id).end.promise, operation.signal);
   }
 

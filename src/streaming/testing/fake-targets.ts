@@ -27,6 +27,8 @@ export class FakeTargets implements StreamTargets {
   readonly aborted: unknown[] = [];
   readonly connected: Duplex[] = [];
   readonly programs: Programs;
+  /** What an attach does before its client gets the output. */
+  attaching: (() => Promise<void>) | undefined;
 
   constructor(programs: Programs = {}) {
     this.programs = { ...builtIn, ...programs };
@@ -53,6 +55,8 @@ export class FakeTargets implements StreamTargets {
   }
 
   async attach(request: AttachRequest, streams: ClientStreams, signal: AbortSignal): Promise<void> {
+    await this.attaching?.();
+    streams.onStarted?.();
     await this.exec({ ...request, command: ["cat"] }, streams, signal);
   }
 

@@ -30,6 +30,8 @@ export interface SpdyCommandOptions {
   readonly choice: CommandChoice;
   /** How long the client may take to open its streams. */
   readonly creationTimeoutMs: number;
+  /** The client is told that the last of its streams is open when this settles; at once where it is undefined. */
+  readonly connected?: Promise<unknown> | undefined;
 }
 
 /**
@@ -44,6 +46,11 @@ export async function acceptSpdyCommand(options: SpdyCommandOptions): Promise<Co
     transport: options.transport,
     role: "server",
     maxStreams: streamTypes.length,
+    holdReply: (headers) => {
+      const opened = [...streams.keys(), headers.get("streamtype")];
+      const isLast = [...expected].every((name) => opened.includes(name));
+      return isLast ? options.connected : undefined;
+    },
     onStream: (stream) => {
       const type = streamTypes.find((name) => name === stream.headers.get("streamtype"));
       if (type === undefined || streams.has(type)) return void stream.destroy();

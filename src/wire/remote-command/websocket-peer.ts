@@ -10,11 +10,15 @@ import { formatEnd, formatStatus } from "./status.ts";
 /** The channels of a command: the numbers of its file descriptors and two more. */
 export const commandChannel = { stdin: 0, stdout: 1, stderr: 2, error: 3, resize: 4 } as const;
 
-/** Makes the peer of a command from a connection after its WebSocket handshake. */
+/**
+ * Makes the peer of a command from a connection after its WebSocket handshake. The client gets an empty message when `connected`
+ * settles, or at once.
+ */
 export function acceptWebSocketCommand(
   transport: Duplex,
   protocol: ChannelProtocol,
   choice: CommandChoice,
+  connected?: Promise<unknown>,
 ): CommandPeer {
   const channels = new Channels(transport, "server", protocol);
   const stdin = choice.stdin ? channels.open(commandChannel.stdin) : undefined;
@@ -24,8 +28,12 @@ export function acceptWebSocketCommand(
   const error = channels.open(commandChannel.error);
   for (const output of [stdout, stderr, error]) output?.resume(); // clients send nothing there
   const sizes = choice.terminal ? readSizes(channels.open(commandChannel.resize)) : noSizes();
-  if (stdout !== undefined) channels.greet(commandChannel.stdout);
-  else channels.greet(hasStderr ? commandChannel.stderr : commandChannel.error);
+  const greet = (): void => {
+    if (stdout !== undefined) channels.greet(commandChannel.stdout);
+    else channels.greet(hasStderr ? commandChannel.stderr : commandChannel.error);
+  };
+  if (connected === undefined) greet();
+  else connected.then(greet, greet);
   const gone = new AbortController();
   void channels.connection.closed.then((reason) => {
     gone.abort(

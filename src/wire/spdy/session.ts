@@ -36,6 +36,11 @@ export interface SpdySessionOptions {
   readonly role: "client" | "server";
   /** Called for each stream that the peer opens; its headers say what it is for. Destroy it to refuse it. */
   readonly onStream?: (stream: SpdyStream) => void;
+  /**
+   * Called with the headers of a stream that the peer opens, before onStream. The peer is told that the stream is open when
+   * the result settles, or at once where there is none.
+   */
+  readonly holdReply?: (headers: SpdyHeaders) => Promise<unknown> | undefined;
   /** Concurrent streams of both sides; more are refused. 1024. */
   readonly maxStreams?: number;
   /** Nothing is read while all streams together have more unread bytes. 4 MiB; 16 MiB with flow control. */
@@ -257,7 +262,7 @@ export class SpdySession {
     if (id === 0 || !ofPeer) throw protocolError(`a stream opened as ${id}`);
     if (id <= this.#lastPeerId) throw protocolError(`stream ${id} opened again`);
     this.#lastPeerId = id;
-    const { onStream, maxStreams } = this.#options;
+    const { onStream, holdReply, maxStreams } = this.#options;
     if (
       onStream === undefined ||
       this.#peerIsLeaving ||
@@ -268,8 +273,14 @@ export class SpdySession {
     }
     const stream = this.#makeStream(id, headers);
     if ((flags & flagFin) !== 0) stream.receiveEnd();
-    this.#sendNow(synReplyFrame(id, this.#writer.write(new Map())));
+    const reply = (): void => this.#sendNow(synReplyFrame(id, this.#writer.write(new Map())));
+    const held = holdReply?.(headers);
+    if (held === undefined) reply();
     onStream(stream);
+    const replyLate = (): void => {
+      if (this.#streams.get(id) === stream) reply();
+    };
+    held?.then(replyLate, replyLate);
   }
 
   #synReply({ payload, flags }: ControlFrame): void {

@@ -359,23 +359,29 @@ function testProcesses(contract: Contract): void {
     });
   });
 
-  test("attach() joins clients to the container's streams until its end", async () => {
+  test("attach() joins clients to the container's streams from `wait-for-end` until its end", async () => {
     await contract.withContainer("echoes", async (id) => {
       const gone = new AbortController();
-      const attach = (client: TestClient, signal = soon()): Promise<void> => {
+      const attach = (client: TestClient, signal = soon()) => {
         const options = { streams: client.streams(), terminal: false, stdin: "open" } as const;
-        return contract.runtime.attach(id, options, testOperation(signal));
+        const { promise: attached, resolve } = Promise.withResolvers<undefined>();
+        const operation = testOperation(signal, (stage) => {
+          if (stage === "wait-for-end") resolve(undefined);
+        });
+        return { attached, end: contract.runtime.attach(id, options, operation) };
       };
       const [stays, leaves] = [new TestClient(), new TestClient()];
-      const [end, left] = [attach(stays), attach(leaves, gone.signal)];
+      const [staying, leaving] = [attach(stays), attach(leaves, gone.signal)];
+      // Nobody is promised the output from before, not even from after the connection.
+      await Promise.race([staying.attached, staying.end]);
       leaves.stdin.write("one\n");
       await Promise.all([stays.stdout.has("got one\n"), leaves.stdout.has("got one\n")]);
       gone.abort(new Error("the client left"));
-      await assert.rejects(left, /the client left/);
+      await assert.rejects(leaving.end, /the client left/);
       stays.stdin.write("two\n");
       await stays.stdout.has("got two\n");
       await contract.runtime.kill(id, 9);
-      await end;
+      await staying.end;
       assert.ok(stays.stdout.writableFinished);
     });
   });

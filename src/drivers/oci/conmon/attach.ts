@@ -1,6 +1,7 @@
 import { setTimeout as delay } from "node:timers/promises";
 
 import { messageOf } from "../../../base/errors.ts";
+import { KeyedLock } from "../../../base/keyed-lock.ts";
 import type { Logger } from "../../../base/logger.ts";
 import type { AttachedClient } from "../../../core/container/index.ts";
 import type { Operation } from "../../../core/operation/index.ts";
@@ -10,11 +11,16 @@ import { feed } from "../../../stdio/pump.ts";
 import { TerminalSizes } from "../../../stdio/terminal-sizes.ts";
 import { passOutput } from "../attached-socket.ts";
 import type { AttachTarget } from "../container-monitor.ts";
+import { openSockets } from "../open-files.ts";
 import { lockControlFifo, sendToMonitor } from "./control-fifo.ts";
+import { waitForMonitor } from "./wait.ts";
 
 /** conmon reads up to 32 KiB at once (CONN_SOCK_BUF_SIZE) and drops the rest of a packet. */
 const packetBytes = 8 * 1024;
 const betweenSizesMs = 50;
+/** How long conmon may take to accept a connection; only one that hangs needs longer. */
+const acceptMs = 5_000;
+const connecting = new KeyedLock();
 /** conmon refuses a larger width or height. */
 const maxSide = 1_000;
 
@@ -72,7 +78,7 @@ export async function attach(
   const mayIdle = client.stdin === "once" && stdin === undefined;
   await operation.enter("connect");
   const idle = mayIdle ? deps.idle.take(target.id) : undefined;
-  const socket = idle ?? connect(target);
+  const socket = idle ?? (await connect(target, operation.signal));
   using sizes = new TerminalSizes(sent);
   if (client.terminal) sizes.follow(resizer(target, deps.log));
   const stop = feed(stdin, client.stdin === "none" ? undefined : socket);
@@ -85,9 +91,26 @@ export async function attach(
   }
 }
 
-/** A connection that fails is closed; the error adds nothing to that. */
-function connect({ id, paths }: AttachTarget): DescriptorStream {
-  return connectPackets(paths.file(id, "attach"), packetBytes).on("error", () => undefined);
+/**
+ * Connects, and waits until conmon has accepted the connection: until then it sends no output there. A connection that
+ * fails is closed; the error adds nothing to that.
+ *
+ * NOTE(conmon): the accept makes a new client (attach_cb() in conn_sock.c), and shows only as a socket of the process. No
+ * other sockets appear there, so clients that connect at the same time wait for each other.
+ */
+async function connect(
+  { id, paths, monitorPid }: AttachTarget,
+  signal: AbortSignal,
+): Promise<DescriptorStream> {
+  using _lock = await connecting.acquire(id, signal);
+  const before = await openSockets(monitorPid);
+  const socket = connectPackets(paths.file(id, "attach"), packetBytes);
+  socket.on("error", () => undefined);
+  const isAccepted = async (): Promise<boolean> =>
+    signal.aborted || (await openSockets(monitorPid)).some((inode) => !before.includes(inode));
+  // Without an answer to that, the client is served all the same. Its connection must stay open (see above).
+  await waitForMonitor(monitorPid, isAccepted, acceptMs).catch(() => undefined);
+  return socket;
 }
 
 /**

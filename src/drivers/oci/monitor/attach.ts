@@ -1,7 +1,8 @@
 import { messageOf, RuntimeError } from "../../../base/errors.ts";
+import { KeyedLock } from "../../../base/keyed-lock.ts";
 import type { Logger } from "../../../base/logger.ts";
 import { errnoCode } from "../../../base/system-error.ts";
-import { within } from "../../../base/wait.ts";
+import { beforeAbort, within } from "../../../base/wait.ts";
 import type { AttachedClient } from "../../../core/container/index.ts";
 import type { Operation } from "../../../core/operation/index.ts";
 import type { TerminalSize } from "../../../core/streaming/index.ts";
@@ -12,6 +13,9 @@ import { passOutput } from "../attached-socket.ts";
 import type { AttachTarget } from "../container-monitor.ts";
 import { connectMonitor, ControlConnection } from "./control.ts";
 
+/** How long a monitor may take to serve a client; only one that hangs needs longer. */
+const servedMs = 5_000;
+const connecting = new KeyedLock();
 /** How long after the monitor has closed a connection the end of the container may be noticed. */
 const endMs = 1_000;
 
@@ -25,7 +29,7 @@ export async function attach(
   const { stdin, sizes: sent } = client.streams;
   const hasInput = client.stdin !== "none" && stdin !== undefined;
   await operation.enter("connect");
-  const socket = await connect(target, hasInput ? "i" : "o");
+  const socket = await connect(target, hasInput ? "i" : "o", operation.signal);
   if (socket === undefined) return;
   using sizes = new TerminalSizes(sent);
   using resizer = new Resizer(target, log);
@@ -44,14 +48,32 @@ export async function attach(
   }
 }
 
-/** Undefined when the container has just ended, and its monitor with it. */
+/**
+ * Resolves when the monitor serves those who have connected, or has ended. It takes connections in their order, one in each
+ * turn of its loop, so it knows an earlier client when it answers a later one.
+ */
+async function served({ paths, id }: AttachTarget): Promise<void> {
+  using connection = new ControlConnection(paths, id);
+  await connection.request("stat");
+}
+
+/**
+ * A connection that the monitor serves. Undefined when the container has just ended, and its monitor with it. Clients that
+ * connect at the same time wait for each other, so that the question takes one of the monitor's places and not one each.
+ */
 async function connect(
   target: AttachTarget,
   purpose: "i" | "o",
+  signal: AbortSignal,
 ): Promise<DescriptorStream | undefined> {
+  using _turn = await connecting.acquire(target.id, signal);
+  let socket: DescriptorStream | undefined;
   try {
-    return connectMonitor(target.paths, target.id, purpose);
+    socket = connectMonitor(target.paths, target.id, purpose);
+    await beforeAbort(within(served(target), servedMs), signal);
+    return socket;
   } catch (cause) {
+    socket?.destroy();
     const isGone = ["ECONNREFUSED", "ENOENT"].includes(errnoCode(cause) ?? "");
     if (isGone && (await within(target.processEnded, endMs))) return undefined;
     throw cause;

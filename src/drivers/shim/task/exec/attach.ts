@@ -2,7 +2,7 @@ import { messageOf, RuntimeError } from "../../../../base/errors.ts";
 import type { AttachedClient } from "../../../../core/container/index.ts";
 import type { Operation } from "../../../../core/operation/index.ts";
 import { Task } from "../../../../gen/containerd/task/v3/task_pb.ts";
-import { untilAttachEnds } from "../../../../stdio/attached-clients.ts";
+import { tellAttached, untilAttachEnds } from "../../../../stdio/attached-clients.ts";
 import { feed } from "../../../../stdio/pump.ts";
 import { TerminalSizes } from "../../../../stdio/terminal-sizes.ts";
 import type { PodShim } from "../../process/pod-shims.ts";
@@ -31,6 +31,7 @@ export async function attachToTask(
   if (client.terminal) {
     sizes.follow((size) => logFailure(shim.task.call(Task.method.resizePty, { id, ...size })));
   }
+  await tellAttached(client.streams, operation);
   using attached = io.clients.add(client.streams);
   const once = client.stdin === "once";
   const endInput = (): void => {
