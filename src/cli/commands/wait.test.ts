@@ -250,9 +250,9 @@ describe("davit wait", () => {
     const server = new FakeServer();
     server.containers.set("app", { state: CONTAINER_RUNNING });
     server.containers.set("b", { state: CONTAINER_EXITED, exitCode: 0 });
-    const { code, err } = await waitWith(server, "--timeout", "50ms", "b", "app");
+    const { code, err } = await waitWith(server, "--timeout", "1s", "b", "app");
     assert.equal(code, 124);
-    assert.match(err, /^davit: wait for container "default\/web\/app" to end: timeout after 50ms/);
+    assert.match(err, /^davit: wait for container "default\/web\/app" to end: timeout after 1s/);
   });
 
   test("rejects --for ready with containers, and fails at once without a server", async () => {

@@ -1,6 +1,5 @@
 import { existsSync } from "node:fs";
 import { join } from "node:path";
-import { RuntimeError } from "../../base/errors.ts";
 import { KeyedLock } from "../../base/keyed-lock.ts";
 import type { Logger } from "../../base/logger.ts";
 import { TaskGroup } from "../../base/task-group.ts";
@@ -27,8 +26,8 @@ import { InflightCreates } from "../../engine/lifecycle/inflight-creates.ts";
 import { FailedTeardowns } from "../../engine/lifecycle/failed-teardowns.ts";
 import { Janitor } from "../../engine/lifecycle/janitor.ts";
 import { defaultTimes, type SandboxContext } from "../../engine/sandbox/index.ts";
-import { type CgroupLayout, detectCgroups } from "../../linux/cgroup/index.ts";
-import { hostBootId, isRunBySystemd, systemdDirectory } from "../../linux/host/index.ts";
+import type { CgroupLayout } from "../../linux/cgroup/index.ts";
+import { hostBootId } from "../../linux/host/index.ts";
 import { NamespaceWatch } from "../../linux/namespace/index.ts";
 import { buildContainers } from "./containers.ts";
 import { cadvisorOf } from "./cadvisor-later.ts";
@@ -48,6 +47,7 @@ import { recoverAll } from "./recover.ts";
 import { removalsOf } from "./removals.ts";
 import { snapshotsOf } from "./snapshots.ts";
 import { statsOf } from "./stats.ts";
+import { usableCgroups } from "./usable-cgroups.ts";
 
 /** What a controller from outside this build can work with. */
 export interface ControllerParts {
@@ -304,17 +304,6 @@ function warmUp(
   const { handlers, tuning, layout, log } = parts;
   tasks.spawn("ask the OCI runtimes for their features", () => handlers.probe(log));
   tasks.spawn("make moves into cgroups fast", () => tuning.speedUpCgroupMigration(layout));
-}
-
-/** The host's cgroups. Rejects the systemd driver on a host without systemd, where no container would start. */
-function usableCgroups(driver: Config["runtime"]["cgroupDriver"], log: Logger): CgroupLayout {
-  const layout = detectCgroups();
-  if (layout.version === "v1" && layout.advice !== undefined) log.warn(layout.advice);
-  if (driver !== "systemd" || isRunBySystemd()) return layout;
-  throw new RuntimeError(
-    "failed-precondition",
-    `use runtime.cgroup_driver = "systemd": this host does not run systemd (${systemdDirectory} is missing); set it to "cgroupfs", and kubelet's cgroupDriver, too`,
-  );
 }
 
 /** What the verbose Status reports of the daemon itself and of its records. */
