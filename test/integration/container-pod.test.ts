@@ -262,12 +262,14 @@ describe("PIDs", () => {
   );
 
   test(
-    "POD mode requires a pod in POD mode",
+    "POD mode, which is also what a request without a mode has, is a namespace of its own in other pods",
     withPod(bare, async (pod) => {
-      await assert.rejects(
-        createIn(pod, container(withPid(POD))),
-        failsWith(code.failedPrecondition, /PID namespace/),
-      );
+      const first = await runIn(pod, script("exec sleep 100006"));
+      const second = await runIn(pod, container(withPid(POD)));
+      assert.doesNotMatch(await sh(daemon, second, "ps -o args"), /sleep 100006/);
+      const namespaceOf = async (id: string): Promise<number> =>
+        inodeOf(`/proc/${await pidOf(daemon, id)}/ns/pid`);
+      assert.notEqual(await namespaceOf(first), await namespaceOf(second));
     }),
   );
 
