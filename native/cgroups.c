@@ -361,31 +361,27 @@ static void open_oom_events(struct job *job) {
   free(events);
 }
 
-/*
- * strings: a name. Makes a hierarchy of v1 without controllers that has the option favordynmods, and lets it go. It is
- * mounted nowhere. No process is moved, and no cgroup is made.
- */
-static void favor_migrations(struct job *job) {
-  static const char *const flags[] = {"none", "favordynmods"};
-  struct fault *fault = &job->fault;
-  int fs = (int)syscall(SYS_fsopen, "cgroup", FSOPEN_CLOEXEC);
-  if (fs < 0) {
-    fault_set(fault, "fsopen", "cgroup");
-    return;
-  }
-  for (size_t i = 0; i < sizeof flags / sizeof flags[0] && fault->err == 0; i++) {
-    if (syscall(SYS_fsconfig, fs, FSCONFIG_SET_FLAG, flags[i], NULL, 0) < 0) {
-      fault_set(fault, "fsconfig", flags[i]);
+/* Gives the tree of v2 these options, and no others. It is mounted nowhere. */
+static int set_unified_options(struct fault *fault, char **options, size_t count, const char *more) {
+  int fs = (int)syscall(SYS_fsopen, "cgroup2", FSOPEN_CLOEXEC);
+  if (fs < 0) return fault_set(fault, "fsopen", "cgroup2");
+  for (size_t i = 0; i <= count && fault->err == 0; i++) {
+    const char *option = i < count ? options[i] : more;
+    if (option != NULL && syscall(SYS_fsconfig, fs, FSCONFIG_SET_FLAG, option, NULL, 0) < 0) {
+      fault_set(fault, "fsconfig", option);
     }
   }
-  if (fault->err != 0) {
-    /* Nothing has been made. */
-  } else if (syscall(SYS_fsconfig, fs, FSCONFIG_SET_STRING, "name", job->strings[0], 0) < 0) {
-    fault_set(fault, "fsconfig", "name");
-  } else if (syscall(SYS_fsconfig, fs, FSCONFIG_CMD_CREATE, NULL, NULL, 0) < 0) {
-    fault_set(fault, "fsconfig", job->strings[0]);
+  if (fault->err == 0 && syscall(SYS_fsconfig, fs, FSCONFIG_CMD_CREATE, NULL, NULL, 0) < 0) {
+    fault_set(fault, "fsconfig", "cgroup2");
   }
   close(fs);
+  return fault->err == 0 ? 0 : -1;
+}
+
+/* strings: the options of the tree of v2. It has favordynmods in addition, and then no more. */
+static void favor_migrations(struct job *job) {
+  if (set_unified_options(&job->fault, job->strings, job->string_count, "favordynmods") < 0) return;
+  set_unified_options(&job->fault, job->strings, job->string_count, NULL);
 }
 
 const struct job_kind cgroup_jobs[] = {
@@ -395,6 +391,6 @@ const struct job_kind cgroup_jobs[] = {
     {"writeCgroupFile", 2, 0, write_cgroup_file, false},
     {"killFrozen", 1, 0, kill_frozen, false},
     {"openOomEvents", 1, 0, open_oom_events, false},
-    {"favorMigrations", 1, 0, favor_migrations, false},
+    {"favorMigrations", 0, 0, favor_migrations, false},
     {NULL, 0, 0, NULL, false},
 };

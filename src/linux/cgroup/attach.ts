@@ -1,8 +1,9 @@
-import { closeSync, openSync, readFileSync, write } from "node:fs";
+import { closeSync, openSync, readFileSync, readlinkSync, write } from "node:fs";
 import { release } from "node:os";
 import { setTimeout as delay } from "node:timers/promises";
 import { promisify } from "node:util";
 
+import { parseMountInfo } from "../mount/mounts.ts";
 import type { CgroupLayout, LegacyCgroups } from "./layout.ts";
 import { favorMigrations } from "./native.ts";
 
@@ -15,15 +16,21 @@ let isPrewarming = false;
 let isFast = false;
 const expected = new Set<{ readonly isOver: () => boolean; readonly untilMs: number }>();
 
+/** The options of a tree of v2 that are known here, and so can be kept (kernel/cgroup/cgroup.c, Linux 6.18). */
+const knownOptions =
+  /^(ro|rw|seclabel|nsdelegate|favordynmods|memory_localevents|memory_recursiveprot|memory_hugetlb_accounting|pids_localevents)$/;
+/** The link of the first cgroup namespace (PROC_CGROUP_INIT_INO of include/linux/proc_ns.h). */
+const firstNamespace = "cgroup:[4026531835]";
+
 /**
  * Makes migrations into cgroups of v1 fast until the next boot: 0.3 ms instead of 4 to 25. True if they are now. It does
- * nothing on v2 and before Linux 6.18, and where this process may not do it.
+ * nothing on v2, before Linux 6.18, where no tree of v2 is mounted, and where this process may not do it.
  *
  * NOTE(kernel): from Linux 6.18 on, the mount option favordynmods of any hierarchy makes the kernel take a lock of the
- * process that is migrated instead of the lock of all processes, and that cannot be undone
+ * process that is migrated instead of the lock of all processes, and the end of the option does not undo that
  * (cgroup_enable_per_threadgroup_rwsem in kernel/cgroup/cgroup.c). A fork and an exit then take one more lock, which is
- * that of their own process. Older kernels undo the option with its hierarchy. While it exists, for some
- * milliseconds, /proc/PID/cgroup has a line for it.
+ * that of their own process. Older kernels undo it. So the tree of v2 has the option for a moment. A hierarchy of
+ * its own would do as well, but CRIU fails while /proc/PID/cgroup has a line for it.
  */
 export async function speedUpCgroupMigration(
   layout: CgroupLayout,
@@ -31,12 +38,24 @@ export async function speedUpCgroupMigration(
 ): Promise<boolean> {
   if (layout.version === "v2" || !hasLockPerProcess(kernel)) return false;
   try {
-    await favorMigrations("davit");
+    const options = unifiedOptions();
+    if (options === undefined || readlinkSync("/proc/self/ns/cgroup") !== firstNamespace) {
+      return false;
+    }
+    if (!options.includes("favordynmods")) await favorMigrations(options);
     isFast = true;
   } catch {
     // As before: each first migration waits.
   }
   return isFast;
+}
+
+/** Undefined without a tree of v2, and for one with an option that is not known. */
+function unifiedOptions(): readonly string[] | undefined {
+  const mounts = parseMountInfo(readFileSync("/proc/self/mountinfo", "utf8"));
+  const unified = mounts.find(({ fsType }) => fsType === "cgroup2");
+  if (unified?.superOptions.every((option) => knownOptions.test(option)) !== true) return undefined;
+  return unified.superOptions.filter((option) => !["ro", "rw", "seclabel"].includes(option));
 }
 
 function hasLockPerProcess(kernel: string): boolean {

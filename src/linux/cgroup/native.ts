@@ -76,12 +76,12 @@ export async function openOomEvents(directory: string): Promise<number | undefin
 }
 
 /**
- * pool, 10 ms, since the kernel waits for an RCU grace period. Makes a hierarchy of v1 without controllers that has the
- * option favordynmods, and lets it go; it is mounted nowhere. EPERM outside of the first cgroup and user namespace.
- * EINVAL before Linux 6.0.
+ * pool, 15 ms, since the kernel waits for an RCU grace period. Gives the tree of v2 the option favordynmods for a moment.
+ * `options` are those that it has, and keeps. Without effect outside of the first cgroup namespace. EINVAL before Linux
+ * 6.0, and for an unknown option.
  */
-export async function favorMigrations(name: string): Promise<void> {
-  await runNumbersJob("favorMigrations", [name]);
+export async function favorMigrations(options: readonly string[]): Promise<void> {
+  await runNumbersJob("favorMigrations", options);
 }
 
 /** What processes have open. */
