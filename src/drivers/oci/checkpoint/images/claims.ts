@@ -93,10 +93,10 @@ export function readClaims(images: ReadonlyMap<string, Uint8Array>): ImageClaims
       ]);
   const of = (wanted: ImageKind): readonly ImageMessage[] =>
     filesOf(wanted).flatMap(([, entries]) => entries);
-  const cores = new Map(filesOf("core").map(([name, entries]) => [idOfName(name), entries]));
+  const cores = new Map(filesOf("core"));
   const filtered = filteredByProcess(cores, of("processes"), of("seccomp"));
-  const threads = [...cores].flatMap(([id, entries]) =>
-    entries.flatMap((core) => threadOf(core, filtered.has(id))),
+  const threads = [...cores].flatMap(([name, entries]) =>
+    entries.flatMap((core) => threadOf(core, filtered.has(name))),
   );
   if (threads.length === 0) throw invalid("core", "there is no process");
   return {
@@ -110,9 +110,9 @@ export function readClaims(images: ReadonlyMap<string, Uint8Array>): ImageClaims
 // CRIU's states of tasks: one that is dead has no credentials, and runs nothing.
 const deadStates = [2, 6];
 
-/** The id of the thread whose image has this name. */
-function idOfName(name: string): number {
-  return Number(/\d+/.exec(name)?.[0]);
+/** The name by which CRIU opens the image of a thread. `core-01.img` is not that of thread 1. */
+function coreOf(id: number): string {
+  return `core-${id}.img`;
 }
 
 const filterMode = 2;
@@ -120,28 +120,29 @@ const filterMode = 2;
 const toAllThreads = 1;
 
 /**
- * The threads that get the seccomp filters of the first thread of their process. Where all threads have the same, CRIU
+ * The images of threads that get the seccomp filters of the first thread of their process. Where all threads have the same, CRIU
  * writes that the others have none, and installs those of the first one for all (criu/seccomp.c, try_use_tsync).
  */
 function filteredByProcess(
-  cores: ReadonlyMap<number, readonly ImageMessage[]>,
+  cores: ReadonlyMap<string, readonly ImageMessage[]>,
   processes: readonly ImageMessage[],
   seccomp: readonly ImageMessage[],
-): ReadonlySet<number> {
-  const filters = seccomp.flatMap((entry) => entry.messages(1));
-  const isForAll = (leader: number): boolean =>
-    (cores.get(leader) ?? []).some((core) => {
-      const [thread, task] = [core.message(5), core.message(3)];
-      const last = thread?.number(12) ?? task?.number(12) ?? -1;
-      return isFiltered(core) && ((filters[last]?.number(3) ?? 0) & toAllThreads) !== 0;
-    });
-  const [given, notGiven] = [new Set<number>(), new Set<number>()];
+): ReadonlySet<string> {
+  // Of these images CRIU reads the first entry alone; the trees of processes have one for each.
+  const filters = seccomp[0]?.messages(1) ?? [];
+  const isForAll = (leader: number): boolean => {
+    const core = cores.get(coreOf(leader))?.[0];
+    if (core === undefined || !isFiltered(core)) return false;
+    const last = core.message(5)?.number(12) ?? core.message(3)?.number(12) ?? -1;
+    return ((filters[last]?.number(3) ?? 0) & toAllThreads) !== 0;
+  };
+  const [given, notGiven] = [new Set<string>(), new Set<string>()];
   for (const process of processes) {
-    const ids = isForAll(process.number(1) ?? 0) ? given : notGiven;
-    for (const id of process.numbers(5)) ids.add(id);
+    const names = isForAll(process.number(1) ?? 0) ? given : notGiven;
+    for (const id of process.numbers(5)) names.add(coreOf(id));
   }
   // A thread that two processes claim is not more trusted than the worse of them.
-  for (const id of notGiven) given.delete(id);
+  for (const name of notGiven) given.delete(name);
   return given;
 }
 

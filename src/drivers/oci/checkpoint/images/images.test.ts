@@ -1,28 +1,14 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 
-import { BinaryWriter, WireType } from "@bufbuild/protobuf/wire";
+import { BinaryWriter } from "@bufbuild/protobuf/wire";
 
 import { isKind, messageOf } from "../../../../base/errors.ts";
 import type { OciSpec } from "../../../../core/oci/index.ts";
 import { readClaims } from "./claims.ts";
 import { findExcess } from "./excess.ts";
 import { imageEntries, type ImageKind, maxImageBytes, writeImage } from "./image-file.ts";
-import { withHostname } from "./uts.ts";
-
-type Value = number | bigint | string | Uint8Array;
-
-/** A protobuf message of fields, each of which may occur several times. */
-function message(...fields: readonly (readonly [number, Value])[]): Uint8Array {
-  const writer = new BinaryWriter();
-  for (const [field, value] of fields) {
-    if (typeof value === "number" || typeof value === "bigint") {
-      writer.tag(field, WireType.Varint).uint64(value);
-    } else if (typeof value === "string") writer.tag(field, WireType.LengthDelimited).string(value);
-    else writer.tag(field, WireType.LengthDelimited).bytes(value);
-  }
-  return writer.finish();
-}
+import { message, type Value } from "./testing/message.ts";
 
 const uid = [1, 3, 5, 7] as const;
 const gid = [2, 4, 6, 8] as const;
@@ -45,6 +31,13 @@ function core(
   const thread = message([10, creds], [11, 2], [12, 0], [13, "app"], ...(change.thread ?? []));
   return writeImage("core", [message([3, message([1, 1], [6, "app"])], [5, thread])]);
 }
+
+/** An image with the entries of several ones. */
+const entries = (kind: ImageKind, ...images: readonly Uint8Array[]): Uint8Array =>
+  writeImage(
+    kind,
+    images.flatMap((image) => imageEntries(kind, image)),
+  );
 
 const unfiltered = core({ thread: [[11, 0]] });
 /** The tree of these processes: the ids of their threads, the first one first. */
@@ -206,6 +199,27 @@ describe("findExcess()", () => {
       { more: [["core-2.img", unfiltered], tree([1, 2], [2]), filters(1)] },
       /without a seccomp filter/,
     ],
+    [
+      "a process whose filter another image of its id claims",
+      {
+        core: core({ thread: [[12, 1]] }),
+        more: [["core-01.img", core()], ["core-2.img", unfiltered], tree([1, 2]), filters(1)],
+      },
+      /without a seccomp filter/,
+    ],
+    [
+      "a filter that only a second entry has",
+      {
+        core: entries("core", core({ thread: [[12, 1]] }), core()),
+        more: [["core-2.img", unfiltered], tree([1, 2]), filters(1)],
+      },
+      /without a seccomp filter/,
+    ],
+    [
+      "root, beside another image of the id",
+      { core: core({ creds: [[1, 0]] }), more: [["core-01.img", core()]] },
+      /uid 0/,
+    ],
     ["strict mode for a filter", { core: core({ thread: [[11, 1]] }) }, /without a seccomp filter/],
     [
       "another profile",
@@ -358,30 +372,4 @@ describe("readClaims()", () => {
       }
     }
   });
-});
-
-describe("withHostname()", () => {
-  const uts = (...entries: readonly Uint8Array[]): Uint8Array => writeImage("uts", entries);
-
-  test("replaces the hostname and keeps the domain", () => {
-    const image = withHostname(uts(message([1, "old"], [2, "domain"])), "new");
-    assert.deepEqual(
-      imageEntries("uts", image).map((entry) => Buffer.from(entry).toString("hex")),
-      [Buffer.from(message([1, "new"], [2, "domain"])).toString("hex")],
-    );
-  });
-
-  for (const [name, image] of [
-    ["no entry", uts()],
-    ["two entries", uts(message([1, "a"]), message([1, "b"]))],
-    ["a damaged entry", uts(Uint8Array.of(0x12, 0x40, 1))],
-    ["another image", writeImage("ids" satisfies ImageKind, [message([1, "a"])])],
-  ] as const) {
-    test(`refuses ${name}`, () => {
-      assert.throws(
-        () => withHostname(image, "new"),
-        (error) => isKind(error, "invalid-argument"),
-      );
-    });
-  }
 });
