@@ -155,14 +155,20 @@ for (const transport of transports) {
   });
 }
 
-test("attach by spdy: the last stream is open when the client gets the output", async () => {
-  await using opened = await openServer();
+/** An attach whose client gets the output some turns after it has connected. */
+function attachLate({ server, targets }: Awaited<ReturnType<typeof openServer>>) {
   const order: string[] = [];
-  opened.targets.attaching = async () => {
+  targets.attaching = async () => {
     for (let turn = 0; turn < 20; turn++) await new Promise((next) => setImmediate(next));
     order.push("attached");
   };
-  const url = opened.server.attach({ containerId: "c", sandboxId: "s", terminal: false }, all);
+  const url = server.attach({ containerId: "c", sandboxId: "s", terminal: false }, all);
+  return { order, url };
+}
+
+test("attach by spdy: the last stream is open when the client gets the output", async () => {
+  await using opened = await openServer();
+  const { order, url } = attachLate(opened);
   const remote = await openRemoteCommand(url, all);
   order.push("open");
   assert.deepEqual(order, ["attached", "open"]);
@@ -180,12 +186,7 @@ test("attach by spdy: the last stream is open when the client gets the output", 
 
 test("attach by websocket: the empty message comes when the client gets the output", async () => {
   await using opened = await openServer();
-  const order: string[] = [];
-  opened.targets.attaching = async () => {
-    for (let turn = 0; turn < 20; turn++) await new Promise((next) => setImmediate(next));
-    order.push("attached");
-  };
-  const url = opened.server.attach({ containerId: "c", sandboxId: "s", terminal: false }, all);
+  const { order, url } = attachLate(opened);
   const { transport } = await dialWebSocket(url, ["v5.channel.k8s.io"]);
   const { promise: greeted, resolve } = Promise.withResolvers<undefined>();
   const onMessage = ({ piece }: { readonly piece: Buffer }): void => {

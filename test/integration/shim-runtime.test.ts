@@ -5,10 +5,8 @@ import path from "node:path";
 import { silentLogger } from "../../src/base/logger.ts";
 import { systemClock } from "../../src/base/time.ts";
 import type { ContainerBundle } from "../../src/core/container/index.ts";
-import {
-  type ContainerScript,
-  describeContainerRuntime,
-} from "../../src/core/container/testing/runtime-contract.ts";
+import type { ContainerScript } from "../../src/core/container/testing/container-scripts.ts";
+import { describeContainerRuntime } from "../../src/core/container/testing/runtime-contract.ts";
 import { captureBy, endCriu, prepareRestore, updateLimits } from "../../src/drivers/oci/index.ts";
 import { ContractHost } from "../../src/drivers/oci/testing/contract-host.ts";
 import { processesOf, TestHost } from "../../src/drivers/oci/testing/sandbox.ts";

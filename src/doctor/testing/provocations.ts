@@ -236,15 +236,10 @@ export const provocations: Readonly<Record<string, Provocation>> = {
   "network.del-failed": step("DEL", "the firewall is gone"),
   "network.left-behind": networkProbe({ left: ["after DEL the namespace still has eth0"] }),
   "network.reservation-without-owner": host((machine) => {
-    machine.directories.set("/var/lib/cni/networks/pods", [
-      "10.1.0.7",
-      "10.1.0.8",
-      "last_reserved_ip.0",
-      "lock",
-    ]);
-    machine.files.set("/var/lib/cni/networks/pods/10.1.0.7", "");
-    machine.files.set("/var/lib/cni/networks/pods/10.1.0.8", "0123\r\neth0");
-    machine.files.set("/var/lib/cni/networks/pods/lock", "");
+    const made = { "10.1.0.7": "", "10.1.0.8": "0123\r\neth0", "last_reserved_ip.0": "", lock: "" };
+    const at = "/var/lib/cni/networks/pods";
+    machine.directories.set(at, Object.keys(made));
+    for (const [name, text] of Object.entries(made)) machine.files.set(`${at}/${name}`, text);
   }),
   "network.forwarding-off": file("/proc/sys/net/ipv4/ip_forward", "0\n"),
   "network.forwarding-later": host((machine) => {

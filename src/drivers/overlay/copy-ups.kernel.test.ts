@@ -5,53 +5,32 @@ import {
   existsSync,
   lstatSync,
   mkdirSync,
-  mkdtempSync,
   readdirSync,
   readFileSync,
-  rmSync,
   statfsSync,
   statSync,
   writeFileSync,
 } from "node:fs";
-import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { after, afterEach, beforeEach, describe, test } from "node:test";
+import { describe, test } from "node:test";
 
 import { type Digest, hexOf } from "../../base/digest.ts";
 import { isKind } from "../../base/errors.ts";
-import { listMounts, unmount } from "../../linux/mount/index.ts";
+import { unmount } from "../../linux/mount/index.ts";
 import type { BuiltEntry } from "../../unpack/testing/tar-builder.ts";
+import { dir, file, hard, never, OverlayFixture } from "./testing/fixture.ts";
 import { TestOverlay } from "./testing/layers.ts";
 
-const never = new AbortController().signal;
-const directory = mkdtempSync(join(tmpdir(), "davit-copy-ups-"));
-let fixture: TestOverlay;
+const fixture = new OverlayFixture();
+const { directory } = fixture;
 let count = 0;
-let mounted: string[] = [];
 
-beforeEach(async () => {
-  fixture = await TestOverlay.open(join(directory, `root-${count++}`));
-});
-afterEach(async () => {
-  for (const id of mounted) await fixture.roots.remove(id);
-  mounted = [];
-  await fixture[Symbol.asyncDispose]();
-  const left = (await listMounts()).filter(({ mountPoint }) => mountPoint.startsWith(directory));
-  assert.deepEqual(left, []);
-});
-after(() => rmSync(directory, { recursive: true }));
-
-const dir = (name: string, mode = 0o755): BuiltEntry => ({ name, type: "5", mode });
-const file = (name: string, data = name): BuiltEntry => ({ name, data });
-const hard = (name: string, linkName: string): BuiltEntry => ({ name, type: "1", linkName });
 const soft = (name: string, linkName: string): BuiltEntry => ({ name, type: "2", linkName });
 
 /** The root that layers make up; completed, as a pull does it. */
 async function rootOf(...layers: readonly Digest[]): Promise<string> {
   await fixture.layers.complete(layers, never);
-  const id = `c${mounted.length}`;
-  mounted.push(id);
-  return (await fixture.roots.mount(id, layers)).path;
+  return (await fixture.roots.mount(`c${count++}`, layers)).path;
 }
 
 async function assertNoLink(message: RegExp, ...layers: readonly Digest[]): Promise<void> {

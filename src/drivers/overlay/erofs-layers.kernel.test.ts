@@ -26,7 +26,7 @@ import { listMounts, makePrivateBind, mountTmpfs, unmount } from "../../linux/mo
 import { pinNamespaces, unpinNamespace } from "../../linux/namespace/index.ts";
 import { until } from "../../linux/testing/leaks.ts";
 import { type BuiltEntry, buildTar } from "../../unpack/testing/tar-builder.ts";
-import { dir, file, never } from "./testing/fixture.ts";
+import { dir, file, hard, never } from "./testing/fixture.ts";
 import { erofsObstacle, sourceOf, TestOverlay } from "./testing/layers.ts";
 
 const skip = await erofsObstacle();
@@ -67,7 +67,6 @@ function tooManyFiles(): LayerSource {
 
 const mountPointOf = (layer: Digest): string => `${hexOf(layer)}/fs`;
 const read = (path: string, name: string): string => readFileSync(join(path, name), "utf8");
-const hard = (name: string, linkName: string): BuiltEntry => ({ name, type: "1", linkName });
 
 describe("a layer with more files than an image holds", { skip }, () => {
   test("is a directory, beside others that are images", async () => {

@@ -368,19 +368,11 @@ describe("checkpointPod()", () => {
   test("two of one pod come one after the other", async (t) => {
     const { engine, pod, app, side } = await setUp(t);
     engine.world.checkpoints.directories.add("/other");
-    const request = { sandboxId: pod, closeTcp: false };
-    await Promise.all([
-      capturePod(
-        engine.containers,
-        { ...request, containerIds: [app, side], directory: out },
-        never,
-      ),
-      capturePod(
-        engine.containers,
-        { ...request, containerIds: [side, app], directory: "/other" },
-        never,
-      ),
-    ]);
+    const capture = (containerIds: readonly string[], directory: string): Promise<unknown> => {
+      const request = { sandboxId: pod, closeTcp: false, containerIds, directory };
+      return capturePod(engine.containers, request, never);
+    };
+    await Promise.all([capture([app, side], out), capture([side, app], "/other")]);
     assert.deepEqual([...engine.world.runtime.paused], []);
     assert.deepEqual([...engine.world.checkpoints.files].toSorted(), [
       "/other/pod.json",

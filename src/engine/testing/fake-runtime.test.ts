@@ -2,8 +2,8 @@ import { randomBytes } from "node:crypto";
 import assert from "node:assert/strict";
 import { systemClock } from "../../base/time.ts";
 import type { ContainerBundle, StartedContainer } from "../../core/container/index.ts";
+import type { ContainerScript } from "../../core/container/testing/container-scripts.ts";
 import {
-  type ContainerScript,
   describeContainerRuntime,
   type RuntimeHarness,
 } from "../../core/container/testing/runtime-contract.ts";

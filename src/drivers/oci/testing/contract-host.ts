@@ -5,8 +5,8 @@ import type { ContainerBundle } from "../../../core/container/index.ts";
 import {
   containerScripts,
   type ContainerScript,
-  type RuntimeHarness,
-} from "../../../core/container/testing/runtime-contract.ts";
+} from "../../../core/container/testing/container-scripts.ts";
+import type { RuntimeHarness } from "../../../core/container/testing/runtime-contract.ts";
 import { cgroupDirs } from "../../../linux/cgroup/index.ts";
 import { processSpec, type TestHost } from "./sandbox.ts";
 

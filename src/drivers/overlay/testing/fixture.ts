@@ -17,6 +17,7 @@ import { TestOverlay } from "./layers.ts";
 export const never = new AbortController().signal;
 export const file = (name: string, data = name): BuiltEntry => ({ name, data });
 export const dir = (name: string, mode = 0o755): BuiltEntry => ({ name, type: "5", mode });
+export const hard = (name: string, linkName: string): BuiltEntry => ({ name, type: "1", linkName });
 
 /** An overlay for each test of a file, below one directory. */
 export class OverlayFixture {
