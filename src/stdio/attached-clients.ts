@@ -64,8 +64,8 @@ function lagError(id: string): RuntimeError {
 }
 
 /**
- * Tells a client that it is attached. To be called when it is known to those who read the output, and before it gets any: its
- * connection may not be open for the client before.
+ * Tells a client that it is attached. Call it when the container's output from now on will reach the client, and before any of
+ * it is sent: until then the client may not regard its connection as open.
  */
 export async function tellAttached(streams: ClientStreams, operation: Operation): Promise<void> {
   await operation.enter("wait-for-end");

@@ -99,7 +99,7 @@ export class CaptureCall {
   }
 }
 
-/** The task is not known to the shim any more when its process ends with the capture. */
+/** The error for a shim that has answered with one. */
 function explainStatus(cause: TtrpcStatusError): RuntimeError {
   if (!isKind(cause, "unimplemented")) return cause;
   const text = `the shim of the pod has no checkpoints (${messageOf(cause)}): ${advice}`;

@@ -81,11 +81,11 @@ async function run(
   const task = { bundle, state, options, checkpoint };
   const created = await createTask(deps.paths, shim, task, signal);
   // The shim restores in its start, and answers when the processes run on.
-  const restoring = restore === undefined ? undefined : start();
+  const restoring = restore && { restore, answer: start() };
   const pid =
-    restore === undefined || restoring === undefined
+    restoring === undefined
       ? created
-      : await beforeAbort(restore.created(restoring), signal);
+      : await beforeAbort(restoring.restore.created(restoring.answer), signal);
   await refuseHostProcesses(bundle, pid, deps.cgroups);
   const process = openProcess(pid);
   await bundle.beforeCommand?.(pid);
@@ -95,8 +95,6 @@ async function run(
   const mark = deps.paths.taskFile(id, "started");
   await writeFile(mark, `${startedAtNs} ${pid}`, { mode: 0o600 });
   await operation.enter("start-process");
-  const running =
-    restore === undefined || restoring === undefined ? start() : restore.letRun(restoring);
-  await beforeAbort(running, signal);
+  await beforeAbort(restoring?.restore.letRun(restoring.answer) ?? start(), signal);
   return { pid, process, startedAtNs };
 }
