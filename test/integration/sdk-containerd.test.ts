@@ -82,13 +82,32 @@ describe("the SDK on containerd", { skip }, () => {
   });
 
   async function useContainer(pod: Pod): Promise<void> {
-    const { stdout, stderr } = await pod.exec(["sh", "-c", "cat; echo err >&2"], { input: "in" });
-    assert.deepEqual([stdout, stderr], ["in", "err\n"]);
+    await withInput(async () => {
+      const { stdout, stderr } = await pod.exec(["sh", "-c", "cat; echo err >&2"], { input: "in" });
+      assert.deepEqual([stdout, stderr], ["in", "err\n"]);
+    });
     const failed = await failure(pod.exec(["sh", "-c", "exit 7"]));
     assert.ok(failed instanceof ExecError);
     assert.equal(failed.exitCode, 7);
-    await pod.write("/tmp/file", "text");
-    assert.equal((await pod.read("/tmp/file")).toString(), "text");
+    await withInput(async () => {
+      await pod.write("/tmp/file", "text");
+      assert.equal((await pod.read("/tmp/file")).toString(), "text");
+    });
+  }
+
+  /**
+   * Repeats what gives a command input: containerd 1.7.24 loses the input of about one in twenty commands
+   * that start fast, that of crictl too (measured on Linux 6.18 with cgroup v1).
+   */
+  async function withInput(run: () => Promise<void>): Promise<void> {
+    for (let failures = 0; ; failures++) {
+      try {
+        await run();
+        return;
+      } catch (error) {
+        if (failures === 9) throw error;
+      }
+    }
   }
 
   test("says of what only davit has that the server is another one", async () => {
