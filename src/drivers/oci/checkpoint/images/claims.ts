@@ -146,8 +146,13 @@ function filteredByProcess(
   return given;
 }
 
+/**
+ * Whether a thread gets a filter of its own. NOTE(criu): a mode of the process, which only old versions write, replaces that of
+ * its first thread, and is ignored for the others (criu/cr-restore.c, check_core).
+ */
 function isFiltered(core: ImageMessage): boolean {
-  return [core.message(5)?.number(11), core.message(3)?.number(11)].includes(filterMode);
+  const ofProcess = core.message(3)?.number(11) ?? filterMode;
+  return core.message(5)?.number(11) === filterMode && ofProcess === filterMode;
 }
 
 function threadOf(core: ImageMessage, byProcess: boolean): readonly ClaimedThread[] {

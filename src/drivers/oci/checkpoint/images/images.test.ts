@@ -18,6 +18,7 @@ function core(
   change: {
     readonly creds?: readonly (readonly [number, Value])[];
     readonly thread?: readonly (readonly [number, Value])[];
+    readonly task?: readonly (readonly [number, Value])[];
   } = {},
 ): Uint8Array {
   const creds = message(
@@ -29,7 +30,8 @@ function core(
     ...(change.creds ?? []),
   );
   const thread = message([10, creds], [11, 2], [12, 0], [13, "app"], ...(change.thread ?? []));
-  return writeImage("core", [message([3, message([1, 1], [6, "app"])], [5, thread])]);
+  const task = message([1, 1], [6, "app"], ...(change.task ?? []));
+  return writeImage("core", [message([3, task], [5, thread])]);
 }
 
 /** An image with the entries of several ones. */
@@ -179,6 +181,12 @@ describe("findExcess()", () => {
     ],
     ["privileges on exec", { core: core({ creds: [[18, 0]] }) }, /without no_new_privs/],
     ["no filter", { core: core({ thread: [[11, 0]] }) }, /without a seccomp filter/],
+    ["a process that has none", { core: core({ task: [[11, 0]] }) }, /without a seccomp filter/],
+    [
+      "a thread that has none where its process has one",
+      { core: core({ thread: [[11, 0]], task: [[11, 2]] }) },
+      /without a seccomp filter/,
+    ],
     [
       "a thread without the filter of its process",
       { more: [["core-2.img", unfiltered], tree([1, 2]), filters()] },
