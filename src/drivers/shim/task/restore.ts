@@ -4,6 +4,7 @@ import { basename, join } from "node:path";
 
 import { RuntimeError } from "../../../base/errors.ts";
 import type { Logger } from "../../../base/logger.ts";
+import { systemError } from "../../../base/system-error.ts";
 import type { ContainerBundle, RestoreSource } from "../../../core/container/index.ts";
 import type { OciSpec } from "../../../core/oci/index.ts";
 import { removeTree } from "../../../linux/file/index.ts";
@@ -106,8 +107,13 @@ export async function prepareTaskRestore(
     mounts: restoreMounts(paths, id),
   };
   const prepared = await deps.prepareRestore(plan, signal);
-  await writeFile(join(directory, fileName), runcOptions, { mode: 0o600 });
-  return prepared;
+  try {
+    await writeFile(join(directory, fileName), runcOptions, { mode: 0o600 });
+    return prepared;
+  } catch (cause) {
+    await prepared.close();
+    throw systemError(`write runc's configuration of CRIU for container "${id}"`, cause);
+  }
 }
 
 /** Whether a task is or was restored. */
