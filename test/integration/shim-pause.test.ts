@@ -1,6 +1,6 @@
 /** Pause, resume and checkpoint in versions 2 and 3 of a shim's task API, and the stop of a paused container. */
 import assert from "node:assert/strict";
-import { readFileSync } from "node:fs";
+import { readFileSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { after, before, describe, test } from "node:test";
 import { create, toBinary } from "@bufbuild/protobuf";
@@ -41,7 +41,12 @@ before(async () => {
   const sandboxer = makeSandboxer();
   ({ directory, file } = sandboxer);
   const runtime_type = "io.containerd.runc.v2";
+  // As on a busy node.
+  const slow = path.join(directory, "slow-runc");
+  const text = '#!/bin/sh\nfor word; do [ "$word" = resume ] && sleep 1; done\nexec runc "$@"\n';
+  writeFileSync(slow, text, { mode: 0o755 });
   const handlers = {
+    slow: { runtime_type, options: { BinaryName: slow } },
     byCrun: { runtime_type, options: { BinaryName: "crun" } },
     byRunc: { runtime_type, options: { BinaryName: "runc" } },
     bySandboxer: { controller: "shim", runtime_type: sandboxer.program },
@@ -151,6 +156,19 @@ test(
       await task.call(Task.method.pause, { id });
       await stop(daemon, id, 20);
       assert.equal((await containerStatus(daemon, id)).exitCode, 5);
+    }),
+  ),
+);
+
+test(
+  "a task that another client has paused is resumed by runc's shim, however long its runtime takes",
+  leakless(served, () =>
+    withTask("slow", async (task, _pod, id) => {
+      await task.call(Task.method.pause, { id });
+      await daemon.client.checkpoints.resume({ id });
+      // Else its shim would start no command from then on.
+      assert.equal((await task.call(Task.method.state, { id })).status, Status.RUNNING);
+      assert.equal((await exec(daemon, id, ["true"])).exitCode, 0);
     }),
   ),
 );

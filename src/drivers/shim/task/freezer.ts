@@ -18,10 +18,10 @@ import type { TrackedTask } from "./tracked-task.ts";
 const pauseMs = 10_000;
 /** How long a shim may take to resume a task: less than the verbs wait, which end when the cgroup is thawed without it. */
 const resumeMs = 3_000;
-/** The same for runc's shim, which has nothing to do unless another client has paused the task. */
-const runcResumeMs = 500;
 /** How long it may take to report the state of a task. */
 const askMs = 5_000;
+/** The same for runc's shim before a resume: it has something to resume only if another client has paused the task. */
+const runcAskMs = 500;
 
 interface Deps {
   readonly cgroups: CgroupLayout;
@@ -95,7 +95,7 @@ export class ShimFreezer implements ContainerFreezer {
     const ofRunc = isOfRunc(task);
     try {
       const shim = await this.#deps.shims.get(task.state.sandboxId);
-      await resumeAtShim(shim, id, ofRunc ? runcResumeMs : resumeMs);
+      await resumeAtShim(shim, id, ofRunc ? runcAskMs : resumeMs);
     } catch (error) {
       const hangs = isKind(error, "deadline-exceeded") || isKind(error, "unavailable");
       const canThaw = ofRunc || (hangs && (await this.#isFrozen(task)) !== undefined);
@@ -137,14 +137,10 @@ function isOfRunc({ state: { ociRuntime, cgroupPath } }: TrackedTask): boolean {
   return ociRuntime !== "" && cgroupPath !== "";
 }
 
+/** Resumes a task that its shim has paused: a shim refuses to resume another one. */
 async function resumeAtShim(shim: PodShim, id: string, timeoutMs: number): Promise<void> {
-  try {
-    await shim.task.call(Task.method.resume, { id }, { timeoutMs });
-  } catch (error) {
-    if (isKind(error, "deadline-exceeded")) throw error;
-    // Shims refuse to resume what is not paused.
-    if (isPausedStatus(await statusOf(shim, id, timeoutMs))) throw error;
-  }
+  if (!isPausedStatus(await statusOf(shim, id, timeoutMs))) return;
+  await shim.task.call(Task.method.resume, { id }, { timeoutMs: resumeMs });
 }
 
 function isPausedStatus(status: Status | undefined): boolean {
