@@ -4,7 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { describe, test } from "node:test";
 import { setImmediate as turn } from "node:timers/promises";
-import { RuntimeError } from "../../../base/errors.ts";
+import { isKind, RuntimeError } from "../../../base/errors.ts";
 import { silentLogger } from "../../../base/logger.ts";
 import type { BoundHandler } from "../../../core/handler/index.ts";
 import type { Operation } from "../../../core/operation/index.ts";
@@ -67,7 +67,7 @@ describe("ShimCaptures.capture()", () => {
     const deps = {
       log: silentLogger,
       criu: new CriuTurns(),
-      paths: { podFile: () => join(root, "criu.conf") },
+      paths: { podFile: () => join(root, "criu.conf"), taskFile: () => join(root, "capture") },
       shims: { get: () => Promise.resolve({ task: { call: () => answer } }) },
       captureBy,
       get: (id: string) => ({
@@ -92,8 +92,13 @@ describe("ShimCaptures.capture()", () => {
     // As runc does: it makes the directory of images, whatever has become of it.
     mkdirSync(request.images, { recursive: true });
     resolve({});
-    while (existsSync(work)) await turn();
-    await turn();
+    const isRefused = (): Promise<boolean> =>
+      own.capture("c", request, given).then(
+        () => false,
+        (error: unknown) => isKind(error, "failed-precondition"),
+      );
+    while (await isRefused()) await turn();
+    assert.ok(!existsSync(work));
     await assert.rejects(own.capture("c", request, given), { message: "took longer than 1 s" });
   });
 });
