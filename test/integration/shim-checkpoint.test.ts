@@ -29,7 +29,16 @@ import {
   runIn,
   start,
 } from "../support/suites/containers.ts";
-import { code, failsWith, leakless, pod as podOf, until } from "../support/suites/pods.ts";
+import {
+  code,
+  failsWith,
+  launchDaemon,
+  leakless,
+  pod as podOf,
+  removePod,
+  runPod,
+  until,
+} from "../support/suites/pods.ts";
 
 let node: Node;
 let daemon: TestDaemon;
@@ -49,6 +58,7 @@ before(async () => {
     // Runs tasks by crun, and fails as the script says.
     faulty: { runtime_type, runtime_path: sandboxer.program, options: { BinaryName: "crun" } },
     held: { runtime_type, options: { BinaryName: held.runtimePath } },
+    heldWithout: { path: held.runtimePath },
     bySandboxer: { controller: "shim", runtime_type: sandboxer.program },
   };
   node = await checkpointNode(checkpoints, { handlers });
@@ -332,3 +342,27 @@ describe("the shim of runc", () => {
     );
   }
 });
+
+for (const handler of ["held", "heldWithout"]) {
+  test(`a daemon that dies in the middle of a checkpoint: the next one ends CRIU (${handler})`, async () => {
+    const config = podOf();
+    const pod = { daemon, config, id: await runPod(daemon, config, handler) };
+    const id = await runIn(pod, counter());
+    const seen = await stateOf(daemon, id);
+    held.hold();
+    const call = checkpointContainer(daemon, id, checkpoints.at("lost.tar"));
+    call.catch(() => undefined);
+    await until("CRIU is in the middle", () => held.isHeld());
+    await daemon.kill9();
+    try {
+      await launchDaemon(daemon);
+      await continuesFrom(daemon, id, seen);
+      assert.equal(await isPaused(daemon, id), false);
+    } finally {
+      held.release();
+      await call.catch(() => undefined);
+      await removePod(daemon, pod.id);
+    }
+    await until("nothing is left", () => captures().length === 0);
+  });
+}

@@ -4,6 +4,7 @@ import { RuntimeError } from "../../../base/errors.ts";
 
 /** A file in the bundle of a container. */
 export type TaskFile =
+  | "capture"
   | "config.json"
   | "exit.json"
   | "facts.json"
@@ -64,8 +65,8 @@ export class StateLayout {
   /**
    * A file of a container's bundle: `facts.json` is the state that a later daemon needs, `started` the time of the
    * start in nanoseconds since 1970 and the pid, written before the start; `exit.json` is how the container ended,
-   * written before the shim deletes the task; `restore` is a directory with what it is restored from; `stdin`, `stdout` and
-   * `stderr` are fifos.
+   * written before the shim deletes the task; `capture` is the directory in which CRIU works while it captures the container;
+   * `restore` is a directory with what it is restored from; `stdin`, `stdout` and `stderr` are fifos.
    */
   taskFile(id: string, name: TaskFile): string {
     return join(this.task(id), name);

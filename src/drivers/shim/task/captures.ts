@@ -1,5 +1,8 @@
+import { rm, writeFile } from "node:fs/promises";
+
 import { kindOf, messageOf, RuntimeError } from "../../../base/errors.ts";
 import type { Logger } from "../../../base/logger.ts";
+import { systemError } from "../../../base/system-error.ts";
 import { within } from "../../../base/wait.ts";
 import type { CaptureRequest, ContainerCaptures } from "../../../core/container/index.ts";
 import type { BoundHandler } from "../../../core/handler/index.ts";
@@ -13,6 +16,7 @@ import type { PodShims } from "../process/pod-shims.ts";
 import type { StateLayout } from "../process/state-layout.ts";
 import { advice, CaptureCall } from "./capture-call.ts";
 import type { CriuTurns } from "./criu-turns.ts";
+import { readText } from "./shim-answers.ts";
 import type { TrackedTask } from "./tracked-task.ts";
 
 /** How a container is captured by a program that runs `checkpoint` of its OCI runtime; see `RuntimeCapture` there. */
@@ -43,6 +47,7 @@ interface Deps {
   readonly shims: Pick<PodShims, "get">;
   readonly criu: CriuTurns;
   readonly captureBy: CaptureBy;
+  readonly endCriu: (work: string, log: Logger) => Promise<void>;
   /** A container that runs; `not-found` for others. */
   readonly get: (id: string, doing: string) => TrackedTask;
   readonly specOf: (id: string) => Promise<OciSpec | undefined>;
@@ -71,6 +76,7 @@ export class ShimCaptures implements ContainerCaptures {
     using _turn = await criu.take(sandboxId, `capture container "${id}"`, operation.signal);
     const shim = await shims.get(sandboxId);
     const config = paths.podFile(sandboxId, "criu.conf");
+    await using _note = await this.#note(id, request.work);
     const calls: CaptureCall[] = [];
     const run = async (signal: AbortSignal): Promise<void> => {
       const call = new CaptureCall(shim, id, request, config);
@@ -93,6 +99,34 @@ export class ShimCaptures implements ContainerCaptures {
       const what = "its shim does not answer, and the container was left as it was";
       const text = `${messageOf(cause)}; ${what}: allow more time, or stop the pod, which ends the shim`;
       throw new RuntimeError(kindOf(cause), text, { cause });
+    }
+  }
+
+  /** Notes where CRIU works, for the next daemon, until it is disposed of. */
+  async #note(id: string, work: string): Promise<AsyncDisposable> {
+    const path = this.#deps.paths.taskFile(id, "capture");
+    try {
+      await writeFile(path, work, { mode: 0o600 });
+    } catch (cause) {
+      throw systemError(`note the capture of container "${id}"`, cause);
+    }
+    return { [Symbol.asyncDispose]: () => rm(path, { force: true }) };
+  }
+
+  /**
+   * Ends the CRIU of a capture whose daemon has died: the shim ends the OCI runtime with the connection, and CRIU continues
+   * without it. Never rejects.
+   */
+  async endLost(id: string): Promise<void> {
+    const { paths, endCriu, log } = this.#deps;
+    const path = paths.taskFile(id, "capture");
+    try {
+      const work = await readText(path);
+      if (work === undefined) return;
+      await endCriu(work, log);
+      await rm(path, { force: true });
+    } catch (error) {
+      log.warn(`failed to end a capture of container "${id}": ${messageOf(error)}`, { error });
     }
   }
 

@@ -200,6 +200,7 @@ export class ShimRuntime implements ContainerRuntime {
   ): Promise<void> {
     if (this.#tasks.has(id)) return;
     const state = await readTaskState(this.#paths.taskFile(id, "facts.json"));
+    await this.captures.endLost(id);
     if (this.#tasks.has(id)) return;
     const { pid, startTime } = started.process;
     if (state !== undefined) this.#endLostCommands(id, state);
