@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { mkdtempSync, readdirSync, rmSync } from "node:fs";
+import { mkdirSync, mkdtempSync, readdirSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test, type TestContext } from "node:test";
@@ -26,9 +26,15 @@ test("PodCidrFile keeps the last value for the next daemon", (t) => {
 test("PodCidrFile keeps the value in memory where it cannot write, and says so", (t) => {
   const warned: string[] = [];
   const log: Logger = { ...silentLogger, warn: (text) => void warned.push(text) };
-  const file = new PodCidrFile(join(directory(t), "missing"), log);
+  const root = join(directory(t), "missing");
+  const file = new PodCidrFile(root, log);
   assert.deepEqual(warned, [], "there is no file before the first value");
   file.set("10.1.0.0/24");
   assert.equal(file.text, "10.1.0.0/24");
   assert.match(warned.join(), /^cannot write the node's pod CIDRs; restart kubelet/);
+  // A kubelet that was restarted sends the same ones.
+  mkdirSync(root);
+  file.set("10.1.0.0/24");
+  assert.equal(warned.length, 1);
+  assert.equal(new PodCidrFile(root, silentLogger).text, "10.1.0.0/24");
 });

@@ -12,6 +12,8 @@ export class PodCidrFile {
   readonly #path: string;
   readonly #log: Logger;
   #text = "";
+  /** Whether the file has the text. */
+  #isWritten = true;
 
   /** Reads what an earlier daemon has written. Never throws. */
   constructor(root: string, log: Logger) {
@@ -29,14 +31,16 @@ export class PodCidrFile {
     return this.#text;
   }
 
-  /** Sets them, and writes them for the next daemon. Never throws. */
+  /** Sets them, and writes them for the next daemon; the same ones again if the last write failed. Never throws. */
   set(text: string): void {
-    if (text === this.#text) return;
+    if (text === this.#text && this.#isWritten) return;
     this.#text = text;
+    this.#isWritten = false;
     const next = `${this.#path}.new`;
     try {
       writeFileSync(next, `${text}\n`, { mode: 0o600 });
       renameSync(next, this.#path);
+      this.#isWritten = true;
     } catch (cause) {
       this.warn("cannot write", cause);
     }
