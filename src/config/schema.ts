@@ -233,7 +233,7 @@ const streaming: Section<StreamingConfig> = {
     default: 0,
     min: 0,
     max: 65535,
-    doc: "The port; 0 means any free port. davit listens on that with the first call for streams, unless streaming.tls is set.",
+    doc: "The port; 0 means any free port. With 0 on 127.0.0.1 and without TLS, davit listens with the first call for streams.",
   }),
   tls: flag({
     default: false,

@@ -11,9 +11,13 @@ export interface Streaming extends StreamUrls, AsyncDisposable {
   readonly sessions: StreamingServer["sessions"];
 }
 
+/** The default of `streaming.address`, and the only one that each node has. */
+const loopback = "127.0.0.1";
+
 /**
- * Serves the streams of exec, attach and port-forward. A server whose port is free to choose is opened with the first
- * address that a client asks for. Any other is opened now: its port may be in use, and its certificate wrong.
+ * Serves the streams of exec, attach and port-forward. A server on any free port of the loopback is opened with the first
+ * address that a client asks for. Any other is opened now, and rejects here: its port may be in use, its certificate wrong,
+ * and its address not one of the node.
  */
 export async function openStreaming(
   live: LiveConfig,
@@ -35,10 +39,11 @@ export async function openStreaming(
     },
   };
   const streaming = new LateServer({ config, targets, log, clock });
-  if (config.port !== 0 || config.tls) await streaming.opened();
+  if (config.port !== 0 || config.tls || config.address !== loopback) await streaming.opened();
   return streaming;
 }
 
+/** A server that is opened with its first use. */
 class LateServer implements Streaming {
   readonly #options: StreamingServerOptions;
   #opening: Promise<StreamingServer> | undefined;
