@@ -14,10 +14,10 @@ const pattern = /const (file_\w+): GenFile = .*\n  fileDesc\("([^"]+)"(?:, \[([^
 /** The arguments of each generated file by its name. */
 const calls = new Map(
   globSync("**/*_pb.ts", { cwd: gen }).map((file) => {
-    const [, name = "", base64 = "", imports = ""] =
-      pattern.exec(readFileSync(path.join(gen, file), "utf8")) ?? [];
+    const source = readFileSync(path.join(gen, file), "utf8");
+    const [, name = "", base64 = "", imports = ""] = pattern.exec(source) ?? [];
     const names = imports.split(", ").filter((each) => each !== "");
-    return [name, { base64, imports: names }] as const;
+    return [name, { source, base64, imports: names }] as const;
   }),
 );
 
@@ -109,7 +109,11 @@ function nestedIn(
 describe("fileDesc()", () => {
   test("is used by all of src/gen", () => {
     assert.ok(calls.size > 30);
-    for (const [name, { base64 }] of calls) assert.notEqual(base64, "", name);
+    for (const [name, { source, base64 }] of calls) {
+      assert.notEqual(base64, "", name);
+      assert.match(source, /^import \{.* fileDesc\b.* from "#descriptors";$/m, name);
+      assert.doesNotMatch(source, /codegenv2/, name);
+    }
   });
 
   for (const name of calls.keys()) {

@@ -67,7 +67,7 @@ function exitedState(
 
 /**
  * The time of an end, later than that of the start, as clients expect it. A monitor's exit file has the kernel's time of
- * files, which advances once a tick and is up to 10 ms late; and a clock may have been set back.
+ * files, which advances once a tick and lags behind by up to 10 ms; and a clock may have been set back.
  */
 export function afterStart(startedAtNs: bigint, finishedAtNs: bigint): bigint {
   return finishedAtNs > startedAtNs ? finishedAtNs : startedAtNs + 1n;
