@@ -10,7 +10,7 @@ import {
   writeFileSync,
 } from "node:fs";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { join, resolve } from "node:path";
 import { after, test } from "node:test";
 import { type ContainerConfig, ContainerConfigSchema } from "../../gen/runtime/v1/api_pb.ts";
 import { isKind } from "../../base/errors.ts";
@@ -54,9 +54,19 @@ test("mountSources() says why there is no source", async () => {
       /dangling": a symbolic link on this path leads to nothing; /,
     ],
     ["dangling/below", "failed-precondition", /below": a symbolic link on this path leads to/],
+    [
+      "/proc/davit-missing",
+      "failed-precondition",
+      /missing": it does not exist, and "\/proc" takes no/,
+    ],
+    [
+      "/proc/davit-missing/below",
+      "failed-precondition",
+      /below": it does not exist, and "\/proc" takes/,
+    ],
     ["file/below", "not-found", /below": find it: not a directory \(ENOTDIR\)$/],
   ] as const) {
-    const found = mountSources(mounting(join(dir, path)), [], paths);
+    const found = mountSources(mounting(resolve(dir, path)), [], paths);
     await assert.rejects(found, (error) => isKind(error, kind) && message.test(String(error)));
   }
 });

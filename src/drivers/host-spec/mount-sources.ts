@@ -1,5 +1,7 @@
-import { mkdir, realpath } from "node:fs/promises";
+import { lstat, realpath } from "node:fs/promises";
+import { dirname } from "node:path";
 import { RuntimeError } from "../../base/errors.ts";
+import { makeDirectories } from "../../base/make-directories.ts";
 import type { ContainerConfig, Mount } from "../../gen/runtime/v1/api_pb.ts";
 import { MountPropagation } from "../../gen/runtime/v1/api_pb.ts";
 import { errnoCode, systemError } from "../../base/system-error.ts";
@@ -86,18 +88,28 @@ async function existing(path: string): Promise<string> {
     if (errnoCode(cause) !== "ENOENT") throw systemError("find it", cause);
   }
   try {
-    await mkdir(path, { recursive: true, mode: 0o755 });
+    await makeDirectories(path);
     return await realpath(path);
   } catch (cause) {
-    // What realpath(3) did not find and mkdir(2) finds is a link.
-    const isLink = ["ENOENT", "ENOTDIR"].includes(errnoCode(cause) ?? "");
-    if (!isLink) throw systemError("make it", cause);
-    throw new RuntimeError(
-      "failed-precondition",
-      "a symbolic link on this path leads to nothing; create what it names, or remove it",
-      { cause },
-    );
+    if (!["ENOENT", "ENOTDIR"].includes(errnoCode(cause) ?? ""))
+      throw systemError("make it", cause);
+    throw await unmakeable(path, cause);
   }
+}
+
+/** Why there is no directory at a path that neither realpath(3) found nor mkdir(2) made. */
+async function unmakeable(path: string, cause: unknown): Promise<RuntimeError> {
+  const succeeds = (call: Promise<unknown>): Promise<boolean> =>
+    call.then(
+      () => true,
+      () => false,
+    );
+  let there = path;
+  while (there !== "/" && !(await succeeds(lstat(there)))) there = dirname(there);
+  const text = (await succeeds(realpath(there)))
+    ? `it does not exist, and "${there}" takes no new directory; correct the path, or load what provides it`
+    : "a symbolic link on this path leads to nothing; create what it names, or remove it";
+  return new RuntimeError("failed-precondition", text, { cause });
 }
 
 /** The mount that a path is on, by its name alone: the path itself is not accessed. */
