@@ -84,19 +84,25 @@ describe("completeRotation()", () => {
     });
   }
 
-  test("leaves the old log where the new file has no line at the end", async () => {
-    const script = "trap exit TERM; echo one; while :; do sleep 0.05; done";
-    const directory = join(host.logs, "silent");
-    const logPath = join(directory, "0.log");
-    const { id } = await host.start(runtime, { args: ["sh", "-c", script], logPath });
-    await written(logPath);
-    await getStuck(id, logPath, "renamed back");
-    await runtime.kill(id, SIGTERM);
-    await runtime.wait(id, AbortSignal.timeout(20_000));
-    assert.deepEqual(readdirSync(directory), ["0.log"]);
-    assert.match(readFileSync(logPath, "utf8"), /^\S+ stdout F one\n$/);
-    await host.end(runtime, id);
-  });
+  for (const [by, files] of [
+    ["renamed back", ["0.log"]],
+    ["left", ["0.log", "0.log.20260101-000000"]],
+  ] as const) {
+    test(`keeps a log where the new file has no line at the end, with the old one ${by}`, async () => {
+      const script = "trap exit TERM; echo one; while :; do sleep 0.05; done";
+      const directory = join(host.logs, `silent-${by.length}`);
+      const logPath = join(directory, "0.log");
+      const { id } = await host.start(runtime, { args: ["sh", "-c", script], logPath });
+      await written(logPath);
+      await getStuck(id, logPath, by);
+      await runtime.kill(id, SIGTERM);
+      await runtime.wait(id, AbortSignal.timeout(20_000));
+      assert.deepEqual(readdirSync(directory), files);
+      const old = join(directory, files.at(-1) ?? "");
+      assert.match(readFileSync(old, "utf8"), /^\S+ stdout F one\n$/);
+      await host.end(runtime, id);
+    });
+  }
 
   test("leaves a file that the monitor did not take until the end", async () => {
     await counters.run(async ({ id, directory, logPath, target }) => {

@@ -64,8 +64,12 @@ export async function completeRotation({
     // The monitor did not take it. The next rotation removes it, and so does the end of the container.
     return false;
   }
-  // An ended monitor that has the file and wrote nothing leaves no line there: the log stays what it was.
-  const isUsed = isFound && (monitorPid !== undefined || found?.size !== 0n);
+  // An ended monitor that has the file and wrote nothing leaves no line there: a log that has its name stays what it was.
+  const isUsed =
+    isFound &&
+    (monitorPid !== undefined ||
+      found?.size !== 0n ||
+      (await directory.identity(names.name)) === undefined);
   if (isUsed) await publishLate(logPath, names, file);
   else if (isFound) await directory.remove(hidden);
   forgetRotation(target);
