@@ -23,6 +23,7 @@ interface Parts {
   readonly sharedPrefix: string | undefined;
 }
 
+/** An enum, whose values are read when they are first used. */
 export class ProtoEnum extends Declaration<Parts> implements DescEnum {
   readonly kind = "enum";
   readonly parent: DescMessage | undefined;

@@ -51,6 +51,7 @@ interface Members {
   readonly members: (DescField | DescOneof)[];
 }
 
+/** A message, whose fields are read when they are first used. */
 export class ProtoMessage extends Declaration<Parts> implements DescMessage {
   readonly kind = "message";
   readonly parent: DescMessage | undefined;

@@ -29,6 +29,7 @@ interface Parts {
   readonly method: Record<string, DescMethod>;
 }
 
+/** A service, whose methods are read when they are first used. */
 export class ProtoService extends Declaration<Parts> implements DescService {
   readonly kind = "service";
 
