@@ -40,7 +40,8 @@ export async function reopenLog(target: LogTarget): Promise<void> {
     await operation?.enter("hand-over-log");
     await handOver(target, file.fd);
   } catch (error) {
-    await directory.remove(hidden);
+    // What cannot be removed now is removed by the next rotation.
+    await directory.remove(hidden).catch(() => undefined);
     forgetRotation(target);
     throw error;
   }
