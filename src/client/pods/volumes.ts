@@ -1,7 +1,7 @@
 import { chmod, chown, mkdir, open, realpath, stat, writeFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { messageOf, RuntimeError, wrap } from "../../base/errors.ts";
-import { makeDirectories } from "../../base/make-directories.ts";
+import { errnoCode } from "../../base/system-error.ts";
 import type {
   HostPathType,
   PodManifest,
@@ -74,9 +74,12 @@ async function makeEmptyDir(
 async function makeSubPath(root: string, { subPath, name }: VolumeMount): Promise<string> {
   const path = join(root, subPath);
   try {
-    await makeDirectories(path); // the subPath may be a file
+    await mkdir(path, { recursive: true, mode: 0o755 });
   } catch (error) {
-    throw wrap(`create subPath "${subPath}" of volume "${name}"`, error);
+    // The subPath may be a file.
+    if (errnoCode(error) !== "EEXIST") {
+      throw wrap(`create subPath "${subPath}" of volume "${name}"`, error);
+    }
   }
   const [realRoot, real] = await Promise.all([realpath(root), realpath(path)]);
   if (real === realRoot || real.startsWith(`${realRoot}/`)) return real;
@@ -88,9 +91,9 @@ async function makeSubPath(root: string, { subPath, name }: VolumeMount): Promis
 
 async function checkHostPath(path: string, type: HostPathType): Promise<void> {
   if (type === "") return;
-  if (type === "DirectoryOrCreate") await makeDirectories(path);
+  if (type === "DirectoryOrCreate") await mkdir(path, { recursive: true, mode: 0o755 });
   if (type === "FileOrCreate") {
-    await makeDirectories(dirname(path));
+    await mkdir(dirname(path), { recursive: true, mode: 0o755 });
     await (await open(path, "a", 0o644)).close();
   }
   let found;

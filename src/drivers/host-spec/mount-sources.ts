@@ -1,10 +1,10 @@
 import { lstat, realpath } from "node:fs/promises";
 import { dirname } from "node:path";
 import { RuntimeError } from "../../base/errors.ts";
-import { makeDirectories } from "../../base/make-directories.ts";
 import type { ContainerConfig, Mount } from "../../gen/runtime/v1/api_pb.ts";
 import { MountPropagation } from "../../gen/runtime/v1/api_pb.ts";
 import { errnoCode, systemError } from "../../base/system-error.ts";
+import { makeDirectories } from "../../linux/file/index.ts";
 import { canMapIds, listMounts } from "../../linux/mount/index.ts";
 import { checkPropagation } from "../../oci-spec/index.ts";
 import type { ClientPaths } from "./client-paths.ts";

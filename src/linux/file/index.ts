@@ -35,6 +35,7 @@ export { type FileLock, lockFile } from "./file-lock.ts";
 export { type FileOwner, type FileStep, runFileSteps, stepsDone } from "./file-steps.ts";
 export { type FileIdentity, LogDirectory, type LogDirectoryOptions } from "./log-directory.ts";
 export { type LogLine, parseLogLine } from "./log-line.ts";
+export { makeDirectories } from "./make-directories.ts";
 export { type LogFile, logFileAt, readLog, type ReadLogOptions } from "./read-log.ts";
 export { openRegular, readRegular } from "./regular-file.ts";
 export { diskUsage, removeTree, removeTrees, type TreeUsage } from "./trees.ts";

@@ -1,6 +1,6 @@
 import { mkdir } from "node:fs/promises";
 import { dirname } from "node:path";
-import { errnoCode } from "./system-error.ts";
+import { errnoCode } from "../../base/system-error.ts";
 
 /**
  * Makes a directory that a client names, and its parents, with mode 0755. What exists there already is left as it is,
