@@ -242,7 +242,8 @@ describe("the user", () => {
     "that the image does not have fails the create",
     leakless(served, () =>
       inPod(daemon, bare(), async (pod) => {
-        await assert.rejects(createIn(pod, of("stranger")), failsWith(code.notFound, /stranger/));
+        const created = createIn(pod, of("stranger"));
+        await assert.rejects(created, failsWith(code.invalidArgument, /stranger.*\/etc\/passwd/));
       }),
     ),
   );

@@ -9,7 +9,7 @@ import type { ContainerLimits } from "./runtime.ts";
 export interface RootFiles {
   /**
    * The user that a container runs as: from numbers, or by name from the root's own passwd and
-   * group files. `not-found` for a name that they do not have.
+   * group files. `invalid-argument` for a name that they do not have.
    */
   resolveUser(
     rootfs: string,

@@ -5,11 +5,14 @@ import { RuntimeError } from "../../base/errors.ts";
 import type { ContainerConfig } from "../../gen/runtime/v1/api_pb.ts";
 import { deviceNumbers } from "../../linux/file/index.ts";
 import { listDevices } from "../../linux/host/index.ts";
-import { systemError } from "../../base/system-error.ts";
+import { errnoCode, systemError } from "../../base/system-error.ts";
 import type { GrantedDevice, HostDevice } from "../../oci-spec/index.ts";
 import type { ClientPaths } from "./client-paths.ts";
 
-/** The devices that a request names: links followed, a directory standing for all devices in it. */
+/**
+ * The devices that a request names: links followed, a directory standing for all devices in it. `invalid-argument` for a
+ * path that the node does not have, and for one without a device.
+ */
 export async function requestedDevices(
   config: ContainerConfig,
   paths: ClientPaths,
@@ -21,8 +24,8 @@ export async function requestedDevices(
     const devices = await paths.withStallGuard(hostPath, doing, async () => {
       try {
         return await devicesAt(await realpath(hostPath), target);
-      } catch (error) {
-        throw systemError("find it", error);
+      } catch (cause) {
+        throw unfound(cause);
       }
     });
     if (devices.length === 0) {
@@ -31,6 +34,13 @@ export async function requestedDevices(
     for (const device of devices) granted.push({ device, access: permissions });
   }
   return granted;
+}
+
+/** Not `not-found`, by which clients understand that the sandbox or the image is missing. */
+function unfound(cause: unknown): RuntimeError {
+  if (!["ENOENT", "ENOTDIR"].includes(errnoCode(cause) ?? "")) return systemError("find it", cause);
+  const text = "this node does not have it; correct the path, or load the driver of the device";
+  return new RuntimeError("invalid-argument", text, { cause });
 }
 
 /** All devices of the host, for a privileged container. */

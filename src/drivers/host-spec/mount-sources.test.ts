@@ -64,7 +64,7 @@ test("mountSources() says why there is no source", async () => {
       "failed-precondition",
       /below": it does not exist, and "\/proc" takes/,
     ],
-    ["file/below", "not-found", /below": find it: not a directory \(ENOTDIR\)$/],
+    ["file/below", "failed-precondition", /below": a file on this path is not a directory; /],
   ] as const) {
     const found = mountSources(mounting(resolve(dir, path)), [], paths);
     await assert.rejects(found, (error) => isKind(error, kind) && message.test(String(error)));
@@ -86,7 +86,7 @@ test("mountSources() accesses one mount after the other: while one hangs no othe
   }
   const noted = new Noted(() => Promise.resolve("/"));
   await assert.rejects(mountSources(mounting(dead, fine), [], noted), (error: Error) =>
-    error.message.startsWith(`prepare mount of "${String(dead)}": find it: not a directory`),
+    error.message.startsWith(`prepare mount of "${String(dead)}": a file on this path`),
   );
   assert.deepEqual(accessed, [dead]);
 });

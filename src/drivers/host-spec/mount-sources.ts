@@ -85,6 +85,10 @@ async function existing(path: string): Promise<string> {
   try {
     return await realpath(path);
   } catch (cause) {
+    if (errnoCode(cause) === "ENOTDIR") {
+      const text = "a file on this path is not a directory; remove it, or correct the path";
+      throw new RuntimeError("failed-precondition", text, { cause });
+    }
     if (errnoCode(cause) !== "ENOENT") throw systemError("find it", cause);
   }
   try {

@@ -41,18 +41,18 @@ test("resolveUser() leaves the image's groups out where they are not to be merge
 test("resolveUser() refuses unknown names, and numbers that are not ids", () => {
   assert.throws(
     () => resolveUser(wanted("nobody"), passwd, groups),
-    (error) => isKind(error, "not-found"),
+    (error) => isKind(error, "invalid-argument"),
   );
   for (const name of ["bad", "\nweb", "we", "x"]) {
     assert.throws(
       () => resolveUser(wanted(name), passwd, groups),
-      (error) => isKind(error, "not-found"),
+      (error) => isKind(error, "invalid-argument"),
       name,
     );
   }
   assert.throws(
     () => resolveUser(wanted("web:none"), passwd, groups),
-    (error) => isKind(error, "not-found"),
+    (error) => isKind(error, "invalid-argument"),
   );
   assert.throws(
     () => resolveUser(wanted("4294967295"), passwd, groups),

@@ -53,7 +53,7 @@ function findUser(
   }
   if (uid !== undefined) return { name: undefined, uid, gid: 0n };
   throw new RuntimeError(
-    "not-found",
+    "invalid-argument",
     `resolve user "${wanted}": the image's /etc/passwd has no such user; name one that it has, or a number`,
   );
 }
@@ -64,7 +64,7 @@ function findGroup(text: string, group: string): bigint {
     if (name === text && isId(gid)) return BigInt(gid);
   }
   throw new RuntimeError(
-    "not-found",
+    "invalid-argument",
     `resolve group "${text}": the image's /etc/group has no such group; name one that it has, or a number`,
   );
 }

@@ -1,4 +1,4 @@
-import { kindOf, messageOf, RuntimeError } from "../../base/errors.ts";
+import { kindOf, messageOf, RuntimeError, wrap } from "../../base/errors.ts";
 import { quote } from "../../base/quote.ts";
 import type { Container, ContainerUser } from "../../core/container/index.ts";
 import { podUsers } from "../../core/sandbox/index.ts";
@@ -96,9 +96,7 @@ async function resolved(
   try {
     return await rootFiles.resolveUser(roots.pathOf(id), userOfCommand(config, text));
   } catch (cause) {
-    // Not "not-found", which means that there is no such container.
-    if (kindOf(cause) !== "not-found") throw cause;
-    return refuse(id, messageOf(cause), cause);
+    throw wrap(`exec in container "${id}"`, cause);
   }
 }
 

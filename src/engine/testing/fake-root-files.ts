@@ -24,7 +24,7 @@ function idOf(name: string): bigint {
   if (name === "app") return 1000n;
   if (/^\d+$/.test(name)) return BigInt(name);
   throw new RuntimeError(
-    "not-found",
+    "invalid-argument",
     `find user "${name}": the root's passwd file does not have it`,
   );
 }
