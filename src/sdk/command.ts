@@ -134,7 +134,7 @@ class DavitCommand implements Command {
 }
 
 /** OCI runtimes tell a missing program only in words: runc and crun, and the shims of either. */
-const missingProgram = /executable file .* not found in \$PATH|: no such file or directory$/i;
+const missingProgram = /executable file (?:.* )?not found in \$PATH|: no such file or directory$/i;
 
 /** The error of a command that did not start; `not-found` if the image does not have the program. */
 function explainStart(

@@ -14,6 +14,7 @@ import {
   explainEnd,
   streamOutput,
 } from "./exec-session.ts";
+import { programFailure } from "./program-failure.ts";
 import { Pump } from "./pump.ts";
 
 /** A command that ends when `end` is called. */
@@ -147,6 +148,15 @@ describe("explainEnd()", () => {
         );
       }
     }
+  });
+
+  test("does not wait for the end of a container that does not have the program", async () => {
+    const failure = programFailure("x", "executable file `x` not found in $PATH");
+    const fail = () => Promise.reject(failure ?? assert.fail());
+    const endsLater = { ended: delay(50), killed: false };
+    await assert.rejects(explainEnd(endsLater, "run command", fail), /exec: "x": executable/);
+    const ended = { ended: Promise.resolve(), killed: false };
+    await assert.rejects(explainEnd(ended, "run command", fail), { kind: "failed-precondition" });
   });
 
   test("leaves other failures, and those of a container that runs, unchanged", async () => {

@@ -9,6 +9,7 @@ import type { Operation } from "../core/operation/index.ts";
 import type { ClientStreams, ExecEnd } from "../core/streaming/index.ts";
 import { killSession } from "../linux/process/index.ts";
 import { CappedOutput } from "./capped-output.ts";
+import { ProgramFailure } from "./program-failure.ts";
 import { drain, finish, type Pump } from "./pump.ts";
 
 /** Time limits of a command in a container, the same for every runtime. Milliseconds. */
@@ -123,7 +124,8 @@ export interface EndingContainer {
 
 /**
  * Runs `work` on a container. A runtime whose container is killed meanwhile finds the cgroup, the namespaces or the
- * command gone and reports that; the error is then `failed-precondition`, as the container has ended.
+ * command gone and reports that; the error is then `failed-precondition`, as the container has ended. A program that
+ * cannot be executed is the failure of a container that runs: its end is not waited for.
  */
 export async function explainEnd<T>(
   container: EndingContainer,
@@ -134,7 +136,8 @@ export async function explainEnd<T>(
     return await work();
   } catch (cause) {
     if (!["unknown", "not-found"].includes(kindOf(cause))) throw cause;
-    if (!container.killed && !(await within(container.ended, containerEndMs))) throw cause;
+    const waitMs = cause instanceof ProgramFailure ? 0 : containerEndMs;
+    if (!container.killed && !(await within(container.ended, waitMs))) throw cause;
     const text = `${doing}: the container has ended meanwhile`;
     throw new RuntimeError("failed-precondition", text, { cause });
   }

@@ -141,7 +141,7 @@ describe("davit exec, stop, rm", () => {
         assert.equal(code, 127);
         assert.match(
           err,
-          /^davit: run "no-such-program" in container "default\/exec\/main": executable file /,
+          /^davit: run "no-such-program" in container "default\/exec\/main": exec: "no-such-program": executable file not found in \$PATH\n$/,
         );
         assert.doesNotMatch(err, /[0-9a-f]{64}|stage/);
       }

@@ -318,6 +318,30 @@ test("failedAt is the stage before the undo", async () => {
   assert.equal(failed?.marks.length, 2);
 });
 
+test("failedIn() names an earlier stage in the error and the failure, with the time since it began", async () => {
+  let now = 0;
+  const { operations } = begin({ nowMs: () => now });
+  let failed: RunningOperation | undefined;
+  operations.observe({ ended: (operation) => (failed = operation) });
+  const plan = { name: "exec-sync", subject: "c", timeoutMs: 1_000, log: silentLogger } as const;
+  const work = async (operation: RunningOperation): Promise<void> => {
+    await operation.enter("start-process");
+    now += 3;
+    await operation.enter("wait-for-end");
+    operation.failedIn("start-process");
+    now += 100;
+    throw new Error("no program");
+  };
+  await assert.rejects(operations.run(plan, work), {
+    message: 'exec sync "c" (stage start-process, 3 ms): no program',
+  });
+  assert.deepEqual(failed?.failure, { stage: "start-process", kind: "unknown" });
+  assert.deepEqual(
+    failed.failedAt?.stages.map(({ stage }) => stage),
+    ["start-process"],
+  );
+});
+
 test("failure has the stage and the kind of a failed operation, not a stage of its undo", async () => {
   const { operations } = begin();
   const failures: unknown[] = [];

@@ -28,6 +28,11 @@ export interface Operation {
    * of the operation show it until the next stage begins. The history does not.
    */
   workOn(stage: Stage, detail: string): void;
+  /**
+   * Says that the operation fails in an earlier stage, if later ones were entered before that was known. Errors and
+   * metrics name that stage.
+   */
+  failedIn(stage: Stage): void;
   /** Enters a stage of the undo. It does not reject when the operation was aborted. */
   undoing(stage: Stage): Promise<void>;
 }
@@ -147,6 +152,13 @@ export class RunningOperation implements Operation {
 
   workOn(stage: Stage, detail: string): void {
     this.#workingOn = { stage, detail, atMs: this.#ageMs() };
+  }
+
+  failedIn(stage: Stage): void {
+    const at = this.marks.findLastIndex((mark) => mark.stage === stage);
+    const view = this.view();
+    const stageAgeMs = view.ageMs - (this.marks[at]?.atMs ?? view.ageMs);
+    this.#failedAt ??= { ...view, stage, stageAgeMs, stages: this.marks.slice(0, at + 1) };
   }
 
   async undoing(stage: Stage): Promise<void> {

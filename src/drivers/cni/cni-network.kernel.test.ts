@@ -106,6 +106,7 @@ describe("CniNetwork on this kernel", () => {
         enter: () => Promise.resolve(),
         undoing: () => Promise.resolve(),
         workOn: () => undefined,
+        failedIn: () => undefined,
       },
       (attachment) => void records.set(attachment.sandboxId, attachment),
     );

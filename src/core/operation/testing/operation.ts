@@ -16,5 +16,6 @@ export function testOperation(
     },
     undoing: () => Promise.resolve(),
     workOn: () => undefined,
+    failedIn: () => undefined,
   };
 }

@@ -200,6 +200,7 @@ describe("CniNetwork", () => {
         signal: never,
         log: silentLogger,
         undoing: () => Promise.resolve(),
+        failedIn: () => undefined,
         workOn: (stage: string, plugin: string) => stages.push(`${stage} ${plugin}`),
         enter: (stage: string) => Promise.resolve(void stages.push(stage)),
       };

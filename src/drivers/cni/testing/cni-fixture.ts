@@ -127,6 +127,7 @@ export class CniFixture {
     signal,
     log: silentLogger,
     undoing: () => Promise.resolve(),
+    failedIn: () => undefined,
     workOn: (stage, plugin) => this.marks.push(`${stage} ${plugin}`),
     enter: async (stage) => {
       signal.throwIfAborted();

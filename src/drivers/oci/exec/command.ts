@@ -33,6 +33,7 @@ import {
   type ExecCommand,
   execLimits,
 } from "../../../stdio/exec-session.ts";
+import { programFailure } from "../../../stdio/program-failure.ts";
 import { endTree } from "../end-tree.ts";
 import { runtimeFailure, runtimeStep } from "../runtime-command.ts";
 import type { DirectContainer } from "./direct.ts";
@@ -95,7 +96,8 @@ export async function withCommand<T>(
   const groupDir = group === undefined ? undefined : cgroupDirs(deps.cgroups, group)[0];
   try {
     await operation.enter("write-spec");
-    const direct = prepareCommand(run, { specFile, pidFile, groupDir });
+    const spec = run.spec();
+    const direct = prepareCommand(run.direct, spec, { specFile, pidFile, groupDir });
     // On v1 there is no such cgroup; the stage is entered anyway, as all hosts have the same stages.
     await operation.enter("make-cgroup");
     if (groupDir !== undefined) await mkdir(groupDir);
@@ -110,7 +112,8 @@ export async function withCommand<T>(
       throw direct === undefined ? error : new Declined();
     });
     void child.exited.then(() => end?.());
-    const command = new Command(deps, { target, files, child, direct }, operation);
+    const program = spec.args[0] ?? "";
+    const command = new Command(deps, { target, files, child, direct, program }, operation);
     if (target.hostPids) void command.endBackground();
     return await use(command);
   } catch (error) {
@@ -132,20 +135,20 @@ export async function withCommand<T>(
 
 /** The command for davit's own program; undefined: the spec for the runtime is written. Throws {@link Declined}. */
 function prepareCommand(
-  run: CommandRun,
+  container: DirectContainer | undefined,
+  spec: OciProcess,
   files: {
     readonly specFile: string;
     readonly pidFile: string;
     readonly groupDir: string | undefined;
   },
 ): DirectCommand | undefined {
-  const spec = run.spec();
-  if (run.direct === undefined) {
+  if (container === undefined) {
     // Synchronously: writing a kilobyte to the state directory is quicker than three turns of the thread pool.
     writeFileSync(files.specFile, specText(spec), { mode: 0o600 });
     return undefined;
   }
-  const direct = directCommand(run.direct, spec, files);
+  const direct = directCommand(container, spec, files);
   if (direct === undefined) throw new Declined();
   return direct;
 }
@@ -186,6 +189,7 @@ export class Command implements ExecCommand {
   readonly #group: string | undefined;
   readonly #operation: Operation;
   readonly #isDirect: boolean;
+  readonly #program: string;
   #runs = true;
 
   constructor(
@@ -195,12 +199,14 @@ export class Command implements ExecCommand {
       readonly files: CommandFiles;
       readonly child: Child;
       readonly direct: DirectCommand | undefined;
+      readonly program: string;
     },
     operation: Operation,
   ) {
     const { files, child } = started;
     this.child = child;
     this.#isDirect = started.direct !== undefined;
+    this.#program = started.program;
     this.#operation = operation;
     this.#deps = deps;
     this.#target = started.target;
@@ -234,11 +240,15 @@ export class Command implements ExecCommand {
    */
   async exitCode(stderr: Uint8Array): Promise<number> {
     const exit = await this.child.exited;
-    if (exit.code === null || (exit.code !== 0 && (await readPid(this.#pidFile)) === undefined)) {
-      if (this.#isDirect) throw exit.code === execDeclined ? new Declined() : this.#lost();
-      throw runtimeFailure("exec", { ...exit, stderr });
-    }
-    return exit.code;
+    if (exit.code === 0) return 0;
+    const hasBegun = (await readPid(this.#pidFile)) !== undefined;
+    if (exit.code !== null && hasBegun) return exit.code;
+    if (this.#isDirect && exit.code === execDeclined) throw new Declined();
+    // Later stages were entered before this was known.
+    if (!hasBegun) this.#operation.failedIn("start-process");
+    if (this.#isDirect) throw this.#lost();
+    const failure = runtimeFailure("exec", { ...exit, stderr });
+    throw programFailure(this.#program, failure.message) ?? failure;
   }
 
   /** davit's own program ended without an answer: it was killed, or could not write the pid file. */

@@ -121,7 +121,16 @@ function testExec(runtimePath: string): void {
     for (const terminal of [false, true]) {
       const client = new TestClient();
       const streams = terminal ? client.streams("stdout") : client.streams();
-      await assert.rejects(exec(["no-such-command"], streams, { terminal }), /no-such-command/);
+      for (const [program, failure] of [
+        [
+          "none",
+          /\(stage start-process, \d+ ms\): exec: "none": executable file not found in \$PATH$/,
+        ],
+        ["/none", /\(stage start-process, \d+ ms\): exec: "\/none": no such file or directory$/],
+        ["/proc/version", /: exec: "\/proc\/version": permission denied$/],
+      ] as const) {
+        await assert.rejects(exec([program], streams, { terminal }), failure);
+      }
       assert.deepEqual([client.stdout.text, client.stderr.text], ["", ""]);
     }
     await assertNothingLeft();

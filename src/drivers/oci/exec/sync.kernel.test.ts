@@ -154,7 +154,18 @@ function suite(
   });
 
   test("fails with the OCI runtime's message when the command cannot be started", async () => {
-    await assert.rejects(exec(["no-such-command"]), /"?no-such-command.* not found/);
+    for (const [program, why] of [
+      ["no-such-command", "executable file not found in $PATH"],
+      ["/no/such", "no such file or directory"],
+      ["/bin", "permission denied"],
+      ["/proc/version", "permission denied"],
+    ] as const) {
+      await assert.rejects(exec([program]), (error: Error) => {
+        assert.match(error.message, /\(stage start-process, \d+ ms\): exec: /);
+        assert.ok(error.message.endsWith(`: exec: "${program}": ${why}`), error.message);
+        return true;
+      });
+    }
     const wrong: unknown = { ...specOf(["true"]), args: 1 };
     await assert.rejects(runtime.execSync(id, wrong as OciProcess, testOperation()), /exec/);
     await assert.rejects(exec(["true"], { id: "0".repeat(64) }), (e) => isKind(e, "not-found"));

@@ -1,3 +1,4 @@
+import { messageOf } from "../../../../base/errors.ts";
 import type {
   AttachedClient,
   ExecResult,
@@ -11,6 +12,7 @@ import type { StateLayout } from "../../process/state-layout.ts";
 import type { PodShims } from "../../process/pod-shims.ts";
 import { explainEnd } from "../../../../stdio/exec-session.ts";
 import { explainProcessLimit } from "../../../../stdio/process-limit.ts";
+import { programFailure } from "../../../../stdio/program-failure.ts";
 import { startError } from "../shim-answers.ts";
 import type { TrackedTask } from "../tracked-task.ts";
 import { attachToTask } from "./attach.ts";
@@ -38,7 +40,7 @@ export class TaskCommands {
 
   /** See ContainerRuntime.execSync. */
   execSync(id: string, spec: OciProcess, operation: Operation): Promise<ExecResult> {
-    return this.#inTask(id, (target) => execInTask(this.#deps, target, spec, operation));
+    return this.#inTask(id, spec, (target) => execInTask(this.#deps, target, spec, operation));
   }
 
   /** See ContainerRuntime.exec. */
@@ -48,7 +50,7 @@ export class TaskCommands {
     client: ProcessClient,
     operation: Operation,
   ): Promise<ExecEnd> {
-    return this.#inTask(id, (target) =>
+    return this.#inTask(id, spec, (target) =>
       execStreamInTask(this.#deps, { target, spec, client }, operation),
     );
   }
@@ -61,7 +63,11 @@ export class TaskCommands {
   }
 
   /** Runs a command in a container. */
-  async #inTask<T>(id: string, use: (target: ExecTarget) => Promise<T>): Promise<T> {
+  async #inTask<T>(
+    id: string,
+    { args }: OciProcess,
+    use: (target: ExecTarget) => Promise<T>,
+  ): Promise<T> {
     const task = this.#get(id, "run command in");
     const { cgroupPath, sandboxId, streaming } = task.state;
     const shim = await this.#shims.get(sandboxId);
@@ -71,7 +77,7 @@ export class TaskCommands {
       try {
         return await use({ id, cgroupPath, shim, streaming });
       } catch (error) {
-        throw startError(error);
+        throw programFailure(args[0] ?? "", messageOf(error)) ?? startError(error);
       }
     };
     return explainEnd(task, doing, () => explainProcessLimit(cgroup, doing, run));
