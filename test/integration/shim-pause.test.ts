@@ -161,7 +161,7 @@ test(
 );
 
 test(
-  "a task that another client has paused is resumed by runc's shim, however long its runtime takes",
+  "a task that another client has paused is resumed by runc's shim, whose runtime takes a second",
   leakless(served, () =>
     withTask("slow", async (task, _pod, id) => {
       await task.call(Task.method.pause, { id });

@@ -57,12 +57,12 @@ test("mountSources() says why there is no source", async () => {
     [
       "/proc/davit-missing",
       "failed-precondition",
-      /missing": it does not exist, and "\/proc" takes no/,
+      /missing": it does not exist, and no directory can be made in "\/proc"; /,
     ],
     [
       "/proc/davit-missing/below",
       "failed-precondition",
-      /below": it does not exist, and "\/proc" takes/,
+      /below": it does not exist, and no directory can be made in "\/proc"; /,
     ],
     ["file/below", "failed-precondition", /below": a file on this path is not a directory; /],
   ] as const) {

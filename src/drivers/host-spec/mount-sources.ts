@@ -111,7 +111,7 @@ async function unmakeable(path: string, cause: unknown): Promise<RuntimeError> {
   let there = path;
   while (there !== "/" && !(await succeeds(lstat(there)))) there = dirname(there);
   const text = (await succeeds(realpath(there)))
-    ? `it does not exist, and "${there}" takes no new directory; correct the path, or load what provides it`
+    ? `it does not exist, and no directory can be made in "${there}"; correct the path, or load the driver that provides it`
     : "a symbolic link on this path leads to nothing; create what it names, or remove it";
   return new RuntimeError("failed-precondition", text, { cause });
 }

@@ -10,24 +10,21 @@ import { errnoCode } from "../../base/system-error.ts";
  * /proc, it repeats that forever and never gives its thread back.
  */
 export async function makeDirectories(path: string): Promise<void> {
-  if (await isThere(path)) return;
-  await makeDirectories(dirname(path));
-  await mkdir(path, 0o755).catch(unlessThere);
-}
-
-/** Whether something exists at a path, or was just made there; not if its parent is missing. */
-async function isThere(path: string): Promise<boolean> {
   try {
-    await mkdir(path, 0o755);
-    return true;
+    await makeDirectory(path);
   } catch (error) {
-    // The root always exists: there is no parent to make.
-    if (errnoCode(error) === "ENOENT" && dirname(path) !== path) return false;
-    unlessThere(error);
-    return true;
+    const parent = dirname(path);
+    if (errnoCode(error) !== "ENOENT" || parent === path) throw error;
+    await makeDirectories(parent);
+    await makeDirectory(path);
   }
 }
 
-function unlessThere(error: unknown): void {
-  if (errnoCode(error) !== "EEXIST") throw error;
+/** Makes one directory if nothing exists at its path. */
+async function makeDirectory(path: string): Promise<void> {
+  try {
+    await mkdir(path, 0o755);
+  } catch (error) {
+    if (errnoCode(error) !== "EEXIST") throw error;
+  }
 }
