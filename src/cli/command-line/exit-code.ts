@@ -51,11 +51,13 @@ export const exitCodeDocs: readonly (readonly [number, string])[] = [
   ],
 ];
 
-/** The exit code for a program that an OCI runtime did not start, by the messages of crun and runc. */
+/** The messages of crun, of runc and of Go's os/exec, which davit has for a command. */
+const noProgram =
+  /executable file .*not found|(?:stat .*|exec: "(?:[^"\\]|\\.)*"): no such file or directory/;
+
+/** The exit code for a program that an OCI runtime did not start, by the runtime's message. */
 export function codeOfProgram(message: string): number {
-  if (/executable file .*not found|stat .*: no such file or directory/.test(message)) {
-    return exitCode.noProgram;
-  }
+  if (noProgram.test(message)) return exitCode.noProgram;
   return /permission denied|exec format error|is a directory|not a regular file|is not executable/i.test(
     message,
   )

@@ -373,6 +373,9 @@ test("codeOf() returns the exit codes of docker run", () => {
   for (const [message, code] of [
     ['start container "a": executable file `x` not found in $PATH: No such file or directory', 127],
     ['start container "a": exec: "x": executable file not found in $PATH', 127],
+    ['start container "a": exec: "/x y": no such file or directory', 127],
+    ['start container "a": exec: "/x": stat /x: no such file or directory', 127],
+    ['start container "a": exec: "/x": permission denied', 126],
     ['start container "a": open executable: Permission denied', 126],
     ['start container "a": exec format error', 126],
     ['start container "a": the path `/etc` is not a regular file: Operation not permitted', 126],

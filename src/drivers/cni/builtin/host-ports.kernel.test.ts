@@ -121,8 +121,10 @@ describe("packets through host ports", () => {
       timeoutMs: 600_000,
       signal: listening.signal,
     }).catch(() => undefined);
-    const address = pod.ips?.[0]?.address.split("/")[0] ?? "";
-    while ((await ask(address, 80)) !== "pod") await sleep(20);
+    // The host's IPv6 address is not used until the kernel has seen that no other node has it.
+    for (const { address } of pod.ips ?? []) {
+      while ((await ask(address.split("/")[0] ?? "", 80)) !== "pod") await sleep(20);
+    }
   });
   after(async () => {
     listening.abort();

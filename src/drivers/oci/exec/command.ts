@@ -91,6 +91,8 @@ export async function withCommand<T>(
   const name = `${target.id}-${namePrefix}${(commandCount++).toString(16)}`;
   const specFile = join(deps.directory, `${name}.json`);
   const pidFile = join(deps.directory, `${name}.pid`);
+  // NOTE(runc): it writes the pid to this file, and renames it; one that is killed in between leaves it.
+  const newPidFile = join(deps.directory, `.${name}.pid`);
   // A sibling of the container's own processes, which v2 allows while no controller is enabled there.
   const group = deps.cgroups.version === "v2" ? `${target.cgroupPath}/exec-${name}` : undefined;
   const groupDir = group === undefined ? undefined : cgroupDirs(deps.cgroups, group)[0];
@@ -121,7 +123,7 @@ export async function withCommand<T>(
     if (group !== undefined) await killGroupOf(deps, target.id, group);
     throw error;
   } finally {
-    for (const file of [specFile, pidFile]) removeFile(file);
+    for (const file of [specFile, pidFile, newPidFile]) removeFile(file);
     if (group !== undefined && groupDir !== undefined) {
       // This does not fail the command; a cgroup that remains is removed with the container.
       await removeGroup(deps, group, groupDir).catch((error: unknown) => {

@@ -74,6 +74,13 @@ os.write(theirs, b"said")
 console.sendmsg([b"x"], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [ours]))])
 end
 `;
+/** Ends between writing its pid file and renaming it, as a runc that is killed. */
+const endingRuntime = `#!/bin/sh
+case " $* " in *" exec "*) ;; *) exec crun "$@" ;; esac
+while [ "$1" != --pid-file ]; do shift; done
+echo 1 > "$(dirname "$2")/.$(basename "$2")"
+exit 1
+`;
 const sh = (script: string): readonly string[] => ["sh", "-c", script];
 
 /** The processes of the container but its own: PID 1 and the sleep that it waits for. */
@@ -90,6 +97,16 @@ const assertNothingLeft = async (): Promise<void> => {
   assert.deepEqual(readdirSync(join(host.state, "execs")), []);
   assert.deepEqual(readdirSync(join(host.state, "consoles")), []);
 };
+
+/** Calls `use` with a container whose runtime is the script `text`. */
+async function withRuntime(text: string, use: (id: string) => Promise<void>): Promise<void> {
+  const runtimePath = join(host.directory, "runtime");
+  writeFileSync(runtimePath, text, { mode: 0o755 });
+  const container = await host.start(runtime, { args: ["sleep", "1000"], runtimePath });
+  await use(container.id);
+  await runtime.remove(container.id);
+  host.assertGone(container.id);
+}
 
 function commandLine(pid: number): string {
   try {
@@ -232,6 +249,13 @@ function testExec(runtimePath: string): void {
     assert.equal(holdings().children, holding.children);
   });
 
+  test("leaves no pid file of a runtime that ended before it renamed it", () =>
+    withRuntime(endingRuntime, async (ending) => {
+      const client = new TestClient();
+      await assert.rejects(exec(["true"], client.streams("stdout"), { id: ending }));
+      await assertNothingLeft();
+    }));
+
   test("ends with its container", async () => {
     for (const terminal of [false, true]) {
       const { id: short } = await host.start(runtime, { args: ["sleep", "1000"], runtimePath });
@@ -304,17 +328,13 @@ function testTerminal(): void {
     assert.equal((await interrupted).exitCode, 130);
   });
 
-  test("accepts a terminal that cannot be resized", async () => {
-    const script = join(host.directory, "odd");
-    writeFileSync(script, oddRuntime, { mode: 0o755 });
-    const { id: odd } = await host.start(runtime, { args: ["sleep", "1000"], runtimePath: script });
-    const client = new TestClient();
-    client.resize({ width: 80, height: 24 });
-    const end = exec(["true"], client.streams("stdout"), { terminal, id: odd });
-    assert.deepEqual([(await end).exitCode, client.stdout.text], [3, "said"]);
-    await runtime.remove(odd);
-    host.assertGone(odd);
-  });
+  test("accepts a terminal that cannot be resized", () =>
+    withRuntime(oddRuntime, async (odd) => {
+      const client = new TestClient();
+      client.resize({ width: 80, height: 24 });
+      const end = exec(["true"], client.streams("stdout"), { terminal, id: odd });
+      assert.deepEqual([(await end).exitCode, client.stdout.text], [3, "said"]);
+    }));
 
   test("sends a huge output completely", async () => {
     const client = new TestClient();
