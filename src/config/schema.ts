@@ -149,7 +149,7 @@ const runtime: Section<Omit<RuntimeConfig, "handlers">> = {
   exec: choice({
     of: ["davit", "runtime"],
     default: "davit",
-    doc: 'What runs the commands of ExecSync, such as probes, in containers of crun: "davit" runs them by a program of its own where it knows every step, which takes half of the time and CPU, and otherwise by "crun exec"; "runtime" always runs "crun exec".',
+    doc: 'What runs commands without a terminal, such as probes, in containers of crun: "davit" runs them by a program of its own where it knows every step, which takes half of the time and CPU, and otherwise by "crun exec"; "runtime" always runs "crun exec".',
   }),
   logRoots: absolutePathsOrNone({
     default: ["/var/log"],

@@ -193,6 +193,7 @@ export class Command implements ExecCommand {
   readonly #isDirect: boolean;
   readonly #program: string;
   #runs = true;
+  #begun: Promise<boolean> | undefined;
 
   constructor(
     deps: ExecDeps,
@@ -227,7 +228,17 @@ export class Command implements ExecCommand {
   }
 
   /** True once the command itself runs or has run: its stderr is then not the runtime's. */
-  async hasBegun(): Promise<boolean> {
+  hasBegun(): Promise<boolean> {
+    this.#begun ??= this.#waitForBegin();
+    return this.#begun;
+  }
+
+  /** False for a command that davit's own program has declined: what its client sends is for the runtime's. */
+  async isAccepted(): Promise<boolean> {
+    return !this.#isDirect || (await this.hasBegun());
+  }
+
+  async #waitForBegin(): Promise<boolean> {
     for (let waitMs = 1; ; waitMs = Math.min(waitMs * 2, 20)) {
       const runs = this.#runs;
       if ((await readPid(this.#pidFile)) !== undefined) return true;

@@ -9,6 +9,7 @@ import { explainProcessLimit } from "../../../stdio/process-limit.ts";
 import type { ProcessRef } from "../../../linux/process/index.ts";
 import type { RuntimeState } from "../runtime-state.ts";
 import type { StateLayout } from "../state-layout.ts";
+import { Declined } from "./command.ts";
 import { type DirectContainer, directContainer } from "./direct.ts";
 import { type ExecTarget, keepPrograms } from "./start-command.ts";
 import { execStream } from "./stream.ts";
@@ -52,10 +53,11 @@ export class Execs {
 
   /** See ContainerRuntime.execSync. */
   sync(container: ExecContainer, spec: OciProcess, operation: Operation): Promise<ExecResult> {
-    return this.#inContainer(container, (target) => {
-      const direct = this.#isDirect ? this.#directOf(container) : undefined;
-      return execSync(this.#deps, { target, spec, direct }, operation);
-    });
+    return this.#inContainer(container, (target) =>
+      directFirst(this.#directOf(container), (direct) =>
+        execSync(this.#deps, { target, spec, direct }, operation),
+      ),
+    );
   }
 
   /** See ContainerRuntime.exec. */
@@ -64,9 +66,12 @@ export class Execs {
     run: { readonly spec: OciProcess; readonly client: ProcessClient },
     operation: Operation,
   ): Promise<ExecEnd> {
-    return this.#inContainer(container, (target) =>
-      execStream(this.#deps, { target, ...run }, operation),
-    );
+    return this.#inContainer(container, (target) => {
+      const maybe = run.client.terminal ? undefined : this.#directOf(container);
+      return directFirst(maybe, (direct) =>
+        execStream(this.#deps, { target, ...run, direct }, operation),
+      );
+    });
   }
 
   /** Runs a command, and explains an error that the container's end or its limit of processes has caused. */
@@ -81,6 +86,7 @@ export class Execs {
 
   /** Undefined for a container in which only its runtime runs commands. */
   #directOf(container: ExecContainer): DirectContainer | undefined {
+    if (!this.#isDirect) return undefined;
     const { id, state, process, hostPids } = container;
     let direct = this.#direct.get(container);
     if (direct === undefined) {
@@ -96,5 +102,21 @@ export class Execs {
 
   #target({ id, state, hostPids }: ExecContainer): ExecTarget {
     return { id, ...state, runtimeRoot: this.#paths.runtimeRoot(state.runtimePath), hostPids };
+  }
+}
+
+/**
+ * Runs a command by davit's own program in a container where it can, and by the runtime what that program declines. Only a
+ * command that has not begun is declined, so none runs twice.
+ */
+async function directFirst<T>(
+  container: DirectContainer | undefined,
+  run: (direct: DirectContainer | undefined) => Promise<T>,
+): Promise<T> {
+  try {
+    return await run(container);
+  } catch (error) {
+    if (container === undefined || !(error instanceof Declined)) throw error;
+    return await run(undefined);
   }
 }

@@ -3,6 +3,7 @@ import type { OciProcess } from "../../../core/oci/index.ts";
 import type { Operation } from "../../../core/operation/index.ts";
 import type { Pump } from "../../../stdio/pump.ts";
 import type { Command } from "./command.ts";
+import type { DirectContainer } from "./direct.ts";
 import type { CommandIo, ExecTarget } from "./start-command.ts";
 
 /** A command to run for a client. */
@@ -10,6 +11,8 @@ export interface ClientRun {
   readonly target: ExecTarget;
   readonly spec: OciProcess;
   readonly client: ProcessClient;
+  /** Set if davit's own program may run the command. */
+  readonly direct?: DirectContainer | undefined;
 }
 
 /** The streams between a command and its client; disposed of after the command's end. */

@@ -11,7 +11,7 @@ import { cgroupProcs } from "../../../linux/cgroup/index.ts";
 import { until } from "../../../linux/testing/leaks.ts";
 import type { OciRuntime } from "../index.ts";
 import { TestClient } from "../../../core/streaming/testing/test-client.ts";
-import { holdings, processSpec, TestHost } from "../testing/sandbox.ts";
+import { directSpec, holdings, processSpec, TestHost } from "../testing/sandbox.ts";
 import { patient } from "../../../../test/support/patience.ts";
 
 const operations = new Operations({ faults: noFaults, clock: systemClock });
@@ -21,12 +21,21 @@ let host: TestHost;
 let runtime: OciRuntime;
 let id = "";
 
+let specOf: typeof processSpec = processSpec;
+const steps: string[] = [];
+const onStep = ({ name }: { readonly name: string }): undefined => {
+  steps.push(name);
+  return undefined;
+};
+
 /** crun waits for the command itself, runc does not: see execProgram(). */
-for (const runtimePath of ["crun", "runc"]) {
-  describe(runtimePath, () => {
+for (const way of ["crun", "runc", "davit"]) {
+  const runtimePath = way === "davit" ? "crun" : way;
+  describe(way === "davit" ? "davit's own program" : way, () => {
     before(async () => {
       host = await TestHost.open();
-      runtime = await host.runtime();
+      specOf = way === "davit" ? directSpec : processSpec;
+      runtime = await host.runtime({ exec: way === "davit" ? "davit" : "runtime", onStep });
       const args = ["sh", "-c", "while :; do sleep 0.5; done"];
       id = (await host.start(runtime, { args, runtimePath })).id;
     });
@@ -37,8 +46,9 @@ for (const runtimePath of ["crun", "runc"]) {
     });
     describe("OciRuntime.exec()", () => {
       testExec(runtimePath);
+      if (way === "davit") testOwnProgram();
     });
-    describe("OciRuntime.exec() with a terminal", testTerminal);
+    if (way !== "davit") describe("OciRuntime.exec() with a terminal", testTerminal);
   });
 }
 
@@ -55,7 +65,7 @@ const exec = (
   const plan = { name: "exec", subject: id, timeoutMs: 60_000, log: silentLogger } as const;
   return operations.run(plan, async (under) => {
     using _client = under.follow(signal);
-    const spec = processSpec(args, terminal);
+    const spec = specOf(args, terminal);
     return await runtime.exec(options.id ?? id, spec, { streams, terminal }, under);
   });
 };
@@ -287,6 +297,32 @@ function testExec(runtimePath: string): void {
     await until("there are as many descriptors as before", () => holdings().fds <= holding.fds);
     assert.equal(holdings().children, holding.children);
     await assertNothingLeft();
+  });
+}
+
+function testOwnProgram(): void {
+  test("runs commands, and not the runtime", async () => {
+    const client = new TestClient();
+    client.stdin.end("typed");
+    steps.length = 0;
+    await exec(["cat"], client.streams());
+    assert.deepEqual([client.stdout.text, steps], ["typed", ["davit-exec"]]);
+  });
+
+  test("leaves the input and the signals of a command that it declines to the runtime's", async () => {
+    const client = new TestClient();
+    client.stdin.write("typed\n");
+    async function* signals(): AsyncGenerator<number> {
+      await client.stdout.has("typed");
+      yield 10;
+    }
+    const script = "trap 'exit 5' USR1; read x; echo $x; while :; do sleep 0.02; done";
+    steps.length = 0;
+    // It does not know where a relative path leads.
+    const relative = ["bin/sh", "-c", script];
+    const end = await exec(relative, { ...client.streams(), signals: signals() });
+    assert.deepEqual([end.exitCode, client.stdout.text], [5, "typed\n"]);
+    assert.equal(steps.length, 2, steps.join());
   });
 }
 

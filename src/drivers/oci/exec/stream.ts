@@ -7,21 +7,25 @@ import { type Command, withCommand } from "./command.ts";
 import type { ClientRun, StdioBinding } from "./stdio-binding.ts";
 import { openTerminal, type TerminalDeps } from "./terminal.ts";
 
-/** Runs a command with a client at its streams; see ContainerRuntime.exec. */
+/** Runs a command with a client at its streams; see ContainerRuntime.exec. Throws {@link Declined}. */
 export async function execStream(
   deps: TerminalDeps,
   run: ClientRun,
   operation: Operation,
 ): Promise<ExecEnd> {
-  const { target, client } = run;
+  const { target, client, direct } = run;
   using stdio = client.terminal ? await openTerminal(deps, run) : openPipes(run);
-  const plan = { target, spec: () => stdio.spec(), io: stdio.io };
+  const plan = { target, spec: () => stdio.spec(), io: stdio.io, direct };
   // The await keeps `stdio` until the command has ended.
   return await withCommand(deps, plan, operation, async (command) => {
     using bound = await stdio.bind(command, operation);
     const { streams } = client;
     using told = tellStart(command, streams);
-    using _signals = followSignals(streams.signals, (number) => command.signal(number), deps.log);
+    using _signals = whenAccepted(command, () => {
+      const send = (number: number): Promise<void> => command.signal(number);
+      const following = followSignals(streams.signals, send, deps.log);
+      return () => following[Symbol.dispose]();
+    });
     const end = await streamOutput(command, { pumps: bound.pumps, streams }, operation);
     told.tell();
     return end;
@@ -52,21 +56,34 @@ function tellStart(
   return { tell: once, [Symbol.dispose]: dispose };
 }
 
-function openPipes({ spec, client }: ClientRun): StdioBinding {
+/** Calls `start` once a command is accepted, and what it returns when the result is disposed of. */
+function whenAccepted(command: Command, start: () => () => void): Disposable {
+  const stack = new DisposableStack();
+  command.isAccepted().then(
+    (accepted) => {
+      if (accepted && !stack.disposed) stack.defer(start());
+    },
+    () => undefined,
+  );
+  return stack;
+}
+
+function openPipes({ spec, client, direct }: ClientRun): StdioBinding {
   const { stdin, stdout, stderr } = client.streams;
   return {
     io: {
       stdin: stdin === undefined ? "null" : "pipe",
-      stdout: stdout === undefined ? "null" : "pipe",
+      // davit's own program passes on no device of the node: see own_streams() of native/exec-command.h.
+      stdout: stdout === undefined && direct === undefined ? "null" : "pipe",
     },
     spec: () => spec,
     bind: (command) => {
       const { child } = command;
-      const stop = feed(stdin, child.stdin);
+      const input = whenAccepted(command, () => feed(stdin, child.stdin));
       const out = new Pump(child.stdout, stdout);
       const err = new Pump(child.stderr, stderr, () => command.hasBegun());
       const release = (): void => {
-        stop();
+        input[Symbol.dispose]();
         out.stop();
         err.stop();
         child.stdin?.destroy();

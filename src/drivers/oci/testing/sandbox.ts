@@ -246,10 +246,10 @@ export const possibleCapabilities = linuxCapabilities.filter(
 );
 
 /** A process for execSync that davit's own program runs: it has what that program must know. */
-export function directSpec(args: readonly string[]): OciProcess {
+export function directSpec(args: readonly string[], terminal = false): OciProcess {
   const all = possibleCapabilities;
   const capabilities = { bounding: all, effective: all, permitted: all };
-  return { ...processSpec(args), capabilities, oomScoreAdj: 0 };
+  return { ...processSpec(args, terminal), capabilities, oomScoreAdj: 0 };
 }
 
 /** A process, for execSync and exec. Without capabilities, which OCI runtimes do not require. */
