@@ -14,11 +14,13 @@ import { get } from "node:http";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { createInterface } from "node:readline";
+import type { Readable } from "node:stream";
 import { after, before, describe, test } from "node:test";
 import type * as sdk from "../../src/sdk/index.ts";
 import { failure as thrownBy } from "../../src/sdk/testing/failure.ts";
 import { patient } from "../support/patience.ts";
 import { busyboxRoot } from "../support/sdk.ts";
+import { until } from "../support/suites/pods.ts";
 
 const repo = path.resolve(import.meta.dirname, "../..");
 const program = path.join(repo, "bin/davit");
@@ -159,23 +161,23 @@ describe("a container", () => {
       "-c",
       "trap 'echo got; exit 5' USR1; echo up; while :; do sleep 0.1; done",
     ]);
-    const lines = createInterface({ input: sh.stdout })[Symbol.asyncIterator]();
-    assert.equal((await lines.next()).value, "up");
+    const output = shows(sh.stdout);
+    await output("up\n");
     sh.kill("SIGUSR1");
-    assert.equal((await lines.next()).value, "got");
+    await output("got\n");
     assert.deepEqual(await sh.exit, { exitCode: 5 });
     const terminal = { width: 91, height: 27 };
-    // The first one may come before the terminal has its size.
-    const script = "until stty size 2>/dev/null; do sleep 0.1; done; read x; stty size";
+    // NOTE(crun): a command may begin before its terminal has a size. Input comes after that.
+    const script = "while read x; do stty size; done; exit 6";
     await using tty = await pod.spawn(["sh", "-c", script], { terminal });
-    const shown = createInterface({ input: tty.stdout })[Symbol.asyncIterator]();
-    assert.equal((await shown.next()).value, "27 91");
-    tty.resize({ width: 80, height: 24 });
-    await new Promise((resolve) => setTimeout(resolve, 200));
+    const screen = shows(tty.stdout);
     tty.stdin.write("\n");
-    const rest: string[] = [];
-    for await (const line of shown) rest.push(line);
-    assert.ok(rest.includes("24 80"), JSON.stringify(rest));
+    await screen("27 91\r\n");
+    tty.resize({ width: 80, height: 24 });
+    await screen("24 80\r\n", () => tty.stdin.write("\n"));
+    // Ctrl-D ends the input.
+    tty.stdin.write("\u0004");
+    assert.deepEqual(await tty.exit, { exitCode: 6 });
   });
 
   test("ends a command with its signal, its limit, or its owner", async () => {
@@ -397,14 +399,25 @@ function exitOf(child: ChildProcess): Promise<number | null> {
 }
 
 async function untilNone(list: () => Promise<readonly unknown[]>): Promise<void> {
-  const until = Date.now() + patient(20_000);
-  while ((await list()).length > 0) {
-    assert.ok(
-      Date.now() < until,
-      `it is still there; the log of the server:\n${log.slice(-10).join("\n")}`,
+  await until(
+    () => `none of it is left; the log of the server:\n${log.slice(-10).join("\n")}`,
+    async () => (await list()).length === 0,
+    20_000,
+  );
+}
+
+/** Collects an output. The result waits for a text in it, and calls `meanwhile` before each look. */
+function shows(output: Readable): (part: string, meanwhile?: () => unknown) => Promise<unknown> {
+  let all = "";
+  output.on("data", (chunk: Buffer) => (all += String(chunk)));
+  return (part, meanwhile) =>
+    until(
+      () => `it shows ${JSON.stringify(part)}, after ${JSON.stringify(all.slice(-200))}`,
+      () => {
+        meanwhile?.();
+        return all.includes(part);
+      },
     );
-    await new Promise((resolve) => setTimeout(resolve, 50));
-  }
 }
 
 async function text(stream: AsyncIterable<unknown>): Promise<string> {

@@ -81,8 +81,9 @@ export class CommandSession implements AsyncDisposable {
   }
 
   async says(text: string | RegExp): Promise<void> {
-    await until(`it says ${String(text)}, after ${JSON.stringify(this.stdout.slice(-200))}`, () =>
-      typeof text === "string" ? this.stdout.includes(text) : text.test(this.stdout),
+    await until(
+      () => `it says ${String(text)}, after ${JSON.stringify(this.stdout.slice(-200))}`,
+      () => (typeof text === "string" ? this.stdout.includes(text) : text.test(this.stdout)),
     );
   }
 

@@ -266,9 +266,9 @@ export async function runtimeFact(daemon: TestDaemon, key: string): Promise<unkn
 
 // ---- checks from outside
 
-/** Calls `look` until it returns something other than undefined or false; see `patient`. */
+/** Calls `look` until it returns something other than undefined or false; see `patient`. A function says what at the end. */
 export async function until<T>(
-  what: string,
+  what: string | (() => string),
   look: () => T | undefined | false | Promise<T | undefined | false>,
   timeoutMs = 10_000,
 ): Promise<T> {
@@ -276,7 +276,9 @@ export async function until<T>(
   for (;;) {
     const found = await look();
     if (found !== undefined && found !== false) return found;
-    if (performance.now() > deadline) throw new Error(`waited ${timeoutMs} ms: ${what}`);
+    if (performance.now() > deadline) {
+      throw new Error(`waited ${timeoutMs} ms: ${typeof what === "string" ? what : what()}`);
+    }
     await sleep(20);
   }
 }

@@ -35,7 +35,8 @@ export async function openTerminal(
   const owned = opened.move();
   return {
     io: { stdin: "null", stdout: "null", consoleSocket: console.path },
-    // If the client was quick, its terminal has a size before the command can ask for it.
+    // If the client was quick, its terminal has a size before davit gets it, and so before the command gets input.
+    // NOTE(crun): it lets the command begin first. One that asks at once may see no size, and then gets SIGWINCH.
     spec: () => withConsoleSize(spec, sizes.latest),
     bind: async (command, operation): Promise<BoundStdio> => {
       const errors = new Pump(command.child.stderr, undefined, () => Promise.resolve(false));
