@@ -6,8 +6,6 @@ import { test } from "node:test";
 import { setImmediate } from "node:timers/promises";
 
 import { drain, feed, finish, Pump } from "./pump.ts";
-import { TerminalSizes } from "./terminal-sizes.ts";
-import type { TerminalSize } from "../core/streaming/streams.ts";
 
 test("feed() ends the sink when the source ends, is reset, or was reset before", async () => {
   const ways: Readonly<Record<string, (source: PassThrough) => void>> = {
@@ -49,20 +47,6 @@ test("feed() leaves the sink open, and both streams without listeners, once it i
   source.destroy();
   await once(source, "close");
   assert.ok(sink.writable);
-});
-
-test("TerminalSizes ignores invalid sizes, and reports the latest one to a later listener", async () => {
-  async function* sent(): AsyncGenerator<TerminalSize> {
-    for (const width of [80, -1, 70_000, 100]) {
-      await setImmediate();
-      yield { width, height: 24 };
-    }
-  }
-  using sizes = new TerminalSizes(sent());
-  const seen: number[] = [];
-  for (let turns = 0; turns < 20; turns++) await setImmediate();
-  sizes.follow(({ width }) => seen.push(width));
-  assert.deepEqual(seen, [100]);
 });
 
 const never = new AbortController().signal;

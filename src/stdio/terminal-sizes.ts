@@ -3,12 +3,18 @@ import type { TerminalSize } from "../core/streaming/index.ts";
 /** The kernel's own fields have 16 bits (ioctl_tty(2)). */
 const maxSide = 0xffff;
 
+/** Must not throw or reject. */
+type SizeListener = (size: TerminalSize) => Promise<void> | undefined;
+
 /** The sizes of a client's terminal as they arrive. Only the latest counts. */
 export class TerminalSizes implements Disposable {
   /** Undefined before the client has sent one. */
   latest: TerminalSize | undefined;
   readonly #iterator: AsyncIterator<TerminalSize>;
-  #listener: ((size: TerminalSize) => void) | undefined;
+  #listener: SizeListener | undefined;
+  /** The size that the listener was called with last. */
+  #told: TerminalSize | undefined;
+  #isTelling = false;
   #disposed = false;
 
   constructor(sizes: AsyncIterable<TerminalSize>) {
@@ -16,16 +22,29 @@ export class TerminalSizes implements Disposable {
     void this.#run();
   }
 
-  /** Calls `listener` with the latest size, if there is one, and with each later one. */
-  follow(listener: (size: TerminalSize) => void): void {
+  /**
+   * Calls `listener` with the latest size, if there is one, and with each later one; once its promise is fulfilled, with the
+   * latest then. A server that gets two sizes at once may apply them in either order.
+   */
+  follow(listener: SizeListener): void {
     this.#listener = listener;
-    if (this.latest !== undefined) listener(this.latest);
+    void this.#tell();
   }
 
   [Symbol.dispose](): void {
     this.#disposed = true;
     this.#listener = undefined;
     this.#iterator.return?.().catch(() => undefined);
+  }
+
+  async #tell(): Promise<void> {
+    if (this.#isTelling) return;
+    this.#isTelling = true;
+    while (this.#listener !== undefined && this.latest !== this.#told) {
+      this.#told = this.latest;
+      if (this.latest !== undefined) await this.#listener(this.latest);
+    }
+    this.#isTelling = false;
   }
 
   async #run(): Promise<void> {
@@ -36,7 +55,7 @@ export class TerminalSizes implements Disposable {
         const { width, height } = next.value;
         if (!isSide(width) || !isSide(height)) continue;
         this.latest = { width, height };
-        this.#listener?.(this.latest);
+        void this.#tell();
       }
     } catch {
       // The client is gone; the terminal keeps its size.

@@ -34,9 +34,7 @@ export async function attach(
   using sizes = new TerminalSizes(sent);
   using resizer = new Resizer(target, log);
   if (client.terminal) {
-    sizes.follow((size) => {
-      resizer.set(size);
-    });
+    sizes.follow((size) => resizer.set(size));
   }
   const stop = feed(stdin, hasInput ? socket : undefined);
   try {
@@ -88,45 +86,32 @@ function cutOff({ id }: AttachTarget): RuntimeError {
   );
 }
 
-/** Gives a terminal the latest size of a client's. It connects with the first one. */
+/** Gives a terminal the sizes of a client's. It connects with the first one. */
 class Resizer implements Disposable {
   readonly #target: AttachTarget;
   readonly #log: Logger;
   #connection: ControlConnection | undefined;
-  #latest: TerminalSize | undefined;
-  #busy = false;
-  #disposed = false;
 
   constructor(target: AttachTarget, log: Logger) {
     this.#target = target;
     this.#log = log;
   }
 
-  set(size: TerminalSize): void {
-    this.#latest = size;
-    if (!this.#busy) void this.#run();
+  /** Never rejects. */
+  async set({ width, height }: TerminalSize): Promise<void> {
+    const { id, paths } = this.#target;
+    try {
+      this.#connection ??= new ControlConnection(paths, id);
+      const answer = await this.#connection.request(`size ${height} ${width}`);
+      if (answer !== "ok") throw new Error(answer ?? "the monitor has closed the connection");
+    } catch (error) {
+      this.#log.debug(`failed to resize terminal of container "${id}": ${messageOf(error)}`);
+      this[Symbol.dispose]();
+    }
   }
 
   [Symbol.dispose](): void {
-    this.#disposed = true;
     this.#connection?.[Symbol.dispose]();
-  }
-
-  async #run(): Promise<void> {
-    const { id, paths } = this.#target;
-    this.#busy = true;
-    for (let size = this.#latest; size !== undefined && !this.#disposed; size = this.#latest) {
-      this.#latest = undefined;
-      try {
-        this.#connection ??= new ControlConnection(paths, id);
-        const answer = await this.#connection.request(`size ${size.height} ${size.width}`);
-        if (answer !== "ok") throw new Error(answer ?? "the monitor has closed the connection");
-      } catch (error) {
-        this.#log.debug(`failed to resize terminal of container "${id}": ${messageOf(error)}`);
-        this.#connection?.[Symbol.dispose]();
-        this.#connection = undefined;
-      }
-    }
-    this.#busy = false;
+    this.#connection = undefined;
   }
 }

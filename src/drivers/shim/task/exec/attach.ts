@@ -23,8 +23,8 @@ export async function attachToTask(
   const { stdin } = client.streams;
   await operation.enter("connect");
   using sizes = new TerminalSizes(client.streams.sizes);
-  const logFailure = (call: Promise<unknown>): void => {
-    call.catch((error: unknown) => {
+  const logFailure = async (call: Promise<unknown>): Promise<void> => {
+    await call.catch((error: unknown) => {
       operation.log.debug(`attach to container "${id}": ${messageOf(error)}`);
     });
   };
@@ -38,7 +38,7 @@ export async function attachToTask(
     if (!once) return;
     io.endInput();
     // The shim has the stdin open, too, until CloseIO.
-    logFailure(shim.task.call(Task.method.closeIO, { id, stdin: true }));
+    void logFailure(shim.task.call(Task.method.closeIO, { id, stdin: true }));
   };
   const input = client.stdin === "none" ? undefined : io.input(endInput);
   const stop = feed(stdin, input);

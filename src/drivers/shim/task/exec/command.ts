@@ -106,14 +106,12 @@ export class TaskCommand implements ExecCommand {
     await beforeAbort(withinCallLimit(this.#start, signal), signal);
     const exit = this.#waitForExit();
     if (this.#inputEnded) this.endInput();
-    this.#sizes?.follow(({ width, height }) => {
-      this.#call(Task.method.resizePty, { width, height });
-    });
+    this.#sizes?.follow(({ width, height }) =>
+      this.#call(Task.method.resizePty, { width, height }),
+    );
     this.#client?.onStarted?.();
-    const kill = (number: number): Promise<void> => {
+    const kill = (number: number): Promise<void> =>
       this.#call(Task.method.kill, { signal: number });
-      return Promise.resolve();
-    };
     this.#signals = followSignals(this.#client?.signals, kill, this.#operation.log);
     await this.#operation.enter("wait-for-end");
     await beforeAbort(exit, signal);
@@ -151,7 +149,7 @@ export class TaskCommand implements ExecCommand {
     // NOTE(containerd): the shim answers Start before it has opened the FIFO, and its Close of a FIFO that is not open yet
     // opens and closes the other end.
     await this.stdin?.letEnd();
-    this.#call(Task.method.closeIO, { stdin: true });
+    void this.#call(Task.method.closeIO, { stdin: true });
   }
 
   async hangUp(): Promise<void> {
@@ -160,7 +158,7 @@ export class TaskCommand implements ExecCommand {
       if (pid === undefined) return;
       // In a virtual machine, the pid is not one of this host.
       const isOfHost = pid > 0 && (await this.#candidates()).includes(pid);
-      this.#call(Task.method.kill, { signal: SIGHUP });
+      void this.#call(Task.method.kill, { signal: SIGHUP });
       await within(this.#exit ?? Promise.resolve(), hangUpMs);
       await this.#killNow(pid);
       // What it started does not end with it.
@@ -222,7 +220,7 @@ export class TaskCommand implements ExecCommand {
       }
     }
     this.#closing.abort(new Error("the command is closed"));
-    if (this.isAdded) this.#call(Task.method.delete, {});
+    if (this.isAdded) void this.#call(Task.method.delete, {});
   }
 
   /** Undefined for a command that was not started. */
@@ -246,26 +244,26 @@ export class TaskCommand implements ExecCommand {
     // If the command has ended, its pid may have been reused.
     const ended = this.#exit === undefined || (await within(this.#exit, 0));
     if (pid > 0 && !ended && candidates.includes(pid)) killProcessTree(pid, { candidates });
-    if (!ended) this.#call(Task.method.kill, { signal: SIGKILL });
+    if (!ended) void this.#call(Task.method.kill, { signal: SIGKILL });
     if (this.#exit !== undefined) await within(this.#exit, killMs);
   }
 
-  /** Calls the shim and does not wait for the answer. */
-  #call(
+  /** Calls the shim. Fulfilled when it has answered, whatever the answer is: it handles calls that run at once in any order. */
+  async #call(
     method:
       | typeof Task.method.closeIO
       | typeof Task.method.resizePty
       | typeof Task.method.kill
       | typeof Task.method.delete,
     request: Readonly<Record<string, unknown>>,
-  ): void {
+  ): Promise<void> {
     const { id, shim } = this.#target;
     const call = shim.task.call(method as typeof Task.method.delete, {
       id,
       execId: this.#execId,
       ...request,
     });
-    call.catch((error: unknown) => {
+    await call.catch((error: unknown) => {
       this.#operation.log.debug(
         `${method.name} of command ${this.#execId} failed: ${messageOf(error)}`,
       );
