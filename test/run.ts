@@ -15,6 +15,7 @@ import { globSync, readdirSync } from "node:fs";
 import path from "node:path";
 import { parseArgs } from "node:util";
 import { isStrictHost } from "./support/belongs.ts";
+import { compileCache, compileCacheVariable } from "./support/compile-cache.ts";
 import { patient } from "./support/patience.ts";
 import {
   type CoveredFile,
@@ -102,6 +103,8 @@ async function main(): Promise<void> {
     process.exitCode = 1;
     return;
   }
+  using compiled = new Scratch("davit-test-");
+  process.env[compileCacheVariable] = compiled.directory;
   let found = 0;
   for (const phase of phases.filter((each) => chosen.includes(each))) {
     if (phase === "gate") {
@@ -181,7 +184,7 @@ async function runUnitFiles(files: readonly string[], measure: boolean): Promise
   using scratch = new Scratch("davit-unit-");
   const reporter = path.join(repo, "test/support/reporter.ts");
   const options = ["--test", "--test-concurrency=2", `--test-reporter=${reporter}`];
-  const args = [...options, ...(measure ? coverageOptions() : []), ...files];
+  const args = [...options, ...(measure ? coverageOptions() : compileCache()), ...files];
   const env = { TMPDIR: scratch.directory, DAVIT_TEST_REPORT: scratch.report };
   const { code, output } = await run(process.execPath, args, env);
   process.stdout.write(output);

@@ -7,6 +7,7 @@ import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { tmpdir } from "node:os";
 import path from "node:path";
+import { compileCache } from "./compile-cache.ts";
 import { leftSomething } from "./isolate.ts";
 import {
   describeLeaks,
@@ -33,7 +34,8 @@ const options: LeakCheckOptions = {
 };
 
 const before = await takeSnapshot(options);
-const args = ["--test", `--test-reporter=${path.join(import.meta.dirname, "reporter.ts")}`, file];
+const reporter = path.join(import.meta.dirname, "reporter.ts");
+const args = [...compileCache(), "--test", `--test-reporter=${reporter}`, file];
 const child = spawn(process.execPath, args, { stdio: ["ignore", "inherit", "inherit"] });
 const [code] = (await once(child, "exit")) as [number | null];
 

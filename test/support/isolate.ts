@@ -5,6 +5,7 @@ import { mkdtempSync, readFileSync, rmdirSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { belongsOnHost, newMark, ownsCgroup, ownsTemporary } from "./belongs.ts";
+import { compileCache } from "./compile-cache.ts";
 import {
   type Difference,
   describeLeaks,
@@ -150,6 +151,7 @@ function unshareArgs(file: string): readonly string[] {
   const inside = [
     path.join(here, "enter.sh"),
     process.execPath,
+    ...compileCache(),
     path.join(here, "in-namespace.ts"),
   ];
   return [...namespaces, ...pids, "sh", ...inside, file];
