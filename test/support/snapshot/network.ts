@@ -1,15 +1,14 @@
 import { execFile } from "node:child_process";
+import { readFileSync } from "node:fs";
+import path from "node:path";
 import { promisify } from "node:util";
 
 const run = promisify(execFile);
 
 /** The fields of `ip -json` that identify an object. All others change by themselves. */
-interface IpLink {
-  readonly ifname: string;
-  readonly linkinfo?: { readonly info_kind?: string };
-}
 interface IpAddress {
   readonly ifname: string;
+  readonly linkinfo?: { readonly info_kind?: string };
   readonly addr_info: readonly {
     local: string;
     prefixlen: number;
@@ -35,34 +34,59 @@ interface NetworkNames {
   readonly nft: readonly string[];
 }
 
-/** Reads them all. If a tool is not installed, there are no objects of it. */
+/** Both commands print the objects of IPv4 and of IPv6 (ip(8), -batch). */
+const ipCommands = path.join(import.meta.dirname, "network.ip");
+
+/**
+ * Reads them all. If a tool is not installed, there are no objects of it. This runs before and after each test, so it
+ * starts no program that has nothing to show.
+ */
 export async function networkNames(): Promise<NetworkNames> {
-  const [links, addresses, routes4, routes6, nft, ...tables] = await Promise.all([
-    output("ip", ["-json", "-details", "link", "show"]),
-    output("ip", ["-json", "address", "show"]),
-    output("ip", ["-json", "-4", "route", "show", "table", "all"]),
-    output("ip", ["-json", "-6", "route", "show", "table", "all"]),
+  const [objects, nft] = await Promise.all([
+    output("ip", ["-json", "-details", "-batch", ipCommands]),
     output("nft", ["--stateless", "list", "ruleset"]),
-    ...iptablesTools.map(async (tool) => iptablesNames(tool, await output(tool, []))),
   ]);
+  const tables = await Promise.all(
+    iptablesTools(nft).map(async (tool) => iptablesNames(tool, (await output(tool, [])) ?? "")),
+  );
+  const lines = (objects ?? "").split("\n").filter((line) => line !== "");
+  const [addresses = [], routes = []] = lines.map((line) => JSON.parse(line) as unknown);
   return {
-    link: (parse(links) as readonly IpLink[]).map(
+    link: (addresses as readonly IpAddress[]).map(
       ({ ifname, linkinfo }) => `${ifname} (${linkinfo?.info_kind ?? "device"})`,
     ),
-    address: (parse(addresses) as readonly IpAddress[]).flatMap(addressNames),
-    route: ([...parse(routes4), ...parse(routes6)] as readonly IpRoute[]).flatMap(routeNames),
+    address: (addresses as readonly IpAddress[]).flatMap(addressNames),
+    route: (routes as readonly IpRoute[]).flatMap(routeNames),
     iptables: tables.flat(),
-    nft: nftNames(nft),
+    nft: nftNames(nft ?? ""),
   };
 }
 
-// The legacy tools and the nft tools have different tables; "iptables" can be either.
-const iptablesTools = [
-  "iptables-save",
-  "ip6tables-save",
-  "iptables-legacy-save",
-  "ip6tables-legacy-save",
-];
+/**
+ * The tools that have rules or chains to print. Those of nftables have none without a table of their family, which
+ * nft(8) lists; the legacy ones have none without a name in a file of the kernel, which they read themselves.
+ * "iptables-save" can be either.
+ */
+function iptablesTools(nft: string | undefined): readonly string[] {
+  return ["ip", "ip6"].flatMap((family) => {
+    const hasLegacy = legacyTables(family) !== "";
+    const hasNft = nft === undefined || new RegExp(`^table ${family} `, "m").test(nft);
+    return [
+      ...(hasNft || hasLegacy ? [`${family}tables-save`] : []),
+      ...(hasLegacy ? [`${family}tables-legacy-save`] : []),
+    ];
+  });
+}
+
+/** The names of the legacy tables of this network namespace; none if the kernel has not loaded them. */
+function legacyTables(family: string): string {
+  try {
+    return readFileSync(`/proc/self/net/${family}_tables_names`, "latin1");
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === "ENOENT") return "";
+    throw error;
+  }
+}
 
 /** Link-local IPv6 addresses belong to their link: only the link can leak. */
 function addressNames({ ifname, addr_info }: IpAddress): readonly string[] {
@@ -76,7 +100,8 @@ function routeNames({ dst, type, gateway, dev, table, protocol }: IpRoute): read
   if (["local", "broadcast", "multicast", "anycast"].includes(type ?? "")) return [];
   if (protocol === "kernel" && /^(fe80|ff00)::/.test(dst)) return [];
   const via = gateway === undefined ? "" : ` via ${gateway}`;
-  return [`${type ?? ""} ${dst}${via} dev ${dev ?? ""} table ${table ?? "main"}`.trim()];
+  const kind = type === "unicast" ? "" : (type ?? "");
+  return [`${kind} ${dst}${via} dev ${dev ?? ""} table ${table ?? "main"}`.trim()];
 }
 
 /** Rules, and chains that are not the kernel's own: those exist as soon as they are listed. */
@@ -120,16 +145,12 @@ function nftNames(ruleset: string): readonly string[] {
   return names;
 }
 
-/** `ip -json` prints an empty text if there are no objects. */
-function parse(json: string): readonly unknown[] {
-  return json.trim() === "" ? [] : (JSON.parse(json) as readonly unknown[]);
-}
-
-async function output(command: string, args: readonly string[]): Promise<string> {
+/** What a tool prints; undefined if it is not installed. */
+async function output(command: string, args: readonly string[]): Promise<string | undefined> {
   try {
     return (await run(command, args, { maxBuffer: 64 << 20 })).stdout;
   } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === "ENOENT") return "";
+    if ((error as NodeJS.ErrnoException).code === "ENOENT") return undefined;
     throw error;
   }
 }
