@@ -406,7 +406,7 @@ async function untilNone(list: () => Promise<readonly unknown[]>): Promise<void>
   );
 }
 
-/** Collects an output. The result waits for a text in it, and calls `meanwhile` before each look. */
+/** Collects an output. The result waits for a text in it, and calls `meanwhile` before each check. */
 function shows(output: Readable): (part: string, meanwhile?: () => unknown) => Promise<unknown> {
   let all = "";
   output.on("data", (chunk: Buffer) => (all += String(chunk)));
