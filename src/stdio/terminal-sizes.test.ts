@@ -18,7 +18,7 @@ test("TerminalSizes ignores invalid sizes, and reports the latest one to a later
   const { sizes, send } = client();
   await send(80, -1, 70_000, 100);
   const seen: number[] = [];
-  sizes.follow(({ width }) => void seen.push(width));
+  sizes.follow(({ width }) => seen.push(width));
   assert.deepEqual(seen, [100]);
   await send(110, 120);
   assert.deepEqual(seen, [100, 110, 120]);
@@ -31,7 +31,7 @@ test("TerminalSizes gives a listener that was busy the latest size, and none aft
   let finish: (() => void) | undefined;
   sizes.follow(({ width }) => {
     seen.push(width);
-    return new Promise((resolve) => (finish = resolve));
+    return new Promise<void>((resolve) => (finish = resolve));
   });
   await send(80);
   await send(90, 100);

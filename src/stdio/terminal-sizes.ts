@@ -3,8 +3,8 @@ import type { TerminalSize } from "../core/streaming/index.ts";
 /** The kernel's own fields have 16 bits (ioctl_tty(2)). */
 const maxSide = 0xffff;
 
-/** Must not throw or reject. */
-type SizeListener = (size: TerminalSize) => Promise<void> | undefined;
+/** A promise that it returns is awaited. Must not throw or reject. */
+type SizeListener = (size: TerminalSize) => unknown;
 
 /** The sizes of a client's terminal as they arrive. Only the latest counts. */
 export class TerminalSizes implements Disposable {
@@ -23,8 +23,8 @@ export class TerminalSizes implements Disposable {
   }
 
   /**
-   * Calls `listener` with the latest size, if there is one, and with each later one; once its promise is fulfilled, with the
-   * latest then. A server that gets two sizes at once may apply them in either order.
+   * Calls `listener` with the latest size, if there is one, and with each later one. While its promise is pending, only the
+   * latest of those that arrive is kept: a server that gets two sizes at once may apply them in either order.
    */
   follow(listener: SizeListener): void {
     this.#listener = listener;

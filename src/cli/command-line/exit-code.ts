@@ -51,7 +51,7 @@ export const exitCodeDocs: readonly (readonly [number, string])[] = [
   ],
 ];
 
-/** The messages of crun, of runc and of Go's os/exec, which davit has for a command. */
+/** What crun and runc say of a program that is missing, and davit itself, in the words of Go's os/exec. */
 const noProgram =
   /executable file .*not found|(?:stat .*|exec: "(?:[^"\\]|\\.)*"): no such file or directory/;
 

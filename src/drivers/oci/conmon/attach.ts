@@ -118,7 +118,7 @@ async function connect(
  *
  * There is a pause between two messages (see lockControlFifo()), and the last one is sent twice, as one may be lost.
  */
-function resizer({ id, paths }: AttachTarget, log: Logger): (size: TerminalSize) => undefined {
+function resizer({ id, paths }: AttachTarget, log: Logger): (size: TerminalSize) => void {
   const control = paths.file(id, "ctl");
   let latest: TerminalSize | undefined;
   let busy = false;
@@ -146,6 +146,5 @@ function resizer({ id, paths }: AttachTarget, log: Logger): (size: TerminalSize)
   return (size) => {
     latest = size;
     if (!busy) void run(size);
-    return undefined;
   };
 }

@@ -227,13 +227,13 @@ export class Command implements ExecCommand {
     await beforeAbort(this.child.exited, this.#operation.signal);
   }
 
-  /** True once the command itself runs or has run: its stderr is then not the runtime's. */
+  /** True once the command itself runs or has run: its stderr is then not the runtime's. Never rejects. */
   hasBegun(): Promise<boolean> {
     this.#begun ??= this.#waitForBegin();
     return this.#begun;
   }
 
-  /** False for a command that davit's own program has declined: what its client sends is for the runtime's. */
+  /** False for a command that davit's own program has declined: what its client sends is for the runtime's. Never rejects. */
   async isAccepted(): Promise<boolean> {
     return !this.#isDirect || (await this.hasBegun());
   }
@@ -241,7 +241,9 @@ export class Command implements ExecCommand {
   async #waitForBegin(): Promise<boolean> {
     for (let waitMs = 1; ; waitMs = Math.min(waitMs * 2, 20)) {
       const runs = this.#runs;
-      if ((await readPid(this.#pidFile)) !== undefined) return true;
+      // A file that cannot be read now, as without descriptors, may be readable later.
+      const pid = await readPid(this.#pidFile).catch(() => undefined);
+      if (pid !== undefined) return true;
       if (!runs) return false;
       await within(this.child.exited, waitMs);
     }

@@ -21,11 +21,13 @@ export async function execStream(
     using bound = await stdio.bind(command, operation);
     const { streams } = client;
     using told = tellStart(command, streams);
-    using _signals = whenAccepted(command, () => {
-      const send = (number: number): Promise<void> => command.signal(number);
-      const following = followSignals(streams.signals, send, deps.log);
-      return () => following[Symbol.dispose]();
-    });
+    using _signals =
+      streams.signals &&
+      whenAccepted(command, () => {
+        const send = (number: number): Promise<void> => command.signal(number);
+        const following = followSignals(streams.signals, send, deps.log);
+        return () => following[Symbol.dispose]();
+      });
     const end = await streamOutput(command, { pumps: bound.pumps, streams }, operation);
     told.tell();
     return end;
@@ -43,12 +45,9 @@ function tellStart(
     tell = undefined;
   };
   if (onStarted !== undefined) {
-    command.hasBegun().then(
-      (begun) => {
-        if (begun) once();
-      },
-      () => undefined,
-    );
+    void command.hasBegun().then((begun) => {
+      if (begun) once();
+    });
   }
   const dispose = (): void => {
     tell = undefined;
@@ -59,12 +58,9 @@ function tellStart(
 /** Calls `start` once a command is accepted, and what it returns when the result is disposed of. */
 function whenAccepted(command: Command, start: () => () => void): Disposable {
   const stack = new DisposableStack();
-  command.isAccepted().then(
-    (accepted) => {
-      if (accepted && !stack.disposed) stack.defer(start());
-    },
-    () => undefined,
-  );
+  void command.isAccepted().then((accepted) => {
+    if (accepted && !stack.disposed) stack.defer(start());
+  });
   return stack;
 }
 
@@ -79,11 +75,11 @@ function openPipes({ spec, client, direct }: ClientRun): StdioBinding {
     spec: () => spec,
     bind: (command) => {
       const { child } = command;
-      const input = whenAccepted(command, () => feed(stdin, child.stdin));
+      const input = stdin && whenAccepted(command, () => feed(stdin, child.stdin));
       const out = new Pump(child.stdout, stdout);
       const err = new Pump(child.stderr, stderr, () => command.hasBegun());
       const release = (): void => {
-        input[Symbol.dispose]();
+        input?.[Symbol.dispose]();
         out.stop();
         err.stop();
         child.stdin?.destroy();

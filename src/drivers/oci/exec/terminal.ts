@@ -50,7 +50,6 @@ export async function openTerminal(
             `failed to resize terminal in container "${target.id}": ${messageOf(error)}`,
           );
         }
-        return undefined;
       });
       const stop = feed(client.streams.stdin, terminal);
       // NOTE(crun): with a terminal, it writes there why a command cannot be executed.
