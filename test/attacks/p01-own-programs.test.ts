@@ -51,14 +51,12 @@ async function runAs(kind: Confinement, program: OwnProgram): Promise<Ended> {
   if (kind === "unpacker") {
     const opened = await RootSender.open((roots) => start({ confinement: kind, roots }));
     ({ started: child, sender } = opened);
-    await sender.send(root);
   } else {
     child = await start(kind === "nobody" ? { confinement: kind } : { confinement: kind, root });
   }
-  const [out, err] = await Promise.all([
-    keepText(child.stdout, 65_536),
-    keepText(child.stderr, 4096),
-  ]);
+  const texts = [keepText(child.stdout, 65_536), keepText(child.stderr, 4096)];
+  await sender?.send(root);
+  const [out = "", err = ""] = await Promise.all(texts);
   const { signal } = await child.exited;
   child.stdin?.destroy();
   await sender?.close();

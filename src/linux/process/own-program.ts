@@ -116,13 +116,14 @@ function start(
   });
 }
 
-/** What a program writes to a stream until that is closed, at most `maxBytes` of it. */
+/** What a program writes to a stream until that is closed, at most `maxBytes` of it; nothing of one that is closed. */
 export async function keepText(stream: Socket | undefined, maxBytes: number): Promise<string> {
+  if (stream === undefined || stream.closed) return "";
   const parts: Buffer[] = [];
   let room = maxBytes;
   const { promise, resolve } = Promise.withResolvers<undefined>();
-  stream?.on("close", () => resolve(undefined));
-  stream?.on("data", (part: Buffer) => {
+  stream.on("close", () => resolve(undefined));
+  stream.on("data", (part: Buffer) => {
     if (room > 0) parts.push(part.subarray(0, room));
     room -= part.length;
   });
