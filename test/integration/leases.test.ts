@@ -293,62 +293,84 @@ test(
   }),
 );
 
-describe("a restart of davit", () => {
-  for (const how of ["stop", "kill -9"] as const) {
-    test(
-      `by ${how} keeps the pods of leases: of one that is held again until it ends, of others for 30 s`,
-      leaklessAcross(served, async () => {
-        await using first = new Holder();
-        await using second = new Holder();
-        const [held, lost] = [await first.next(), await second.next()];
-        const kept = await runPod(daemon, leased(held.id));
-        const unheld = await runPod(daemon, leased(lost.id));
-        const began = performance.now();
-        if (how === "stop") {
-          assert.deepEqual(await daemon.stop(), { code: 0, signal: null });
-          // The open calls do not delay it: the server waits 5 s for calls that do not end.
-          assert.ok(performance.now() - began < 5_000);
-          assert.match((await first.next()).error ?? "", /shutting down/);
-        } else {
-          await daemon.kill9();
-        }
-        await launchDaemon(daemon);
-        assert.deepEqual([...(await listIds(daemon))].sort(), [kept, unheld].sort());
-        await using third = new Holder({ id: held.id });
-        assert.deepEqual(await third.next(), { id: held.id, pods: 1 });
-        const more = runPod(daemon, leased(lost.id));
-        await assert.rejects(more, failsWith(code.failedPrecondition));
-        await until(
-          "the other pod is gone",
-          async () => (await listIds(daemon)).length === 1,
-          60_000,
-        );
-        assert.deepEqual(await listIds(daemon), [kept]);
-        assert.equal((await statusOf(daemon, kept)).state, READY);
-        await third.kill();
-        await nothingRuns();
-      }),
-    );
-  }
+/** Pods of two leases, of which the first one is held again after a restart. */
+interface AcrossRestart {
+  readonly held: Held;
+  readonly lost: Held;
+  readonly kept: string;
+  readonly unheld: string;
+}
 
-  for (const point of ["stop-pod-sandbox/network-removed", "remove-pod-sandbox/shut-down"]) {
-    test(
-      `finishes a removal that was interrupted at ${point}`,
-      leaklessAcross(served, async () => {
-        await daemon.stop();
-        await launchDaemon(daemon, { DAVIT_FAULTS: `${point}=kill` });
-        await using holder = new Holder();
-        const { id } = await holder.next();
-        const first = await openPod(daemon, leased(id));
-        const containerId = await createIn(first, script("sleep 1000"));
-        await daemon.client.runtime.startContainer({ containerId });
-        await holder.kill();
-        await daemon.exited;
+/** Runs the pods, and then `restart` while their leases are held. */
+async function restarted(
+  restart: (pods: AcrossRestart, client: Holder) => Promise<void>,
+): Promise<AcrossRestart> {
+  await using first = new Holder();
+  await using second = new Holder();
+  const [held, lost] = [await first.next(), await second.next()];
+  const kept = await runPod(daemon, leased(held.id));
+  const unheld = await runPod(daemon, leased(lost.id));
+  const pods = { held, lost, kept, unheld };
+  await restart(pods, first);
+  return pods;
+}
+
+/** Holds the first lease again: its pod stays until that lease ends, and the others go after 30 s. */
+async function othersGo({ held, lost, kept }: AcrossRestart): Promise<void> {
+  await using third = new Holder({ id: held.id });
+  assert.deepEqual(await third.next(), { id: held.id, pods: 1 });
+  const more = runPod(daemon, leased(lost.id));
+  await assert.rejects(more, failsWith(code.failedPrecondition));
+  await until("the others are gone", async () => (await listIds(daemon)).length === 1, 60_000);
+  assert.deepEqual(await listIds(daemon), [kept]);
+  assert.equal((await statusOf(daemon, kept)).state, READY);
+  await third.kill();
+  await nothingRuns();
+}
+
+const listed = async (): Promise<readonly string[]> => (await listIds(daemon)).toSorted();
+
+describe("a restart of davit keeps the pods of leases: of one that is held again until it ends, of others for 30 s", () => {
+  test(
+    "by stop",
+    leaklessAcross(served, async () => {
+      const pods = await restarted(async ({ kept, unheld }, client) => {
+        const began = performance.now();
+        assert.deepEqual(await daemon.stop(), { code: 0, signal: null });
+        // The open calls do not delay it: the server waits 5 s for calls that do not end.
+        assert.ok(performance.now() - began < 5_000);
+        assert.match((await client.next()).error ?? "", /shutting down/);
         await launchDaemon(daemon);
-        assert.deepEqual(await listIds(daemon), [first.id]);
-        await nothingRuns(60_000);
-        assert.deepEqual(takenAddresses(), []);
-      }),
-    );
-  }
+        assert.deepEqual(await listed(), [kept, unheld].sort());
+      });
+      await othersGo(pods);
+    }),
+  );
+
+  test(
+    "by kill -9, twice, and finishes the removals that it interrupted",
+    leaklessAcross(served, async () => {
+      const points = ["stop-pod-sandbox/network-removed", "remove-pod-sandbox/shut-down"];
+      const interrupted: string[] = [];
+      await daemon.stop();
+      await launchDaemon(daemon, { DAVIT_FAULTS: `${points[0]}=kill` });
+      const pods = await restarted(async ({ kept, unheld }) => {
+        for (const [at] of points.entries()) {
+          await using holder = new Holder();
+          const { id } = await holder.next();
+          const removed = await openPod(daemon, leased(id));
+          const containerId = await createIn(removed, script("sleep 1000"));
+          await daemon.client.runtime.startContainer({ containerId });
+          await holder.kill();
+          assert.equal((await daemon.exited).signal, "SIGKILL");
+          interrupted.push(removed.id);
+          const next = points[at + 1];
+          await launchDaemon(daemon, next === undefined ? {} : { DAVIT_FAULTS: `${next}=kill` });
+          assert.deepEqual(await listed(), [kept, unheld, ...interrupted].sort());
+        }
+      });
+      await othersGo(pods);
+      assert.deepEqual(takenAddresses(), []);
+    }),
+  );
 });

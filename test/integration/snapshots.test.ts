@@ -348,7 +348,7 @@ describe("the command line", { skip }, () => {
       "busybox",
     ]);
     await countsTo(await podOf("other"), count + 2);
-    done(cli("rm", "-f", "--pods-directory", pods, "counter", "other"));
+    done(cli("rm", "-f", "-t", "0", "--pods-directory", pods, "counter", "other"));
     await noPods();
 
     const bytes = readFileSync(file);
