@@ -85,6 +85,7 @@ describe("runIsolated()", () => {
     );
     assert.equal(result.failed, 1);
     assert.match(result.output, /killed after 3 s; still running: "hangs"/);
+    assert.match(result.output, /: sleep 3457\n {2}process \d+ \("sleep"\) in state S/);
     assert.deepEqual(
       commandLines().filter((line) => line.includes("sleep\u{0}3457")),
       [],

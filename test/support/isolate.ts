@@ -14,6 +14,7 @@ import {
   takeSnapshot,
 } from "./leaks.ts";
 import type { Report } from "./reporter.ts";
+import { describeWaits } from "./snapshot/processes.ts";
 import { hasSystemdDriver } from "./systemd-driver.ts";
 
 interface IsolateOptions {
@@ -125,7 +126,8 @@ function judge(ended: End, report: Report, { timeoutMs }: IsolateOptions): reado
   if (ended.timedOut) {
     const names = report.running.map((name) => `"${name}"`).join(", ");
     const still = names || `no test: it hung ${ran === 0 ? "before its first" : "after its last"}`;
-    return [`killed after ${timeoutMs / 1000} s; still running: ${still}`];
+    const processes = ended.waits.map((text) => `\n${text}`).join("");
+    return [`killed after ${timeoutMs / 1000} s; still running: ${still}${processes}`];
   }
   if (ended.code === leftSomething) return ["left something behind"];
   if (ended.code !== 0 && report.failed === 0) return [`ended with ${ended.code}`];
@@ -176,6 +178,8 @@ function outerCheck(
 interface End {
   readonly code: number | null;
   readonly timedOut: boolean;
+  /** The processes of one that timed out, and where they waited. */
+  readonly waits: readonly string[];
   readonly output: string;
 }
 
@@ -183,9 +187,12 @@ function untilEnd(child: ChildProcess, timeoutMs: number): Promise<End> {
   return new Promise((resolve, reject) => {
     const chunks: Buffer[] = [];
     let timedOut = false;
+    let waits: readonly string[] = [];
     const timer = setTimeout(() => {
       timedOut = true;
-      kill(child);
+      void describeWaits(child.pid ?? 0)
+        .then((found) => (waits = found))
+        .finally(() => kill(child));
     }, timeoutMs);
     running.add(child);
     child.stdout?.on("data", (chunk: Buffer) => chunks.push(chunk));
@@ -194,7 +201,7 @@ function untilEnd(child: ChildProcess, timeoutMs: number): Promise<End> {
     child.once("close", (code) => {
       clearTimeout(timer);
       running.delete(child);
-      resolve({ code, timedOut, output: Buffer.concat(chunks).toString() });
+      resolve({ code, timedOut, waits, output: Buffer.concat(chunks).toString() });
     });
   });
 }

@@ -1,5 +1,6 @@
 import { randomUUID } from "node:crypto";
 import { readdirSync, readFileSync, readlinkSync } from "node:fs";
+import { describeWait, processWait } from "../../../src/linux/process/process-wait.ts";
 
 // Children inherit it, so that a process is recognized after its parent has ended.
 const ownRun = (process.env["DAVIT_TEST_RUN"] ??= randomUUID());
@@ -70,7 +71,7 @@ export function processNames(
     .filter((entry) => !above.has(entry.pid) && !entry.kernelThread)
     .filter((entry) => {
       if (which === "namespace") return true;
-      if (which === "own") return isMarked(entry, ownRun) || isBelowUs(entry, byPid);
+      if (which === "own") return isMarked(entry, ownRun) || isBelow(entry, process.pid, byPid);
       return isMarked(entry, which.run);
     })
     .map(describe);
@@ -81,10 +82,27 @@ function isMarked({ pid }: ProcessEntry, run: string): boolean {
   return readOrEmpty(`/proc/${pid}/environ`).split("\0").includes(`DAVIT_TEST_RUN=${run}`);
 }
 
-function isBelowUs(entry: ProcessEntry, byPid: ReadonlyMap<number, ProcessEntry>): boolean {
+/** The processes below this one, and where in the kernel each of them waits. */
+export async function describeWaits(top: number): Promise<readonly string[]> {
+  const all = readProcesses();
+  const byPid = new Map(all.map((entry) => [entry.pid, entry]));
+  const below = all.filter((entry) => isBelow(entry, top, byPid));
+  return await Promise.all(
+    below.map(async (entry) => {
+      const wait = await processWait(entry.pid);
+      return `${describe(entry)}${wait === undefined ? "" : `\n  ${describeWait(wait)}`}`;
+    }),
+  );
+}
+
+function isBelow(
+  entry: ProcessEntry,
+  top: number,
+  byPid: ReadonlyMap<number, ProcessEntry>,
+): boolean {
   const seen = new Set<number>();
   for (let at = byPid.get(entry.ppid); at !== undefined && !seen.has(at.pid); ) {
-    if (at.pid === process.pid) return true;
+    if (at.pid === top) return true;
     seen.add(at.pid);
     at = byPid.get(at.ppid);
   }
