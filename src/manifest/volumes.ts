@@ -192,4 +192,4 @@ function readBindMountOptions(fields: Fields): readonly string[] {
   return options;
 }
 
-const relativePath = /^(?!\/)(?!(.*\/)?\.\.(\/|$)).+$/;
+const relativePath = /^(?!\/)(?!(.*\/)?\.\.(\/|$)).*$/;

@@ -74,26 +74,58 @@ async function makeEmptyDir(
 async function makeSubPath(root: string, { subPath, name }: VolumeMount): Promise<string> {
   const path = join(root, subPath);
   try {
-    await mkdir(path, { recursive: true, mode: 0o755 });
+    const realRoot = await realpath(root);
+    const inside = async (found: string): Promise<string> => {
+      const real = await realpath(found);
+      if (real === realRoot || real.startsWith(`${realRoot}/`)) return real;
+      const why = `it leads out of the volume to "${real}"; remove the symbolic link`;
+      throw new RuntimeError("failed-precondition", why);
+    };
+    // A container that has run before can have made links.
+    await makeDirectories(path, inside);
+    return await inside(path);
   } catch (error) {
-    // The subPath may be a file.
-    if (errnoCode(error) !== "EEXIST") {
-      throw wrap(`create subPath "${subPath}" of volume "${name}"`, error);
-    }
+    throw wrap(`use subPath "${subPath}" of volume "${name}"`, error);
   }
-  const [realRoot, real] = await Promise.all([realpath(root), realpath(path)]);
-  if (real === realRoot || real.startsWith(`${realRoot}/`)) return real;
-  throw new RuntimeError(
-    "failed-precondition",
-    `use subPath "${subPath}" of volume "${name}": it leads out of the volume to "${real}"; remove the symbolic link`,
-  );
+}
+
+/**
+ * Makes a directory and its parents, unless something is there, with mode 0755. `check` may reject the one that exists,
+ * before anything is made in it. The recursive mkdir() of Node.js 24 is not for such paths: in /proc it never returns.
+ */
+async function makeDirectories(
+  path: string,
+  check?: (existing: string) => Promise<unknown>,
+): Promise<void> {
+  const missing: string[] = [];
+  let existing = path;
+  while (!(await exists(existing))) {
+    missing.unshift(existing);
+    existing = dirname(existing);
+  }
+  await check?.(existing);
+  for (const directory of missing) await mkdir(directory, 0o755).catch(unlessThere);
+}
+
+async function exists(path: string): Promise<boolean> {
+  try {
+    await stat(path);
+    return true;
+  } catch (error) {
+    if (errnoCode(error) === "ENOENT") return false;
+    throw error;
+  }
+}
+
+function unlessThere(error: unknown): void {
+  if (errnoCode(error) !== "EEXIST") throw error;
 }
 
 async function checkHostPath(path: string, type: HostPathType): Promise<void> {
   if (type === "") return;
-  if (type === "DirectoryOrCreate") await mkdir(path, { recursive: true, mode: 0o755 });
+  if (type === "DirectoryOrCreate") await makeDirectories(path);
   if (type === "FileOrCreate") {
-    await mkdir(dirname(path), { recursive: true, mode: 0o755 });
+    await makeDirectories(dirname(path));
     await (await open(path, "a", 0o644)).close();
   }
   let found;
