@@ -200,7 +200,8 @@ async function checkReservations(host: Host, reading: NetworkReading): Promise<r
     if (addresses.length === 0) continue;
     const shown = `${addresses.slice(0, 3).join(", ")}${addresses.length > 3 ? " ..." : ""}`;
     const text = `${addresses.length} files in ${directory} are empty and name no pod: ${shown}`;
-    const remove = `find ${directory} -name "*[.:]*[.:]*" -empty -mmin +1 -delete`;
+    const word = `'${directory.replaceAll("'", String.raw`'\\''`)}'`;
+    const remove = `find ${word} -name "*[.:]*[.:]*" -empty -mmin +1 -delete`;
     found.push(kinds.report("reservation-without-owner", text, remove));
   }
   return found;
