@@ -14,13 +14,16 @@ interface AttachmentNotesOptions {
   readonly log: Logger;
 }
 
+type Json = Readonly<Record<string, unknown>>;
+
 /**
  * A note for each attachment: a file named by the sandbox, from before the first plugin runs until the
  * last DEL succeeded. When the database is lost, addresses and rules are still freed by DEL, whatever the
  * plugins, and only those that davit itself requested: nothing is guessed from the state of plugins
  * (docs/decisions/0009-network-leftovers.md).
  *
- * Lines are appended to a note, and its last complete line counts: that needs neither a rename nor a sync.
+ * Lines are appended to a note, and its last complete line counts: that needs neither a rename nor a sync. After a power
+ * cut, bytes that were not synced may be missing, be zeros, or be those of another file (ext4 with data=writeback).
  * Attempts to remove an attachment are not noted.
  */
 export class FileAttachmentNotes implements AttachmentNotes {
@@ -31,8 +34,8 @@ export class FileAttachmentNotes implements AttachmentNotes {
   }
 
   /**
-   * A note that cannot be read is kept, with a warning. One without content is removed, with a warning: after a power cut,
-   * a file that was not synced may have its name and none of its bytes.
+   * A note that cannot be read, as that of a newer davit, is kept, with a warning. One that has no line of its sandbox is
+   * removed, with a warning: a power cut has taken its content.
    */
   load(recorded: KnownIds): readonly Attachment[] {
     const lost = this.#noted().filter((sandboxId) => !recorded.has(sandboxId));
@@ -83,17 +86,15 @@ export class FileAttachmentNotes implements AttachmentNotes {
   #read(sandboxId: string): readonly Attachment[] {
     const path = this.#path(sandboxId);
     try {
-      const text = readFileSync(path, "utf8");
-      if (/^\0*$/.test(text)) {
+      const note = lastNote(sandboxId, readFileSync(path, "utf8"));
+      if (note === undefined) {
         rmSync(path, { force: true });
-        const problem = `removed the empty note of the network of sandbox "${sandboxId}", as a power cut leaves it`;
+        const problem = `removed the incomplete note of the network of sandbox "${sandboxId}", as a power cut leaves it`;
         const advice = "if an address stays in use, see docs/troubleshooting.md";
         this.#options.log.warn(`${problem}; ${advice}`);
         return [];
       }
-      const lines = text.split("\n");
-      // After the last newline comes an incomplete line, or nothing.
-      return [parseNote(sandboxId, lines.at(-2) ?? "")];
+      return [parseNote(sandboxId, note)];
     } catch (error) {
       this.#options.log.warn("cannot read the note of a network, its address may stay in use", {
         path,
@@ -108,10 +109,23 @@ export class FileAttachmentNotes implements AttachmentNotes {
   }
 }
 
-function parseNote(sandboxId: string, line: string): Attachment {
-  const value: unknown = JSON.parse(line);
-  if (typeof value !== "object" || value === null) throw new TypeError("it is not a JSON object");
-  const note = value as Readonly<Record<string, unknown>>;
+/** The last complete line that is a note, and not that of another sandbox. */
+function lastNote(sandboxId: string, content: string): Json | undefined {
+  // After the last newline comes an incomplete line, or nothing.
+  const notes = content.split("\n").slice(0, -1).flatMap(parseLine);
+  return notes.findLast(({ sandboxId: id = sandboxId }) => id === sandboxId);
+}
+
+function parseLine(line: string): readonly Json[] {
+  try {
+    const value: unknown = JSON.parse(line);
+    return typeof value === "object" && value !== null ? [value as Json] : [];
+  } catch {
+    return [];
+  }
+}
+
+function parseNote(sandboxId: string, note: Json): Attachment {
   const result = note["result"];
   return {
     sandboxId,
@@ -125,7 +139,7 @@ function parseNote(sandboxId: string, line: string): Attachment {
   };
 }
 
-function text(note: Readonly<Record<string, unknown>>, key: string): string {
+function text(note: Json, key: string): string {
   const value = note[key];
   if (typeof value === "string") return value;
   throw new TypeError(`"${key}" is missing`);

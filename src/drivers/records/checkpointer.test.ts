@@ -4,6 +4,7 @@ import { join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
 import { describe, test } from "node:test";
 import { silentLogger } from "../../base/logger.ts";
+import { Checkpointer } from "./checkpointer.ts";
 import { Records } from "./index.ts";
 import { fullSandbox, MemoryLogger, temporaryDirectory, until } from "./testing/sample.ts";
 
@@ -125,6 +126,41 @@ describe("Checkpointer", () => {
       await records.synced();
       assert.ok(readFileSync(path).includes(`pod-last-${n}_default_uid-last-${n}_2`));
     }
+  });
+
+  test("syncs each log once, when it begins", async () => {
+    using directory = temporaryDirectory();
+    const path = join(directory.path, "davit.db");
+    using db = new DatabaseSync(path);
+    db.exec("PRAGMA synchronous = OFF; PRAGMA journal_mode = WAL; PRAGMA wal_autocheckpoint = 0");
+    db.exec("CREATE TABLE meta (schema); PRAGMA wal_checkpoint(TRUNCATE)");
+    const synced: string[] = [];
+    const checkpointer = new Checkpointer(db, {
+      path,
+      logger: silentLogger,
+      limits: { walBytes: never, quietMs: never },
+      syncLog: (log) => {
+        synced.push(log);
+        return Promise.resolve();
+      },
+    });
+    const write = (): void => {
+      db.exec("INSERT INTO meta VALUES (1)");
+      checkpointer.written();
+    };
+    // As after a write that failed.
+    checkpointer.written();
+    assert.deepEqual(synced, []);
+    write();
+    write();
+    assert.deepEqual(synced, [`${path}-wal`]);
+    await checkpointer.sync();
+    assert.equal(checkpointer.walBytes(), 0);
+    write();
+    write();
+    assert.deepEqual(synced, [`${path}-wal`, `${path}-wal`]);
+    await checkpointer.finish();
+    await checkpointer.release();
   });
 
   test("rejects a sync that fails", async () => {

@@ -37,7 +37,10 @@ const maxRetryMs = 300_000;
  *
  * So after a power cut a half-copied database has a synced log. The log is truncated, never
  * overwritten in place: a journaling file system writes no new byte to a file before the truncation, so
- * the unsynced header of the next log cannot be mixed up with old pages.
+ * the unsynced header of the next log cannot be mixed up with old pages. It can where blocks get into a file
+ * before their data (ext4 with data=writeback and nodelalloc): the next log has the blocks of the old one, with old
+ * frames that are valid and are older than the database. So the pool syncs a log as soon as it begins: its header has
+ * another salt, by which SQLite knows old frames. No write waits for that.
  *
  * All this is done by the one process that has the database open; the daemon's lock sees to that.
  */
@@ -46,11 +49,15 @@ export class Checkpointer {
   readonly #path: string;
   readonly #logger: Logger;
   readonly #limits: CheckpointLimits;
+  readonly #syncLog: typeof syncFile;
   readonly #quiet: NodeJS.Timeout;
   readonly #finishing = new AbortController();
   /** Held until release(): closing it drops SQLite's locks on the same file (fcntl(2)). */
   #databaseFile: FileHandle | undefined;
   #running: Promise<void> | undefined;
+  /** Whether the next write begins a log. */
+  #isLogEmpty = true;
+  #beginning: Promise<void> | undefined;
   #writes = 0;
   #thresholdBytes: number;
   #failures = 0;
@@ -59,13 +66,22 @@ export class Checkpointer {
 
   constructor(
     writer: DatabaseSync,
-    deps: { readonly path: string; readonly logger: Logger; readonly limits: CheckpointLimits },
+    deps: {
+      readonly path: string;
+      readonly logger: Logger;
+      readonly limits: CheckpointLimits;
+      /** Syncs the log that has begun; fdatasync(2) if not given. */
+      readonly syncLog?: typeof syncFile;
+    },
   ) {
     this.#writer = writer;
     this.#path = deps.path;
     this.#logger = deps.logger;
     this.#limits = deps.limits;
+    this.#syncLog = deps.syncLog ?? syncFile;
     this.#thresholdBytes = deps.limits.walBytes;
+    // An earlier daemon, or the opening of the database, may have begun it.
+    this.#begin();
     // Armed from the beginning: an earlier daemon that was killed has left its log.
     this.#quiet = setTimeout(() => {
       if (performance.now() < this.#notBeforeMs) this.#quiet.refresh();
@@ -78,6 +94,7 @@ export class Checkpointer {
   written(): void {
     this.#writes++;
     this.#quiet.refresh();
+    if (this.#isLogEmpty) this.#begin();
     this.#startAbove(this.#thresholdBytes);
   }
 
@@ -108,7 +125,7 @@ export class Checkpointer {
   async finish(): Promise<void> {
     clearTimeout(this.#quiet);
     this.#finishing.abort();
-    await this.#running;
+    await Promise.all([this.#running, this.#beginning]);
     try {
       if (this.walBytes() > 0) await this.#round();
     } catch (error) {
@@ -121,6 +138,14 @@ export class Checkpointer {
   async release(): Promise<void> {
     await this.#databaseFile?.close();
     this.#databaseFile = undefined;
+  }
+
+  /** Syncs the log that has begun. If that fails, so does the next checkpoint, which is logged. */
+  #begin(): void {
+    // A write that failed has begun none.
+    if (this.walBytes() === 0) return;
+    this.#isLogEmpty = false;
+    this.#beginning = this.#syncLog(`${this.#path}-wal`).catch(() => undefined);
   }
 
   #startAbove(bytes: number): void {
@@ -176,7 +201,9 @@ export class Checkpointer {
       await this.#databaseFile.datasync();
       if (this.#writes !== writes) return false;
       fence.exec("COMMIT");
-      return fence.prepare("PRAGMA wal_checkpoint(TRUNCATE)").get()?.["busy"] === 0;
+      const isTruncated = fence.prepare("PRAGMA wal_checkpoint(TRUNCATE)").get()?.["busy"] === 0;
+      this.#isLogEmpty ||= isTruncated;
+      return isTruncated;
     } finally {
       fence.close();
     }
