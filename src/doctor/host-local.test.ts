@@ -5,12 +5,16 @@ import { FixtureHost, healthyReading } from "./testing/fixture-host.ts";
 
 const directory = "/var/lib/cni/networks/pods";
 
-test("ownerlessAddresses() are empty files of addresses that nobody has just made", async () => {
+test("ownerlessAddresses() are files of addresses without an owner that nobody has just made", async () => {
   const host = new FixtureHost();
   const files: Readonly<Record<string, string>> = {
     "10.1.0.2": "",
     "10.1.0.3": "0123\r\neth0",
     "10.1.0.4": "",
+    "10.1.0.5": "\0".repeat(70),
+    "10.1.0.6": "0123\n",
+    "10.1.0.7": "0123\r\n\0\0\0\0",
+    "10.1.0.8": "\ufffdz\x01\r\neth0",
     "fd00::2": "",
     "last_reserved_ip.0": "",
     lock: "",
@@ -19,7 +23,13 @@ test("ownerlessAddresses() are empty files of addresses that nobody has just mad
   for (const [name, text] of Object.entries(files)) host.files.set(`${directory}/${name}`, text);
   const file = { kind: "file", mode: 0o644, inode: 9n } as const;
   host.fileInfos.set(`${directory}/10.1.0.4`, { ...file, modifiedMs: host.timeMs - 1_000 });
-  assert.deepEqual(await ownerlessAddresses(host, directory), ["10.1.0.2", "fd00::2"]);
+  assert.deepEqual(await ownerlessAddresses(host, directory), [
+    "10.1.0.2",
+    "10.1.0.5",
+    "10.1.0.7",
+    "10.1.0.8",
+    "fd00::2",
+  ]);
   assert.deepEqual(await ownerlessAddresses(host, "/missing"), []);
 });
 

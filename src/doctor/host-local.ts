@@ -23,6 +23,14 @@ export function reservationDirectories({ network }: NetworkReading): readonly st
   });
 }
 
+/** The container's id, as CNI limits it, and the interface; old plugins wrote only the id. */
+const owner = /^[A-Za-z0-9][\w.-]*(\r\n[^\0-\x20\x7f-\uffff]+)?$/;
+
+/** Whether the content of an address's file names its owner. After a power cut it may be empty, zeros or other bytes. */
+export function namesOwner(content: string): boolean {
+  return owner.test(content.trim());
+}
+
 /**
  * The addresses whose files name no owner, as a power cut leaves them. host-local takes such an address for used, and no
  * DEL finds it. Only reads.
@@ -34,7 +42,8 @@ export async function ownerlessAddresses(
   const found: string[] = [];
   for (const name of (await files.list(directory)) ?? []) {
     const path = join(directory, name);
-    if (isIP(name) === 0 || (await files.read(path)) !== "") continue;
+    const content = isIP(name) === 0 ? undefined : await files.read(path);
+    if (content === undefined || namesOwner(content)) continue;
     const info = await files.fileInfo(path);
     if (info !== undefined && info.modifiedMs < files.nowMs() - writtenMs) found.push(name);
   }

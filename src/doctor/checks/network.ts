@@ -199,9 +199,9 @@ async function checkReservations(host: Host, reading: NetworkReading): Promise<r
     const addresses = await ownerlessAddresses(host, directory);
     if (addresses.length === 0) continue;
     const shown = `${addresses.slice(0, 3).join(", ")}${addresses.length > 3 ? " ..." : ""}`;
-    const text = `${addresses.length} files in ${directory} are empty and name no pod: ${shown}`;
+    const text = `${addresses.length} files in ${directory} name no pod: ${shown}`;
     const word = `'${directory.replaceAll("'", String.raw`'\\''`)}'`;
-    const remove = `find ${word} -name "*[.:]*[.:]*" -empty -mmin +1 -delete`;
+    const remove = `cd ${word} && rm ${addresses.join(" ")}`;
     found.push(kinds.report("reservation-without-owner", text, remove));
   }
   return found;
