@@ -1,6 +1,6 @@
 import { isIP } from "node:net";
 import { join } from "node:path";
-import type { NetworkReading } from "../drivers/cni/index.ts";
+import { namesOwner, type NetworkReading } from "../drivers/cni/index.ts";
 
 /** A plugin writes the owner a moment after it has made the file. Milliseconds. */
 const writtenMs = 60_000;
@@ -21,14 +21,6 @@ export function reservationDirectories({ network }: NetworkReading): readonly st
     const dataDir = typeof ipam.dataDir === "string" ? ipam.dataDir : "/var/lib/cni/networks";
     return [join(dataDir, network?.name ?? "")];
   });
-}
-
-/** The container's id, as CNI limits it, and the interface; old plugins wrote only the id. */
-const owner = /^[A-Za-z0-9][\w.-]*(\r\n[^\0-\x20\x7f-\uffff]+)?$/;
-
-/** Whether the content of an address's file names its owner. After a power cut it may be empty, zeros or other bytes. */
-export function namesOwner(content: string): boolean {
-  return owner.test(content.trim());
 }
 
 /**

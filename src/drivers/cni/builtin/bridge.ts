@@ -276,7 +276,7 @@ export const bridgePlugin: BuiltinPlugin = {
 
   async del(call, previous) {
     const stopMasquerading = await deleteInterface(call, previous);
-    await releaseAddresses(call);
+    await releaseAddresses(call, previous);
     await stopMasquerading();
   },
 };

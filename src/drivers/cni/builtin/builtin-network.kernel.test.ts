@@ -32,7 +32,7 @@ import {
 } from "../../../linux/netlink/index.ts";
 import { openFds } from "../../../linux/testing/leaks.ts";
 import { CniNetwork } from "../cni-network.ts";
-import { parseNetworkList } from "../conflist.ts";
+import { type JsonObject, type NetworkList, parseNetworkList } from "../conflist.ts";
 import { PluginError } from "../plugin-error.ts";
 import type { ListRunner } from "../plugin-runner.ts";
 import { parseResult } from "../result.ts";
@@ -78,13 +78,19 @@ async function call(
   runner: ListRunner,
   command: "ADD" | "DEL",
   pod: { readonly id: string; readonly netns: string },
-  { list = networkOf("10.94.0.0/24"), signal = never } = {},
+  options: {
+    readonly list?: NetworkList;
+    readonly signal?: AbortSignal;
+    readonly prevResult?: JsonObject;
+  } = {},
 ): Promise<string> {
+  const { list = networkOf("10.94.0.0/24"), signal = never, prevResult } = options;
   const args = { cniArgs: "IgnoreUnknown=1", capabilityArgs: {} };
   const target = { sandboxId: pod.id, netnsPath: pod.netns, ifName: "eth0", args };
   const [plugin] = list.plugins;
   assert.ok(plugin);
-  return await runner.run({ command, list, plugin, target, signal });
+  const previous = prevResult && { prevResult };
+  return await runner.run({ command, list, plugin, target, signal, ...previous });
 }
 
 const addressIn = (text: string): string => {
@@ -347,6 +353,22 @@ describe("the built-in bridge", () => {
       reserved().toSorted(),
       [2, 3, 4, 5, 6].map((part) => `10.94.0.${part}`),
     );
+  });
+
+  test("frees the recorded address of a pod if a power cut has left no owner in its file", async () => {
+    const directory = join(base, "ipam", "pods");
+    const pod = { id: "a", netns: await pin("a") };
+    const contents = ["", "\0".repeat(10), "a\r\n\0\0\0\0", "\x80\xff\n\x02", "b\r\neth0"];
+    for (const content of contents) {
+      const text = await call(builtin, "ADD", pod);
+      const address = addressIn(text).replace("/24", "");
+      writeFileSync(join(directory, address), Buffer.from(content, "latin1"));
+      writeFileSync(join(directory, "10.94.0.200"), "");
+      await call(builtin, "DEL", pod, { prevResult: parseResult(text, "1.0.0") });
+      // That of another pod, and an address that nobody says is this one's, stay.
+      const left = content.startsWith("b") ? [address] : [];
+      assert.deepEqual(reserved().toSorted(), [...left, "10.94.0.200"].toSorted());
+    }
   });
 
   test("refuses a lock that is a link, and a file instead of the directory", async () => {

@@ -118,7 +118,7 @@ export const ptpPlugin: BuiltinPlugin = {
   },
 
   async del(call, previous) {
-    await releaseAddresses(call);
+    await releaseAddresses(call, previous);
     const stopMasquerading = await deleteInterface(call, previous);
     await stopMasquerading();
   },

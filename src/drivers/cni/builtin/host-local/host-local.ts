@@ -3,7 +3,7 @@ import { join } from "node:path";
 
 import { readRegular } from "../../../../linux/file/index.ts";
 import { isObject, type JsonObject } from "../../conflist.ts";
-import type { CniAddress, CniDns, CniRoute } from "../../result.ts";
+import type { CniAddress, CniDns, CniResult, CniRoute } from "../../result.ts";
 import {
   type Address,
   formatAddress,
@@ -160,12 +160,17 @@ function choose(options: {
   throw new Error(`${failed}: no IP addresses available in range set: ${ranges}`);
 }
 
-/** Frees the addresses of the attachment; does nothing when it has none. */
-export async function releaseAddresses(call: PluginCall): Promise<void> {
+/**
+ * Frees the addresses of the attachment; does nothing when it has none. Unlike the plugin it also frees those of the
+ * recorded result whose files name nobody: nothing syncs these files, and a power cut takes their content.
+ */
+export async function releaseAddresses(call: PluginCall, recorded?: CniResult): Promise<void> {
   const { directory, sets } = parseConf(call.conf);
   if (sets.length === 0) throw new Error("no IP ranges specified");
+  const given = (recorded?.ips ?? []).flatMap(({ address }) => parseCidr(address) ?? []);
   using store = await ReservationStore.open(directory, call.signal);
-  await store.release((await store.load()).filesOf(call));
+  const found = await store.load();
+  await store.release([...found.filesOf(call), ...found.ownerlessOf(given)]);
 }
 
 function parseResolvConf(text: string): CniDns {

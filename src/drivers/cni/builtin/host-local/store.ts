@@ -120,6 +120,14 @@ export class Reservations {
     return files.length > 0 ? files : this.#filesWith(owner.containerId);
   }
 
+  /** Those of these addresses that are reserved by a file that names nobody, as a power cut leaves it. */
+  ownerlessOf(addresses: readonly Address[]): readonly string[] {
+    return addresses.map(formatAddress).filter((name) => {
+      const content = this.#contents.get(name);
+      return content !== undefined && !namesOwner(content);
+    });
+  }
+
   /** The addresses of an owner, those of old plugins, too. */
   addressesOf(owner: Owner): readonly Address[] {
     const files = [...this.#filesWith(keyOf(owner).trim()), ...this.#filesWith(owner.containerId)];
@@ -129,6 +137,14 @@ export class Reservations {
   #filesWith(content: string): readonly string[] {
     return [...this.#contents].flatMap(([name, text]) => (text.trim() === content ? name : []));
   }
+}
+
+/** The container's id, as CNI limits it, and the interface; old plugins wrote only the id. */
+const owner = /^[A-Za-z0-9][\w.-]*(\r\n[^\0-\x20\x7f-\uffff]+)?$/;
+
+/** Whether the content of an address's file names its owner. After a power cut it may be empty, zeros or other bytes. */
+export function namesOwner(content: string): boolean {
+  return owner.test(content.trim());
 }
 
 function keyOf({ containerId, ifName }: Owner): string {
