@@ -25,19 +25,21 @@ export class HeldCriu {
 esac; done
 exec ${runtime} "$@"`,
     );
-    // When everything is captured, and before a restore has made a process.
     write(
       action,
-      `case $CRTOOLS_SCRIPT_ACTION in post-dump|pre-restore) ;; *) exit 0 ;; esac
+      `case $CRTOOLS_SCRIPT_ACTION in post-dump) ;; *) grep -qx "$CRTOOLS_SCRIPT_ACTION" "${this.#hold}" || exit 0 ;; esac
 touch "${this.#isHeld}"
 while [ -e "${this.#hold}" ]; do sleep 0.02; done`,
     );
   }
 
-  /** Holds CRIU from the next capture or restore on. */
-  hold(): void {
+  /**
+   * Holds CRIU from the next capture or restore on: a capture when everything is captured, a restore before it has made a
+   * process, or when its processes run.
+   */
+  hold(restore: "pre-restore" | "post-resume" = "pre-restore"): void {
     rmSync(this.#isHeld, { force: true });
-    writeFileSync(this.#hold, "");
+    writeFileSync(this.#hold, `${restore}\n`);
   }
 
   /** Whether CRIU is held. */

@@ -222,6 +222,7 @@ export const waiting: readonly string[] = [
   "test/integration/shim-restore.test.ts",
   "test/integration/shim-sandboxer-answers.test.ts",
   "test/integration/shim-sandboxer.test.ts",
+  "test/integration/shim-stopped.test.ts",
   "test/integration/shim-streaming.test.ts",
   "test/integration/status-bugs.test.ts",
   "test/integration/status.test.ts",

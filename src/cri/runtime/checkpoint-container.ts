@@ -9,7 +9,7 @@ export async function checkpointContainer(
 ): Promise<Record<string, never>> {
   // Most nodes make no checkpoints: their code is loaded with the first one.
   const { checkpointContainer: checkpoint } = await import("../../engine/checkpoint/index.ts");
-  const request = { containerId, location, timeoutSeconds: timeout };
+  const request = { containerId, location, timeoutSeconds: timeout, deadlineMs: call.deadline };
   await checkpoint(context.containers, request, call.signal);
   return {};
 }

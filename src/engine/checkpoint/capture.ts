@@ -1,5 +1,6 @@
 import { join } from "node:path";
 import { RuntimeError } from "../../base/errors.ts";
+import type { Clock } from "../../base/time.ts";
 import { checkpointFiles, type Checkpoints } from "../../core/checkpoint/index.ts";
 import type { Container, ContainerCaptures } from "../../core/container/index.ts";
 import type { OciSpec } from "../../core/oci/index.ts";
@@ -10,6 +11,16 @@ import type { PausedContainers } from "./pause-all.ts";
 
 /** The longest time of a checkpoint that has no other limit. Milliseconds. */
 export const maxCheckpointMs = 600_000;
+
+// The containers are to run again, and the files to be removed, before the caller gives up. CRIU may take 3 s to end.
+const shareForUndo = 0.2;
+const maxUndoMs = 4_000;
+
+/** How long a checkpoint may take whose caller gives up at `deadlineMs`, in milliseconds since 1970. */
+export function timeUntil(deadlineMs: number, clock: Pick<Clock, "nowMs">): number {
+  const leftMs = Math.max(deadlineMs - clock.nowMs(), 0);
+  return leftMs - Math.min(leftMs * shareForUndo, maxUndoMs);
+}
 
 /** A running container, and what captures it. */
 export interface Capturable {

@@ -11,6 +11,7 @@ import {
   captureFiles,
   captureMemory,
   maxCheckpointMs,
+  timeUntil,
 } from "./capture.ts";
 import { PausedContainers } from "./pause-all.ts";
 
@@ -22,6 +23,8 @@ export interface ContainerCheckpoint {
   readonly location: string;
   /** 0 for {@link maxCheckpointMs}. */
   readonly timeoutSeconds: bigint;
+  /** When the caller gives up, in milliseconds since 1970. */
+  readonly deadlineMs?: number | undefined;
 }
 
 /**
@@ -44,13 +47,14 @@ export async function checkpointContainer(
   const { outputs } = await context.checkpoints.open();
   await outputs.checkNewFile(request.location);
   await capturable(context, { id }, doing);
-  const { timeoutSeconds } = request;
+  const { timeoutSeconds, deadlineMs } = request;
   const askedMs = timeoutSeconds === 0n ? maxCheckpointMs : Number(timeoutSeconds) * 1000;
+  const leftMs = deadlineMs === undefined ? maxTimerMs : timeUntil(deadlineMs, context.clock);
   const container = context.store.get(id);
   using operation = context.operations.begin({
     name: "checkpoint-container",
     subject: id,
-    timeoutMs: Math.min(askedMs, maxTimerMs),
+    timeoutMs: Math.min(askedMs, leftMs, maxTimerMs),
     log: context.log.with(containerSubject(container, context.sandboxes)),
   });
   using _caller = operation.follow(caller);

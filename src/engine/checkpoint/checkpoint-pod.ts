@@ -15,13 +15,10 @@ import {
   captureFiles,
   captureMemory,
   maxCheckpointMs,
+  timeUntil,
 } from "./capture.ts";
 import { optionsOf } from "./options.ts";
 import { PausedContainers } from "./pause-all.ts";
-
-// The containers are to run again, and the files to be removed, before the caller gives up.
-const shareForUndo = 0.1;
-const maxUndoMs = 2_000;
 
 /** Which containers of a pod are captured, and where to. */
 export interface PodCapture {
@@ -61,8 +58,7 @@ export async function checkpointPod(
       `${doing}: the call has no deadline; set one, since the containers are paused until then at most`,
     );
   }
-  const leftMs = Math.max(deadlineMs - context.clock.nowMs(), 0);
-  const timeoutMs = leftMs - Math.min(leftMs * shareForUndo, maxUndoMs);
+  const timeoutMs = timeUntil(deadlineMs, context.clock);
   await capturePod(context, { ...request, closeTcp, timeoutMs }, caller);
 }
 

@@ -206,6 +206,18 @@ describe("checkpointContainer()", () => {
     assertUnchanged(engine);
   });
 
+  test("is done before the deadline of its caller", async (t) => {
+    const { engine, ofContainer } = await setUp(t);
+    const hang = engine.world.runtime.trouble.hang("capture");
+    const deadlineMs = engine.world.time.nowMs() + 10_000;
+    const call = ofContainer({ deadlineMs, timeoutSeconds: 10n });
+    const tooLong = assert.rejects(call, kind("deadline-exceeded", /took longer than 8 s/));
+    await hang.arrived;
+    await engine.world.time.advance(8_500);
+    await tooLong;
+    assertUnchanged(engine);
+  });
+
   test("tries again to resume a container that cannot be resumed", async (t) => {
     const { engine, ofContainer } = await setUp(t);
     const { runtime, time, checkpoints } = engine.world;
@@ -357,7 +369,7 @@ describe("checkpointPod()", () => {
     const { engine, ofPod } = await setUp(t);
     const { runtime, time } = engine.world;
     const hang = runtime.trouble.hang("capture");
-    const call = assert.rejects(ofPod(), kind("deadline-exceeded", /took longer than 28 s/));
+    const call = assert.rejects(ofPod(), kind("deadline-exceeded", /took longer than 26 s/));
     await hang.arrived;
     assert.equal(runtime.paused.size, 2);
     await time.advance(28_500);

@@ -183,6 +183,19 @@ describe("a container whose image is a checkpoint", () => {
     });
   }
 
+  test("gives up before the time of its start is over", async (t) => {
+    const { engine, restore } = await setUp(t);
+    const hang = engine.world.runtime.trouble.hang("start");
+    const id = await restore();
+    const { startMs } = engine.containers.times;
+    const call = startContainer(engine.containers, id, never);
+    const text = new RegExp(`took longer than ${startMs / 1000 - 5} s`);
+    const tooLong = assert.rejects(call, kind("deadline-exceeded", text));
+    await hang.arrived;
+    await engine.world.time.advance(startMs - 4_000);
+    await tooLong;
+  });
+
   test("keeps its files when its start fails, until it is removed", async (t) => {
     const { engine, restore } = await setUp(t);
     const { runtime, checkpoints } = engine.world;

@@ -13,6 +13,8 @@ import { containerSubject } from "../lifecycle/subjects.ts";
 
 // The exit code of a failed start, as with containerd.
 const startErrorCode = 128;
+// A restore is undone in the rest of the time: CRIU may take 3 s to end, and a shim 2 s to answer.
+const restoreUndoMs = 5_000;
 
 /**
  * Starts a created container; one that was restored continues from its checkpoint. After a failure it is exited, with
@@ -32,11 +34,10 @@ export async function startContainer(
   const container = context.store.get(id);
   checkCanStart(context, container);
   context.prewarmCgroupMigration();
-  const { handler } = context.sandboxes.get(container.sandboxId);
   using operation = context.operations.begin({
     name: "start-container",
     subject: id,
-    timeoutMs: context.createMsOf?.(handler) ?? context.times.startMs,
+    timeoutMs: timeoutOf(context, container),
     log: context.log.with(containerSubject(container, context.sandboxes)),
   });
   // Stop and Remove do not wait for the lock. They abort this operation.
@@ -49,6 +50,13 @@ export async function startContainer(
     if (!context.operations.isOver) failStart(context, id, explained.message);
     throw explained;
   }
+}
+
+/** How long a start may take: one that restores gives up before its time is over, so that its caller gets the error. */
+function timeoutOf(context: ContainerContext, { sandboxId, restore }: Container): number {
+  const { handler } = context.sandboxes.get(sandboxId);
+  const timeoutMs = context.createMsOf?.(handler) ?? context.times.startMs;
+  return restore === undefined ? timeoutMs : Math.max(timeoutMs - restoreUndoMs, timeoutMs / 2);
 }
 
 function checkCanStart(context: ContainerContext, container: Container): void {

@@ -96,7 +96,8 @@ export class ShimCaptures implements ContainerCaptures {
       const unanswered = open();
       if (unanswered === undefined) throw cause;
       void criu.refuseDuring(sandboxId, this.#cleanLate(id, unanswered, request));
-      const what = "its shim does not answer, and the container was left as it was";
+      const process = `process ${shim.process?.pid ?? "unknown"}`;
+      const what = `its shim (${process}) does not answer, and the container was left as it was`;
       const text = `${messageOf(cause)}; ${what}: allow more time, or stop the pod, which ends the shim`;
       throw new RuntimeError(kindOf(cause), text, { cause });
     }

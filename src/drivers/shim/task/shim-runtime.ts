@@ -175,7 +175,7 @@ export class ShimRuntime implements ContainerRuntime {
       await operation.enter("start-monitor");
       const shim = await this.#shims.open(sandboxId, { program, options }, operation.signal);
       io ??= await ContainerIo.open(this.#paths, id, state, this.#deps, shim);
-      const deps = { ...this.#deps, paths: this.#paths, criu: this.#criu };
+      const deps = { ...this.#deps, paths: this.#paths, criu: this.#criu, shims: this.#shims };
       const task = { bundle, state, options, shim };
       const { pid, process, startedAtNs } = await startTask(deps, task, operation);
       this.#track(id, { state, io, process, shim });

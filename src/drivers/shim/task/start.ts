@@ -1,6 +1,7 @@
 import { writeFile } from "node:fs/promises";
 
 import type { Any } from "@bufbuild/protobuf/wkt";
+import { kindOf, messageOf, RuntimeError } from "../../../base/errors.ts";
 import type { Logger } from "../../../base/logger.ts";
 import type { Clock } from "../../../base/time.ts";
 import { beforeAbort } from "../../../base/wait.ts";
@@ -9,7 +10,8 @@ import type { Operation } from "../../../core/operation/index.ts";
 import { Task } from "../../../gen/containerd/task/v3/task_pb.ts";
 import type { CgroupLayout } from "../../../linux/cgroup/index.ts";
 import { openProcess, type ProcessRef } from "../../../linux/process/index.ts";
-import type { PodShim } from "../process/pod-shims.ts";
+import type { PodShim, PodShims } from "../process/pod-shims.ts";
+import { askForProcess } from "../process/shim-process.ts";
 import type { StateLayout } from "../process/state-layout.ts";
 import { createTask } from "./bundle.ts";
 import type { CriuTurns } from "./criu-turns.ts";
@@ -23,8 +25,12 @@ interface Deps {
   readonly clock: Clock;
   readonly log: Logger;
   readonly criu: CriuTurns;
+  readonly shims: Pick<PodShims, "kill">;
   readonly prepareRestore: PrepareRestore;
 }
+
+/** How long a shim may take to answer after a restore that took too long. It answers while it restores. */
+const answerMs = 2_000;
 
 /** A task whose bundle is written, and its shim, which is connected. */
 interface NewTask {
@@ -59,11 +65,38 @@ export async function startTask(
   try {
     return await run(deps, task, operation, restore);
   } catch (error) {
-    await restore.end();
-    throw error;
+    const [answers] = await Promise.all([answersStill(task, operation.signal), restore.end()]);
+    if (answers) throw error;
+    throw await endSilentShim(deps, task, error);
   } finally {
     await restore.close();
   }
+}
+
+/** False for a shim that does not answer at the deadline of a restore. */
+async function answersStill({ bundle, shim }: NewTask, signal: AbortSignal): Promise<boolean> {
+  if (!signal.aborted) return true;
+  try {
+    await askForProcess(shim.task, bundle.sandboxId, answerMs);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+/**
+ * Ends a shim that does not answer, so that what it has made can be removed, and nothing is made later. Returns the error
+ * of the restore.
+ */
+async function endSilentShim(
+  { shims }: Deps,
+  { bundle: { id, sandboxId }, shim }: NewTask,
+  cause: unknown,
+): Promise<RuntimeError> {
+  await shims.kill(sandboxId, shim.process);
+  const process = `process ${shim.process?.pid ?? "unknown"}`;
+  const text = `restore container "${id}": ${messageOf(cause)}; the shim of its pod (${process}) does not answer, and was killed with all containers of the pod: create them again`;
+  return new RuntimeError(kindOf(cause), text, { cause });
 }
 
 async function run(
