@@ -21,6 +21,13 @@ export interface Kernel {
   readonly modules: string;
   /** A program that is started (user-mode Linux), and not an image for qemu. */
   readonly isUserMode: boolean;
+  /** A library that user-mode Linux needs on this processor. */
+  readonly preload?: string;
+}
+
+/** The environment in which user-mode Linux or qemu is started. */
+export function environmentOf({ preload }: Kernel): NodeJS.ProcessEnv {
+  return { ...process.env, ...(preload !== undefined && { LD_PRELOAD: preload }) };
 }
 
 /** A module as it is loaded: its name, and what `init_module(2)` takes. */

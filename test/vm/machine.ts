@@ -10,7 +10,7 @@ import {
   readFileSync,
 } from "node:fs";
 import type { Readable } from "node:stream";
-import type { Kernel } from "./kernel.ts";
+import { environmentOf, type Kernel } from "./kernel.ts";
 
 interface MachineOptions {
   readonly kernel: Kernel;
@@ -58,6 +58,7 @@ export async function runMachine(options: MachineOptions): Promise<MachineEnd> {
   const machine = spawn("nice", ["-n", "10", program, ...args], {
     // The job's output: descriptor 3 of user-mode Linux, stdout of qemu.
     stdio: isUserMode ? ["ignore", console, console, "pipe"] : ["ignore", "pipe", console],
+    env: environmentOf(options.kernel),
     detached: true,
   });
   closeSync(console);

@@ -2,13 +2,22 @@
 import { spawnSync } from "node:child_process";
 import path from "node:path";
 import { writeProbe } from "./initramfs.ts";
-import type { Kernel } from "./kernel.ts";
+import { environmentOf, type Kernel } from "./kernel.ts";
 
 /**
- * Whether the kernel runs a program here. On some processors with AMX its first one is killed: "ptrace set fp regs
- * failed".
+ * The kernel as it runs a program here; undefined if it cannot. On processors with AMX its first one is killed ("ptrace set
+ * fp regs failed") unless it has the preload xstate.c, which needs a C compiler.
  */
-export function runsHere({ image }: Kernel, cache: string): boolean {
+export function runningHere(kernel: Kernel, cache: string): Kernel | undefined {
+  if (runs(kernel, cache)) return kernel;
+  const preload = path.join(cache, "xstate.so");
+  const source = path.join(import.meta.dirname, "xstate.c");
+  const { status } = spawnSync("cc", ["-O2", "-shared", "-fPIC", "-o", preload, source]);
+  const other = { ...kernel, preload };
+  return status === 0 && runs(other, cache) ? other : undefined;
+}
+
+function runs(kernel: Kernel, cache: string): boolean {
   const [file, word] = [path.join(cache, "probe.cpio"), "davit-vm:here"];
   writeProbe(file, word);
   const args = [
@@ -19,8 +28,9 @@ export function runsHere({ image }: Kernel, cache: string): boolean {
     "con=null",
     "panic=-1",
   ];
-  const { stdout } = spawnSync(image, args, {
+  const { stdout } = spawnSync(kernel.image, args, {
     encoding: "utf8",
+    env: environmentOf(kernel),
     stdio: ["ignore", "pipe", "ignore"],
     timeout: 60_000,
     killSignal: "SIGKILL",

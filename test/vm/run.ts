@@ -21,7 +21,7 @@ import {
   type Kernel,
 } from "./kernel.ts";
 import { killMachines, type MachineEnd, runMachine } from "./machine.ts";
-import { runsHere } from "./probe.ts";
+import { runningHere } from "./probe.ts";
 import { writeTable } from "./report.ts";
 import { type Column, keepResults, readVerdicts, type Result, resultsIn } from "./results.ts";
 import { runsOf } from "../support/variants.ts";
@@ -261,10 +261,9 @@ function kernelOf({ kernel }: Machine): Kernel | undefined {
 function userModeKernel(): Kernel | undefined {
   if (userMode === undefined) {
     const found = findUserModeKernel(cache);
-    const runs = found !== undefined && runsHere(found, cache);
-    if (found !== undefined && !runs)
+    userMode = (found && runningHere(found, cache)) ?? "none";
+    if (found !== undefined && userMode === "none")
       print("user-mode Linux does not run here: qemu takes its place");
-    userMode = runs ? found : "none";
   }
   return userMode === "none" ? undefined : userMode;
 }
