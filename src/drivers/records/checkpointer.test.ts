@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { readFileSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
-import { describe, test } from "node:test";
+import { describe, mock, test } from "node:test";
 import { silentLogger } from "../../base/logger.ts";
 import { Checkpointer } from "./checkpointer.ts";
 import { Records } from "./index.ts";
@@ -128,37 +128,73 @@ describe("Checkpointer", () => {
     }
   });
 
-  test("syncs each log once, when it begins", async () => {
+  test("syncs each log once, a moment after it began", async () => {
     using directory = temporaryDirectory();
     const path = join(directory.path, "davit.db");
     using db = new DatabaseSync(path);
     db.exec("PRAGMA synchronous = OFF; PRAGMA journal_mode = WAL; PRAGMA wal_autocheckpoint = 0");
     db.exec("CREATE TABLE meta (schema); PRAGMA wal_checkpoint(TRUNCATE)");
     const synced: string[] = [];
+    mock.timers.enable({ apis: ["setTimeout"] });
+    try {
+      const checkpointer = new Checkpointer(db, {
+        path,
+        logger: silentLogger,
+        limits: { walBytes: never, quietMs: never, beginMs: 1_000 },
+        syncLog: (log) => {
+          synced.push(log);
+          return Promise.resolve();
+        },
+      });
+      const write = (): void => {
+        db.exec("INSERT INTO meta VALUES (1)");
+        checkpointer.written();
+      };
+      // As after a write that failed.
+      checkpointer.written();
+      mock.timers.tick(1_000);
+      assert.deepEqual(synced, []);
+      for (const logs of [1, 2]) {
+        write();
+        mock.timers.tick(999);
+        write();
+        assert.equal(synced.length, logs - 1);
+        mock.timers.tick(1);
+        assert.deepEqual(synced, Array.from({ length: logs }, () => `${path}-wal`));
+        write();
+        mock.timers.tick(10_000);
+        assert.equal(synced.length, logs);
+        await checkpointer.sync();
+        assert.equal(checkpointer.walBytes(), 0);
+      }
+      write();
+      await checkpointer.finish();
+      mock.timers.tick(10_000);
+      assert.equal(synced.length, 2);
+      await checkpointer.release();
+    } finally {
+      mock.timers.reset();
+    }
+  });
+
+  test("syncs a log that it found at the start", async () => {
+    using directory = temporaryDirectory();
+    const path = join(directory.path, "davit.db");
+    using db = new DatabaseSync(path);
+    db.exec("PRAGMA journal_mode = WAL; CREATE TABLE meta (schema)");
+    const { promise, resolve } = Promise.withResolvers<string>();
     const checkpointer = new Checkpointer(db, {
       path,
       logger: silentLogger,
-      limits: { walBytes: never, quietMs: never },
+      limits: { walBytes: never, quietMs: never, beginMs: 1 },
       syncLog: (log) => {
-        synced.push(log);
+        resolve(log);
         return Promise.resolve();
       },
     });
-    const write = (): void => {
-      db.exec("INSERT INTO meta VALUES (1)");
-      checkpointer.written();
-    };
-    // As after a write that failed.
-    checkpointer.written();
-    assert.deepEqual(synced, []);
-    write();
-    write();
-    assert.deepEqual(synced, [`${path}-wal`]);
-    await checkpointer.sync();
-    assert.equal(checkpointer.walBytes(), 0);
-    write();
-    write();
-    assert.deepEqual(synced, [`${path}-wal`, `${path}-wal`]);
+    const alive = setInterval(() => undefined, 1_000);
+    assert.equal(await promise, `${path}-wal`);
+    clearInterval(alive);
     await checkpointer.finish();
     await checkpointer.release();
   });

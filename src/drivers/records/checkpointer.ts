@@ -11,10 +11,17 @@ export interface CheckpointLimits {
   readonly walBytes: number;
   /** Time without a write after which one starts. Milliseconds. */
   readonly quietMs: number;
+  /** Time after the first write into a log after which the log is synced. Milliseconds. */
+  readonly beginMs: number;
 }
 
 /** A log of 500 pages is copied in some 2 ms; the rest of a checkpoint costs this thread nothing. */
-export const defaultLimits: CheckpointLimits = { walBytes: 2 << 20, quietMs: 5_000 };
+export const defaultLimits: CheckpointLimits = {
+  walBytes: 2 << 20,
+  quietMs: 5_000,
+  // A pod has started by then: a write can wait for a sync of its file.
+  beginMs: 1_000,
+};
 
 const roundPauseMs = 100;
 const maxRounds = 20;
@@ -39,8 +46,8 @@ const maxRetryMs = 300_000;
  * overwritten in place: a journaling file system writes no new byte to a file before the truncation, so
  * the unsynced header of the next log cannot be mixed up with old pages. It can where blocks get into a file
  * before their data (ext4 with data=writeback and nodelalloc): the next log has the blocks of the old one, with old
- * frames that are valid and are older than the database. So the pool syncs a log as soon as it begins: its header has
- * another salt, by which SQLite knows old frames. No write waits for that.
+ * frames that are valid and are older than the database. So the pool also syncs a log soon after it begins: its header has
+ * another salt, by which SQLite knows old frames.
  *
  * All this is done by the one process that has the database open; the daemon's lock sees to that.
  */
@@ -57,6 +64,7 @@ export class Checkpointer {
   #running: Promise<void> | undefined;
   /** Whether the next write begins a log. */
   #isLogEmpty = true;
+  #begun: NodeJS.Timeout | undefined;
   #beginning: Promise<void> | undefined;
   #writes = 0;
   #thresholdBytes: number;
@@ -80,8 +88,8 @@ export class Checkpointer {
     this.#limits = deps.limits;
     this.#syncLog = deps.syncLog ?? syncFile;
     this.#thresholdBytes = deps.limits.walBytes;
-    // An earlier daemon, or the opening of the database, may have begun it.
-    this.#begin();
+    // An earlier daemon, or the opening of the database, may have begun the log.
+    this.#noticeBegin();
     // Armed from the beginning: an earlier daemon that was killed has left its log.
     this.#quiet = setTimeout(() => {
       if (performance.now() < this.#notBeforeMs) this.#quiet.refresh();
@@ -94,7 +102,7 @@ export class Checkpointer {
   written(): void {
     this.#writes++;
     this.#quiet.refresh();
-    if (this.#isLogEmpty) this.#begin();
+    if (this.#isLogEmpty) this.#noticeBegin();
     this.#startAbove(this.#thresholdBytes);
   }
 
@@ -124,6 +132,7 @@ export class Checkpointer {
    */
   async finish(): Promise<void> {
     clearTimeout(this.#quiet);
+    clearTimeout(this.#begun);
     this.#finishing.abort();
     await Promise.all([this.#running, this.#beginning]);
     try {
@@ -140,12 +149,14 @@ export class Checkpointer {
     this.#databaseFile = undefined;
   }
 
-  /** Syncs the log that has begun. If that fails, so does the next checkpoint, which is logged. */
-  #begin(): void {
-    // A write that failed has begun none.
-    if (this.walBytes() === 0) return;
-    this.#isLogEmpty = false;
-    this.#beginning = this.#syncLog(`${this.#path}-wal`).catch(() => undefined);
+  /** Has a log synced that was empty before. If that fails, so does the next checkpoint, which is logged. */
+  #noticeBegin(): void {
+    this.#isLogEmpty = this.walBytes() === 0;
+    if (this.#isLogEmpty) return;
+    clearTimeout(this.#begun);
+    this.#begun = setTimeout(() => {
+      this.#beginning = this.#syncLog(`${this.#path}-wal`).catch(() => undefined);
+    }, this.#limits.beginMs).unref();
   }
 
   #startAbove(bytes: number): void {
