@@ -16,7 +16,10 @@ export interface Told {
   /** Sandboxes and containers that must be there. */
   readonly pods: readonly string[];
   readonly containers: readonly string[];
-  /** Pods were created in the last 30 s: the notes of their networks and the files of their addresses can be empty. */
+  /**
+   * Records of new pods can be lost. The notes of their networks and the files of their addresses can then be empty, or have
+   * a wrong content.
+   */
   readonly hasNewPods: boolean;
 }
 
