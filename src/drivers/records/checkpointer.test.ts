@@ -160,7 +160,10 @@ describe("Checkpointer", () => {
         write();
         assert.equal(synced.length, logs - 1);
         mock.timers.tick(1);
-        assert.deepEqual(synced, Array.from({ length: logs }, () => `${path}-wal`));
+        assert.deepEqual(
+          synced,
+          Array.from({ length: logs }, () => `${path}-wal`),
+        );
         write();
         mock.timers.tick(10_000);
         assert.equal(synced.length, logs);
