@@ -105,6 +105,7 @@ export const waiting: readonly string[] = [
   "test/attacks/c01-checkpoint-pods.test.ts",
   "src/drivers/logs/begin-log.kernel.test.ts",
   "test/integration/checkpoint.test.ts",
+  "test/integration/checkpoint-locks.test.ts",
   "test/integration/checkpoint-pod.test.ts",
   "test/integration/checkpoint-users.test.ts",
   "test/integration/crash-checkpoints.test.ts",

@@ -87,8 +87,9 @@ export async function startProcess(
     logFile?.close().catch(() => undefined);
 
     await operation.enter("create-process");
-    const created = restore?.created(starting.answer) ?? starting.answer;
-    const pid = await beforeAbort(created, operation.signal);
+    const { answer } = starting;
+    const { signal } = operation;
+    const pid = await (restore?.created(answer, signal) ?? beforeAbort(answer, signal));
     process = openCreated(pid);
     await bundle.beforeCommand?.(pid);
     await operation.enter("mark-start");

@@ -19,6 +19,24 @@ export async function hasFinishedDump(path: string): Promise<boolean> {
   return /^\([\d.]+\) Dumping finished successfully$/m.test(await tailOf(path));
 }
 
+/** Whether a restore waits for the lock of a file, by its log. */
+export async function waitsForLock(path: string): Promise<boolean> {
+  return endsAtLock(await tailOf(path));
+}
+
+/**
+ * Whether the last line of a process is about a lock. Lines are `(00.012345)      1: (flock)flag: 2, type: 1, ...`. CRIU
+ * writes the line before it takes the lock, and others after it.
+ */
+export function endsAtLock(log: string): boolean {
+  const last = new Map<string, string>();
+  for (const line of log.split("\n")) {
+    const [, pid, text] = /^\([\d.]+\)\s+(\d+): (.*)$/.exec(line) ?? [];
+    if (pid !== undefined && text !== undefined) last.set(pid, text);
+  }
+  return [...last.values()].some((text) => /^\((?:flock|posix)\)flag: /.test(text));
+}
+
 /**
  * Like {@link criuErrors}, of the text of a log. Lines are `(00.012345) 1: Error (criu/files.c:12): text`. Names of files
  * in them are the container's and may contain anything.

@@ -1,7 +1,7 @@
 import { join } from "node:path";
 
 import { type ErrorKind, kindOf, messageOf, RuntimeError } from "../../../base/errors.ts";
-import { criuErrors } from "./criu-log.ts";
+import { criuErrors, waitsForLock } from "./criu-log.ts";
 
 interface Reason {
   readonly pattern: RegExp;
@@ -98,8 +98,16 @@ const captureReasons: readonly Reason[] = [
   },
 ];
 
+const lockText =
+  "a process had a lock of a file at the checkpoint, which another process has now: end that one first; it may be in the container that was captured";
+
 /** What CRIU cannot restore. */
 const restoreReasons: readonly Reason[] = [
+  {
+    pattern: /Can not set (?:flock|posix lock|ofd lock)/,
+    kind: "failed-precondition",
+    text: lockText,
+  },
   {
     pattern: /Can't find sysv shmem/,
     kind: "failed-precondition",
@@ -137,6 +145,12 @@ export async function explainCapture(work: string, cause: unknown): Promise<Runt
 export async function explainRestore(work: string, cause: unknown): Promise<RuntimeError> {
   const errors = await criuErrors(join(work, "restore.log"));
   return explain(cause, errors, restoreReasons);
+}
+
+/** The error about a restore that took too long: CRIU waits for locks of files. `work` has CRIU's log. */
+export async function explainLateRestore(work: string, cause: unknown): Promise<unknown> {
+  if (!(await waitsForLock(join(work, "restore.log")))) return cause;
+  return new RuntimeError("failed-precondition", `${messageOf(cause)}; ${lockText}`, { cause });
 }
 
 function explain(

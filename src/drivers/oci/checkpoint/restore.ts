@@ -5,6 +5,7 @@ import type { Readable } from "node:stream";
 import { messageOf, RuntimeError, wrap } from "../../../base/errors.ts";
 import { KeyedLock } from "../../../base/keyed-lock.ts";
 import type { Logger } from "../../../base/logger.ts";
+import { beforeAbort } from "../../../base/wait.ts";
 import type { RestoreSource } from "../../../core/container/index.ts";
 import type { OciSpec } from "../../../core/oci/index.ts";
 import { runFileSteps } from "../../../linux/file/index.ts";
@@ -22,7 +23,7 @@ import { checkImages } from "./check-images.ts";
 import { commonOptions, criuConfig } from "./criu-config.ts";
 import { endCriu } from "./end-criu.ts";
 import { linkedMounts } from "./external-mounts.ts";
-import { explainRestore } from "./failure.ts";
+import { explainLateRestore, explainRestore } from "./failure.ts";
 import { withHostname } from "./images/uts.ts";
 import { restoreLastPid, sharedPids } from "./last-pid.ts";
 import { readImage } from "./read-image.ts";
@@ -55,9 +56,10 @@ export interface PreparedRestore {
   readonly monitor: MonitorRestore;
   /**
    * Resolves with the pid of the first process when all processes are restored and wait for letRun(). `answer` is
-   * that of the monitor, or of another program that runs the OCI runtime; its failure is explained.
+   * that of the monitor, or of another program that runs the OCI runtime; its failure is explained. Rejects when the signal
+   * is aborted, and says so if CRIU waited for a lock then.
    */
-  created(answer: Promise<unknown>): Promise<number>;
+  created(answer: Promise<unknown>, signal: AbortSignal): Promise<number>;
   /** Lets the processes run on. Resolves when the OCI runtime has ended as well. */
   letRun(answer: Promise<unknown>): Promise<void>;
   /** Ends CRIU before the processes run: it undoes what it has made, also outside of the bundle. Never rejects. */
@@ -175,9 +177,11 @@ class Restore implements PreparedRestore {
     this.#resume = openFifoWriter(join(directory, "resume"));
   }
 
-  async created(answer: Promise<unknown>): Promise<number> {
-    const failed = this.#explained(answer);
-    const line = await Promise.race([firstLine(this.#restored.stream), failed]);
+  async created(answer: Promise<unknown>, signal: AbortSignal): Promise<number> {
+    const restored = Promise.race([firstLine(this.#restored.stream), this.#explained(answer)]);
+    const line = await beforeAbort(restored, signal).catch(async (cause: unknown) => {
+      throw signal.aborted ? await explainLateRestore(this.#restore.work, cause) : cause;
+    });
     const pid = Number(line);
     if (!Number.isInteger(pid) || pid <= 0) {
       throw new RuntimeError("internal", "restore: CRIU has not named the first process");

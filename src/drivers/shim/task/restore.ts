@@ -18,7 +18,7 @@ import type { StateLayout } from "../process/state-layout.ts";
 /** A restore that a shim can begin; see `PreparedRestore` of the OCI runtimes' driver. */
 export interface TaskRestore {
   readonly monitor: { readonly images: string };
-  created(answer: Promise<unknown>): Promise<number>;
+  created(answer: Promise<unknown>, signal: AbortSignal): Promise<number>;
   letRun(answer: Promise<unknown>): Promise<void>;
   end(): Promise<void>;
   close(): Promise<void>;

@@ -116,9 +116,7 @@ async function run(
   // The shim restores in its start, and answers when the processes run on.
   const restoring = restore && { restore, answer: start() };
   const pid =
-    restoring === undefined
-      ? created
-      : await beforeAbort(restoring.restore.created(restoring.answer), signal);
+    restoring === undefined ? created : await restoring.restore.created(restoring.answer, signal);
   await refuseHostProcesses(bundle, pid, deps.cgroups);
   const process = openProcess(pid);
   await bundle.beforeCommand?.(pid);
