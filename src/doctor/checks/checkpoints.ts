@@ -4,15 +4,31 @@ import type { Host } from "../host.ts";
 
 const kinds = catalogue("checkpoints", {
   ready: ["ok", ""],
-  "criu-missing": ["note", "containers and pods cannot be captured in checkpoints or restored"],
+  "criu-missing": ["note", "containers of these handlers cannot be captured or restored"],
   "criu-old": ["warning", "restores fail: davit needs action scripts that this CRIU does not run"],
   "criu-without-sockets": [
     "warning",
     "containers with network sockets cannot be captured on this kernel",
   ],
   "runtime-without-criu": ["note", "containers of this handler cannot be captured or restored"],
-  "library-missing": ["note", "crun cannot capture or restore containers"],
+  "library-missing": ["note", "crun cannot capture or restore containers of this handler"],
+  "shim-without-restores": [
+    "note",
+    "pods of this handler cannot be captured, and its containers cannot be restored",
+  ],
 });
+
+/** A handler whose checkpoints need CRIU. */
+interface CriuUser {
+  readonly name: string;
+  /** Path or name of its OCI runtime. */
+  readonly program: string;
+  /** Why its shim cannot restore containers; undefined where it can. */
+  readonly cannotRestore: string | undefined;
+}
+
+const restoreFix =
+  'use a handler with a path, or BinaryName = "runc" without the options Root and CriuWorkPath';
 
 type Version = readonly [major: number, minor: number];
 
@@ -38,20 +54,45 @@ export const checkpointsCheck: Check = {
 };
 
 async function examine({ host, config }: DoctorContext): Promise<readonly Finding[]> {
+  const users = await usersOf(config.runtime.handlers);
+  if (users.length === 0) {
+    return [kinds.report("ready", "no handler whose containers are captured")];
+  }
+  const names = users.map(({ name }) => `"${name}"`).join(", ");
+  const { text, findings } = await checkCriu(host, names);
+  const found = [...findings];
+  for (const user of users) found.push(...(await checkRuntime(host, user)), ...checkShim(user));
+  return found.length > 0 ? found : [kinds.report("ready", text)];
+}
+
+/** The handlers whose containers davit can capture: those with a path, and those of runc's shim. */
+async function usersOf(
+  handlers: DoctorContext["config"]["runtime"]["handlers"],
+): Promise<readonly CriuUser[]> {
+  const { isRuncType, obstacleToRestores, runtimeOfOptions } = await import(
+    "../../drivers/shim/index.ts"
+  );
+  return Object.entries(handlers).flatMap(([name, { path, runtimeType, controller, options }]) => {
+    if (path !== "") return [{ name, program: path, cannotRestore: undefined }];
+    if (controller === "shim" || !isRuncType(runtimeType)) return [];
+    const program = runtimeOfOptions(options);
+    return [{ name, program, cannotRestore: obstacleToRestores(options) }];
+  });
+}
+
+async function checkCriu(
+  host: Host,
+  handlers: string,
+): Promise<{ readonly text: string; readonly findings: readonly Finding[] }> {
   const file = host.findProgram("criu");
   if (file === undefined) {
-    return [
-      kinds.report("criu-missing", `criu not found in ${host.searchPath}`, "apt-get install criu"),
-    ];
+    const text = `criu not found in ${host.searchPath}, which the handlers ${handlers} need`;
+    return { text, findings: [kinds.report("criu-missing", text, "apt-get install criu")] };
   }
   const { stdout } = await host.runCommand(file, ["--version"]);
-  const text = /Version: (\S+)/.exec(stdout)?.[1] ?? "unknown";
-  const version = parseVersion(text);
-  const found = [...checkVersion(host, `criu ${text} (${file})`, version)];
-  for (const [name, { path }] of Object.entries(config.runtime.handlers)) {
-    if (path !== "") found.push(...(await checkRuntime(host, name, path)));
-  }
-  return found.length > 0 ? found : [kinds.report("ready", `criu ${text} (${file})`)];
+  const words = /Version: (\S+)/.exec(stdout)?.[1] ?? "unknown";
+  const text = `criu ${words} (${file}) of the handlers ${handlers}`;
+  return { text, findings: checkVersion(host, text, parseVersion(words)) };
 }
 
 function checkVersion(host: Host, text: string, version: Version): readonly Finding[] {
@@ -64,8 +105,14 @@ function checkVersion(host: Host, text: string, version: Version): readonly Find
   return [kinds.report("criu-without-sockets", what, "install CRIU 4.2 or newer")];
 }
 
-async function checkRuntime(host: Host, name: string, path: string): Promise<readonly Finding[]> {
-  const file = host.findProgram(path);
+function checkShim({ name, cannotRestore }: CriuUser): readonly Finding[] {
+  if (cannotRestore === undefined) return [];
+  const text = `handler "${name}" runs containers by runc's shim, ${cannotRestore}`;
+  return [kinds.report("shim-without-restores", text, restoreFix)];
+}
+
+async function checkRuntime(host: Host, { name, program }: CriuUser): Promise<readonly Finding[]> {
+  const file = host.findProgram(program);
   if (file === undefined) return [];
   const features = await host.runCommand(file, ["features"]);
   // programs reports a runtime that cannot tell.

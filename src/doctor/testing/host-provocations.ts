@@ -1,4 +1,5 @@
 import { succeeded } from "./fixture-host.ts";
+import { parseConfig } from "../../config/load.ts";
 import { directory, host, nothing, root, type Provocation } from "./provoke.ts";
 
 /** What causes each finding about CRIU and about the clock. */
@@ -18,6 +19,13 @@ export const hostProvocations: Readonly<Record<string, Provocation>> = {
   "checkpoints.library-missing": host(({ fileInfos }) =>
     fileInfos.delete("/usr/lib64/libcriu.so.2"),
   ),
+
+  "checkpoints.shim-without-restores": () => ({
+    config: parseConfig(
+      '[runtime.handlers.shim]\nruntime_type = "io.containerd.runc.v2"\noptions = { BinaryName = "crun" }\n',
+      "davit.toml",
+    ),
+  }),
 
   "clock.fine": nothing,
   "clock.behind": host((machine) => (machine.timeMs = 0)),
