@@ -1,4 +1,7 @@
-/** Pause, resume and checkpoint in versions 2 and 3 of a shim's task API, and the stop of a paused container. */
+/**
+ * Pause, resume and checkpoint in versions 2 and 3 of a shim's task API, the stop of a paused container, and shims that
+ * hang or end meanwhile. pause.test.ts has the rest for runc's shim.
+ */
 import assert from "node:assert/strict";
 import { readFileSync, writeFileSync } from "node:fs";
 import path from "node:path";
@@ -11,9 +14,13 @@ import { Status } from "../../src/gen/containerd/v1/types/task_pb.ts";
 import { TtrpcClient } from "../../src/wire/ttrpc/index.ts";
 import type { TestDaemon } from "../support/daemon.ts";
 import { removeSandboxer, makeSandboxer, writeSandboxerScript } from "../support/sandboxer.ts";
+import { isThere } from "../support/snapshot/processes.ts";
+import { shimOf } from "../support/suites/checkpoints.ts";
 import {
   containerStatus,
+  EXITED,
   exec,
+  exited,
   Node,
   type Pod,
   RUNNING,
@@ -23,11 +30,16 @@ import {
 } from "../support/suites/containers.ts";
 import {
   bare,
+  code,
+  failsWith,
   isFrozen,
+  launchDaemon,
   leakless,
+  leaklessAcross,
   parentOf,
   removePod,
   runPod,
+  stopPod,
   until,
 } from "../support/suites/pods.ts";
 
@@ -172,3 +184,132 @@ test(
     }),
   ),
 );
+
+const pause = (id: string) => daemon.client.checkpoints.pause({ id });
+const resume = (id: string) => daemon.client.checkpoints.resume({ id });
+const cgroupOf = ({ config }: Pod, id: string): string => `${parentOf(config)}/${id}`;
+
+async function isPaused(id: string): Promise<boolean> {
+  return (await containerStatus(daemon, id)).reason === "Paused";
+}
+
+describe("a container of a shim that makes its pod, paused by davit", () => {
+  const handler = "bySandboxer";
+
+  test(
+    "runs no command, stays paused after a restart of the daemon, and runs on",
+    leaklessAcross(served, () =>
+      withTask(handler, async (_task, pod, id) => {
+        await pause(id);
+        assert.ok(isFrozen(cgroupOf(pod, id)));
+        await pause(id);
+        assert.ok(await isPaused(id));
+        const refused = failsWith(code.failedPrecondition, /it is paused; resume it with/);
+        await assert.rejects(exec(daemon, id, ["true"]), refused);
+        await daemon.kill9();
+        await launchDaemon(daemon);
+        assert.ok(isFrozen(cgroupOf(pod, id)));
+        assert.ok(await isPaused(id));
+        await resume(id);
+        assert.ok(!isFrozen(cgroupOf(pod, id)));
+        assert.equal((await exec(daemon, id, ["true"])).exitCode, 0);
+      }),
+    ),
+  );
+
+  for (const [seconds, exitCode] of [
+    [20, 5],
+    [0, 137],
+  ] as const) {
+    test(
+      `is stopped with ${seconds} s of grace`,
+      leakless(served, () =>
+        withTask(handler, async (_task, _pod, id) => {
+          await pause(id);
+          await stop(daemon, id, seconds);
+          assert.equal((await containerStatus(daemon, id)).exitCode, exitCode);
+        }),
+      ),
+    );
+  }
+
+  test(
+    "ends with its pod",
+    leakless(served, () =>
+      withTask(handler, async (_task, pod, id) => {
+        await pause(id);
+        await stopPod(daemon, pod.id);
+        assert.equal((await containerStatus(daemon, id)).state, EXITED);
+      }),
+    ),
+  );
+});
+
+for (const handler of ["byCrun", "byRunc"]) {
+  describe(`a paused container whose shim does not work (${handler})`, () => {
+    /** Runs `use` while the shim of the pod is stopped. */
+    async function whileStopped(pod: Pod, use: () => Promise<void>): Promise<void> {
+      const shim = shimOf(pod);
+      process.kill(shim, "SIGSTOP");
+      try {
+        await use();
+      } finally {
+        if (isThere(shim)) process.kill(shim, "SIGCONT");
+      }
+    }
+
+    test(
+      "is paused and resumed while its shim is stopped, and runs commands afterwards",
+      leakless(served, () =>
+        withTask(handler, async (_task, pod, id) => {
+          await whileStopped(pod, async () => {
+            await pause(id);
+            assert.ok(isFrozen(cgroupOf(pod, id)));
+            await resume(id);
+            assert.ok(!isFrozen(cgroupOf(pod, id)));
+          });
+          assert.equal((await exec(daemon, id, ["true"])).exitCode, 0);
+        }),
+      ),
+    );
+
+    for (const seconds of [20, 0]) {
+      test(
+        `is stopped with ${seconds} s of grace while its shim is stopped`,
+        leakless(served, () =>
+          withTask(handler, async (_task, pod, id) => {
+            await pause(id);
+            await whileStopped(pod, async () => {
+              await stop(daemon, id, seconds);
+              assert.equal((await containerStatus(daemon, id)).state, EXITED);
+            });
+          }),
+        ),
+      );
+    }
+
+    test(
+      "ends with its pod while its shim is stopped",
+      leakless(served, () =>
+        withTask(handler, async (_task, pod, id) => {
+          await pause(id);
+          await whileStopped(pod, async () => {
+            await stopPod(daemon, pod.id);
+            assert.equal((await containerStatus(daemon, id)).state, EXITED);
+          });
+        }),
+      ),
+    );
+
+    test(
+      "ends when its shim is killed",
+      leakless(served, () =>
+        withTask(handler, async (_task, pod, id) => {
+          await pause(id);
+          process.kill(shimOf(pod), "SIGKILL");
+          assert.equal((await exited(daemon, id)).exitCode, 137);
+        }),
+      ),
+    );
+  });
+}
