@@ -46,7 +46,7 @@ after(async () => {
   checkpoints[Symbol.dispose]();
 });
 
-/** struct flock of 64-bit Linux: type, whence, start, length, pid. */
+/** struct flock of 64-bit Linux: a lock of five bytes at offset 10. */
 const packed = (type: string): string => `pack("s s x4 q q i x4", ${type}, 0, 10, 5, 0)`;
 const setLock = 6;
 const setOpenLock = 37;
