@@ -68,7 +68,7 @@ describe("ShimCaptures.capture()", () => {
       log: silentLogger,
       criu: new CriuTurns(),
       paths: { podFile: () => join(root, "criu.conf"), taskFile: () => join(root, "capture") },
-      shims: { get: () => Promise.resolve({ task: { call: () => answer } }) },
+      shims: { get: () => Promise.resolve({ task: { call: () => answer }, process: { pid: 7 } }) },
       captureBy,
       get: (id: string) => ({
         id,
@@ -82,7 +82,8 @@ describe("ShimCaptures.capture()", () => {
     const given = { signal: new AbortController().signal } as unknown as Operation;
     await assert.rejects(own.capture("c", request, given), {
       kind: "deadline-exceeded",
-      message: /^took longer than 1 s; its shim does not answer, and .*: allow more time, or stop/,
+      message:
+        /^took longer than 1 s; its shim \(process 7\) does not answer, and .*: allow more time, or stop/,
     });
     await assert.rejects(own.capture("c", request, given), {
       kind: "failed-precondition",

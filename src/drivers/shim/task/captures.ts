@@ -16,7 +16,7 @@ import type { PodShims } from "../process/pod-shims.ts";
 import type { StateLayout } from "../process/state-layout.ts";
 import { advice, CaptureCall } from "./capture-call.ts";
 import type { CriuTurns } from "./criu-turns.ts";
-import { readText } from "./shim-answers.ts";
+import { processText, readText } from "./shim-answers.ts";
 import type { TrackedTask } from "./tracked-task.ts";
 
 /** How a container is captured by a program that runs `checkpoint` of its OCI runtime; see `RuntimeCapture` there. */
@@ -96,8 +96,7 @@ export class ShimCaptures implements ContainerCaptures {
       const unanswered = open();
       if (unanswered === undefined) throw cause;
       void criu.refuseDuring(sandboxId, this.#cleanLate(id, unanswered, request));
-      const process = `process ${shim.process?.pid ?? "unknown"}`;
-      const what = `its shim (${process}) does not answer, and the container was left as it was`;
+      const what = `its shim${processText(shim)} does not answer, and the container was left as it was`;
       const text = `${messageOf(cause)}; ${what}: allow more time, or stop the pod, which ends the shim`;
       throw new RuntimeError(kindOf(cause), text, { cause });
     }

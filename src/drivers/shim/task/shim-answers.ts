@@ -64,6 +64,11 @@ export async function responded(call: Promise<unknown> | undefined): Promise<boo
   }
 }
 
+/** " (process 123)" of a shim, for errors; empty if its process is not known. */
+export function processText({ process }: Pick<PodShim, "process">): string {
+  return process === undefined ? "" : ` (process ${process.pid})`;
+}
+
 /** The text of a file; undefined when it does not exist. */
 export async function readText(path: string): Promise<string | undefined> {
   try {

@@ -17,6 +17,7 @@ import { createTask } from "./bundle.ts";
 import type { CriuTurns } from "./criu-turns.ts";
 import { refuseHostProcesses } from "./host-processes.ts";
 import { type PrepareRestore, prepareTaskRestore, type TaskRestore } from "./restore.ts";
+import { processText } from "./shim-answers.ts";
 import type { TaskState } from "./task-state.ts";
 
 interface Deps {
@@ -94,8 +95,7 @@ async function endSilentShim(
   cause: unknown,
 ): Promise<RuntimeError> {
   await shims.kill(sandboxId, shim.process);
-  const process = `process ${shim.process?.pid ?? "unknown"}`;
-  const text = `restore container "${id}": ${messageOf(cause)}; the shim of its pod (${process}) does not answer, and was killed with all containers of the pod: create them again`;
+  const text = `restore container "${id}": ${messageOf(cause)}; the shim of its pod${processText(shim)} does not answer, and was killed with all containers of the pod: create them again`;
   return new RuntimeError(kindOf(cause), text, { cause });
 }
 
