@@ -11,8 +11,11 @@ const freezeMs = 2_000;
 const longestWaitMs = 10;
 /** After how many rounds of waiting, about 35 ms, all processes run for a moment. */
 const thawEvery = 8;
-/** Where the kernel keeps a frozen process: v1 in __refrigerator, v2 in do_freezer_trap. */
-const frozenChannel = /refrigerator|freezer/;
+/**
+ * Where the kernel keeps a frozen process: v1 in __refrigerator, v2 in do_freezer_trap (kernel/signal.c), which the compiler
+ * may have made a part of get_signal. Nothing else sleeps there.
+ */
+const frozenChannel = /refrigerator|freezer|^get_signal$/;
 
 /** Whether a cgroup is frozen, on v1 also by a parent; undefined when it does not exist. */
 export async function isFrozen(layout: CgroupLayout, path: string): Promise<boolean | undefined> {
