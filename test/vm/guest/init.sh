@@ -51,7 +51,7 @@ host_root() {
     fail "no overlay over the host's root"
 
   # What changes lies on a tmpfs of its own: an overlay cannot lie on this overlay.
-  for directory in tmp run var/tmp/davit-vm var/lib/davit var/lib/cni; do
+  for directory in tmp run var/tmp/davit-vm var/lib/davit var/lib/davit-attached var/lib/cni; do
     mkdir -p "/root/$directory"
     mount -t tmpfs -o mode=0755 "davit-vm" "/root/$directory"
   done
