@@ -91,7 +91,8 @@ async function makeSubPath(root: string, { subPath, name }: VolumeMount): Promis
 
 /**
  * Makes a directory and its parents, unless something is there, with mode 0755. `check` may reject the one that exists,
- * before anything is made in it. The recursive mkdir() of Node.js 24 is not for such paths: in /proc it never returns.
+ * before anything is made in it. The recursive mkdir() of Node.js 24 is not for such paths: in /proc it never returns. A
+ * client does not load src/linux, which has makeDirectories() for the daemon.
  */
 async function makeDirectories(
   path: string,

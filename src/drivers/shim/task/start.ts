@@ -74,7 +74,7 @@ export async function startTask(
   }
 }
 
-/** False for a shim that does not answer at the deadline of a restore. */
+/** False for a shim that does not answer once its restore was given up, at the deadline or by a stop. */
 async function answersStill({ bundle, shim }: NewTask, signal: AbortSignal): Promise<boolean> {
   if (!signal.aborted) return true;
   try {
