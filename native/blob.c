@@ -91,17 +91,25 @@ static void leave_vectors(void) {}
 /* So much is hashed while it is still in the processor's cache. */
 enum { HASHED_AT_ONCE = 128 * 1024 };
 
-/* Decompresses a part. False when it needs input, or room for output, or has failed. */
+/*
+ * Decompresses a part. False when it needs input, or room for output, or has failed. The counts of ISA-L are wrong after a
+ * failure: its loops in assembly (2.31) keep a margin from the ends of the buffers and do not give it back. So a part
+ * that fails counts as not consumed and has produced nothing.
+ */
 static bool inflate_part(struct blob_job *job) {
   struct handle *handle = job->handle;
   struct inflate_state *state = handle->gzip;
-  uint32_t later = handle->pair != NULL && state->avail_out > HASHED_AT_ONCE ? state->avail_out - HASHED_AT_ONCE : 0;
+  uint32_t in = state->avail_in, out = state->avail_out;
+  uint32_t later = handle->pair != NULL && out > HASHED_AT_ONCE ? out - HASHED_AT_ONCE : 0;
   state->avail_out -= later;
   job->fault = isal.inflate(state);
   leave_vectors();
   bool is_full = state->avail_out == 0;
   state->avail_out += later;
+  if (job->fault == ISAL_DECOMP_OK && (state->avail_in > in || state->avail_out > out)) job->fault = ISAL_INVALID_BLOCK;
   if (job->fault != ISAL_DECOMP_OK) {
+    state->avail_in = in;
+    state->avail_out = out;
     job->state = FAILED;
     return false;
   }
